@@ -1,0 +1,164 @@
+use std::path::PathBuf;
+
+use crate::encoder::Fingerprint;
+
+/// The result of the core's fallible functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in the core.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A parameter lies outside its range.
+    #[error("{name} = {value} is out of range: it must be {expected}")]
+    Parameter {
+        /// The parameter's name, with the paper's symbol where there is one.
+        name: &'static str,
+        /// The value given.
+        value: f64,
+        /// The accepted range, in words.
+        expected: &'static str,
+    },
+
+    /// A label's name cannot become a facet path.
+    #[error("label {name:?} cannot be used: {reason}")]
+    LabelName {
+        /// The name given.
+        name: String,
+        /// What is wrong with it and what to do.
+        reason: &'static str,
+    },
+
+    /// A vocabulary lists the same label twice.
+    #[error("label {name:?} stands twice in the vocabulary: list every label once")]
+    DuplicateLabel {
+        /// The label's name.
+        name: String,
+    },
+
+    /// A vector cannot be a representation.
+    #[error("a vector of {dimensions} dimensions cannot be an embedding: {reason}")]
+    Embedding {
+        /// The vector's length.
+        dimensions: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+
+    /// A model score is not a probability.
+    #[error("the model's score for label {label} is {value}, which is not within 0..=1")]
+    Score {
+        /// The label's position in the vocabulary.
+        label: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// A vector's length differs from the datastore's.
+    #[error(
+        "an embedding has {found} dimensions where the datastore holds {expected}: encode with the model that made the datastore"
+    )]
+    Dimensions {
+        /// The datastore's number of dimensions.
+        expected: usize,
+        /// The vector's.
+        found: usize,
+    },
+
+    /// A folder holds no datastore.
+    #[error("{} holds no datastore: give the folder of an index or bundle made by autotag", path.display())]
+    NoDatastore {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A datastore is there already.
+    #[error("{} holds a datastore already: open it, or choose another folder", path.display())]
+    DatastoreExists {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The datastore was filled by another encoder.
+    #[error("the datastore in {} was made with encoder {found}, not with {expected}: open it with the bundle that made it, or make a new index", path.display())]
+    EncoderMismatch {
+        /// The datastore's folder.
+        path: PathBuf,
+        /// The encoder it was opened with.
+        expected: Fingerprint,
+        /// The encoder that filled it.
+        found: Fingerprint,
+    },
+
+    /// The datastore's format is not one that this version reads.
+    #[error("the datastore in {} has format version {found}, this program reads up to {supported}: use a newer version of autotag", path.display())]
+    DatastoreVersion {
+        /// The datastore's folder.
+        path: PathBuf,
+        /// The version on disk.
+        found: u32,
+        /// The newest version that this program reads.
+        supported: u32,
+    },
+
+    /// The same environment is open already, in this process or (for writing) in another.
+    #[error("the datastore in {} is already open: close it first, or share the one handle", path.display())]
+    DatastoreInUse {
+        /// The datastore's folder.
+        path: PathBuf,
+    },
+
+    /// Something stored does not decode.
+    #[error("the datastore in {} is damaged: {what} does not decode; restore it or build the index again", path.display())]
+    DatastoreDamaged {
+        /// The datastore's folder.
+        path: PathBuf,
+        /// What was being read.
+        what: &'static str,
+    },
+
+    /// A document's key does not fit.
+    #[error("a key of {length} bytes cannot be stored: keys have 1 to {max} bytes")]
+    Key {
+        /// The key's length in bytes.
+        length: usize,
+        /// The longest key.
+        max: usize,
+    },
+
+    /// LMDB failed.
+    #[error("LMDB failed in {} while it {action}", path.display())]
+    Lmdb {
+        /// The datastore's folder.
+        path: PathBuf,
+        /// What was being done, as "opened the environment".
+        action: &'static str,
+        /// LMDB's own error.
+        #[source]
+        source: heed::Error,
+    },
+
+    /// The nearest-neighbor trees failed.
+    #[error("the neighbor index in {} failed while it {action}", path.display())]
+    Arroy {
+        /// The datastore's folder.
+        path: PathBuf,
+        /// What was being done, as "built the trees".
+        action: &'static str,
+        /// Arroy's own error.
+        #[source]
+        source: arroy::Error,
+    },
+
+    /// The file system failed.
+    #[error("could not {action} {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done, as "create".
+        action: &'static str,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+}

@@ -1,0 +1,262 @@
+//! Neighbors vote, and their votes are mixed with the model's scores: pure functions.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, LabelId, Neighbor, Result, Scores};
+
+/// The softmax's temperature tau: greater than 0 and finite.
+///
+/// A small tau lets the nearest neighbor decide alone, a large one lets all k vote alike.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f32", into = "f32")]
+pub struct Temperature(f32);
+
+impl Temperature {
+    /// Checks a temperature.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] unless `tau` is finite and greater than 0.
+    pub fn new(tau: f32) -> Result<Self> {
+        if tau.is_finite() && tau > 0.0 {
+            return Ok(Temperature(tau));
+        }
+        Err(Error::Parameter { name: "tau", value: tau.into(), expected: "greater than 0" })
+    }
+
+    /// Returns tau.
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Temperature {
+    type Error = Error;
+
+    fn try_from(tau: f32) -> Result<Self> {
+        Temperature::new(tau)
+    }
+}
+
+impl From<Temperature> for f32 {
+    fn from(tau: Temperature) -> f32 {
+        tau.0
+    }
+}
+
+/// The weight lambda of the kNN side, within 0..=1; the model's side weighs 1 - lambda.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f32", into = "f32")]
+pub struct Proportion(f32);
+
+impl Proportion {
+    /// The model alone.
+    pub const MODEL: Proportion = Proportion(0.0);
+    /// The neighbors alone.
+    pub const NEIGHBORS: Proportion = Proportion(1.0);
+
+    /// Checks a proportion.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Parameter`] unless `lambda` is within 0..=1.
+    pub fn new(lambda: f32) -> Result<Self> {
+        if (0.0..=1.0).contains(&lambda) {
+            return Ok(Proportion(lambda));
+        }
+        Err(Error::Parameter { name: "lambda", value: lambda.into(), expected: "within 0..=1" })
+    }
+
+    /// Returns lambda.
+    pub fn get(self) -> f32 {
+        self.0
+    }
+}
+
+impl TryFrom<f32> for Proportion {
+    type Error = Error;
+
+    fn try_from(lambda: f32) -> Result<Self> {
+        Proportion::new(lambda)
+    }
+}
+
+impl From<Proportion> for f32 {
+    fn from(lambda: Proportion) -> f32 {
+        lambda.0
+    }
+}
+
+/// How many neighbors vote, how sharply, and how much their vote weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Interpolation {
+    /// The number of neighbors k.
+    pub k: NonZeroUsize,
+    /// The temperature tau.
+    pub temperature: Temperature,
+    /// The weight lambda of the kNN side.
+    pub proportion: Proportion,
+}
+
+impl Default for Interpolation {
+    /// Returns the paper's setting for AAPD: k = 5, tau = 1, lambda = 0.5.
+    fn default() -> Self {
+        Interpolation {
+            k: NonZeroUsize::new(5).expect("5 is not 0"),
+            temperature: Temperature(1.0),
+            proportion: Proportion(0.5),
+        }
+    }
+}
+
+/// A label's interpolated score and the two parts that it is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LabelScore {
+    /// The label.
+    pub label: LabelId,
+    /// The interpolated score, within 0..=1.
+    pub score: f32,
+    /// The model's score, absent for a label that the model does not know.
+    pub model: Option<f32>,
+    /// The kNN score, 0 where no neighbor has the label.
+    pub knn: f32,
+}
+
+/// Weighs the neighbors by their distance: alpha_i = softmax_i(-d(h_i, f(x)) / tau).
+///
+/// The weights stand in the order of the distances and sum to 1; there are none for no neighbors.
+pub fn weights(distances: &[f32], temperature: Temperature) -> Vec<f32> {
+    let nearest = distances.iter().copied().fold(f32::INFINITY, f32::min);
+    let unnormalized: Vec<f32> =
+        distances.iter().map(|distance| ((nearest - distance) / temperature.get()).exp()).collect();
+    let total: f32 = unnormalized.iter().sum();
+    unnormalized.into_iter().map(|weight| weight / total).collect()
+}
+
+/// Lets the neighbors vote: knn = sum_i alpha_i y_i.
+///
+/// `weights` are the alpha_i of [`weights`], one for each neighbor. Labels that no neighbor has are
+/// left out; the others stand in the order of their ids with a score within 0..=1.
+pub fn knn_scores(neighbors: &[Neighbor], weights: &[f32]) -> Vec<(LabelId, f32)> {
+    let mut scores = BTreeMap::new();
+    for (neighbor, &weight) in neighbors.iter().zip(weights) {
+        for &label in neighbor.labels.ids() {
+            *scores.entry(label).or_insert(0.0) += weight;
+        }
+    }
+    scores.into_iter().map(|(label, score): (_, f32)| (label, score.min(1.0))).collect()
+}
+
+/// Mixes both sides: score = lambda * knn + (1 - lambda) * model.
+///
+/// A label that the model does not know has only its kNN score, as if lambda were 1 for it.
+/// `knn` comes from [`knn_scores`]; pass `None` where the datastore had no neighbor to offer: the
+/// model alone answers then. The result holds every label of the model, then the labels that only
+/// neighbors have, in the order of their ids.
+pub fn interpolate(
+    model: Option<&Scores>,
+    knn: Option<&[(LabelId, f32)]>,
+    proportion: Proportion,
+) -> Vec<LabelScore> {
+    let lambda = if knn.is_some() { proportion.get() } else { 0.0 };
+    let model = model.map_or(&[][..], Scores::values);
+    let mut scores: Vec<LabelScore> = model
+        .iter()
+        .enumerate()
+        .map(|(label, &model)| LabelScore {
+            label: LabelId(label as u32),
+            score: (1.0 - lambda) * model,
+            model: Some(model),
+            knn: 0.0,
+        })
+        .collect();
+    for &(label, knn) in knn.unwrap_or_default() {
+        match scores.get_mut(label.index()) {
+            Some(known) if label.index() < model.len() => {
+                known.knn = knn;
+                known.score += lambda * knn;
+            }
+            _ => scores.push(LabelScore { label, score: knn, model: None, knn }),
+        }
+    }
+    scores
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{ItemId, LabelSet};
+
+    fn neighbor(distance: f32, labels: &[u32]) -> Neighbor {
+        let labels: LabelSet = labels.iter().copied().map(LabelId).collect();
+        Neighbor { item: ItemId(0), distance, labels }
+    }
+
+    #[test]
+    fn a_nearer_neighbor_weighs_more() {
+        let weights = weights(&[1.0, 2.0], Temperature(1.0));
+        let expected = 1.0 / (1.0 + (-1.0f32).exp());
+        assert!((weights[0] - expected).abs() < 1e-6);
+        assert!(super::weights(&[], Temperature(1.0)).is_empty());
+    }
+
+    #[test]
+    fn a_label_the_model_does_not_know_has_its_knn_score() {
+        let model = Scores::new(vec![0.8]).unwrap();
+        let knn = knn_scores(&[neighbor(1.0, &[0, 3])], &[1.0]);
+        let scores = interpolate(Some(&model), Some(&knn), Proportion(0.25));
+        assert!((scores[0].score - (0.25 + 0.75 * 0.8)).abs() < 1e-6);
+        assert_eq!(scores[1], LabelScore { label: LabelId(3), score: 1.0, model: None, knn: 1.0 });
+    }
+
+    #[test]
+    fn without_neighbors_the_model_alone_answers() {
+        let model = Scores::new(vec![0.8, 0.1]).unwrap();
+        let scores = interpolate(Some(&model), None, Proportion(0.5));
+        let mixed: Vec<f32> = scores.iter().map(|score| score.score).collect();
+        assert_eq!(mixed, [0.8, 0.1]);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_refused() {
+        for tau in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(Temperature::new(tau).is_err(), "{tau}");
+        }
+        for lambda in [-0.1, 1.1, f32::NAN] {
+            assert!(Proportion::new(lambda).is_err(), "{lambda}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn weights_sum_to_one(
+            distances in prop::collection::vec(0.0f32..1e4, 1..30),
+            tau in 1e-3f32..1e3,
+        ) {
+            let total: f32 = weights(&distances, Temperature(tau)).iter().sum();
+            prop_assert!((total - 1.0).abs() < 1e-4, "{total}");
+        }
+
+        #[test]
+        fn lambda_0_gives_the_model_and_1_the_neighbors(
+            model in prop::collection::vec(0.0f32..=1.0, 4),
+            distances in prop::collection::vec(0.0f32..10.0, 1..6),
+        ) {
+            let model = Scores::new(model).unwrap();
+            let neighbors: Vec<Neighbor> =
+                distances.iter().enumerate().map(|(i, &d)| neighbor(d, &[i as u32 % 4])).collect();
+            let knn = knn_scores(&neighbors, &weights(&distances, Temperature(1.0)));
+            for score in interpolate(Some(&model), Some(&knn), Proportion::MODEL) {
+                prop_assert_eq!(Some(score.score), score.model);
+            }
+            for score in interpolate(Some(&model), Some(&knn), Proportion::NEIGHBORS) {
+                prop_assert!((score.score - score.knn).abs() < 1e-6);
+            }
+        }
+    }
+}

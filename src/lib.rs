@@ -1,0 +1,42 @@
+//! Tags texts with a model's scores interpolated with the votes of the k nearest labelled texts.
+//!
+//! The path, from left to right:
+//!
+//! ```text
+//! text -> tokens -> (embedding, model scores) -> neighbors -> kNN scores -> interpolated scores -> tags
+//! ```
+//!
+//! [`Tagger`] composes it. An [`Encoder`] (the crate `autotag-onnx` has one that runs ONNX models)
+//! turns texts into [`Embedding`]s and [`Scores`]; a [`Datastore`] holds the labelled texts'
+//! embeddings and finds the nearest ones; [`interpolate`] and [`select`] are pure functions.
+//!
+//! The method is that of "Contrastive Learning-Enhanced Nearest Neighbor Mechanism for Multi-Label
+//! Text Classification" (ACL 2022); its symbols stand in the documentation of the functions that
+//! compute them.
+
+mod error;
+
+pub mod label;
+
+pub mod encoder;
+
+pub mod datastore;
+
+pub mod interpolate;
+
+pub mod select;
+
+pub mod tagger;
+
+pub mod metrics;
+pub mod tune;
+
+pub use datastore::{
+    Datastore, DatastoreReader, DatastoreWriter, ItemId, Neighbor, SearchMode, Source,
+};
+pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
+pub use error::{Error, Result};
+pub use interpolate::{Interpolation, Proportion, Temperature};
+pub use label::{LabelId, LabelSet, LabelVocabulary};
+pub use select::{Selection, Threshold};
+pub use tagger::{Tag, Tagger, Tagging, Vote};
