@@ -1,2 +1,3 @@
 //! Program.
+mod documents;
 fn main() {}
