@@ -51,18 +51,22 @@ pub(crate) enum Problem {
     TextType { field: String },
     #[error("the labels in {field:?} must be an array of strings, or null for an unlabelled document")]
     LabelsType { field: String },
+    #[error("document {key:?} has no labels in {field:?}, so there is nothing to learn from it: label it, leave it out, or name another field with --labels")]
+    NoLabels { key: String, field: String },
+    #[error("none of the {n_documents} documents has labels in {field:?}: label them, or name another field with --labels")]
+    NoneLabeled { n_documents: usize, field: String },
     #[error("the key {key:?} stands on line {first} already: give every document a key of its own")]
     DoubledKey { key: String, first: u64 },
 }
 
 impl ReadError {
     /// Makes an error about a file as a whole.
-    pub(super) fn of_file(file: &str, problem: Problem) -> Self {
+    pub(crate) fn of_file(file: &str, problem: Problem) -> Self {
         ReadError { file: file.to_owned(), line: None, key: None, problem }
     }
 
     /// Makes an error about a line.
-    pub(super) fn at(file: &str, line: u64, key: Option<String>, problem: Problem) -> Self {
+    pub(crate) fn at(file: &str, line: u64, key: Option<String>, problem: Problem) -> Self {
         ReadError { file: file.to_owned(), line: Some(line), key, problem }
     }
 
