@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::wheel;
+
 /// Reads compressed lists whatever their compression; apt installs it outside of `PATH`.
 const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
 
@@ -78,7 +80,7 @@ impl Apt {
     /// Why not use the system's folder? Sources of other archives would be downloaded too, and
     /// one that is down would stop the demo.
     fn copy_sources(&self) -> Result<()> {
-        crate::dataset::remove(&self.sources)?;
+        wheel::remove(&self.sources)?;
         fs::create_dir_all(&self.sources)?;
         let output = Command::new("apt-get")
             .args(["indextargets", "--format", "$(CREATED_BY)\t$(COMPONENT)\t$(SOURCESENTRY)"])
@@ -114,9 +116,18 @@ impl Apt {
 }
 
 impl List {
-    /// Hands the list, decompressed, to `read`.
-    pub(crate) fn read(&self, read: impl FnOnce(BufReader<&mut dyn Read>) -> Result<()>) -> Result<()> {
+    /// Returns where the list lies, compressed.
+    pub(crate) fn path(&self) -> &Path {
         let (Self::Packages(path) | Self::Translations(path)) = self;
+        path
+    }
+
+    /// Hands the list, decompressed, to `read`.
+    pub(crate) fn read(
+        &self,
+        read: impl FnOnce(BufReader<&mut dyn Read>) -> Result<()>,
+    ) -> Result<()> {
+        let path = self.path();
         let mut child = Command::new(APT_HELPER)
             .arg("cat-file")
             .arg(path)
@@ -179,5 +190,36 @@ fn parse_target(target: &str) -> Option<List> {
         "Packages" => Some(List::Packages(path)),
         "Translations" => Some(List::Translations(path)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_source_files_with_a_component_main_are_copied() {
+        let file = main_source_file("Packages\tmain\t/etc/apt/sources.list.d/debian.sources:1");
+        assert_eq!(file, Some(PathBuf::from("/etc/apt/sources.list.d/debian.sources")));
+        assert_eq!(main_source_file("Packages\tstable\t/etc/apt/sources.list:2"), None);
+        assert_eq!(main_source_file("Translations\tmain\t/etc/apt/sources.list:2"), None);
+        assert_eq!(main_source_file(""), None);
+    }
+
+    #[test]
+    fn only_lists_of_debian_main_are_read() {
+        let list = parse_target("Packages\tDebian\tmain\t/x/Packages.lz4");
+        assert_eq!(list, Some(List::Packages(PathBuf::from("/x/Packages.lz4"))));
+        let list = parse_target("Translations\tDebian\tmain\t/x/Translation-en.lz4");
+        assert_eq!(list, Some(List::Translations(PathBuf::from("/x/Translation-en.lz4"))));
+        assert_eq!(parse_target("Packages\tGoogle\tmain\t/x/Packages"), None);
+        assert_eq!(parse_target("Packages\tDebian\tnon-free\t/x/Packages"), None);
+        assert_eq!(parse_target("Packages"), None);
+    }
+
+    #[test]
+    fn a_folder_that_apt_cannot_be_told_of_is_refused() {
+        assert!(config_text(Path::new("/a\"b")).is_err());
+        assert!(config_text(Path::new("/a")).unwrap().contains("Dir::State::lists \"/a/lists\";"));
     }
 }

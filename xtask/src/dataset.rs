@@ -1,7 +1,7 @@
 //! Documents with labels, divided into the files that the demo trains, tunes, tests and indexes on.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
@@ -138,11 +138,90 @@ impl JsonLines {
     }
 }
 
-/// Removes `folder` and everything in it, where it exists.
-pub(crate) fn remove(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::wheel;
+
+    fn document(id: &str, group: &str, labels: &[&str]) -> Document {
+        let labels = labels.iter().map(|&label| label.to_owned()).collect();
+        Document { id: id.to_owned(), text: format!("{id}: text"), labels, group: group.to_owned() }
     }
-    Ok(())
+
+    /// Returns the `n`th made-up group name that belongs to `part`.
+    fn group_of(part: Part, n: usize) -> String {
+        let names = (0..).map(|i| format!("group-{i}"));
+        names.filter(|name| Part::of(name) == part).nth(n).unwrap()
+    }
+
+    fn ids(path: &Path) -> Vec<(String, Vec<String>)> {
+        let to_id = |line: &str| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            let labels = value["labels"].as_array().unwrap().iter();
+            let labels = labels.map(|label| label.as_str().unwrap().to_owned()).collect();
+            (value["id"].as_str().unwrap().to_owned(), labels)
+        };
+        fs::read_to_string(path).unwrap().lines().map(to_id).collect()
+    }
+
+    #[test]
+    fn the_part_is_the_group_s_sha1_modulo_ten() {
+        // Remainders computed with Python: int(sha1(name).hexdigest(), 16) % 10.
+        for (name, remainder) in [
+            ("bash", 2),
+            ("coreutils", 3),
+            ("tantivy", 2),
+            ("gimp", 6),
+            ("ripgrep", 0),
+            ("firefox-esr", 5),
+            ("vim", 3),
+            ("zlib", 7),
+            ("pkg0", 1),
+        ] {
+            let expected = match remainder {
+                0 => Part::Test,
+                1 => Part::Dev,
+                _ => Part::Train,
+            };
+            assert_eq!(Part::of(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn about_a_tenth_each_goes_to_test_and_dev() {
+        let count = |part| (0..10_000).filter(|i| Part::of(&format!("p{i}")) == part).count();
+        assert!((900..1100).contains(&count(Part::Test)));
+        assert!((900..1100).contains(&count(Part::Dev)));
+    }
+
+    #[test]
+    fn files_hold_their_part_with_frequent_labels_only() {
+        let (train, dev, test) =
+            (group_of(Part::Train, 0), group_of(Part::Dev, 0), group_of(Part::Test, 0));
+        let documents = [
+            document("t1", &train, &["often", "rare"]),
+            document("t2", &group_of(Part::Train, 1), &["often"]),
+            document("t3", &train, &["rare-too"]),
+            document("d1", &dev, &["often", "dev-only"]),
+            document("e1", &test, &["often"]),
+            document("e2", &test, &["dev-only"]),
+            document("u1", &train, &[]),
+        ];
+        let folder = std::env::temp_dir().join(format!("xtask-dataset-{}", std::process::id()));
+        wheel::remove(&folder).unwrap();
+        fs::create_dir_all(&folder).unwrap();
+        let counts = write(&documents, 2, &folder).unwrap();
+        let expected = Counts { train: 2, dev: 1, test: 1, tagged: 6, untagged: 1, labels: 1 };
+        assert_eq!(counts, expected);
+        let only = |id: &str| (id.to_owned(), vec!["often".to_owned()]);
+        assert_eq!(ids(&folder.join("train.jsonl")), [only("t1"), only("t2")]);
+        assert_eq!(ids(&folder.join("dev.jsonl")), [only("d1")]);
+        assert_eq!(ids(&folder.join("test.jsonl")), [only("e1")]);
+        assert_eq!(ids(&folder.join("tagged.jsonl"))[0].1, ["often", "rare"]);
+        assert_eq!(ids(&folder.join("untagged.jsonl"))[0].0, "u1");
+        assert!(write(&documents, 3, &folder).unwrap_err().to_string().contains("3 or more"));
+        wheel::remove(&folder).unwrap();
+    }
 }

@@ -163,7 +163,8 @@ fn expand_braces(entry: &str) -> Vec<String> {
 
 /// Turns a description field into plain text: a line of a lone dot is a blank line.
 fn description_text(description: &str) -> String {
-    let plain = |line: &str| if line.trim() == "." { String::new() } else { line.trim_end().to_owned() };
+    let plain =
+        |line: &str| if line.trim() == "." { String::new() } else { line.trim_end().to_owned() };
     let lines: Vec<String> = description.lines().map(plain).collect();
     lines.join("\n").trim().to_owned()
 }
@@ -214,10 +215,7 @@ Description-en: first letter
         let alpha = &documents()[0];
         assert_eq!(alpha.id, "alpha");
         assert_eq!(alpha.group, "alpha-src");
-        assert_eq!(
-            alpha.text,
-            "alpha: first letter\nAlpha opens the alphabet.\n\n  * and a list"
-        );
+        assert_eq!(alpha.text, "alpha: first letter\nAlpha opens the alphabet.\n\n  * and a list");
         let tags = ["implemented-in::c", "implemented-in::c++", "role::program", "use::searching"];
         assert_eq!(alpha.labels, tags);
     }
