@@ -88,14 +88,20 @@ pub(crate) fn write(documents: &[Document], min_count: usize, folder: &Path) -> 
             Part::Test => test.push(document, &labels)?,
         }
     }
-    Ok(Counts {
+    let counts = Counts {
         train: train.finish()?,
         dev: dev.finish()?,
         test: test.finish()?,
         tagged: tagged.finish()?,
         untagged: untagged.finish()?,
         labels: kept.len(),
-    })
+    };
+    ensure!(
+        counts.dev > 0 && counts.test > 0,
+        "of {} labeled documents none fell into the dev or the test part: more are needed",
+        counts.tagged
+    );
+    Ok(counts)
 }
 
 /// Returns the labels that at least `min_count` documents of the training part carry.

@@ -3,6 +3,7 @@
 //! Every step leaves a file that says what it was made from, written after everything else. A
 //! later run that finds it as expected skips the step; what an interrupted step left is removed.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +18,6 @@ use crate::setup::{self, Build};
 use crate::tour::Tour;
 use crate::wheel;
 
-/// The folder for what cargo and the demo build.
-const TARGET: &str = "target";
-
 /// What the user asked of the demo.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -31,13 +29,15 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn out(&self) -> PathBuf {
-        let Some(out) = &self.out else {
-            let stem = self.data.as_deref().and_then(Path::file_stem);
-            let name = stem.map(|stem| format!("demo-{}", stem.to_string_lossy()));
-            return Path::new(TARGET).join(name.as_deref().unwrap_or("demo"));
-        };
-        out.clone()
+    /// Returns the folder for everything that the demo makes; `target` is cargo's.
+    fn out(&self, target: &Path) -> PathBuf {
+        if let Some(out) = &self.out {
+            return out.clone();
+        }
+        match self.data.as_deref().and_then(Path::file_stem) {
+            Some(stem) => target.join(format!("demo-{}", stem.to_string_lossy())),
+            None => target.join("demo"),
+        }
     }
 
     fn source(&self) -> Source {
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
-    let out = options.out();
+    let out = options.out(&target_folder()?);
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     steps.run("set up ONNX Runtime", || setup::onnxruntime(Build::Cpu))?;
     let init = steps.run("fetch MiniLM's token table", || Ok(minilm()))?;
@@ -68,6 +68,22 @@ fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
     steps.run("explain", || demo.explain())?;
     demo.print_next_commands();
     Ok(())
+}
+
+/// Returns the folder that cargo builds into, as it is called from here.
+fn target_folder() -> Result<PathBuf> {
+    let mut command = process::cargo();
+    command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let metadata: Value = serde_json::from_slice(&process::quiet_output(&mut command)?)
+        .context("cargo metadata wrote no JSON")?;
+    let target = metadata["target_directory"].as_str().context("cargo named no target folder")?;
+    from_here(Path::new(target))
+}
+
+/// Writes a path relative to the current folder, where it lies inside of it.
+fn from_here(path: &Path) -> Result<PathBuf> {
+    let here = env::current_dir().context("the current folder is gone")?;
+    Ok(path.strip_prefix(here).unwrap_or(path).to_owned())
 }
 
 /// Fetches MiniLM, which the demo can do without.
@@ -95,7 +111,8 @@ fn build() -> Result<PathBuf> {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     };
-    messages.lines().rev().find_map(executable).context("cargo built no program autotag")
+    let program = messages.lines().rev().find_map(executable);
+    from_here(&program.context("cargo built no program autotag")?)
 }
 
 /// Where everything lies once the data are there.
@@ -284,8 +301,11 @@ mod tests {
 
     #[test]
     fn each_file_of_the_user_has_a_folder_of_its_own() {
-        let out = |data: &str| Options { data: Some(data.into()), ..Options::default() }.out();
-        assert_eq!(out("/x/tickets.jsonl"), Path::new("target/demo-tickets"));
-        assert_eq!(Options::default().out(), Path::new("target/demo"));
+        let target = Path::new("target");
+        let tickets = Options { data: Some("/x/tickets.jsonl".into()), ..Options::default() };
+        assert_eq!(tickets.out(target), Path::new("target/demo-tickets"));
+        assert_eq!(Options::default().out(target), Path::new("target/demo"));
+        let chosen = Options { out: Some("/y".into()), ..tickets };
+        assert_eq!(chosen.out(target), Path::new("/y"));
     }
 }

@@ -29,7 +29,8 @@ Usage: cargo xtask <COMMAND>
 
   setup [--gpu]
       Fetch ONNX Runtime with pip into the user's data folder; with --gpu the
-      build for NVIDIA GPUs with the CUDA and cuDNN libraries (1.6 GB).
+      build for NVIDIA GPUs with the CUDA and cuDNN libraries
+      (1.6 GB to download, 2.4 GB on disk).
       With ORT_DYLIB_PATH set nothing is fetched.
 
   demo [--data FILE.jsonl] [--out FOLDER] [--quick]

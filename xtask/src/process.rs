@@ -19,6 +19,11 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// Prints the command line, runs it and returns what it wrote to standard output.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     eprintln!("$ {}", command_line(command));
+    quiet_output(command)
+}
+
+/// Runs the command and returns what it wrote to standard output.
+pub(crate) fn quiet_output(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.stderr(Stdio::inherit()).output().with_context(|| cannot_run(command))?;
     ensure!(output.status.success(), "{} failed: {}", command_line(command), output.status);
     Ok(output.stdout)
