@@ -112,7 +112,10 @@ fn build() -> Result<PathBuf> {
         message["executable"].as_str().map(PathBuf::from)
     };
     let program = messages.lines().rev().find_map(executable);
-    from_here(&program.context("cargo built no program autotag")?)
+    let program = program.context("cargo built no program autotag")?;
+    let relative = from_here(&program)?;
+    // A name without a folder would be looked up in PATH.
+    Ok(if relative.components().count() > 1 { relative } else { program })
 }
 
 /// Where everything lies once the data are there.

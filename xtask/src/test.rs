@@ -36,7 +36,7 @@ fn tests() -> Result<Command> {
     if process::succeeds(process::cargo().args(["nextest", "--version"]))? {
         command.args(["nextest", "run", "--workspace"]);
     } else {
-        command.args(["test", "--workspace", "--all-targets"]);
+        command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
     }
     Ok(command)
 }
