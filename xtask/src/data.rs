@@ -36,7 +36,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Returns the path of one part: `train`, `dev`, `test`, `tagged` or `untagged`.
+    /// Returns the path of one part: `train`, `dev`, `test`, `tagged`, `untagged` or `explained`.
     pub(crate) fn file(&self, part: &str) -> PathBuf {
         self.folder.join(part).with_extension("jsonl")
     }
@@ -56,13 +56,15 @@ pub(crate) fn prepare(source: &Source, out: &Path) -> Result<Data> {
     let documents = read(source, out)?;
     let counts = dataset::write(&documents, min_count(source), &partial)?;
     print_counts(&counts, min_count(source));
+    let tour = match source {
+        Source::Debtags => tour::of_debtags(&documents),
+        Source::File(_) => tour::of(&documents),
+    };
+    dataset::write_chosen(&documents, &tour.explained, &partial.join("explained.jsonl"))?;
     let record = json!({
         "origin": origin,
         "fingerprint": fingerprint(&partial)?,
-        "tour": match source {
-            Source::Debtags => tour::of_debtags(&documents),
-            Source::File(_) => tour::of(&documents),
-        }.to_json(),
+        "tour": tour.to_json(),
     });
     write_whole(&partial.join(COMPLETE), &format!("{record:#}\n"))?;
     wheel::remove(&folder)?;

@@ -66,11 +66,12 @@ pub(crate) fn write(documents: &[Document], min_count: usize, folder: &Path) -> 
         "no label is carried by {min_count} or more of the training documents: \
          more labeled documents are needed"
     );
-    let mut train = JsonLines::create(folder, "train.jsonl")?;
-    let mut dev = JsonLines::create(folder, "dev.jsonl")?;
-    let mut test = JsonLines::create(folder, "test.jsonl")?;
-    let mut tagged = JsonLines::create(folder, "tagged.jsonl")?;
-    let mut untagged = JsonLines::create(folder, "untagged.jsonl")?;
+    let create = |name: &str| JsonLines::create(&folder.join(name));
+    let mut train = create("train.jsonl")?;
+    let mut dev = create("dev.jsonl")?;
+    let mut test = create("test.jsonl")?;
+    let mut tagged = create("tagged.jsonl")?;
+    let mut untagged = create("untagged.jsonl")?;
     for document in documents {
         let all: Vec<&str> = document.labels.iter().map(String::as_str).collect();
         if all.is_empty() {
@@ -104,6 +105,16 @@ pub(crate) fn write(documents: &[Document], min_count: usize, folder: &Path) -> 
     Ok(counts)
 }
 
+/// Writes the documents with these keys, without labels, to one file.
+pub(crate) fn write_chosen(documents: &[Document], keys: &[String], path: &Path) -> Result<()> {
+    let mut file = JsonLines::create(path)?;
+    for document in documents.iter().filter(|document| keys.contains(&document.id)) {
+        file.push(document, &[])?;
+    }
+    file.finish()?;
+    Ok(())
+}
+
 /// Returns the labels that at least `min_count` documents of the training part carry.
 fn frequent_labels(documents: &[Document], min_count: usize) -> HashSet<&str> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
@@ -122,10 +133,9 @@ struct JsonLines {
 }
 
 impl JsonLines {
-    fn create(folder: &Path, name: &str) -> Result<Self> {
-        let path = folder.join(name);
+    fn create(path: &Path) -> Result<Self> {
         let file =
-            File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+            File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { out: BufWriter::new(file), len: 0 })
     }
 

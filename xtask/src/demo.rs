@@ -5,7 +5,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::data::{self, Data, Source};
+use crate::explain;
 use crate::process::{self, Steps};
 use crate::setup::{self, Build};
 use crate::tour::Tour;
@@ -197,11 +198,15 @@ impl Demo {
     fn explain(&self) -> Result<()> {
         if self.data.tour.explained.is_empty() {
             eprintln!("every document came with labels: there is no tag to explain");
+            return Ok(());
         }
-        for key in &self.data.tour.explained {
-            process::run(self.search_command(key).args(["--limit", "1", "--explain"]))?;
-            eprintln!();
-        }
+        let documents = self.data.file("explained");
+        let input = File::open(&documents)
+            .with_context(|| format!("cannot open {}", documents.display()))?;
+        let mut command = self.autotag("tag");
+        command.arg("--index").arg(&self.index).arg("--explain").stdin(input);
+        eprintln!("$ {} < {}", process::command_line(&command), documents.display());
+        print!("{}", explain::render(&process::quiet_output(&mut command)?)?);
         Ok(())
     }
 

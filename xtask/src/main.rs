@@ -15,6 +15,7 @@ mod data;
 mod dataset;
 mod debtags;
 mod demo;
+mod explain;
 mod process;
 mod setup;
 mod test;
