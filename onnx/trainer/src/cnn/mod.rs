@@ -6,6 +6,7 @@
 //! text only, so the backward pass touches just those.
 
 mod backward;
+mod export;
 mod forward;
 mod optimizer;
 mod tokens;
@@ -15,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::matrix::Matrix;
+pub use export::GraphForm;
 pub use forward::{Folded, Predicted};
 pub use optimizer::AdamConfig;
 
