@@ -34,7 +34,8 @@ pub mod metrics;
 pub mod tune;
 
 pub use datastore::{
-    Datastore, DatastoreReader, DatastoreWriter, ItemId, Neighbor, SearchMode, Source,
+    Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, ItemId, Neighbor, SearchMode,
+    Source, StorageOptions, StoredItem,
 };
 pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
 pub use error::{Error, Result};
