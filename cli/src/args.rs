@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use autotag::{Proportion, Temperature, Threshold};
 use autotag_onnx::Device;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{bundle, completions, eval, index, search, tag, train};
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
@@ -19,6 +20,13 @@ pub(crate) struct Args {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// Ends the program as clap does when the command line is wrong.
+    pub(crate) fn wrong_usage(problem: &str) -> ! {
+        Args::command().error(ErrorKind::MissingRequiredArgument, problem).exit()
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -150,15 +158,15 @@ pub(crate) struct SettingArgs {
     pub(crate) threshold: Option<Threshold>,
 }
 
-pub(crate) fn temperature(text: &str) -> Result<Temperature, String> {
+fn temperature(text: &str) -> Result<Temperature, String> {
     Temperature::new(number(text)?).map_err(|error| error.to_string())
 }
 
-pub(crate) fn proportion(text: &str) -> Result<Proportion, String> {
+fn proportion(text: &str) -> Result<Proportion, String> {
     Proportion::new(number(text)?).map_err(|error| error.to_string())
 }
 
-pub(crate) fn threshold(text: &str) -> Result<Threshold, String> {
+fn threshold(text: &str) -> Result<Threshold, String> {
     Threshold::new(number(text)?).map_err(|error| error.to_string())
 }
 
@@ -168,8 +176,6 @@ fn number(text: &str) -> Result<f32, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

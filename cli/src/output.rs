@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::Serialize;
 
 use crate::args::Format;
@@ -46,7 +46,7 @@ pub(crate) fn print_json_line(
 /// Makes an empty table with a header; the columns after the first `n_texts` are numbers.
 pub(crate) fn table(header: &[&str], n_texts: usize) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(100);
     table.set_header(header);
     for column in table.column_iter_mut().skip(n_texts) {

@@ -36,23 +36,21 @@ struct Plain {
 impl Progress {
     /// Begins; without a total where it is not known.
     pub(crate) fn begin(what: &'static str, total: Option<u64>, is_quiet: Quiet) -> Self {
-        let hidden = || Progress { what, bar: ProgressBar::hidden(), plain: None };
-        let now = Instant::now();
+        let (mut bar, mut plain) = (ProgressBar::hidden(), None);
         match is_quiet {
-            Quiet::Yes => hidden(),
+            Quiet::Yes => {}
             Quiet::No if is_terminal() => {
-                let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-                let bar = BARS.add(bar.with_style(style(total)).with_message(what));
+                bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+                bar = BARS.add(bar.with_style(style(total)).with_message(what));
                 bar.enable_steady_tick(Duration::from_millis(200));
-                Progress { what, bar, plain: None }
             }
             Quiet::No => {
-                let plain = Mutex::new(Plain { last: now, started: now });
-                let hidden = hidden();
-                hidden.bar.set_length(total.unwrap_or(0));
-                Progress { plain: Some(plain), ..hidden }
+                bar.set_length(total.unwrap_or(0));
+                let now = Instant::now();
+                plain = Some(Mutex::new(Plain { last: now, started: now }));
             }
         }
+        Progress { what, bar, plain }
     }
 
     /// Counts more steps.

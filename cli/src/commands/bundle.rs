@@ -43,7 +43,7 @@ pub(crate) fn run(args: &BundleArgs, common: &Common) -> anyhow::Result<()> {
             output::print(common.format, &Shown::of(&ModelBundle::open(bundle)?)?)?;
         }
         BundleCommand::Verify { bundle } => {
-            let verified = ModelBundle::verify(bundle, &model::onnx_options(common))?;
+            let verified = ModelBundle::verify(bundle, &model::onnx_options(common)?)?;
             output::print(common.format, &Verified::of(bundle, &verified))?;
         }
     }

@@ -10,7 +10,7 @@ use autotag::{Interpolation, Selection};
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
 use crate::commands::labeled::{read_to_measure, warn_of_unknown};
-use crate::commands::model::{self, Model};
+use crate::commands::model::{self, Model, Settings};
 use crate::documents::Document;
 use crate::output;
 
@@ -52,9 +52,10 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         Some(dev) => Some((dev, read_to_measure(dev, &args.documents)?)),
         None => None,
     };
-    let model = model::open(Some(&args.bundle), None, common)?;
-    let (interpolation, selection) = model::settings(&args.settings, Default::default());
-    let k = if dev.is_some() { interpolation.k.get().max(MAX_K) } else { interpolation.k.get() };
+    let model = model::open(&args.bundle, common)?;
+    let settings = Settings::default().or(&args.settings);
+    let k = settings.interpolation.k.get();
+    let k = if dev.is_some() { k.max(MAX_K) } else { k };
 
     let mut labels = Labels::new(&model)?;
     let tuned = match &dev {
@@ -65,7 +66,7 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         None => None,
     };
     let test = predict_file(&model, &args.data, &test, &mut labels, k, common)?;
-    let report = evaluate(&test, labels.n_known(), &interpolation, &selection, tuned.as_ref());
+    let report = evaluate(&test, labels.n_known(), &settings, tuned.as_ref());
     output::print(common.format, &report)?;
     Ok(())
 }
@@ -86,8 +87,7 @@ fn predict_file(
 fn evaluate(
     test: &Predicted,
     n_labels: usize,
-    interpolation: &Interpolation,
-    selection: &Selection,
+    settings: &Settings,
     tuned: Option<&[Tuned; 3]>,
 ) -> EvalReport {
     let predictions: &[Prediction] = &test.predictions;
@@ -96,7 +96,7 @@ fn evaluate(
         Row::new(method, interpolation, selection.threshold, &measures, test)
     };
     let mut rows: Vec<Row> =
-        METHODS.iter().map(|&method| row(method, interpolation, selection)).collect();
+        METHODS.map(|method| row(method, &settings.interpolation, &settings.selection)).into();
     for (method, tuned) in METHODS.iter().zip(tuned.into_iter().flatten()) {
         let selection = Selection::at(tuned.threshold);
         rows.push(Row { tuned: true, ..row(*method, &tuned.interpolation, &selection) });

@@ -10,9 +10,10 @@ use anyhow::{Context, bail};
 use autotag::tagger::StageTimes;
 use autotag::{DatastoreReader, EncodeError, Encoder, Tagger, Tagging};
 use serde::Serialize;
+use tantivy_autotag::IndexFolder;
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
-use crate::commands::model;
+use crate::commands::model::{self, Model};
 use crate::documents::{BlankLines, Document, Documents, ReadError, ReadOptions};
 use crate::output::{WriteError, print_json_line};
 
@@ -52,7 +53,7 @@ pub(crate) struct TagArgs {
 const BATCH: usize = 256;
 
 pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
-    let model = model::open(args.bundle.as_deref(), args.index.as_deref(), common)?;
+    let model = open(args, common)?;
     let datastore = model.datastore.reader()?;
     let tagger = model.tagger(&args.settings);
     let options = ReadOptions { blank_lines: BlankLines::Report, ..args.documents.read_options() };
@@ -74,6 +75,19 @@ pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
         bail!("{n_failed} of {n_lines} lines could not be tagged: their answers say why");
     }
     Ok(())
+}
+
+/// Loads the model, with the neighbors of the index where one is named.
+fn open(args: &TagArgs, common: &Common) -> anyhow::Result<Model> {
+    match (&args.index, &args.bundle) {
+        (Some(index), bundle) => {
+            let index = IndexFolder::open(index)?;
+            let bundle = model::bundle_of(&index, bundle.as_deref())?;
+            model::with_datastore(&bundle, index.datastore()?, common)
+        }
+        (None, Some(bundle)) => model::open(bundle, common),
+        (None, None) => unreachable!("the command line requires one of them"),
+    }
 }
 
 /// How much an answer tells.

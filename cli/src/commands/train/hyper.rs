@@ -7,8 +7,6 @@ use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::TrainConfig;
 use autotag_train::cnn::{AdamConfig, CnnConfig, ContrastiveConfig};
 
-use crate::args::{proportion, temperature};
-
 /// Every hyper-parameter of the CNN and its training.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
@@ -91,14 +89,14 @@ pub(super) struct HyperArgs {
     k: NonZeroUsize,
 
     /// The temperature of their votes
-    #[arg(long, value_name = "TAU", value_parser = temperature)]
-    #[arg(default_value = defaults().interpolation.temperature.get().to_string())]
-    tau: Temperature,
+    #[arg(long, value_name = "TAU", value_parser = positive)]
+    #[arg(default_value_t = defaults().interpolation.temperature.get())]
+    tau: f32,
 
     /// The weight of the neighbors, 0 (the model alone) to 1 (the neighbors alone)
-    #[arg(long, value_name = "LAMBDA", value_parser = proportion)]
-    #[arg(default_value = defaults().interpolation.proportion.get().to_string())]
-    lambda: Proportion,
+    #[arg(long, value_name = "LAMBDA", value_parser = part)]
+    #[arg(default_value_t = defaults().interpolation.proportion.get())]
+    lambda: f32,
 }
 
 impl HyperArgs {
@@ -125,8 +123,8 @@ impl HyperArgs {
             vocabulary_size: self.vocabulary_size.get(),
             interpolation: Interpolation {
                 k: self.k,
-                temperature: self.tau,
-                proportion: self.lambda,
+                temperature: Temperature::new(self.tau).expect("its parser checks it"),
+                proportion: Proportion::new(self.lambda).expect("its parser checks it"),
             },
             seed: self.seed,
         }
@@ -151,6 +149,10 @@ fn not_negative(text: &str) -> Result<f32, String> {
 
 fn share(text: &str) -> Result<f32, String> {
     number(text, |value| (0.0..1.0).contains(&value), "at least 0 and below 1")
+}
+
+fn part(text: &str) -> Result<f32, String> {
+    number(text, |value| (0.0..=1.0).contains(&value), "within 0 and 1")
 }
 
 fn number(text: &str, fits: impl Fn(f32) -> bool, expected: &str) -> Result<f32, String> {
@@ -189,7 +191,7 @@ mod tests {
 
     #[test]
     fn values_out_of_range_are_refused() {
-        for option in ["--epochs=0", "--dropout=1", "--gamma=-1", "--learning-rate=0", "--widths=0"]
+        for option in ["--epochs=0", "--dropout=1", "--gamma=-1", "--learning-rate=0", "--widths=0", "--lambda=2"]
         {
             assert!(Line::try_parse_from(["train", option]).is_err(), "{option}");
         }
