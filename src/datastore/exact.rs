@@ -130,8 +130,7 @@ impl Matrix {
         k: usize,
     ) -> Vec<Found> {
         let rows = rows.into_iter();
-        let mut found: Vec<Found> =
-            rows.map(|row| (row, distance(query, self.row(row)))).collect();
+        let mut found: Vec<Found> = rows.map(|row| (row, distance(query, self.row(row)))).collect();
         found.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         found.truncate(k);
         found

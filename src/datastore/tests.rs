@@ -32,9 +32,7 @@ fn fill(datastore: &Datastore, vectors: &[Vec<f32>]) -> DatastoreReader {
     let mut writer = datastore.writer().unwrap();
     for (position, vector) in vectors.iter().enumerate() {
         let label = ["red", "green"][position % 2];
-        writer
-            .put(&position.to_string(), &embedding(vector), &[label], Source::Training)
-            .unwrap();
+        writer.put(&position.to_string(), &embedding(vector), &[label], Source::Training).unwrap();
     }
     writer.commit().unwrap();
     datastore.reader().unwrap()

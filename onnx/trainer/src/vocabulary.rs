@@ -18,7 +18,7 @@ const UNKNOWN: &str = "[UNK]";
 /// # Errors
 ///
 /// [`TrainError::Tokenizer`] when the tokenizer's trainer fails.
-pub fn learn(texts: &[String], size: usize) -> Result<Tokenizer> {
+pub(crate) fn learn(texts: &[String], size: usize) -> Result<Tokenizer> {
     let fail = |source| TrainError::Tokenizer { action: "learned a vocabulary", source };
     let special = [PADDING, UNKNOWN].map(|token| AddedToken::from(token, true)).to_vec();
     let mut trainer = WordPieceTrainer::builder()
