@@ -108,5 +108,6 @@ pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<Committed> {
 
     let started = Instant::now();
     let opstamp = prepared.commit().map_err(Error::tantivy("committed"))?;
+    stores.committed();
     Ok(Committed { payload, opstamp, tantivy: preparing + started.elapsed(), datastore })
 }

@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
 use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
 use crate::{Error, Evidence, Result, TagFields};
-
-/// The longest key, in bytes: LMDB's limit.
-pub(crate) const MAX_KEY_BYTES: usize = 511;
 
 /// What a value costs beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;

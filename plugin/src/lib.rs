@@ -25,9 +25,17 @@ mod commit;
 mod ledger;
 mod stats;
 
+mod search;
+
+mod folder;
+
 pub use error::{Error, Result};
 pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fields::{FieldNames, TagFields};
+pub use folder::IndexFolder;
 pub use options::{OnFailure, WriterOptions};
+pub use search::{
+    FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_tag, tag_path,
+};
 pub use stats::{CommitSummary, FailedDocument, WriterStats, WriterTimes};
 pub use writer::TaggingWriter;

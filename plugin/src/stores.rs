@@ -1,5 +1,7 @@
 //! The two stores that a writer changes together: Tantivy's index and the datastore.
 
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use autotag::{DatastoreWriter, Embedding, Source};
@@ -12,11 +14,19 @@ use crate::worker::Processed;
 use crate::{Error, Result};
 
 /// What becomes of one key.
-pub(crate) enum Change {
-    /// The document replaces the one of its key; so does its neighbor, or none does.
-    Replace { key: String, document: Metered, neighbor: Option<NewNeighbor> },
-    /// The key leaves both stores.
-    Delete { key: String, _permit: Permit },
+pub(crate) struct Change {
+    pub(crate) key: String,
+    /// Whether the key had a neighbor at the last commit.
+    pub(crate) had_neighbor: bool,
+    pub(crate) content: Content,
+}
+
+/// What a key has from now on.
+pub(crate) enum Content {
+    /// A document, and a neighbor where people labelled it.
+    Document(Metered, Option<NewNeighbor>),
+    /// Nothing, in either store.
+    Nothing(Permit),
 }
 
 /// What makes a document a neighbor from the next commit on.
@@ -28,30 +38,42 @@ pub(crate) struct NewNeighbor {
 pub(crate) struct Stores {
     pub(crate) tantivy: IndexWriter<Metered>,
     pub(crate) datastore: DatastoreWriter,
-    pub(crate) key: Field,
+    key: Field,
+    /// The hashes of the keys that became neighbors since the last commit.
+    ///
+    /// Why? A document that is tagged has no neighbor most of the time, and a datastore that is told
+    /// to delete what it does not have must write a commit for nothing.
+    put_keys: HashSet<u64>,
+    hasher: RandomState,
 }
 
 impl Stores {
+    pub(crate) fn new(
+        tantivy: IndexWriter<Metered>,
+        datastore: DatastoreWriter,
+        key: Field,
+    ) -> Self {
+        let (put_keys, hasher) = (HashSet::new(), RandomState::new());
+        Stores { tantivy, datastore, key, put_keys, hasher }
+    }
+
     /// Applies a chunk's changes to both stores, in their order; visible after the commit.
     pub(crate) fn apply(&mut self, processed: &mut Processed) -> Result<()> {
-        let changes = std::mem::take(&mut processed.changes);
         let started = Instant::now();
-        for change in &changes {
+        for change in &processed.changes {
             self.apply_to_datastore(change)?;
         }
         processed.tally.times.datastore += started.elapsed();
 
         let started = Instant::now();
+        let changes = std::mem::take(&mut processed.changes);
         let mut operations = Vec::with_capacity(2 * changes.len());
-        for change in changes {
-            match change {
-                Change::Replace { key, document, .. } => {
-                    operations.push(UserOperation::Delete(Term::from_field_text(self.key, &key)));
-                    operations.push(UserOperation::Add(document));
-                }
-                Change::Delete { key, .. } => {
-                    operations.push(UserOperation::Delete(Term::from_field_text(self.key, &key)));
-                }
+        let mut permits = Vec::new();
+        for Change { key, content, .. } in changes {
+            operations.push(UserOperation::Delete(Term::from_field_text(self.key, &key)));
+            match content {
+                Content::Document(document, _) => operations.push(UserOperation::Add(document)),
+                Content::Nothing(permit) => permits.push(permit),
             }
         }
         self.tantivy.run(operations).map_err(Error::tantivy("took documents"))?;
@@ -59,16 +81,21 @@ impl Stores {
         Ok(())
     }
 
+    /// Begins anew after a commit of both.
+    pub(crate) fn committed(&mut self) {
+        self.put_keys.clear();
+    }
+
     fn apply_to_datastore(&mut self, change: &Change) -> Result<()> {
-        match change {
-            Change::Replace { key, neighbor: Some(NewNeighbor { embedding, labels }), .. } => {
-                let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-                self.datastore.put(key, embedding, &labels, Source::Human)?;
-            }
+        let Change { key, had_neighbor, content } = change;
+        let hash = self.hasher.hash_one(key);
+        if let Content::Document(_, Some(NewNeighbor { embedding, labels })) = content {
+            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+            self.datastore.put(key, embedding, &labels, Source::Human)?;
+            self.put_keys.insert(hash);
+        } else if *had_neighbor || self.put_keys.contains(&hash) {
             // Only labels that people gave may vote: a document that is tagged anew does not.
-            Change::Replace { key, neighbor: None, .. } | Change::Delete { key, .. } => {
-                self.datastore.delete(key)?;
-            }
+            self.datastore.delete(key)?;
         }
         Ok(())
     }

@@ -7,10 +7,10 @@ use autotag::tagger::StageTimes;
 use autotag::{DatastoreReader, EncodeError, Encoded, Encoder, Tagger, Tagging};
 use tantivy::TantivyDocument;
 
-use crate::budget::{Metered, Permit};
+use crate::budget::Metered;
 use crate::ledger::Tally;
 use crate::queue::{Action, Chunk, Operation};
-use crate::stores::{Change, NewNeighbor};
+use crate::stores::{Change, Content, NewNeighbor};
 use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document};
 
 /// What tagging needs; shared by the threads.
@@ -48,24 +48,28 @@ impl<E: Encoder> Worker<E> {
         let (mut taggings, mut encoded) = (taggings.into_iter(), encoded.into_iter());
 
         let started = Instant::now();
+        let neighbors = &chunk.neighbors;
         let mut changes = Vec::with_capacity(chunk.operations.len());
         for Operation { key, action, permit } in chunk.operations {
-            let change = match action {
+            let kept = match action {
                 Action::Tag(document) => {
-                    let tagging = taggings.next().expect(ONE_EACH);
-                    let evidence = predicted(tagging, &chunk.neighbors)?;
-                    self.tagged(key, document, permit, evidence, &mut tally)
+                    let evidence = predicted(taggings.next().expect(ONE_EACH), neighbors)?;
+                    self.tagged(&key, document, evidence, &mut tally)
                 }
                 Action::Label(document, labels) => {
                     let encoded = encoded.next().expect(ONE_EACH);
-                    self.labeled(key, document, permit, labels, encoded, &mut tally)
+                    self.labeled(&key, document, labels, encoded, &mut tally)
                 }
                 Action::Delete => {
                     tally.deleted += 1;
-                    Some(Change::Delete { key, _permit: permit })
+                    changes.push(change(key, Content::Nothing(permit), neighbors)?);
+                    continue;
                 }
             };
-            changes.extend(change);
+            if let Some((document, neighbor)) = kept {
+                let content = Content::Document(Metered::new(document, permit), neighbor);
+                changes.push(change(key, content, neighbors)?);
+            }
         }
         tally.times.neighbors += started.elapsed();
         Ok(Processed { changes, tally })
@@ -99,53 +103,52 @@ impl<E: Encoder> Worker<E> {
 
     fn tagged(
         &self,
-        key: String,
+        key: &str,
         mut document: TantivyDocument,
-        permit: Permit,
         evidence: Result<Evidence, EncodeError>,
         tally: &mut Tally,
-    ) -> Option<Change> {
+    ) -> Option<Kept> {
         match evidence {
             Ok(evidence) => {
                 tally.tagged += 1;
                 document::attach(&mut document, &self.fields, &evidence);
+                Some((document, None))
             }
             Err(cause) => {
-                tally.failures.push(FailedDocument { key: key.clone(), cause });
-                if self.on_failure != OnFailure::IndexUntagged {
-                    return None;
-                }
+                tally.failures.push(FailedDocument { key: key.to_owned(), cause });
+                (self.on_failure == OnFailure::IndexUntagged).then_some((document, None))
             }
         }
-        Some(Change::Replace { key, document: Metered::new(document, permit), neighbor: None })
     }
 
     fn labeled(
         &self,
-        key: String,
+        key: &str,
         mut document: TantivyDocument,
-        permit: Permit,
         labels: Vec<String>,
         encoded: Result<Encoded, EncodeError>,
         tally: &mut Tally,
-    ) -> Option<Change> {
-        let evidence = Evidence::human(&labels);
-        let neighbor = match encoded {
+    ) -> Option<Kept> {
+        document::attach(&mut document, &self.fields, &Evidence::human(&labels));
+        match encoded {
             Ok(Encoded { embedding, .. }) => {
                 tally.labeled += 1;
-                Some(NewNeighbor { embedding, labels })
+                Some((document, Some(NewNeighbor { embedding, labels })))
             }
             Err(cause) => {
-                tally.failures.push(FailedDocument { key: key.clone(), cause });
-                if self.on_failure != OnFailure::IndexUntagged {
-                    return None;
-                }
-                None
+                tally.failures.push(FailedDocument { key: key.to_owned(), cause });
+                (self.on_failure == OnFailure::IndexUntagged).then_some((document, None))
             }
-        };
-        document::attach(&mut document, &self.fields, &evidence);
-        Some(Change::Replace { key, document: Metered::new(document, permit), neighbor })
+        }
     }
+}
+
+/// A document that is to be indexed, and its neighbor where people labelled it.
+type Kept = (TantivyDocument, Option<NewNeighbor>);
+
+fn change(key: String, content: Content, neighbors: &DatastoreReader) -> Result<Change> {
+    let had_neighbor = neighbors.get(&key)?.is_some();
+    Ok(Change { key, had_neighbor, content })
 }
 
 fn predicted(

@@ -184,8 +184,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     pub fn close(mut self) -> Result<()> {
         self.shut_down();
         match self.shared.lock_stores().take() {
-            Some(Stores { tantivy, .. }) => {
-                tantivy.wait_merging_threads().map_err(Error::tantivy("merged segments"))
+            Some(stores) => {
+                let merged = stores.tantivy.wait_merging_threads();
+                merged.map_err(Error::tantivy("merged segments"))
             }
             None => Ok(()),
         }
@@ -312,7 +313,7 @@ fn open_stores(
         autotag::Error::DatastoreInUse { .. } => Error::InUse,
         error => Error::Datastore(error),
     })?;
-    Ok(Stores { tantivy, datastore, key: fields.key })
+    Ok(Stores::new(tantivy, datastore, fields.key))
 }
 
 /// Checks that the ids of the model's labels mean the same in the datastore.
