@@ -25,7 +25,7 @@ pub(crate) struct Args {
 impl Args {
     /// Ends the program as clap does when the command line is wrong.
     pub(crate) fn wrong_usage(problem: &str) -> ! {
-        Args::command().error(ErrorKind::MissingRequiredArgument, problem).exit()
+        Args::command().error(ErrorKind::ValueValidation, problem).exit()
     }
 }
 

@@ -99,7 +99,7 @@ fn evaluate(
         METHODS.map(|method| row(method, &settings.interpolation, &settings.selection)).into();
     for (method, tuned) in METHODS.iter().zip(tuned.into_iter().flatten()) {
         let selection = Selection::at(tuned.threshold);
-        rows.push(Row { tuned: true, ..row(*method, &tuned.interpolation, &selection) });
+        rows.push(row(*method, &tuned.interpolation, &selection).tuned());
     }
     EvalReport { documents: predictions.len(), rows }
 }

@@ -120,8 +120,7 @@ fn open_or_create(args: &IndexArgs) -> anyhow::Result<(IndexFolder, ModelBundle)
     let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let (encoder, path) = (bundle.encoder_fingerprint(), path.to_string_lossy());
     let seed = bundle.datastore()?;
-    let folder =
-        IndexFolder::create(&args.index, schema.build(), &fields, &seed, encoder, &path)?;
+    let folder = IndexFolder::create(&args.index, schema.build(), &fields, &seed, encoder, &path)?;
     Ok((folder, bundle))
 }
 
@@ -149,8 +148,7 @@ impl<'a> Indexer<'a> {
         };
         let tagger = model.tagger(&args.settings);
         let (index, fields) = folder.index()?;
-        let writer =
-            TaggingWriter::open(index, model.datastore, tagger, fields.clone(), options)?;
+        let writer = TaggingWriter::open(index, model.datastore, tagger, fields.clone(), options)?;
         Ok(Indexer { writer, fields, args, common, uncommitted: 0 })
     }
 
@@ -165,11 +163,7 @@ impl<'a> Indexer<'a> {
         Ok(report.end())
     }
 
-    fn hand_over(
-        &mut self,
-        documents: Documents,
-        report: &mut FileReport,
-    ) -> anyhow::Result<()> {
+    fn hand_over(&mut self, documents: Documents, report: &mut FileReport) -> anyhow::Result<()> {
         let progress = Progress::begin("index", None, self.common.quiet.into());
         for document in documents {
             match document {

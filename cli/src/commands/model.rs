@@ -33,8 +33,10 @@ pub(super) struct Settings {
 impl Model {
     /// Returns a tagger with the bundle's settings, but for those given.
     pub(super) fn tagger(&self, given: &SettingArgs) -> OurTagger {
+        let mut tagger = Tagger::new(self.encoder.clone());
         let Settings { interpolation, selection } = self.settings.clone().or(given);
-        Tagger { interpolation, selection, ..Tagger::new(self.encoder.clone()) }
+        (tagger.interpolation, tagger.selection) = (interpolation, selection);
+        tagger
     }
 }
 

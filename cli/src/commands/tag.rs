@@ -182,7 +182,7 @@ fn answer_share<E: Encoder>(
 }
 
 fn unread(error: &ReadError) -> Answer {
-    let text = with_causes(&error.problem);
+    let text = with_causes(error.problem.as_ref());
     Answer::Failed { id: error.key.clone(), line: error.line, error: text }
 }
 

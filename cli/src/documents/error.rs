@@ -13,7 +13,7 @@ pub(crate) struct ReadError {
     /// The document's key, where it could be read.
     pub(crate) key: Option<String>,
     /// What is wrong.
-    pub(crate) problem: Problem,
+    pub(crate) problem: Box<Problem>,
 }
 
 /// What is wrong with a line or file.
@@ -23,7 +23,9 @@ pub(crate) enum Problem {
     Open(#[source] io::Error),
     #[error("this is a folder: give a file")]
     Folder,
-    #[error("there is no document in it: write one JSON object on each line, or a CSV header and rows")]
+    #[error(
+        "there is no document in it: write one JSON object on each line, or a CSV header and rows"
+    )]
     Empty,
     #[error("the file cannot be read any further")]
     Read(#[source] io::Error),
@@ -35,11 +37,15 @@ pub(crate) enum Problem {
     TooLong { max: u64 },
     #[error("this is no JSON object, such as {{\"id\": \"1\", \"text\": \"...\"}}")]
     NotJson(#[source] serde_json::Error),
-    #[error("the row has {found} cells where the header has {expected}: quote cells with commas or line breaks")]
+    #[error(
+        "the row has {found} cells where the header has {expected}: quote cells with commas or line breaks"
+    )]
     Cells { expected: u64, found: u64 },
     #[error("the header has no column {wanted:?}, it has {found}: name the column with {option}")]
     NoColumn { wanted: String, found: String, option: &'static str },
-    #[error("the field {field:?} with the document's key is missing: add it, or name another with --key")]
+    #[error(
+        "the field {field:?} with the document's key is missing: add it, or name another with --key"
+    )]
     KeyMissing { field: String },
     #[error("the key in {field:?} must be a string that is not empty, or a whole number")]
     KeyType { field: String },
@@ -49,11 +55,17 @@ pub(crate) enum Problem {
     TextMissing { field: String },
     #[error("the text in {field:?} must be a string")]
     TextType { field: String },
-    #[error("the labels in {field:?} must be an array of strings, or null for an unlabelled document")]
+    #[error(
+        "the labels in {field:?} must be an array of strings, or null for an unlabelled document"
+    )]
     LabelsType { field: String },
-    #[error("document {key:?} has no labels in {field:?}, so there is nothing to learn from it: label it, leave it out, or name another field with --labels")]
+    #[error(
+        "document {key:?} has no labels in {field:?}, so there is nothing to learn from it: label it, leave it out, or name another field with --labels"
+    )]
     NoLabels { key: String, field: String },
-    #[error("none of the {n_documents} documents has labels in {field:?}: label them, or name another field with --labels")]
+    #[error(
+        "none of the {n_documents} documents has labels in {field:?}: label them, or name another field with --labels"
+    )]
     NoneLabeled { n_documents: usize, field: String },
     #[error("the key {key:?} stands on line {first} already: give every document a key of its own")]
     DoubledKey { key: String, first: u64 },
@@ -62,18 +74,18 @@ pub(crate) enum Problem {
 impl ReadError {
     /// Makes an error about a file as a whole.
     pub(crate) fn of_file(file: &str, problem: Problem) -> Self {
-        ReadError { file: file.to_owned(), line: None, key: None, problem }
+        ReadError { file: file.to_owned(), line: None, key: None, problem: Box::new(problem) }
     }
 
     /// Makes an error about a line.
     pub(crate) fn at(file: &str, line: u64, key: Option<String>, problem: Problem) -> Self {
-        ReadError { file: file.to_owned(), line: Some(line), key, problem }
+        ReadError { file: file.to_owned(), line: Some(line), key, problem: Box::new(problem) }
     }
 
     /// Tells whether nothing after it can be read.
     pub(crate) fn ends_the_file(&self) -> bool {
         use Problem::{Empty, Folder, Gzip, NoColumn, Open, Read};
-        matches!(self.problem, Open(_) | Folder | Empty | Read(_) | Gzip(_) | NoColumn { .. })
+        matches!(*self.problem, Open(_) | Folder | Empty | Read(_) | Gzip(_) | NoColumn { .. })
     }
 }
 

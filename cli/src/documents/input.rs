@@ -62,9 +62,9 @@ fn peek<R: BufRead>(mut reader: R, n: usize) -> io::Result<(Vec<u8>, impl BufRea
 pub(super) fn read_problem(error: io::Error) -> Problem {
     // The decoder says so of data that ends early or does not decode; files and pipes do not.
     match error.kind() {
-        io::ErrorKind::UnexpectedEof
-        | io::ErrorKind::InvalidInput
-        | io::ErrorKind::InvalidData => Problem::Gzip(error),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+            Problem::Gzip(error)
+        }
         _ => Problem::Read(error),
     }
 }

@@ -143,7 +143,8 @@ fn an_error_keeps_the_key_where_it_can_be_read() {
 
 #[test]
 fn a_bad_line_does_not_hide_the_lines_after_it() {
-    let documents = lines(b"no\n{\"id\":\"a\",\"text\":\"t\"}\nno\n{\"id\":\"b\",\"text\":\"t\"}\n");
+    let documents =
+        lines(b"no\n{\"id\":\"a\",\"text\":\"t\"}\nno\n{\"id\":\"b\",\"text\":\"t\"}\n");
     let is_ok: Vec<bool> = documents.iter().map(Result::is_ok).collect();
     assert_eq!(is_ok, [false, true, false, true]);
 }

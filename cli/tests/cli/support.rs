@@ -186,9 +186,8 @@ pub fn bundle() -> String {
 
 fn remove_older(folder: &Path) {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let is_bundle = |path: &PathBuf| {
-        path.file_name().unwrap().to_string_lossy().starts_with("bundle-")
-    };
+    let is_bundle =
+        |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("bundle-");
     for path in entries.filter(is_bundle) {
         fs::remove_dir_all(path).unwrap();
     }

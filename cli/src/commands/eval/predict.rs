@@ -126,7 +126,8 @@ fn encode(
     };
     let mut done = thread::scope(|scope| {
         let threads: Vec<_> = (0..model.threads.get()).map(|_| scope.spawn(work)).collect();
-        let done = threads.into_iter().map(|thread| thread.join().expect("encoding does not panic"));
+        let done =
+            threads.into_iter().map(|thread| thread.join().expect("encoding does not panic"));
         done.flatten().collect::<Vec<_>>()
     });
     done.sort_unstable_by_key(|(number, _)| *number);

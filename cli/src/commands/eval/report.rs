@@ -21,7 +21,7 @@ pub(super) struct EvalReport {
 pub(super) struct Row {
     method: &'static str,
     /// Whether k, tau, lambda and the threshold were tuned.
-    pub(super) tuned: bool,
+    tuned: bool,
     /// k and tau are null for the model, which has no neighbors.
     k: Option<usize>,
     tau: Option<f64>,
@@ -45,11 +45,8 @@ impl Row {
         predicted: &Predicted,
     ) -> Self {
         let has_neighbors = method != Method::Model;
-        let time = if has_neighbors {
-            predicted.encode + predicted.nearest
-        } else {
-            predicted.encode
-        };
+        let time =
+            if has_neighbors { predicted.encode + predicted.nearest } else { predicted.encode };
         let (name, lambda) = match method {
             Method::Model => ("model", 0.0),
             Method::Knn => ("knn", 1.0),
@@ -70,6 +67,11 @@ impl Row {
             p_at_5: measures.p_at_5,
             ms_per_document: 1e3 * time.as_secs_f64() / predicted.predictions.len().max(1) as f64,
         }
+    }
+
+    /// Says that the settings were tuned.
+    pub(super) fn tuned(self) -> Self {
+        Row { tuned: true, ..self }
     }
 
     fn cells(&self) -> Vec<String> {

@@ -53,7 +53,7 @@ impl Drop for Feed {
 fn read(lines: impl Iterator<Item = Line>, sender: &SyncSender<Line>, budget: &Budget) {
     for line in lines {
         // Nothing in leads to nothing out: no error for a filter.
-        if matches!(&line, Err(error) if matches!(error.problem, Problem::Empty)) {
+        if matches!(&line, Err(error) if matches!(*error.problem, Problem::Empty)) {
             continue;
         }
         budget.take(size(&line));
