@@ -5,10 +5,11 @@
 //! [`setup_folder`].
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::LoadDynamicError;
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 
 use crate::{OnnxError, Result};
 
@@ -144,13 +145,22 @@ fn open(path: PathBuf) -> Result<Runtime> {
         Ok(builder) => builder,
         Err(error) => return Err(unusable(path, load_failure(&error))),
     };
-    match builder.with_name("autotag").with_telemetry(false).build() {
+    let builder = builder.with_name("autotag").with_telemetry(false);
+    match builder.with_logger(Arc::new(log)).build() {
         Ok(environment) => {
+            environment.set_log_level(LogLevel::Warning);
             tracing::debug!(path = %path.display(), "loaded ONNX Runtime");
             Ok(Runtime { path, environment })
         }
         Err(error) => Err(unusable(path, error.to_string())),
     }
+}
+
+/// Passes ONNX Runtime's messages on, which it would write to standard error.
+///
+/// What fails is returned as an error too, so that these are for whoever looks for its cause.
+fn log(_: LogLevel, category: &str, _: &str, code_location: &str, message: &str) {
+    tracing::debug!(category, code_location, message, "ONNX Runtime");
 }
 
 fn load_failure(error: &LoadDynamicError) -> String {
@@ -241,6 +251,16 @@ mod tests {
         assert!(matches!(error, OnnxError::RuntimeUnusable { .. }));
         let message = error.to_string();
         assert!(message.contains("text.so") && message.contains("cargo xtask setup"), "{message}");
+    }
+
+    #[test]
+    fn libraries_that_do_not_fit_are_reported_with_the_reason() {
+        let path = PathBuf::from("libonnxruntime.so");
+        let version_str = "1.16.3".to_owned();
+        let old = LoadDynamicError::BadVersion { version_str, path: path.clone() };
+        assert!(load_failure(&old).contains("1.16.3"));
+        let other = LoadDynamicError::MissingApi { path };
+        assert!(load_failure(&other).contains("another library"));
     }
 
     #[test]
