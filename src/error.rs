@@ -108,6 +108,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A datastore that was opened for reading was asked for a writer.
+    #[error("the datastore in {} was opened for reading only: copy it into the index's folder and open the copy", path.display())]
+    DatastoreReadOnly {
+        /// The datastore's folder.
+        path: PathBuf,
+    },
+
     /// Something stored does not decode.
     #[error("the datastore in {} is damaged: {what} does not decode; restore it or build the index again", path.display())]
     DatastoreDamaged {

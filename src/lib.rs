@@ -14,6 +14,8 @@
 //! Text Classification" (ACL 2022); its symbols stand in the documentation of the functions that
 //! compute them.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod error;
 
 pub mod label;
@@ -32,7 +34,8 @@ pub mod metrics;
 pub mod tune;
 
 pub use datastore::{
-    Datastore, DatastoreReader, DatastoreWriter, ItemId, Neighbor, SearchMode, Source,
+    Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, ItemId, Neighbor, SearchMode,
+    Source, StorageOptions, StoredItem,
 };
 pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
 pub use error::{Error, Result};

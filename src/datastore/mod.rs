@@ -1,12 +1,42 @@
 //! The datastore {(h_i, y_i)}: labelled texts' representations in LMDB, searched exactly or by
 //! Arroy's trees.
+//!
+//! A datastore is a folder with one LMDB environment. Changes are staged by the one
+//! [`DatastoreWriter`] and become visible at its commit, all at once; every [`DatastoreReader`]
+//! sees the state of one commit for as long as it lives.
+//!
+//! A reader's state lies in memory, so that it stays what it is while a writer commits and LMDB's
+//! map grows: for each item 4 bytes per dimension and about 100 more for its key and labels. All
+//! readers of one commit share it. Arroy's trees stay in LMDB and are those of the newest commit;
+//! a reader of an older one is searched exactly.
+//!
+//! LMDB does not work on network file systems.
+
+mod exact;
+mod format;
+mod reader;
+mod search;
+mod store;
+mod trees;
+mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::{Embedding, Fingerprint, LabelSet, LabelVocabulary, Result};
 
+pub use reader::DatastoreReader;
+pub use writer::{DatastoreWriter, MAX_KEY_BYTES};
+
+use store::{Access, Store};
+
 /// An item's number inside one datastore; a key keeps its number when it is replaced.
+///
+/// The number of a deleted item may be given to a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ItemId(pub u32);
 
@@ -28,6 +58,19 @@ pub struct Neighbor {
     pub distance: f32,
     /// y_i.
     pub labels: LabelSet,
+}
+
+/// An item as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredItem {
+    /// Its number.
+    pub item: ItemId,
+    /// h_i.
+    pub embedding: Embedding,
+    /// y_i.
+    pub labels: LabelSet,
+    /// Who labelled it.
+    pub source: Source,
 }
 
 /// How neighbors are searched.
@@ -55,119 +98,135 @@ pub struct DatastoreOptions {
     pub n_trees: NonZeroUsize,
 }
 
+impl DatastoreOptions {
+    /// The default number of trees.
+    pub const DEFAULT_TREES: NonZeroUsize = NonZeroUsize::new(10).expect("10 is not 0");
+
+    /// Makes options with the default number of trees.
+    pub fn new(dimensions: NonZeroUsize, encoder: Fingerprint, labels: LabelVocabulary) -> Self {
+        DatastoreOptions { dimensions, encoder, labels, n_trees: Self::DEFAULT_TREES }
+    }
+}
+
+/// How much a datastore takes at once; every default suits every size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StorageOptions {
+    /// The size of LMDB's map when the environment is opened, in bytes, rounded up to whole pages.
+    ///
+    /// The map is address space and no memory; it doubles by itself when it is full.
+    pub initial_map_bytes: usize,
+    /// How many bytes of staged changes a writer keeps in memory before it moves them into the
+    /// file.
+    pub staged_bytes: usize,
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        StorageOptions { initial_map_bytes: 256 << 20, staged_bytes: 32 << 20 }
+    }
+}
+
 /// An LMDB environment with the labelled items; a handle to clone and share.
+///
+/// The environment is closed when the last handle, reader and writer of it is dropped.
 #[derive(Clone, Debug)]
-pub struct Datastore {}
-
-/// Collects changes; nothing is visible to readers before [`DatastoreWriter::commit`].
-#[derive(Debug)]
-pub struct DatastoreWriter {}
-
-/// A snapshot: what was committed when it was taken. Cheap to clone and share between threads.
-#[derive(Clone, Debug)]
-pub struct DatastoreReader {}
+pub struct Datastore {
+    store: Arc<Store>,
+}
 
 impl Datastore {
-    /// Makes an empty datastore in a folder that has none.
-    pub fn create(_folder: &Path, _options: &DatastoreOptions) -> Result<Self> {
-        unimplemented!()
+    /// Makes an empty datastore in a folder that has none; the folder is created where it is
+    /// missing.
+    ///
+    /// # Errors
+    ///
+    /// [`DatastoreExists`](crate::Error::DatastoreExists) where there is one,
+    /// [`DatastoreInUse`](crate::Error::DatastoreInUse) while another process makes one.
+    pub fn create(folder: &Path, options: &DatastoreOptions) -> Result<Self> {
+        Datastore::create_with(folder, options, StorageOptions::default())
+    }
+
+    /// Makes an empty datastore with storage options of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Datastore::create`].
+    pub fn create_with(
+        folder: &Path,
+        options: &DatastoreOptions,
+        storage: StorageOptions,
+    ) -> Result<Self> {
+        Ok(Datastore { store: Store::create(folder, options, storage)? })
     }
 
     /// Opens a datastore for reading and writing.
-    pub fn open(_folder: &Path, _encoder: &Fingerprint) -> Result<Self> {
-        unimplemented!()
+    ///
+    /// # Errors
+    ///
+    /// [`NoDatastore`](crate::Error::NoDatastore) where there is none,
+    /// [`EncoderMismatch`](crate::Error::EncoderMismatch) when another encoder filled it,
+    /// [`DatastoreInUse`](crate::Error::DatastoreInUse) when this process has it open, under
+    /// whatever path, [`DatastoreVersion`](crate::Error::DatastoreVersion) when a newer program
+    /// wrote it, and [`DatastoreDamaged`](crate::Error::DatastoreDamaged).
+    pub fn open(folder: &Path, encoder: &Fingerprint) -> Result<Self> {
+        Datastore::open_with(folder, encoder, StorageOptions::default())
+    }
+
+    /// Opens a datastore for reading and writing with storage options of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Datastore::open`].
+    pub fn open_with(
+        folder: &Path,
+        encoder: &Fingerprint,
+        storage: StorageOptions,
+    ) -> Result<Self> {
+        Ok(Datastore { store: Store::open(folder, encoder, Access::ReadWrite, storage)? })
     }
 
     /// Opens a datastore that nobody changes, such as a bundle's; writes nothing into its folder.
-    pub fn open_read_only(_folder: &Path, _encoder: &Fingerprint) -> Result<Self> {
-        unimplemented!()
+    ///
+    /// It may be opened so any number of times. It takes no lock: were somebody to change it
+    /// meanwhile, reading could fail.
+    ///
+    /// # Errors
+    ///
+    /// As [`Datastore::open`].
+    pub fn open_read_only(folder: &Path, encoder: &Fingerprint) -> Result<Self> {
+        let storage = StorageOptions::default();
+        Ok(Datastore { store: Store::open(folder, encoder, Access::Immutable, storage)? })
     }
 
     /// Copies the committed state, compacted, into a folder that has no datastore.
-    pub fn copy_to(&self, _folder: &Path) -> Result<()> {
-        unimplemented!()
+    ///
+    /// # Errors
+    ///
+    /// [`DatastoreExists`](crate::Error::DatastoreExists) where there is one; an error of the file
+    /// system's, such as a full disk, leaves none.
+    pub fn copy_to(&self, folder: &Path) -> Result<()> {
+        self.store.copy_to(folder)
     }
 
-    /// Takes a snapshot.
+    /// Takes a snapshot of the newest commit.
+    ///
+    /// The first one after a commit reads all items, further ones cost next to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`DatastoreDamaged`](crate::Error::DatastoreDamaged) when something does not decode.
     pub fn reader(&self) -> Result<DatastoreReader> {
-        unimplemented!()
+        DatastoreReader::newest(&self.store)
     }
 
-    /// Begins changes; one writer at a time.
+    /// Begins changes; one writer at a time, over all processes.
+    ///
+    /// # Errors
+    ///
+    /// [`DatastoreInUse`](crate::Error::DatastoreInUse) while there is another,
+    /// [`DatastoreReadOnly`](crate::Error::DatastoreReadOnly) after
+    /// [`Datastore::open_read_only`].
     pub fn writer(&self) -> Result<DatastoreWriter> {
-        unimplemented!()
+        DatastoreWriter::begin(&self.store)
     }
-}
-
-impl DatastoreWriter {
-    /// Stores an item under its key, replacing the one that is there; returns its number.
-    pub fn put(
-        &mut self,
-        _key: &str,
-        _embedding: &Embedding,
-        _labels: &[&str],
-        _source: Source,
-    ) -> Result<()> {
-        unimplemented!()
-    }
-
-    /// Deletes an item; a key that is not there is no error.
-    pub fn delete(&mut self, _key: &str) -> Result<()> {
-        unimplemented!()
-    }
-
-    /// Makes all changes visible at once, durably.
-    pub fn commit(&mut self) -> Result<()> {
-        unimplemented!()
-    }
-}
-
-impl DatastoreReader {
-    /// Finds the k nearest items of each query, the nearest first, in the queries' order.
-    pub fn nearest(
-        &self,
-        _queries: &[&Embedding],
-        _k: usize,
-        _mode: SearchMode,
-    ) -> Result<Vec<Vec<Neighbor>>> {
-        unimplemented!()
-    }
-
-    /// Returns the labels known to this snapshot.
-    pub fn labels(&self) -> &LabelVocabulary {
-        unimplemented!()
-    }
-
-    /// Returns the number of items.
-    pub fn len(&self) -> usize {
-        unimplemented!()
-    }
-
-    /// Tells whether there is no item.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Returns an item's key.
-    pub fn key(&self, _item: ItemId) -> Result<Option<String>> {
-        unimplemented!()
-    }
-
-    /// Returns an item by key.
-    pub fn get(&self, _key: &str) -> Result<Option<StoredItem>> {
-        unimplemented!()
-    }
-}
-
-/// An item as it is stored.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoredItem {
-    /// Its number.
-    pub item: ItemId,
-    /// h_i.
-    pub embedding: Embedding,
-    /// y_i.
-    pub labels: LabelSet,
-    /// Who labelled it.
-    pub source: Source,
 }

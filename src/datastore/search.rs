@@ -1,0 +1,173 @@
+//! Which search answers: exact or Arroy's trees, by what each was measured to cost.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::exact::Found;
+use super::reader::Snapshot;
+use super::store::Store;
+use super::{Neighbor, SearchMode, trees};
+use crate::Result;
+
+/// Below so many items a scan always costs less than descending trees.
+const ALWAYS_EXACT: usize = 5_000;
+
+/// How often each search is timed before one is chosen; the best time counts.
+const MEASUREMENTS: u32 = 3;
+
+/// The queries of a batch that the trees are timed with: their cost does not hang on the batch.
+const TIMED_QUERIES: usize = 8;
+
+/// The batch sizes from which an exact search shares its work among more queries.
+const BATCH_CLASSES: [usize; 4] = [1, 4, 16, 64];
+
+/// What searching one datastore was measured to cost, by class of batch size.
+#[derive(Debug, Default)]
+pub(super) struct Costs([Option<Cost>; BATCH_CLASSES.len()]);
+
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    n_items: usize,
+    n_measurements: u32,
+    /// The least time for one query.
+    exact: Duration,
+    arroy: Duration,
+}
+
+/// Finds the k nearest items of each query.
+pub(super) fn nearest(
+    store: &Store,
+    snapshot: &Snapshot,
+    queries: &[&[f32]],
+    k: usize,
+    mode: SearchMode,
+) -> Result<Vec<Vec<Neighbor>>> {
+    let n_items = snapshot.vectors.n_rows();
+    let _span =
+        tracing::debug_span!("nearest", n_queries = queries.len(), k, n_items, ?mode).entered();
+    let found = match mode {
+        SearchMode::Exact => snapshot.vectors.nearest(queries, k),
+        SearchMode::Arroy => arroy_or_exact(store, snapshot, queries, k)?,
+        SearchMode::Auto => auto(store, snapshot, queries, k)?,
+    };
+    let neighbors = |found: Vec<Found>| {
+        found.into_iter().map(|(row, distance)| snapshot.neighbor(row, distance)).collect()
+    };
+    Ok(found.into_iter().map(neighbors).collect())
+}
+
+fn arroy_or_exact(
+    store: &Store,
+    snapshot: &Snapshot,
+    queries: &[&[f32]],
+    k: usize,
+) -> Result<Vec<Vec<Found>>> {
+    match arroy(store, snapshot, queries, k)? {
+        Some(found) => Ok(found),
+        None => {
+            tracing::debug!(snapshot.generation, "the trees are newer: searching exactly");
+            Ok(snapshot.vectors.nearest(queries, k))
+        }
+    }
+}
+
+/// Searches the trees, or returns `None` where they are those of a newer commit.
+fn arroy(
+    store: &Store,
+    snapshot: &Snapshot,
+    queries: &[&[f32]],
+    k: usize,
+) -> Result<Option<Vec<Vec<Found>>>> {
+    let k = k.min(snapshot.vectors.n_rows());
+    let ids = store.read(|txn| {
+        if store.header(txn)?.generation != snapshot.generation {
+            return Ok(None);
+        }
+        // Arroy has no trees before the first commit.
+        if k == 0 {
+            return Ok(Some(vec![Vec::new(); queries.len()]));
+        }
+        trees::nearest(store, txn, queries, k).map(Some)
+    })?;
+    let Some(ids) = ids else { return Ok(None) };
+    let mut found = Vec::with_capacity(queries.len());
+    for (query, ids) in queries.iter().zip(ids) {
+        let rows: Option<Vec<usize>> = ids.into_iter().map(|id| snapshot.row(id)).collect();
+        let rows = rows.ok_or_else(|| store.damaged("its trees"))?;
+        found.push(snapshot.vectors.ranked(query, rows, k));
+    }
+    Ok(Some(found))
+}
+
+fn auto(
+    store: &Store,
+    snapshot: &Snapshot,
+    queries: &[&[f32]],
+    k: usize,
+) -> Result<Vec<Vec<Found>>> {
+    let n_items = snapshot.vectors.n_rows();
+    let Some(class) = BATCH_CLASSES.iter().rposition(|&least| queries.len() >= least) else {
+        return Ok(Vec::new());
+    };
+    if n_items < ALWAYS_EXACT {
+        return Ok(snapshot.vectors.nearest(queries, k));
+    }
+    let cost = store.costs.lock().unwrap_or_else(PoisonError::into_inner).0[class];
+    match cost.filter(|cost| cost.holds_for(n_items)) {
+        Some(cost) if cost.n_measurements == MEASUREMENTS && cost.arroy < cost.exact => {
+            arroy_or_exact(store, snapshot, queries, k)
+        }
+        Some(cost) if cost.n_measurements == MEASUREMENTS => {
+            Ok(snapshot.vectors.nearest(queries, k))
+        }
+        cost => measure(store, snapshot, queries, k, class, cost),
+    }
+}
+
+/// Answers exactly, times both searches and remembers what they took.
+fn measure(
+    store: &Store,
+    snapshot: &Snapshot,
+    queries: &[&[f32]],
+    k: usize,
+    class: usize,
+    cost: Option<Cost>,
+) -> Result<Vec<Vec<Found>>> {
+    let started = Instant::now();
+    let found = snapshot.vectors.nearest(queries, k);
+    let exact = started.elapsed() / queries.len() as u32;
+    let timed = &queries[..queries.len().min(TIMED_QUERIES)];
+    let started = Instant::now();
+    if arroy(store, snapshot, timed, k)?.is_none() {
+        return Ok(found);
+    }
+    let arroy = started.elapsed() / timed.len() as u32;
+    let n_items = snapshot.vectors.n_rows();
+    let cost = match cost {
+        Some(before) => Cost {
+            exact: before.exact.min(exact),
+            arroy: before.arroy.min(arroy),
+            n_measurements: before.n_measurements + 1,
+            ..before
+        },
+        None => Cost { n_items, n_measurements: 1, exact, arroy },
+    };
+    tracing::debug!(
+        n_items,
+        n_queries = queries.len(),
+        exact_us = cost.exact.as_micros() as u64,
+        arroy_us = cost.arroy.as_micros() as u64,
+        cheaper = if cost.arroy < cost.exact { "arroy" } else { "exact" },
+        decided = cost.n_measurements == MEASUREMENTS,
+        "search cost"
+    );
+    store.costs.lock().unwrap_or_else(PoisonError::into_inner).0[class] = Some(cost);
+    Ok(found)
+}
+
+impl Cost {
+    /// Tells whether the datastore is still of about the size that was measured.
+    fn holds_for(&self, n_items: usize) -> bool {
+        n_items <= self.n_items.saturating_mul(2) && self.n_items <= n_items.saturating_mul(2)
+    }
+}

@@ -1,0 +1,92 @@
+//! Arroy's trees over the items: built within each commit, read in short transactions.
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arroy::distances::Euclidean;
+use heed::{RoTxn, RwTxn};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::store::Store;
+use crate::{Error, Result};
+
+/// Arroy can hold several indexes in one database; ours has one.
+const INDEX: u16 = 0;
+
+/// The trees of one datastore depend on its items alone.
+const SEED: u64 = 0x0a07_7a60;
+
+/// A search looks at one item in so many, and at least at [`LEAST_CANDIDATES`].
+const CANDIDATE_SHARE: usize = 5;
+
+/// The fewest candidates, counted once for each tree that proposes them.
+const LEAST_CANDIDATES: usize = 2_000;
+
+pub(super) fn put(store: &Store, txn: &mut RwTxn, id: u32, embedding: &[f32]) -> Result<()> {
+    writer(store).add_item(txn, id, embedding).map_err(arroy_error(store, "added an item"))
+}
+
+pub(super) fn delete(store: &Store, txn: &mut RwTxn, id: u32) -> Result<()> {
+    let deleted = writer(store).del_item(txn, id);
+    deleted.map(drop).map_err(arroy_error(store, "deleted an item"))
+}
+
+/// Rebuilds what the changes touch; Arroy refuses to read before that.
+pub(super) fn build(store: &Store, txn: &mut RwTxn, n_trees: usize) -> Result<()> {
+    let mut writer = writer(store);
+    writer.set_tmpdir(store.folder());
+    let mut rng = StdRng::seed_from_u64(SEED);
+    let built = no_panic(store, || writer.builder(&mut rng).n_trees(n_trees).build(txn))?;
+    built.map_err(arroy_error(store, "built the trees"))
+}
+
+/// Finds the numbers of about k nearest items for each query, in no particular order.
+pub(super) fn nearest(
+    store: &Store,
+    txn: &RoTxn,
+    queries: &[&[f32]],
+    k: usize,
+) -> Result<Vec<Vec<u32>>> {
+    let mut found = Vec::with_capacity(queries.len());
+    let searched = no_panic(store, || -> arroy::Result<()> {
+        let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
+        let n_candidates = n_candidates(reader.n_items() as usize, reader.n_trees(), k);
+        for query in queries {
+            let mut search = reader.nns(k);
+            search.search_k(n_candidates);
+            found.push(search.by_vector(txn, query)?.into_iter().map(|(id, _)| id).collect());
+        }
+        Ok(())
+    })?;
+    searched.map_err(arroy_error(store, "searched the trees"))?;
+    Ok(found)
+}
+
+/// Returns how many candidates reach a recall@10 of .97.
+fn n_candidates(n_items: usize, n_trees: usize, k: usize) -> NonZeroUsize {
+    let wanted = (n_items / CANDIDATE_SHARE).max(LEAST_CANDIDATES);
+    let wanted = wanted.max(k.saturating_mul(n_trees));
+    NonZeroUsize::new(wanted).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn writer(store: &Store) -> arroy::Writer<Euclidean> {
+    arroy::Writer::new(store.databases.trees, INDEX, store.dimensions)
+}
+
+fn arroy_error(store: &Store, action: &'static str) -> impl Fn(arroy::Error) -> Error {
+    move |error| match error {
+        arroy::Error::Heed(heed::Error::Decoding(_))
+        | arroy::Error::MissingKey { .. }
+        | arroy::Error::CannotDecodeKeyMode { .. }
+        | arroy::Error::MissingMetadata(_)
+        | arroy::Error::UnmatchingDistance { .. }
+        | arroy::Error::NeedBuild(_) => store.damaged("its trees"),
+        source => Error::Arroy { path: store.folder().to_owned(), action, source },
+    }
+}
+
+/// Runs Arroy, which panics where its nodes are damaged.
+fn no_panic<T>(store: &Store, run: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|_| store.damaged("its trees"))
+}
