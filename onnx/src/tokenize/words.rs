@@ -44,7 +44,9 @@ pub(super) fn stand_alone(tokenizer: &Tokenizer) -> bool {
 
 /// The ids of words; clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct WordCache(Arc<RwLock<HashMap<Box<str>, Box<[u32]>>>>);
+pub(super) struct WordCache(Arc<RwLock<Words>>);
+
+type Words = HashMap<Box<str>, Box<[u32]>>;
 
 impl WordCache {
     /// Returns a text's first ids, at most `max_length`; `encode` finds those of a new word.
