@@ -4,6 +4,7 @@
 //! given, else from the one in the environment variable `ORT_DYLIB_PATH`, else from
 //! [`setup_folder`].
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -165,7 +166,11 @@ fn log(_: LogLevel, category: &str, _: &str, code_location: &str, message: &str)
 
 fn load_failure(error: &LoadDynamicError) -> String {
     match error {
-        LoadDynamicError::Dlopen { error, .. } => format!("it does not load ({error:?})"),
+        LoadDynamicError::Dlopen { error, .. } => {
+            // The linker's own words, which name a missing library, are the error's source.
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!("it does not load ({cause})")
+        }
         LoadDynamicError::MissingApi { .. } => "it is another library".to_owned(),
         LoadDynamicError::BadVersion { version_str, .. } => {
             format!("its version {version_str} is too old, 1.24 is the oldest that works")
@@ -250,7 +255,8 @@ mod tests {
         let error = open(root.path().join("text.so")).unwrap_err();
         assert!(matches!(error, OnnxError::RuntimeUnusable { .. }));
         let message = error.to_string();
-        assert!(message.contains("text.so") && message.contains("cargo xtask setup"), "{message}");
+        assert!(message.contains("text.so: file too short"), "{message}");
+        assert!(message.contains("cargo xtask setup"), "{message}");
     }
 
     #[test]
