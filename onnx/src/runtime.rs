@@ -250,16 +250,6 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_library_is_reported() {
-        let (root, _places) = machine(&["text.so"]);
-        let error = open(root.path().join("text.so")).unwrap_err();
-        assert!(matches!(error, OnnxError::RuntimeUnusable { .. }));
-        let message = error.to_string();
-        assert!(message.contains("text.so: file too short"), "{message}");
-        assert!(message.contains("cargo xtask setup"), "{message}");
-    }
-
-    #[test]
     fn libraries_that_do_not_fit_are_reported_with_the_reason() {
         let path = PathBuf::from("libonnxruntime.so");
         let version_str = "1.16.3".to_owned();
