@@ -15,9 +15,7 @@ use serde::{Deserialize, Serialize};
 use tantivy::Index;
 use tantivy::schema::Schema;
 
-use crate::{
-    Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions,
-};
+use crate::{Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions};
 
 /// The newest format version, which this program writes.
 const VERSION: u32 = 1;

@@ -93,7 +93,11 @@ impl TagSearcher {
         let indexed: Vec<Field> = fields.texts.iter().copied().filter(is_indexed).collect();
         if indexed.is_empty() {
             let name = schema.get_field_name(fields.texts[0]).to_owned();
-            return Err(Error::FieldType { role: "text", name, expected: "indexed to be searched" });
+            return Err(Error::FieldType {
+                role: "text",
+                name,
+                expected: "indexed to be searched",
+            });
         }
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
         Ok(TagSearcher {
@@ -182,9 +186,9 @@ impl TagSearcher {
         let texts = self.fields.texts.iter().flat_map(|&field| {
             document::text_values(&document, field).map(|text| text.into_owned())
         });
-        let tags = document.get_all(self.fields.tags).filter_map(|tag| {
-            Facet::from_encoded(tag.as_facet()?.as_bytes().to_vec()).ok()
-        });
+        let tags = document
+            .get_all(self.fields.tags)
+            .filter_map(|tag| Facet::from_encoded(tag.as_facet()?.as_bytes().to_vec()).ok());
         Ok(FoundDocument {
             key: key.and_then(|key| key.as_str()).unwrap_or_default().to_owned(),
             score,

@@ -13,6 +13,9 @@ use prost::Message;
 
 use crate::fixture::{self, Parts, parts};
 
+const FILES: [&str; 5] =
+    ["config.json", "labels.json", "tokenizer.json", "model.onnx", "datastore/data.mdb"];
+
 /// Damages a good bundle and returns the error with which it is refused.
 fn refused(damage: impl FnOnce(&Path)) -> OnnxError {
     let (_root, path) = fixture::bundle(parts());
@@ -46,7 +49,9 @@ fn a_folder_without_a_bundle_is_told_from_a_damaged_bundle() {
 
 #[test]
 fn a_missing_file_is_named() {
-    for name in ["labels.json", "tokenizer.json", "model.onnx", "manifest.json"] {
+    for name in
+        ["labels.json", "tokenizer.json", "model.onnx", "manifest.json", "datastore/data.mdb"]
+    {
         let error = refused(|bundle| fs::remove_file(bundle.join(name)).unwrap());
         assert!(
             matches!(&error, OnnxError::FileMissing { path } if path.ends_with(name)),
@@ -57,7 +62,7 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_truncated_file_is_named() {
-    for name in ["config.json", "labels.json", "tokenizer.json", "model.onnx"] {
+    for name in FILES {
         let error = refused(|bundle| {
             let path = bundle.join(name);
             let length = fs::metadata(&path).unwrap().len();
@@ -72,7 +77,7 @@ fn a_truncated_file_is_named() {
 
 #[test]
 fn a_changed_file_is_named() {
-    for name in ["config.json", "labels.json", "tokenizer.json", "model.onnx"] {
+    for name in FILES {
         let error = refused(|bundle| {
             let mut bytes = fs::read(bundle.join(name)).unwrap();
             let last = bytes.len() - 1;
@@ -104,8 +109,10 @@ fn a_link_is_named() {
         std::os::unix::fs::symlink(elsewhere, labels).unwrap();
     });
     assert!(matches!(&error, OnnxError::NotPlain { path } if path.ends_with("labels.json")));
-    let error =
-        refused(|bundle| std::os::unix::fs::symlink("/", bundle.join("datastore")).unwrap());
+    let error = refused(|bundle| {
+        fs::remove_dir_all(bundle.join("datastore")).unwrap();
+        std::os::unix::fs::symlink("/", bundle.join("datastore")).unwrap();
+    });
     assert!(matches!(&error, OnnxError::NotPlain { path } if path.ends_with("datastore")));
 }
 

@@ -1,7 +1,8 @@
 use std::time::{Duration, Instant};
 
 use autotag::{EncodeError, Encoded, Encoder};
-use autotag_onnx::graph::GraphBuilder;
+use autotag_onnx::graph::{Dim, GraphBuilder, Reduced};
+use autotag_onnx::proto::ElementType;
 use autotag_onnx::{OnnxEncoder, TokenIds};
 
 use crate::fixture::{self, DIMENSIONS, MAX_LENGTH, Parts, parts, word_vectors};
@@ -67,6 +68,25 @@ fn large_weights_shared_between_sessions_answer_alike() {
     let small = fixture::encoder(parts());
     let encoded = |encoder| encode(encoder, &["a b"]).remove(0).unwrap();
     assert_eq!(encoded(&large), encoded(&small));
+}
+
+#[test]
+fn large_tables_in_half_precision_are_shared_too() {
+    let mut graph = GraphBuilder::new("half");
+    let shape = [Dim::Symbol("batch"), Dim::Symbol("length")];
+    let ids = graph.input("input_ids", ElementType::Int64, &shape);
+    graph.input("attention_mask", ElementType::Int64, &shape);
+    // 1.5 in half precision.
+    let table = graph.constant_f16("table", &[50_000, DIMENSIONS], &[0x3e00; 50_000 * DIMENSIONS]);
+    let halves = graph.gather(&table, &ids, 0);
+    let vectors = graph.cast(&halves, ElementType::Float);
+    let embedding = graph.reduce_max(&vectors, &[1], Reduced::Dropped);
+    let two_values = graph.slice(&embedding, &[0], &[2], &[1]);
+    let scores = graph.sigmoid(&two_values);
+    fixture::name_outputs(&mut graph, &embedding, &scores);
+    let encoder = fixture::encoder(Parts { model: graph.finish(), ..parts() });
+    let encoded = encode(&encoder, &["a b"]).remove(0).unwrap();
+    assert_eq!(encoded.embedding.values(), [1.5; DIMENSIONS]);
 }
 
 #[test]

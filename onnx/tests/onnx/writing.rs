@@ -4,8 +4,10 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use autotag::{Encoder, Interpolation};
-use autotag_onnx::{BundleDraft, ModelBundle, OnnxError};
+use autotag::datastore::DatastoreOptions;
+use autotag::{Datastore, Encoder, Fingerprint, Interpolation, SearchMode, Source};
+use autotag_onnx::graph::GraphBuilder;
+use autotag_onnx::{BundleDraft, ModelBundle, OnnxEncoder, OnnxError};
 
 use crate::fixture::{self, Parts, parts};
 
@@ -97,4 +99,67 @@ fn labels_that_do_not_fit_the_configuration_are_refused() {
     parts.labels.insert("one::more").unwrap();
     let error = fixture::draft(parts).1.unwrap_err();
     assert!(matches!(error, OnnxError::LabelCount { expected: 2, found: 3, .. }), "{error}");
+}
+
+/// Fills the draft's datastore with one text.
+fn fill(draft: &BundleDraft, options: &DatastoreOptions) -> autotag::Result<()> {
+    let encoder = draft.encoder(&fixture::on_cpu()).unwrap();
+    let tokens = encoder.tokenize("a b").unwrap();
+    let encoded = encoder.encode(&[tokens]).remove(0).unwrap();
+    let datastore = Datastore::create(&draft.datastore_folder(), options)?;
+    let mut writer = datastore.writer()?;
+    writer.put("first", &encoded.embedding, &[fixture::LABELS[1]], Source::Training)?;
+    writer.commit()
+}
+
+fn options(draft: &BundleDraft) -> DatastoreOptions {
+    let labels = parts().labels;
+    DatastoreOptions::new(draft.config().dimensions, draft.encoder_fingerprint(), labels)
+}
+
+#[test]
+fn a_bundle_with_its_datastore_is_verified_and_left_as_it_is() {
+    let root = tempfile::tempdir().unwrap();
+    let draft = create(&root.path().join("bundle"), parts());
+    fill(&draft, &options(&draft)).unwrap();
+    let bundle = draft.publish().unwrap();
+    let verified = ModelBundle::verify(bundle.path(), &fixture::on_cpu()).unwrap();
+    assert_eq!(names(&bundle.path().join("datastore")), ["data.mdb"]);
+    let reader = verified.datastore().unwrap().reader().unwrap();
+    let encoder = OnnxEncoder::open(&verified, &fixture::on_cpu()).unwrap();
+    let query = encoder.encode(&[encoder.tokenize("b a").unwrap()]).remove(0).unwrap();
+    let neighbors = reader.nearest(&[&query.embedding], 1, SearchMode::Exact).unwrap();
+    assert!(neighbors[0][0].distance < 1e-3);
+    assert_eq!(reader.key(neighbors[0][0].item).unwrap().as_deref(), Some("first"));
+}
+
+#[test]
+fn a_draft_without_a_datastore_gets_an_empty_one() {
+    let (_root, path) = fixture::bundle(parts());
+    let bundle = ModelBundle::verify(&path, &fixture::on_cpu()).unwrap();
+    assert!(bundle.datastore().unwrap().reader().unwrap().is_empty());
+}
+
+#[test]
+fn a_datastore_of_another_encoder_is_not_published() {
+    let root = tempfile::tempdir().unwrap();
+    let draft = create(&root.path().join("bundle"), parts());
+    let other = DatastoreOptions { encoder: Fingerprint([7; 32]), ..options(&draft) };
+    fill(&draft, &other).unwrap();
+    let error = draft.publish().unwrap_err();
+    let OnnxError::Core { source, .. } = &error else { panic!("{error}") };
+    assert!(matches!(**source, autotag::Error::EncoderMismatch { .. }), "{source}");
+    assert!(names(root.path()).is_empty());
+}
+
+#[test]
+fn a_model_whose_answers_are_no_numbers_is_not_verified() {
+    let mut graph = GraphBuilder::new("nan");
+    let (embedding, scores) = fixture::mean_layers(&mut graph, 10);
+    let nan = graph.scalar(f32::NAN);
+    let embedding = graph.mul(&embedding, &nan);
+    fixture::name_outputs(&mut graph, &embedding, &scores);
+    let (_root, path) = fixture::bundle(Parts { model: graph.finish(), ..parts() });
+    let error = ModelBundle::verify(&path, &fixture::on_cpu()).unwrap_err();
+    assert!(matches!(error, OnnxError::Verify { .. }), "{error}");
 }
