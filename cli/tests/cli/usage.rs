@@ -92,3 +92,19 @@ fn without_onnx_runtime_the_error_says_how_to_get_it() {
     let error = autotag(&format!("tag --bundle {bundle} --onnxruntime {given}")).error();
     assert!(error.contains("given.so") && error.contains("cargo xtask setup"), "{error}");
 }
+
+#[test]
+fn a_device_that_is_not_there_fails_and_auto_says_what_it_took() {
+    if std::path::Path::new("/dev/nvidia0").exists() {
+        return;
+    }
+    let bundle = crate::support::bundle();
+    let error = autotag(&format!("bundle verify {bundle} --device cuda:0")).error();
+    assert!(error.contains("cuda:0 cannot be used") && error.contains("setup --gpu"), "{error}");
+    let run = autotag(&format!("bundle verify {bundle} --device auto"));
+    assert!(run.stderr.contains("the model runs on the CPU"), "{}", run.stderr);
+    run.ok();
+    let run = autotag(&format!("bundle verify {bundle} --device auto --quiet"));
+    assert_eq!(run.stderr, "");
+    run.ok();
+}
