@@ -489,7 +489,9 @@ fn look_inside(folder: &Path, env: &Env<WithoutTls>) -> Result<Option<(Databases
     })();
     match (databases, header) {
         (Some(databases), Some(header)) => Ok(Some((databases, header))),
-        _ => Err(Error::DatastoreDamaged { path: folder.to_owned(), what: "its list of databases" }),
+        _ => {
+            Err(Error::DatastoreDamaged { path: folder.to_owned(), what: "its list of databases" })
+        }
     }
 }
 
