@@ -110,6 +110,7 @@ impl Store {
                 return Err(Error::DatastoreExists { path: folder.clone() });
             }
             let databases = initialize(&folder, &env, &header, &options.labels, storage)?;
+            fill_up(&folder, &env)?;
             Ok(Store::new(folder.clone(), env, databases, &header, Access::ReadWrite, storage))
         })
     }
@@ -130,10 +131,13 @@ impl Store {
         }
         let store = open_or_share(&folder, access, || {
             let env = open_env(&folder, access, storage)?;
+            let length = check_length(&folder, &env, access)?;
             let inside = look_inside(&folder, &env)?;
             let (databases, header) = inside.ok_or_else(no_datastore)?;
             let store = Store::new(folder.clone(), env, databases, &header, access, storage);
-            store.check_file()?;
+            if length == Length::FilledUp {
+                Snapshot::load_newest(&store)?;
+            }
             Ok(store)
         })?;
         if store.encoder != *encoder {
@@ -222,7 +226,7 @@ impl Store {
         let mut txn = self.env.write_txn().map_err(self.lmdb("began to write"))?;
         let value = change(&mut txn)?;
         txn.commit().map_err(self.lmdb(action))?;
-        self.extend_file()?;
+        fill_up(&self.folder, &self.env)?;
         Ok(value)
     }
 
@@ -240,43 +244,6 @@ impl Store {
         #[allow(unsafe_code)]
         let resized = unsafe { self.env.resize(size) };
         resized.map_err(self.lmdb("resized the map"))
-    }
-
-    /// Gives the file the length that its last page number says.
-    ///
-    /// LMDB leaves pages at the end unwritten that a transaction took and freed. Filling them up
-    /// makes a truncated file recognizable.
-    fn extend_file(&self) -> Result<()> {
-        let expected = self.expected_length();
-        let file = self.env.try_clone_inner_file().map_err(self.lmdb("looked at its file"))?;
-        let io_error = io_error(&self.folder, "extend the datastore in");
-        if file.metadata().map_err(&io_error)?.len() < expected {
-            file.set_len(expected).map_err(&io_error)?;
-        }
-        Ok(())
-    }
-
-    fn expected_length(&self) -> u64 {
-        let page_size = u64::from(self.env.unnamed_database_stat().page_size);
-        (self.env.info().last_page_number as u64 + 1) * page_size
-    }
-
-    /// Refuses a truncated file, of which reading the missing part would kill the process.
-    ///
-    /// A process that died between a commit and [`Store::extend_file`] has left a file that is
-    /// short but whole; where we may write, zeros fill it up, and only zeros that are in use are
-    /// damage.
-    fn check_file(&self) -> Result<()> {
-        let file = fs::metadata(self.folder.join(DATA_FILE));
-        let length = file.map_err(io_error(&self.folder, "look at the datastore in"))?.len();
-        if length >= self.expected_length() {
-            return Ok(());
-        }
-        if self.access == Access::Immutable {
-            return Err(self.damaged("its file, which is truncated,"));
-        }
-        self.extend_file()?;
-        Snapshot::load_newest(self).map(drop)
     }
 
     /// Returns the header as the transaction sees it.
@@ -390,6 +357,52 @@ fn open_env(folder: &Path, access: Access, storage: StorageOptions) -> Result<En
         env.clear_stale_readers().map_err(lmdb_error(folder, "cleared dead readers"))?;
     }
     Ok(env)
+}
+
+/// What a file's length was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Whole,
+    /// It was short: what the missing part held reads as zeros now.
+    FilledUp,
+}
+
+/// Refuses a truncated file, of which reading the missing part would kill the process.
+///
+/// A process that died between a commit and [`fill_up`] has left a file that is short but whole;
+/// where we may write, zeros fill it up, and only zeros where content belongs are damage.
+fn check_length(folder: &Path, env: &Env<WithoutTls>, access: Access) -> Result<Length> {
+    let file = fs::metadata(folder.join(DATA_FILE));
+    let length = file.map_err(io_error(folder, "look at the datastore in"))?.len();
+    if length >= expected_length(env) {
+        return Ok(Length::Whole);
+    }
+    match access {
+        Access::ReadWrite => fill_up(folder, env).map(|()| Length::FilledUp),
+        Access::Immutable => {
+            let what = "its file, which is truncated,";
+            Err(Error::DatastoreDamaged { path: folder.to_owned(), what })
+        }
+    }
+}
+
+/// Gives the file the length that its last page's number says.
+///
+/// LMDB leaves pages at the end unwritten that a transaction took and freed. Filling them up makes
+/// a truncated file recognizable.
+fn fill_up(folder: &Path, env: &Env<WithoutTls>) -> Result<()> {
+    let expected = expected_length(env);
+    let file = env.try_clone_inner_file().map_err(lmdb_error(folder, "looked at its file"))?;
+    let io_error = io_error(folder, "extend the datastore in");
+    if file.metadata().map_err(&io_error)?.len() < expected {
+        file.set_len(expected).map_err(&io_error)?;
+    }
+    Ok(())
+}
+
+fn expected_length(env: &Env<WithoutTls>) -> u64 {
+    let page_size = u64::from(env.unnamed_database_stat().page_size);
+    (env.info().last_page_number as u64 + 1) * page_size
 }
 
 /// Opens once the last handle, which another thread may be dropping, is closed.
