@@ -14,6 +14,8 @@
 //! Text Classification" (ACL 2022); its symbols stand in the documentation of the functions that
 //! compute them.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod error;
 
 pub mod label;

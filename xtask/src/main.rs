@@ -1,2 +1,171 @@
-//! Program.
-fn main() {}
+//! The project's own commands: `cargo xtask setup`, `cargo xtask demo`, `cargo xtask test`.
+
+// A program of commands talks to whoever typed them.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use demo::Options;
+use setup::Build;
+
+mod apt;
+mod data;
+mod dataset;
+mod debtags;
+mod demo;
+mod explain;
+mod process;
+mod setup;
+mod test;
+mod tour;
+mod user_data;
+mod wheel;
+
+const USAGE: &str = "\
+The project's own commands.
+
+Usage: cargo xtask <COMMAND>
+
+  setup [--gpu]
+      Fetch ONNX Runtime with pip into the user's data folder; with --gpu the
+      build for NVIDIA GPUs with the CUDA and cuDNN libraries
+      (1.6 GB to download, 2.4 GB on disk).
+      With ORT_DYLIB_PATH set nothing is fetched.
+
+  demo [--data FILE.jsonl] [--out FOLDER] [--quick]
+      Train a tagger, evaluate it, index and tag documents, search them by tag:
+      on Debian's package descriptions, read through apt, or on the documents
+      of FILE.jsonl, one {\"id\", \"text\", \"labels\"} per line. Everything lands in
+      FOLDER (default: target/demo; with --data target/demo-FILE); a second run
+      reuses what is there. --quick trains for two epochs only.
+
+  test
+      Set up, then check format, lints, tests, doc tests and docs.
+
+Examples:
+  cargo xtask demo
+  cargo xtask demo --data tickets.jsonl --out /tmp/tickets
+";
+
+/// What the user typed.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Help,
+    Setup(Build),
+    Demo(Options),
+    Test,
+}
+
+fn main() -> ExitCode {
+    let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    let task = match parse(args) {
+        Ok(task) => task,
+        Err(problem) => {
+            eprintln!("error: {problem}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let result = match task {
+        Task::Help => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        Task::Setup(build) => setup::onnxruntime(build),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test => test::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the command line; the error says what is wrong with it.
+fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
+    let mut args = args.into_iter();
+    let command = args.next().ok_or("no command given")?;
+    let rest: Vec<String> = args.collect();
+    if rest.iter().any(|arg| arg == "--help" || arg == "-h") {
+        return Ok(Task::Help);
+    }
+    match command.as_str() {
+        "help" | "--help" | "-h" => Ok(Task::Help),
+        "setup" => match rest.as_slice() {
+            [] => Ok(Task::Setup(Build::Cpu)),
+            [gpu] if gpu == "--gpu" => Ok(Task::Setup(Build::Gpu)),
+            _ => Err(format!("setup takes --gpu or nothing, not {}", rest.join(" "))),
+        },
+        "demo" => parse_demo(rest).map(Task::Demo),
+        "test" if rest.is_empty() => Ok(Task::Test),
+        "test" => Err(format!("test takes no options, not {}", rest.join(" "))),
+        _ => Err(format!("there is no command {command}")),
+    }
+}
+
+fn parse_demo(args: Vec<String>) -> Result<Options, String> {
+    let mut options = Options::default();
+    let mut args = args.into_iter();
+    while let Some(arg) = args.next() {
+        let (name, attached) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (arg.as_str(), None),
+        };
+        let mut path = || {
+            let value = attached.clone().or_else(|| args.next());
+            value.filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        match name {
+            "--data" => options.data = Some(path().ok_or("--data needs a file")?),
+            "--out" => options.out = Some(path().ok_or("--out needs a folder")?),
+            "--quick" if attached.is_none() => options.quick = true,
+            _ => return Err(format!("demo has no option {arg}")),
+        }
+    }
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_line(line: &str) -> Result<Task, String> {
+        parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn commands_and_their_options_are_read() {
+        assert_eq!(parse_line("setup"), Ok(Task::Setup(Build::Cpu)));
+        assert_eq!(parse_line("setup --gpu"), Ok(Task::Setup(Build::Gpu)));
+        assert_eq!(parse_line("test"), Ok(Task::Test));
+        assert_eq!(parse_line("demo"), Ok(Task::Demo(Options::default())));
+        let options = Options {
+            data: Some(PathBuf::from("a.jsonl")),
+            out: Some(PathBuf::from("b")),
+            quick: true,
+        };
+        assert_eq!(parse_line("demo --data a.jsonl --quick --out=b"), Ok(Task::Demo(options)));
+        assert_eq!(parse_line("demo --help"), Ok(Task::Help));
+    }
+
+    #[test]
+    fn wrong_usage_is_named() {
+        for (line, part) in [
+            ("", "no command"),
+            ("bild", "bild"),
+            ("setup --cuda", "--cuda"),
+            ("test now", "now"),
+            ("demo --data", "needs a file"),
+            ("demo --out=", "needs a folder"),
+            ("demo --quick=yes", "--quick=yes"),
+            ("demo x", "x"),
+        ] {
+            let problem = parse_line(line).unwrap_err();
+            assert!(problem.contains(part), "{problem} lacks {part}");
+        }
+    }
+}

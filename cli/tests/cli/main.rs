@@ -1,0 +1,6 @@
+//! The program `autotag` as its users run it: a child process with files and pipes.
+
+mod end_to_end;
+mod files;
+mod support;
+mod usage;

@@ -1,0 +1,191 @@
+//! Model bundles: folders with everything that tagging needs.
+//!
+//! | file | content |
+//! | --- | --- |
+//! | `config.json` | [`BundleConfig`] |
+//! | `labels.json` | the labels' names, an array in the order of the model's scores |
+//! | `tokenizer.json` | the tokenizer |
+//! | `model.onnx` | the model, all tensors inside |
+//! | `datastore/` | the training set's {(h_i, y_i)} |
+//! | `manifest.json` | length and SHA-256 of every other file |
+//!
+//! A bundle is never changed: a [`BundleDraft`] is filled under a temporary name and renamed.
+
+mod config;
+mod draft;
+mod manifest;
+pub(crate) mod model;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::{OnnxEncoder, OnnxError, OnnxOptions, Result};
+
+pub use config::{BundleConfig, FORMAT_VERSION, InputKind};
+pub use draft::BundleDraft;
+use manifest::Manifest;
+
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const LABELS: &str = "labels.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const MODEL: &str = "model.onnx";
+pub(crate) const DATASTORE: &str = "datastore";
+pub(crate) const MANIFEST: &str = "manifest.json";
+
+/// A model bundle whose files are those that were written.
+#[derive(Clone, Debug)]
+pub struct ModelBundle {
+    path: PathBuf,
+    fingerprint: Fingerprint,
+    pub(crate) contents: Contents,
+}
+
+/// What a bundle or a draft holds, apart from the files themselves.
+#[derive(Clone, Debug)]
+pub(crate) struct Contents {
+    pub(crate) config: BundleConfig,
+    pub(crate) labels: LabelVocabulary,
+    /// The digest of the model's file.
+    pub(crate) model: Fingerprint,
+    pub(crate) encoder: Fingerprint,
+}
+
+impl ModelBundle {
+    /// Opens a bundle and checks every file against the manifest and the model's signature.
+    ///
+    /// No model is run and no file outside the folder is read.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::NoBundle`], [`OnnxError::BundleVersion`], and an error that names the file which
+    /// is missing, changed, unlisted, linked or inconsistent with another.
+    pub fn open(path: &Path) -> Result<Self> {
+        config::check_version(path)?;
+        let (manifest, fingerprint) = Manifest::read(path)?;
+        manifest.check(path)?;
+        let config: BundleConfig = read_json(&path.join(CONFIG))?;
+        let labels = read_labels(path, &config)?;
+        let model = manifest.digest(path, MODEL)?;
+        model::read_checked(&path.join(MODEL), &model, &config)?;
+        let digests = [model, manifest.digest(path, TOKENIZER)?, manifest.digest(path, LABELS)?];
+        let encoder = encoder_fingerprint(digests, &config);
+        let contents = Contents { config, labels, model, encoder };
+        Ok(ModelBundle { path: path.to_path_buf(), fingerprint, contents })
+    }
+
+    /// Opens a bundle, runs one text through its model and opens its datastore.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ModelBundle::open`], [`OnnxEncoder::open`] and [`ModelBundle::datastore`], and
+    /// [`OnnxError::Verify`] when the model's answer cannot be used.
+    pub fn verify(path: &Path, options: &OnnxOptions) -> Result<Self> {
+        let bundle = ModelBundle::open(path)?;
+        let encoder = OnnxEncoder::open(&bundle, options)?;
+        let tokens = encoder.test_tokens();
+        for outcome in encoder.encode(&[tokens]) {
+            outcome.map_err(|source| OnnxError::Verify { path: path.to_path_buf(), source })?;
+        }
+        bundle.datastore()?.reader().map_err(|source| core_error(path, source))?;
+        Ok(bundle)
+    }
+
+    /// Returns the bundle's folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &BundleConfig {
+        &self.contents.config
+    }
+
+    /// Returns the labels that the model scores.
+    pub fn labels(&self) -> &LabelVocabulary {
+        &self.contents.labels
+    }
+
+    /// Returns what tells this bundle from any other: the SHA-256 of its manifest.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Returns what tells the bundle's embeddings from another's, to which datastores are bound.
+    ///
+    /// It is the SHA-256 over the digests of model, tokenizer and labels and over the settings that
+    /// decide which tokens the model reads.
+    ///
+    /// # Why not the bundle's own fingerprint?
+    ///
+    /// The datastore inside the bundle carries the encoder's fingerprint, and the manifest digests
+    /// that datastore. And two bundles that differ only in k, tau, lambda or thresholds make the
+    /// same embeddings, so that one's datastores serve the other.
+    pub fn encoder_fingerprint(&self) -> Fingerprint {
+        self.contents.encoder
+    }
+
+    /// Opens the training set's datastore, without writing into the bundle.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::Core`] when it is missing, damaged or of another encoder.
+    pub fn datastore(&self) -> Result<Datastore> {
+        Datastore::open_read_only(&self.path.join(DATASTORE), &self.contents.encoder)
+            .map_err(|source| core_error(&self.path, source))
+    }
+
+    /// Loads the model and makes a tagger with the bundle's k, tau, lambda and thresholds.
+    ///
+    /// # Errors
+    ///
+    /// As [`OnnxEncoder::open`].
+    pub fn tagger(&self, options: &OnnxOptions) -> Result<Tagger<OnnxEncoder>> {
+        let mut tagger = Tagger::new(Arc::new(OnnxEncoder::open(self, options)?));
+        tagger.interpolation = self.config().interpolation;
+        tagger.selection = self.config().selection.clone();
+        Ok(tagger)
+    }
+}
+
+/// Digests what decides over embeddings: the three files and the reading of a text.
+fn encoder_fingerprint(digests: [Fingerprint; 3], config: &BundleConfig) -> Fingerprint {
+    let [model, tokenizer, labels] = digests;
+    let (max_length, special_tokens) = (config.max_length, config.special_tokens);
+    let text = format!(
+        "autotag encoder 1\nmodel {model}\ntokenizer {tokenizer}\nlabels {labels}\n\
+         max_length {max_length}\nspecial_tokens {special_tokens}\n"
+    );
+    Fingerprint(Sha256::digest(text).into())
+}
+
+fn read_labels(path: &Path, config: &BundleConfig) -> Result<LabelVocabulary> {
+    let names: Vec<String> = read_json(&path.join(LABELS))?;
+    if names.len() != config.n_labels {
+        let (expected, found) = (config.n_labels, names.len());
+        return Err(OnnxError::LabelCount { path: path.to_path_buf(), expected, found });
+    }
+    LabelVocabulary::new(names).map_err(|source| core_error(path, source))
+}
+
+/// Reads a file of a bundle whole.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => OnnxError::FileMissing { path: path.to_path_buf() },
+        _ => OnnxError::Io { path: path.to_path_buf(), action: "read", source },
+    })
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    serde_json::from_slice(&read_file(path)?)
+        .map_err(|source| OnnxError::Json { path: path.to_path_buf(), source })
+}
+
+fn core_error(path: &Path, source: autotag::Error) -> OnnxError {
+    OnnxError::Core { path: path.to_path_buf(), source: Box::new(source) }
+}

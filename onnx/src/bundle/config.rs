@@ -1,0 +1,76 @@
+use std::fs;
+use std::io::ErrorKind;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use autotag::{Interpolation, Selection};
+use serde::{Deserialize, Serialize};
+
+use super::CONFIG;
+use crate::{OnnxError, Result};
+
+/// The format version that this program writes, and the newest one that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What the model reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum InputKind {
+    /// `input_ids` and `attention_mask`, int64 [batch, length].
+    #[default]
+    TokenIds,
+}
+
+/// A bundle's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BundleConfig {
+    /// The bundle's format, [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The kind of model, for people: as "cnn".
+    pub architecture: String,
+    /// What the model reads.
+    pub input: InputKind,
+    /// Whether the tokenizer adds special tokens, as `[CLS]`, to each text.
+    pub special_tokens: bool,
+    /// The most tokens of a text that the model reads.
+    pub max_length: NonZeroUsize,
+    /// The length of a representation.
+    pub dimensions: NonZeroUsize,
+    /// The number of labels that the model scores; 0 for a model that only represents texts.
+    pub n_labels: usize,
+    /// Whether the model gives representations of length 1.
+    pub normalized: bool,
+    /// How neighbors vote and how much they weigh: k, tau, lambda.
+    pub interpolation: Interpolation,
+    /// Which scores become tags.
+    pub selection: Selection,
+    /// How the model was trained and what it reached, as the trainer tells it.
+    #[serde(default)]
+    pub training: serde_json::Value,
+}
+
+/// The one field that every version of the format has.
+#[derive(Deserialize)]
+struct Versioned {
+    format_version: u64,
+}
+
+/// Refuses a bundle of a newer format, before anything that the format may have changed is read.
+///
+/// A file that does not tell its version is left to the manifest's check, which names the cause.
+pub(super) fn check_version(bundle: &Path) -> Result<()> {
+    let bytes = fs::read(bundle.join(CONFIG)).map_err(|source| match source.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => {
+            OnnxError::NoBundle { path: bundle.to_path_buf() }
+        }
+        _ => OnnxError::Io { path: bundle.join(CONFIG), action: "read", source },
+    })?;
+    match serde_json::from_slice::<Versioned>(&bytes) {
+        Ok(Versioned { format_version: found }) if found > FORMAT_VERSION.into() => {
+            let path = bundle.to_path_buf();
+            Err(OnnxError::BundleVersion { path, found, supported: FORMAT_VERSION })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,192 @@
+//! Texts through an ONNX model.
+
+mod pool;
+mod session;
+mod weights;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+
+use autotag::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores};
+use tokenizers::Tokenizer;
+
+use crate::bundle::{self, Contents, ModelBundle};
+use crate::{Device, DeviceInUse, OnnxError, Result, TextTokenizer};
+use pool::Pool;
+use session::Model;
+
+/// How a model is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OnnxOptions {
+    /// Where it is run.
+    pub device: Device,
+    /// How many batches are encoded at the same time; on the CPU the sessions share the weights.
+    pub sessions: NonZeroUsize,
+    /// The threads of each session.
+    pub intra_threads: NonZeroUsize,
+}
+
+impl Default for OnnxOptions {
+    /// Returns one session of one thread per core, on the best device.
+    ///
+    /// Several batches at once use the cores better than several threads in one small batch.
+    fn default() -> Self {
+        let sessions = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        OnnxOptions { device: Device::Auto, sessions, intra_threads: NonZeroUsize::MIN }
+    }
+}
+
+/// A text's token ids, at most as many as the model reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenIds(Vec<u32>);
+
+impl TokenIds {
+    /// Returns the ids.
+    pub fn ids(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+/// A bundle's model, loaded; shared between threads.
+#[derive(Debug)]
+pub struct OnnxEncoder {
+    tokenizer: TextTokenizer,
+    labels: LabelVocabulary,
+    fingerprint: Fingerprint,
+    dimensions: usize,
+    device: DeviceInUse,
+    sessions: Pool<Model>,
+}
+
+impl OnnxEncoder {
+    /// Loads a bundle's model and runs a test text through it.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::RuntimeMissing`] and [`OnnxError::RuntimeUnusable`] without ONNX Runtime,
+    /// [`OnnxError::DeviceUnavailable`] for a CUDA device that cannot be used,
+    /// [`OnnxError::FileChanged`] when the model was changed since the bundle was opened,
+    /// [`OnnxError::Session`] when ONNX Runtime refuses the model, and [`OnnxError::OutputShape`]
+    /// when its answer to the test text has another shape than the bundle says.
+    pub fn open(bundle: &ModelBundle, options: &OnnxOptions) -> Result<Self> {
+        OnnxEncoder::load(bundle.path(), &bundle.contents, options)
+    }
+
+    /// Loads the model in a folder that has the files of a bundle.
+    pub(crate) fn load(folder: &Path, contents: &Contents, options: &OnnxOptions) -> Result<Self> {
+        let config = &contents.config;
+        let tokenizer_error = |source| OnnxError::Tokenizer { path: folder.to_path_buf(), source };
+        let tokenizer = bundle::read_file(&folder.join(bundle::TOKENIZER))?;
+        let tokenizer = Tokenizer::from_bytes(tokenizer).map_err(tokenizer_error)?;
+        let tokenizer = TextTokenizer::new(tokenizer, config).map_err(tokenizer_error)?;
+        let path = folder.join(bundle::MODEL);
+        let proto = bundle::model::read_checked(&path, &contents.model, config)?;
+        let test = test_ids(&tokenizer);
+        let (sessions, device) = session::load(path, proto, config, options, &test)?;
+        tracing::info!(%device, sessions = sessions.len(), "loaded the model");
+        Ok(OnnxEncoder {
+            tokenizer,
+            labels: contents.labels.clone(),
+            fingerprint: contents.encoder,
+            dimensions: config.dimensions.get(),
+            device,
+            sessions: Pool::new(sessions),
+        })
+    }
+
+    /// Returns the device that the model runs on.
+    pub fn device(&self) -> &DeviceInUse {
+        &self.device
+    }
+
+    /// Returns the tokens of a short text that every model should be able to read.
+    pub(crate) fn test_tokens(&self) -> TokenIds {
+        TokenIds(test_ids(&self.tokenizer))
+    }
+
+    /// Runs a batch, and where that fails each text alone, so that one text cannot fail the others.
+    fn run(&self, batch: &[TokenIds]) -> Vec<Result<Encoded, EncodeError>> {
+        let ids: Vec<&[u32]> = batch.iter().map(TokenIds::ids).collect();
+        match self.sessions.take().run(&ids) {
+            Ok(answer) => return answer.rows().map(|(h, scores)| encoded(h, scores)).collect(),
+            Err(error) if batch.len() == 1 => return vec![Err(EncodeError::Run(Arc::new(error)))],
+            Err(error) => tracing::debug!(%error, n_texts = batch.len(), "a batch failed"),
+        }
+        batch.iter().flat_map(|text| self.run(std::slice::from_ref(text))).collect()
+    }
+}
+
+impl Encoder for OnnxEncoder {
+    type Tokens = TokenIds;
+
+    fn labels(&self) -> &LabelVocabulary {
+        &self.labels
+    }
+
+    fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    fn tokenize(&self, text: &str) -> Result<TokenIds, EncodeError> {
+        self.tokenizer.ids(text).map(TokenIds)
+    }
+
+    fn token_count(tokens: &TokenIds) -> usize {
+        tokens.0.len()
+    }
+
+    fn encode(&self, batch: &[TokenIds]) -> Vec<Result<Encoded, EncodeError>> {
+        if batch.is_empty() {
+            return Vec::new();
+        }
+        let _span = tracing::debug_span!("encode", n_texts = batch.len()).entered();
+        self.run(batch)
+    }
+}
+
+/// Returns the tokens of a test text, or the id 0 where the tokenizer knows none of its words.
+fn test_ids(tokenizer: &TextTokenizer) -> Vec<u32> {
+    tokenizer.ids("a text to test the model").unwrap_or_else(|_| vec![0])
+}
+
+/// Checks the model's answer to one text.
+fn encoded(embedding: &[f32], scores: Option<&[f32]>) -> Result<Encoded, EncodeError> {
+    let unusable = |error| EncodeError::Answer(Arc::new(error));
+    let scores =
+        scores.map(|scores| Scores::new(scores.iter().map(without_rounding).collect::<Vec<_>>()));
+    Ok(Encoded {
+        embedding: Embedding::new(embedding).map_err(unusable)?,
+        scores: scores.transpose().map_err(unusable)?,
+    })
+}
+
+/// Takes away a rounding error beyond 0 or 1; anything farther off is the model's fault.
+fn without_rounding(&score: &f32) -> f32 {
+    const ROUNDING: f32 = 1e-6;
+    match score {
+        _ if (-ROUNDING..0.0).contains(&score) => 0.0,
+        _ if score > 1.0 && score <= 1.0 + ROUNDING => 1.0,
+        _ => score,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rounding_errors_are_taken_away() {
+        for (score, expect) in
+            [(-1e-7, 0.0), (1.000_000_1, 1.0), (0.5, 0.5), (1.1, 1.1), (-0.1, -0.1)]
+        {
+            assert_eq!(without_rounding(&score), expect);
+        }
+        assert!(without_rounding(&f32::NAN).is_nan());
+    }
+}

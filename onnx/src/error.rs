@@ -1,0 +1,261 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::Device;
+
+/// The result of this crate's fallible functions.
+pub type Result<T, E = OnnxError> = std::result::Result<T, E>;
+
+/// What can go wrong with ONNX Runtime, a device or a model bundle.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// ONNX Runtime's library is nowhere.
+    #[error(
+        "ONNX Runtime was not found (looked at {}): run `cargo xtask setup` in the project's checkout (`cargo xtask setup --gpu` for CUDA), or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel",
+        crate::runtime::list(looked_at)
+    )]
+    RuntimeMissing {
+        /// The places looked at, in their order.
+        looked_at: Vec<PathBuf>,
+    },
+
+    /// A library is there but is no ONNX Runtime that this program can use.
+    #[error(
+        "{} cannot be used as ONNX Runtime: {reason}; run `cargo xtask setup` in the project's checkout, or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel, version {}",
+        path.display(),
+        crate::runtime::VERSION
+    )]
+    RuntimeUnusable {
+        /// The library.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// Another library than the one asked for is in use already.
+    #[error(
+        "ONNX Runtime was loaded from {} already and cannot be loaded from {} too: choose one per process",
+        loaded.display(), asked.display()
+    )]
+    RuntimeLoaded {
+        /// The library in use.
+        loaded: PathBuf,
+        /// The library asked for.
+        asked: PathBuf,
+    },
+
+    /// The device asked for cannot be used.
+    #[error(
+        "device {device} cannot be used: {source}. It needs an NVIDIA driver, CUDA 13 with cuDNN 9, and ONNX Runtime's build for CUDA (`cargo xtask setup --gpu` in the project's checkout); --device cpu or auto works without"
+    )]
+    DeviceUnavailable {
+        /// The device.
+        device: Device,
+        /// ONNX Runtime's own error.
+        #[source]
+        source: ort::Error,
+    },
+
+    /// A folder holds no model bundle.
+    #[error("{} is no model bundle: it has no config.json; give the folder that `autotag train --out` wrote", path.display())]
+    NoBundle {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A bundle's format is newer than this program.
+    #[error("the bundle {} has format version {found}, this program reads up to {supported}: use a newer version of autotag", path.display())]
+    BundleVersion {
+        /// The bundle's folder.
+        path: PathBuf,
+        /// The version on disk.
+        found: u64,
+        /// The newest version that this program reads.
+        supported: u32,
+    },
+
+    /// A file that the bundle should have is missing.
+    #[error("the bundle is damaged: {} is missing; copy or train the bundle again", path.display())]
+    FileMissing {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A file is shorter or longer than when the bundle was written.
+    #[error("the bundle is damaged: {} has {found} bytes instead of {expected}; copy or train the bundle again", path.display())]
+    FileLength {
+        /// The file.
+        path: PathBuf,
+        /// The length in the manifest.
+        expected: u64,
+        /// The length on disk.
+        found: u64,
+    },
+
+    /// A file's content is not what it was when the bundle was written.
+    #[error("the bundle is damaged: {} was changed after the bundle was written; copy or train the bundle again", path.display())]
+    FileChanged {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A file lies in the bundle's folder that does not belong to it.
+    #[error("{} does not belong to the bundle: move it elsewhere", path.display())]
+    FileUnlisted {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Something in the bundle's folder is neither a file nor a folder, but a link or a device.
+    #[error("{} is no plain file: a bundle holds no links; put the file itself there", path.display())]
+    NotPlain {
+        /// Where it lies.
+        path: PathBuf,
+    },
+
+    /// The manifest lists a path that leads out of the bundle's folder.
+    #[error("the manifest of {} lists {name:?}, which lies outside the bundle: do not use this bundle", path.display())]
+    PathOutside {
+        /// The bundle's folder.
+        path: PathBuf,
+        /// The path as it is listed.
+        name: String,
+    },
+
+    /// A JSON file of the bundle does not have the fields that it should.
+    #[error("{} cannot be read; copy or train the bundle again", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and in which line.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// The number of labels differs between two parts of a bundle.
+    #[error("the bundle {} is inconsistent: config.json says {expected} labels, labels.json has {found}", path.display())]
+    LabelCount {
+        /// The bundle's folder.
+        path: PathBuf,
+        /// The number in the configuration.
+        expected: usize,
+        /// The number in the list.
+        found: usize,
+    },
+
+    /// The tokenizer's file does not decode, or does not fit the configuration.
+    #[error("the tokenizer of {} cannot be used", path.display())]
+    Tokenizer {
+        /// The bundle's folder.
+        path: PathBuf,
+        /// The tokenizer's own error.
+        #[source]
+        source: tokenizers::Error,
+    },
+
+    /// The model's file is no ONNX model.
+    #[error("{} is no ONNX model", path.display())]
+    ModelDecode {
+        /// The file.
+        path: PathBuf,
+        /// What does not decode.
+        #[source]
+        source: prost::DecodeError,
+    },
+
+    /// The model keeps tensors in other files.
+    #[error("{} keeps the tensor {tensor:?} in another file: write the model with all tensors inside", path.display())]
+    ExternalTensor {
+        /// The model's file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+    },
+
+    /// The model's inputs or outputs are not those of the contract.
+    #[error("{}: {side} {name:?} must be {expected}, it is {found}", path.display())]
+    ModelSignature {
+        /// The model's file.
+        path: PathBuf,
+        /// "input" or "output".
+        side: &'static str,
+        /// Its name.
+        name: String,
+        /// What is expected, as "float32 [batch, 300]".
+        expected: String,
+        /// What the model has, or "missing".
+        found: String,
+    },
+
+    /// The model answered with tensors of another shape than its bundle says.
+    #[error("{}: the model's output {name:?} has the shape {found:?} instead of {expected:?}", path.display())]
+    OutputShape {
+        /// The model's file.
+        path: PathBuf,
+        /// The output's name.
+        name: &'static str,
+        /// The shape expected.
+        expected: Vec<i64>,
+        /// The shape of the answer.
+        found: Vec<i64>,
+    },
+
+    /// ONNX Runtime refused the model.
+    #[error("ONNX Runtime cannot {action} {}", path.display())]
+    Session {
+        /// The model's file.
+        path: PathBuf,
+        /// What was being done, as "load".
+        action: &'static str,
+        /// ONNX Runtime's own error.
+        #[source]
+        source: ort::Error,
+    },
+
+    /// The model ran when it was loaded, but a text had no usable answer.
+    #[error("the model of {} gave no usable answer for a test text", path.display())]
+    Verify {
+        /// The bundle's folder.
+        path: PathBuf,
+        /// What was wrong with the answer.
+        #[source]
+        source: autotag::EncodeError,
+    },
+
+    /// Something lies already where the bundle should be written.
+    #[error("{} exists already: choose another folder, or ask for an older bundle there to be replaced", path.display())]
+    TargetExists {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The bundle's datastore or labels cannot be used.
+    #[error("the bundle {} cannot be used", path.display())]
+    Core {
+        /// The bundle's folder.
+        path: PathBuf,
+        /// The core's own error.
+        #[source]
+        source: Box<autotag::Error>,
+    },
+
+    /// The file system failed.
+    #[error("could not {action} {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done, as "read".
+        action: &'static str,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl OnnxError {
+    /// Returns a closure for `map_err`, which names the path and what was being done with it.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> OnnxError {
+        move |source| OnnxError::Io { path: path.to_path_buf(), action, source }
+    }
+}

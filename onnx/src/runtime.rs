@@ -1,0 +1,270 @@
+//! Finds and loads ONNX Runtime, once per process.
+//!
+//! The library is no part of this crate: it is loaded when the first model is opened, from a path
+//! given, else from the one in the environment variable `ORT_DYLIB_PATH`, else from
+//! [`setup_folder`].
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use ort::LoadDynamicError;
+use ort::environment::Environment;
+use ort::logging::LogLevel;
+
+use crate::{OnnxError, Result};
+
+/// The version of ONNX Runtime that set-up installs and the tests run with.
+///
+/// Any version from 1.24 on is accepted.
+pub const VERSION: &str = "1.31.1";
+
+/// The environment variable that names the library.
+pub const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
+
+/// The folder inside [`setup_folder`] that holds the build for CUDA; it is preferred.
+pub const GPU_FOLDER: &str = "1.31.1-gpu";
+
+/// The folder inside [`setup_folder`] that holds the build for the CPU alone.
+pub const CPU_FOLDER: &str = "1.31.1-cpu";
+
+/// The library's file name, as the Python wheel of [`VERSION`] has it.
+pub const LIBRARY: &str = if cfg!(target_os = "macos") {
+    "libonnxruntime.1.31.1.dylib"
+} else if cfg!(windows) {
+    "onnxruntime.dll"
+} else {
+    "libonnxruntime.so.1.31.1"
+};
+
+/// ONNX Runtime, loaded.
+#[derive(Debug)]
+pub struct Runtime {
+    path: PathBuf,
+    environment: Environment,
+}
+
+impl Runtime {
+    /// Returns the library that is in use.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+}
+
+/// Why a static? ONNX Runtime makes no second environment in a process whose first one was dropped.
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+
+/// Loads ONNX Runtime, or returns the one that is loaded.
+///
+/// # Errors
+///
+/// [`OnnxError::RuntimeMissing`] when it is nowhere, [`OnnxError::RuntimeUnusable`] when the file is
+/// another library or too old a version, [`OnnxError::RuntimeLoaded`] when `path` is given and
+/// another library is in use.
+pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
+    static LOADING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+    let runtime = match RUNTIME.get() {
+        Some(runtime) => runtime,
+        None => {
+            let library = locate(&Places::of_this_process(path))?;
+            let runtime = open(library)?;
+            RUNTIME.get_or_init(|| runtime)
+        }
+    };
+    match path.map(absolute) {
+        Some(asked) if asked != runtime.path => {
+            Err(OnnxError::RuntimeLoaded { loaded: runtime.path.clone(), asked })
+        }
+        _ => Ok(runtime),
+    }
+}
+
+/// Returns the folder that set-up fills, `autotag/onnxruntime` in the user's data folder.
+///
+/// The data folder is `$XDG_DATA_HOME`, else `$HOME/.local/share`; `None` where neither is set.
+pub fn setup_folder() -> Option<PathBuf> {
+    Places::of_this_process(None).setup_folder()
+}
+
+/// Where the library may be.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    given: Option<PathBuf>,
+    path_variable: Option<PathBuf>,
+    data_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+}
+
+impl Places {
+    fn of_this_process(given: Option<&Path>) -> Self {
+        let variable = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        Places {
+            given: given.map(Path::to_path_buf),
+            path_variable: variable(PATH_VARIABLE),
+            data_home: variable("XDG_DATA_HOME"),
+            home: variable("HOME"),
+        }
+    }
+
+    fn setup_folder(&self) -> Option<PathBuf> {
+        let in_home = || self.home.as_ref().map(|home| home.join(".local/share"));
+        let data_home = self.data_home.clone().or_else(in_home)?;
+        Some(data_home.join("autotag").join("onnxruntime"))
+    }
+
+    /// Lists the files to try: a path that the user named stands alone.
+    fn candidates(&self) -> Vec<PathBuf> {
+        if let Some(named) = self.given.as_ref().or(self.path_variable.as_ref()) {
+            return vec![absolute(named)];
+        }
+        let in_setup =
+            |folder: PathBuf| [GPU_FOLDER, CPU_FOLDER].map(|f| folder.join(f).join(LIBRARY));
+        self.setup_folder().map(|folder| in_setup(folder).to_vec()).unwrap_or_default()
+    }
+}
+
+fn locate(places: &Places) -> Result<PathBuf> {
+    let looked_at = places.candidates();
+    match looked_at.iter().find(|candidate| candidate.is_file()) {
+        Some(library) => Ok(library.clone()),
+        None => Err(OnnxError::RuntimeMissing { looked_at }),
+    }
+}
+
+/// Makes a path absolute: ort reads a relative one from the program's folder, users from their own.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
+fn open(path: PathBuf) -> Result<Runtime> {
+    let builder = match ort::init_from(&path) {
+        Ok(builder) => builder,
+        Err(error) => return Err(unusable(path, load_failure(&error))),
+    };
+    let builder = builder.with_name("autotag").with_telemetry(false);
+    match builder.with_logger(Arc::new(log)).build() {
+        Ok(environment) => {
+            environment.set_log_level(LogLevel::Warning);
+            tracing::debug!(path = %path.display(), "loaded ONNX Runtime");
+            Ok(Runtime { path, environment })
+        }
+        Err(error) => Err(unusable(path, error.to_string())),
+    }
+}
+
+/// Passes ONNX Runtime's messages on, which it would write to standard error.
+///
+/// What fails is returned as an error too, so that these are for whoever looks for its cause.
+fn log(_: LogLevel, category: &str, _: &str, code_location: &str, message: &str) {
+    tracing::debug!(category, code_location, message, "ONNX Runtime");
+}
+
+fn load_failure(error: &LoadDynamicError) -> String {
+    match error {
+        LoadDynamicError::Dlopen { error, .. } => {
+            // The linker's own words, which name a missing library, are the error's source.
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!("it does not load ({cause})")
+        }
+        LoadDynamicError::MissingApi { .. } => "it is another library".to_owned(),
+        LoadDynamicError::BadVersion { version_str, .. } => {
+            format!("its version {version_str} is too old, 1.24 is the oldest that works")
+        }
+        LoadDynamicError::InvalidVersionString => "it tells no version".to_owned(),
+    }
+}
+
+fn unusable(path: PathBuf, reason: String) -> OnnxError {
+    OnnxError::RuntimeUnusable { path, reason }
+}
+
+/// Writes paths for an error message.
+pub(crate) fn list(paths: &[PathBuf]) -> String {
+    if paths.is_empty() {
+        return "no place: neither XDG_DATA_HOME nor HOME is set".to_owned();
+    }
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A user's machine with the given files, and the home of that user.
+    fn machine(files: &[&str]) -> (tempfile::TempDir, Places) {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = root.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "no library").unwrap();
+        }
+        let places = Places { home: Some(root.path().to_path_buf()), ..Places::default() };
+        (root, places)
+    }
+
+    fn in_home(folder: &str) -> String {
+        format!(".local/share/autotag/onnxruntime/{folder}/{LIBRARY}")
+    }
+
+    #[test]
+    fn the_build_for_cuda_is_preferred() {
+        let (root, places) = machine(&[&in_home(GPU_FOLDER), &in_home(CPU_FOLDER)]);
+        assert_eq!(locate(&places).unwrap(), root.path().join(in_home(GPU_FOLDER)));
+        let (root, places) = machine(&[&in_home(CPU_FOLDER)]);
+        assert_eq!(locate(&places).unwrap(), root.path().join(in_home(CPU_FOLDER)));
+    }
+
+    #[test]
+    fn a_path_given_stands_before_the_variable_and_the_folder() {
+        let (root, mut places) = machine(&[&in_home(CPU_FOLDER), "variable.so", "given.so"]);
+        places.path_variable = Some(root.path().join("variable.so"));
+        assert_eq!(locate(&places).unwrap(), root.path().join("variable.so"));
+        places.given = Some(root.path().join("given.so"));
+        assert_eq!(locate(&places).unwrap(), root.path().join("given.so"));
+    }
+
+    #[test]
+    fn a_named_library_that_is_missing_is_not_replaced_by_another() {
+        let (root, mut places) = machine(&[&in_home(CPU_FOLDER)]);
+        places.path_variable = Some(root.path().join("gone.so"));
+        let message = locate(&places).unwrap_err().to_string();
+        assert!(message.contains("gone.so"), "{message}");
+        assert!(!message.contains(CPU_FOLDER), "{message}");
+    }
+
+    #[test]
+    fn a_missing_runtime_is_reported_with_places_and_remedies() {
+        let (_root, places) = machine(&[]);
+        let message = locate(&places).unwrap_err().to_string();
+        for part in [GPU_FOLDER, CPU_FOLDER, "cargo xtask setup --gpu", PATH_VARIABLE] {
+            assert!(message.contains(part), "{message}");
+        }
+        let message = locate(&Places::default()).unwrap_err().to_string();
+        assert!(message.contains("HOME"), "{message}");
+    }
+
+    #[test]
+    fn libraries_that_do_not_fit_are_reported_with_the_reason() {
+        let path = PathBuf::from("libonnxruntime.so");
+        let version_str = "1.16.3".to_owned();
+        let old = LoadDynamicError::BadVersion { version_str, path: path.clone() };
+        assert!(load_failure(&old).contains("1.16.3"));
+        let other = LoadDynamicError::MissingApi { path };
+        assert!(load_failure(&other).contains("another library"));
+    }
+
+    #[test]
+    fn one_runtime_serves_the_whole_process() {
+        let first = load(None).unwrap();
+        assert!(std::ptr::eq(load(None).unwrap(), first));
+        assert!(std::ptr::eq(load(Some(first.path())).unwrap(), first));
+        let error = load(Some(Path::new("other.so"))).unwrap_err();
+        assert!(matches!(error, OnnxError::RuntimeLoaded { .. }), "{error}");
+    }
+}

@@ -1,0 +1,98 @@
+//! Texts become token ids, at a bounded cost whatever their length.
+
+mod words;
+
+use autotag::EncodeError;
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::bundle::BundleConfig;
+use words::WordCache;
+
+/// The bytes of a text that are read for each token that the model reads.
+///
+/// An English word with its space takes 6 bytes, a German compound rarely more than 24, a character
+/// of any script at most 4: within this bound a text gives all the tokens that the model reads,
+/// unless it consists of extraordinarily long words.
+pub const BYTES_PER_TOKEN: usize = 24;
+
+/// A tokenizer that gives the ids which a model reads, truncated to the model's length.
+///
+/// The trainer uses it too, so that a text has the same tokens in training and afterwards.
+#[derive(Clone, Debug)]
+pub struct TextTokenizer {
+    tokenizer: Tokenizer,
+    max_length: usize,
+    special_tokens: bool,
+    words: Option<WordCache>,
+}
+
+impl TextTokenizer {
+    /// Takes a tokenizer; its own padding and truncation are replaced by the configuration's.
+    ///
+    /// # Errors
+    ///
+    /// When the special tokens leave no room within the maximal length.
+    pub fn new(mut tokenizer: Tokenizer, config: &BundleConfig) -> Result<Self, tokenizers::Error> {
+        let max_length = config.max_length.get();
+        // Truncation must spare the special tokens at a text's end; without any, cutting the ids is
+        // the same and cheaper.
+        let truncation = config
+            .special_tokens
+            .then(|| TruncationParams { max_length, ..TruncationParams::default() });
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(truncation)?;
+        let special_tokens = config.special_tokens;
+        let words = (!special_tokens && words::stand_alone(&tokenizer)).then(WordCache::default);
+        Ok(TextTokenizer { tokenizer, max_length, special_tokens, words })
+    }
+
+    /// Returns a text's token ids, 1 to the maximal length.
+    ///
+    /// Only the text's first [`BYTES_PER_TOKEN`] bytes per token are read, blanks at its beginning
+    /// not counted, so that a text of any length costs no more than one that fills the model.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::EmptyText`] when the text has no token but special ones,
+    /// [`EncodeError::Tokenize`] when the tokenizer fails, as for a word without a token for unknown
+    /// words.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
+        let text = beginning(text.trim_start(), self.max_length.saturating_mul(BYTES_PER_TOKEN));
+        let ids = match &self.words {
+            Some(words) => words.ids(text, self.max_length, |word| self.encode(word))?,
+            None => self.encode(text)?,
+        };
+        if ids.is_empty() { Err(EncodeError::EmptyText) } else { Ok(ids) }
+    }
+
+    /// Gives the whole text to the tokenizer; no ids where there are only special tokens.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, self.special_tokens)
+            .map_err(|error| EncodeError::Tokenize(error.into()))?;
+        if encoding.get_special_tokens_mask().iter().all(|&special| special == 1) {
+            return Ok(Vec::new());
+        }
+        let ids = encoding.get_ids();
+        Ok(ids[..ids.len().min(self.max_length)].to_vec())
+    }
+}
+
+/// Returns the text's first `n_bytes` bytes, or a few fewer where a character would be split.
+fn beginning(text: &str, n_bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(n_bytes)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(beginning("aé", 2), "a");
+        assert_eq!(beginning("aé", 3), "aé");
+        assert_eq!(beginning("aé", 9), "aé");
+        assert_eq!(beginning("é", 0), "");
+    }
+}

@@ -1,0 +1,305 @@
+//! A training step: losses, and gradients that touch only what the maxima let through.
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{Rng, SeedableRng};
+use rayon::prelude::*;
+
+use autotag::LabelSet;
+
+use super::forward::{normalize_rows, widest};
+use super::tokens::DistinctTokens;
+use super::{AdamConfig, Cnn, CnnConfig, ContrastiveConfig, Scratch, StepLoss};
+use crate::loss::{binary_cross_entropy, contrastive};
+use crate::matrix::{Matrix, multiply};
+
+/// The gradients of a step, shaped as the parameters; the embedding's has one row for each distinct
+/// token of the batch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gradients {
+    pub(super) embedded: Matrix,
+    pub(super) kernel: Matrix,
+    pub(super) kernel_bias: Matrix,
+    pub(super) output: Matrix,
+    pub(super) output_bias: Matrix,
+}
+
+impl Cnn {
+    /// Trains on one batch of texts, given as token ids below V, and their labels.
+    pub fn step(
+        &mut self,
+        texts: &[&[u32]],
+        labels: &[&LabelSet],
+        contrastive: &ContrastiveConfig,
+        adam: &AdamConfig,
+    ) -> StepLoss {
+        let n_tokens = self.parameters.embedding.n_rows();
+        self.scratch.batch.fill(texts, n_tokens, widest(&self.config));
+        let batch = &self.scratch.batch;
+        self.optimizer.catch_up(adam, &mut self.parameters.embedding, |token| {
+            batch.position(token).is_some()
+        });
+        let loss = self.gradients(labels, contrastive);
+        let Cnn { optimizer, parameters, scratch, .. } = self;
+        optimizer.step(adam, parameters, &scratch.gradients, &scratch.batch);
+        self.n_steps += 1;
+        loss
+    }
+
+    /// Brings every embedding row up to date, as is needed before the model is read.
+    pub fn settle(&mut self, adam: &AdamConfig) {
+        self.optimizer.catch_up(adam, &mut self.parameters.embedding, |_| true);
+    }
+
+    /// Computes the losses of the batch in `scratch` and their gradients.
+    fn gradients(&mut self, labels: &[&LabelSet], weights: &ContrastiveConfig) -> StepLoss {
+        let Cnn { config, parameters, scratch, seed, n_steps, .. } = self;
+        let Scratch { batch, embedded, embedding_mask, products, pooled, gradients } = scratch;
+        let seed = seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        embed(
+            &parameters.embedding,
+            batch,
+            config.embedding_dropout,
+            seed,
+            embedded,
+            embedding_mask,
+        );
+        multiply(products, embedded.view(), parameters.kernel.transposed());
+        pooled.fill(config, batch, products, &parameters.kernel_bias);
+
+        let mut dropout = Matrix::zeros(pooled.values.n_rows(), pooled.values.n_cols());
+        fill_dropout_mask(dropout.values_mut(), config.dropout, !seed);
+        let mut hidden = pooled.values.clone();
+        multiply_values(&mut hidden, &dropout);
+        let mut logits = Matrix::default();
+        multiply(&mut logits, hidden.view(), parameters.output.transposed());
+        for row in 0..logits.n_rows() {
+            let logits = logits.row_mut(row).iter_mut();
+            logits.zip(parameters.output_bias.values()).for_each(|(logit, bias)| *logit += bias);
+        }
+        let bce = binary_cross_entropy(&mut logits, labels);
+        multiply(&mut gradients.output, logits.transposed(), hidden.view());
+        sum_rows(&mut gradients.output_bias, &logits);
+        let mut hidden_gradient = Matrix::default();
+        multiply(&mut hidden_gradient, logits.view(), parameters.output.view());
+        multiply_values(&mut hidden_gradient, &dropout);
+
+        let mut loss = StepLoss { bce, contrastive: 0.0 };
+        if weights.gamma > 0.0 {
+            loss.contrastive =
+                add_contrastive(config, &pooled.values, labels, weights, &mut hidden_gradient);
+        }
+        gate(&mut hidden_gradient, &pooled.values);
+        sum_rows(&mut gradients.kernel_bias, &hidden_gradient);
+        let paths = Paths { config, batch, positions: &pooled.positions, slope: &hidden_gradient };
+        paths.kernel_gradient(embedded, &mut gradients.kernel);
+        paths.embedded_gradient(&parameters.kernel, embedding_mask, &mut gradients.embedded);
+        loss
+    }
+}
+
+/// Copies the distinct tokens' embeddings, dropping a share of the values.
+fn embed(
+    embedding: &Matrix,
+    batch: &DistinctTokens,
+    dropout: f32,
+    seed: u64,
+    embedded: &mut Matrix,
+    mask: &mut Matrix,
+) {
+    let n_dimensions = embedding.n_cols();
+    embedded.reshape(batch.ids.len(), n_dimensions);
+    mask.reshape(batch.ids.len(), n_dimensions);
+    embedded
+        .values_mut()
+        .par_chunks_mut(n_dimensions)
+        .zip(mask.values_mut().par_chunks_mut(n_dimensions))
+        .zip(&batch.ids)
+        .with_min_len(64)
+        .for_each(|((values, mask), &token)| {
+            fill_dropout_mask(mask, dropout, seed.wrapping_add(u64::from(token) << 20));
+            let row = embedding.row(token as usize);
+            for ((value, mask), embedding) in values.iter_mut().zip(mask).zip(row) {
+                *value = *mask * embedding;
+            }
+        });
+}
+
+/// Fills a mask with 0 for the share dropped and 1 / (1 - share) for the rest.
+fn fill_dropout_mask(mask: &mut [f32], dropout: f32, seed: u64) {
+    if dropout == 0.0 {
+        return mask.fill(1.0);
+    }
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let kept = 1.0 / (1.0 - dropout);
+    let limit = (dropout * 65536.0) as u64;
+    for values in mask.chunks_mut(4) {
+        let mut bits = rng.next_u64();
+        for value in values {
+            *value = if bits & 0xFFFF < limit { 0.0 } else { kept };
+            bits >>= 16;
+        }
+    }
+}
+
+/// Adds gamma dL_con/dh to the gradient; returns the loss before gamma.
+fn add_contrastive(
+    config: &CnnConfig,
+    hidden: &Matrix,
+    labels: &[&LabelSet],
+    weights: &ContrastiveConfig,
+    gradient: &mut Matrix,
+) -> f32 {
+    let mut z = hidden.clone();
+    let norms = if config.normalize { normalize_rows(&mut z) } else { Vec::new() };
+    let mut z_gradient = Matrix::default();
+    let loss = contrastive(&z, labels, weights.temperature, &mut z_gradient);
+    for (row, norm) in norms.iter().enumerate() {
+        // z = h / |h|: dL/dh = (dL/dz - z (z . dL/dz)) / |h|
+        let z = z.row(row);
+        let along: f32 = z.iter().zip(z_gradient.row(row)).map(|(z, g)| z * g).sum();
+        for (gradient, z) in z_gradient.row_mut(row).iter_mut().zip(z) {
+            *gradient = (*gradient - along * z) / norm;
+        }
+    }
+    for (gradient, z_gradient) in gradient.values_mut().iter_mut().zip(z_gradient.values()) {
+        *gradient += weights.gamma * z_gradient;
+    }
+    loss
+}
+
+/// The ways a gradient takes from the representation back through one window per text and filter.
+struct Paths<'a> {
+    config: &'a CnnConfig,
+    batch: &'a DistinctTokens,
+    positions: &'a [u32],
+    /// dL/dh, 0 where the filter is not active: [B, R].
+    slope: &'a Matrix,
+}
+
+impl Paths<'_> {
+    /// Sums, for each kernel slice, the embeddings that its windows met: [C, D].
+    fn kernel_gradient(&self, embedded: &Matrix, gradient: &mut Matrix) {
+        let (n, n_filters) = (self.config.filters, self.config.n_filters());
+        gradient.reshape(self.config.n_slices(), embedded.n_cols());
+        let slices = self.slices();
+        gradient.values_mut().par_chunks_mut(embedded.n_cols()).zip(&slices).for_each(
+            |(gradient, &(width, offset, f))| {
+                gradient.fill(0.0);
+                let filter = width * n + f;
+                for text in 0..self.batch.n_texts() {
+                    let slope = self.slope.row(text)[filter];
+                    if slope != 0.0 {
+                        let position = self.positions[text * n_filters + filter] as usize;
+                        let row = self.batch.text(text)[position + offset];
+                        add_scaled(gradient, slope, embedded.row(row as usize));
+                    }
+                }
+            },
+        );
+    }
+
+    /// Returns each slice's width (as its position among the widths), offset and filter.
+    fn slices(&self) -> Vec<(usize, usize, usize)> {
+        let mut slices = Vec::with_capacity(self.config.n_slices());
+        for (i, &width) in self.config.widths.iter().enumerate() {
+            for offset in 0..width {
+                slices.extend((0..self.config.filters).map(|f| (i, offset, f)));
+            }
+        }
+        slices
+    }
+
+    /// Sums, for each distinct token, the kernel slices whose windows it was in: [U, D].
+    fn embedded_gradient(&self, kernel: &Matrix, mask: &Matrix, gradient: &mut Matrix) {
+        let n_dimensions = kernel.n_cols();
+        let (starts, visits) = self.visits_by_token();
+        gradient.reshape(self.batch.ids.len(), n_dimensions);
+        gradient
+            .values_mut()
+            .par_chunks_mut(n_dimensions)
+            .zip(mask.values().par_chunks(n_dimensions))
+            .enumerate()
+            .with_min_len(16)
+            .for_each(|(row, (gradient, mask))| {
+                gradient.fill(0.0);
+                for &(slice, slope) in &visits[starts[row]..starts[row + 1]] {
+                    add_scaled(gradient, slope, kernel.row(slice as usize));
+                }
+                for (gradient, mask) in gradient.iter_mut().zip(mask) {
+                    *gradient *= mask;
+                }
+            });
+    }
+
+    /// Sorts every (slice, slope) by the distinct token that it reaches.
+    fn visits_by_token(&self) -> (Vec<usize>, Vec<(u32, f32)>) {
+        let mut starts = vec![0; self.batch.ids.len() + 1];
+        self.for_each_visit(|row, _, _| starts[row + 1] += 1);
+        for row in 0..self.batch.ids.len() {
+            starts[row + 1] += starts[row];
+        }
+        let mut visits = vec![(0, 0.0); starts[self.batch.ids.len()]];
+        let mut next = starts.clone();
+        self.for_each_visit(|row, slice, slope| {
+            visits[next[row]] = (slice, slope);
+            next[row] += 1;
+        });
+        (starts, visits)
+    }
+
+    fn for_each_visit(&self, mut visit: impl FnMut(usize, u32, f32)) {
+        let n = self.config.filters;
+        let n_filters = self.config.n_filters();
+        let starts = self.config.slice_starts();
+        for text in 0..self.batch.n_texts() {
+            let tokens = self.batch.text(text);
+            for (filter, &slope) in self.slope.row(text).iter().enumerate() {
+                if slope == 0.0 {
+                    continue;
+                }
+                let (i, f) = (filter / n, filter % n);
+                let position = self.positions[text * n_filters + filter] as usize;
+                for offset in 0..self.config.widths[i] {
+                    let slice = starts[i] + offset * n + f;
+                    visit(tokens[position + offset] as usize, slice as u32, slope);
+                }
+            }
+        }
+    }
+}
+
+/// Adds `scale` times a row.
+fn add_scaled(sum: &mut [f32], scale: f32, row: &[f32]) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += scale * value),
+    );
+}
+
+/// Sets the gradient to 0 where ReLU let nothing through.
+fn gate(gradient: &mut Matrix, hidden: &Matrix) {
+    for (gradient, &hidden) in gradient.values_mut().iter_mut().zip(hidden.values()) {
+        if hidden <= 0.0 {
+            *gradient = 0.0;
+        }
+    }
+}
+
+fn multiply_values(matrix: &mut Matrix, factors: &Matrix) {
+    for (value, factor) in matrix.values_mut().iter_mut().zip(factors.values()) {
+        *value *= factor;
+    }
+}
+
+fn sum_rows(sum: &mut Matrix, matrix: &Matrix) {
+    sum.reshape(1, matrix.n_cols());
+    sum.values_mut().fill(0.0);
+    for row in 0..matrix.n_rows() {
+        for (sum, value) in sum.values_mut().iter_mut().zip(matrix.row(row)) {
+            *sum += value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

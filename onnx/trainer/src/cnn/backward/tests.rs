@@ -1,0 +1,154 @@
+use autotag::LabelId;
+
+use super::*;
+use crate::cnn::CnnParameters;
+
+const N_TOKENS: usize = 12;
+
+fn config(normalize: bool) -> CnnConfig {
+    CnnConfig {
+        embedding_dimensions: 6,
+        widths: vec![2, 3],
+        filters: 4,
+        embedding_dropout: 0.0,
+        dropout: 0.0,
+        normalize,
+    }
+}
+
+/// Texts of different lengths, one of them shorter than the widest window.
+fn texts() -> Vec<Vec<u32>> {
+    vec![vec![1, 2, 3, 4, 2, 1], vec![5], vec![6, 7, 1, 2, 8, 9, 10, 11], vec![3, 3, 3], vec![2, 4]]
+}
+
+fn label_sets() -> Vec<LabelSet> {
+    let ids: [&[u32]; 5] = [&[0, 1], &[1], &[0, 2], &[], &[0]];
+    ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
+}
+
+const WEIGHTS: ContrastiveConfig = ContrastiveConfig { gamma: 2.0, temperature: 0.5 };
+
+/// Computes loss and gradients without moving the parameters.
+fn loss_of(cnn: &mut Cnn) -> f64 {
+    let (texts, labels) = (texts(), label_sets());
+    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    cnn.scratch.batch.fill(&texts, N_TOKENS, widest(&cnn.config));
+    let loss = cnn.gradients(&labels.iter().collect::<Vec<_>>(), &WEIGHTS);
+    f64::from(loss.bce) + f64::from(WEIGHTS.gamma * loss.contrastive)
+}
+
+/// Compares computed gradients with the loss's slope along every value of one parameter.
+fn check(
+    normalize: bool,
+    parameter: impl Fn(&mut CnnParameters) -> &mut Matrix,
+    gradient: impl Fn(&Cnn) -> Matrix,
+) {
+    let mut cnn = Cnn::new(config(normalize), N_TOKENS, 3, None, 7);
+    // Larger than they start, so that the differences stand out of f32's rounding.
+    cnn.parameters.embedding.values_mut().iter_mut().for_each(|value| *value *= 5.0);
+    loss_of(&mut cnn);
+    let computed = gradient(&cnn);
+    let step = 2e-3;
+    let mut largest = 0f64;
+    for i in 0..computed.values().len() {
+        let start = parameter(&mut cnn.parameters).values()[i];
+        parameter(&mut cnn.parameters).values_mut()[i] = start + step;
+        let above = loss_of(&mut cnn);
+        parameter(&mut cnn.parameters).values_mut()[i] = start - step;
+        let below = loss_of(&mut cnn);
+        parameter(&mut cnn.parameters).values_mut()[i] = start;
+        let slope = (above - below) / f64::from(2.0 * step);
+        let computed = f64::from(computed.values()[i]);
+        largest = largest.max(slope.abs());
+        assert!((slope - computed).abs() < 4e-3, "value {i}: slope {slope}, gradient {computed}");
+    }
+    assert!(largest > 0.02, "the check saw no gradient at all");
+}
+
+/// Spreads the rows of distinct tokens to all tokens, as the embedding is shaped; padding's own
+/// gradient is left out, since padding is never trained.
+fn embedding_gradient(cnn: &Cnn) -> Matrix {
+    let mut gradient = Matrix::zeros(N_TOKENS, cnn.config.embedding_dimensions);
+    for token in 0..N_TOKENS {
+        if let Some(row) = cnn.scratch.batch.position(token) {
+            gradient.row_mut(token).copy_from_slice(cnn.scratch.gradients.embedded.row(row));
+        }
+    }
+    gradient
+}
+
+#[test]
+fn the_kernel_gradient_is_the_slope_of_the_loss() {
+    check(false, |p| &mut p.kernel, |cnn| cnn.scratch.gradients.kernel.clone());
+    check(true, |p| &mut p.kernel, |cnn| cnn.scratch.gradients.kernel.clone());
+}
+
+#[test]
+fn the_bias_gradients_are_the_slope_of_the_loss() {
+    check(true, |p| &mut p.kernel_bias, |cnn| cnn.scratch.gradients.kernel_bias.clone());
+    check(false, |p| &mut p.output_bias, |cnn| cnn.scratch.gradients.output_bias.clone());
+}
+
+#[test]
+fn the_output_gradient_is_the_slope_of_the_loss() {
+    check(false, |p| &mut p.output, |cnn| cnn.scratch.gradients.output.clone());
+}
+
+#[test]
+fn the_embedding_gradient_is_the_slope_of_the_loss() {
+    check(false, |p| &mut p.embedding, embedding_gradient);
+    check(true, |p| &mut p.embedding, embedding_gradient);
+}
+
+#[test]
+fn steps_lower_the_loss_and_repeat_with_the_seed() {
+    let train = || {
+        let mut cnn = Cnn::new(CnnConfig { dropout: 0.2, ..config(false) }, N_TOKENS, 3, None, 3);
+        let (texts, labels) = (texts(), label_sets());
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let labels: Vec<&LabelSet> = labels.iter().collect();
+        let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
+        let losses: Vec<f32> =
+            (0..100).map(|_| cnn.step(&texts, &labels, &WEIGHTS, &adam).bce).collect();
+        (losses, cnn.parameters)
+    };
+    let (losses, parameters) = train();
+    assert!(losses[99] < 0.3 * losses[0], "{} -> {}", losses[0], losses[99]);
+    assert_eq!(parameters, train().1);
+}
+
+/// Updating only the rows in use, and making up for missed steps, ends where plain Adam ends.
+#[test]
+fn rare_tokens_move_as_under_plain_adam() {
+    let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
+    let labels = label_sets();
+    let run = |settle_each_step: bool| {
+        let mut cnn = Cnn::new(config(false), N_TOKENS, 3, None, 5);
+        for step in 0..30 {
+            let texts: &[&[u32]] =
+                if step % 10 == 0 { &[&[1, 2, 3], &[4, 5, 6]] } else { &[&[1, 2], &[1, 7, 8]] };
+            cnn.step(texts, &[&labels[0], &labels[1]], &WEIGHTS, &adam);
+            if settle_each_step {
+                cnn.settle(&adam);
+            }
+        }
+        cnn.settle(&adam);
+        cnn.parameters.embedding
+    };
+    for (a, b) in run(true).values().iter().zip(run(false).values()) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn padding_and_company_do_not_change_what_is_predicted() {
+    let cnn = Cnn::new(config(false), N_TOKENS, 3, None, 7);
+    let texts = texts();
+    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    let folded = cnn.fold();
+    let together = folded.predict(&texts);
+    for (row, text) in texts.iter().enumerate() {
+        let alone = folded.predict(&[text]);
+        assert_eq!(alone.scores.row(0), together.scores.row(row));
+    }
+}

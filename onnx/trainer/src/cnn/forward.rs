@@ -1,0 +1,206 @@
+//! The forward pass: products of distinct tokens, windows, maxima, output layer.
+
+use rayon::prelude::*;
+
+use super::tokens::DistinctTokens;
+use super::{Cnn, CnnConfig};
+use crate::loss::sigmoid;
+use crate::matrix::{Matrix, multiply};
+
+/// What max-over-time keeps of each text and filter.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pooled {
+    /// h after the bias and ReLU: [B, R].
+    pub(super) values: Matrix,
+    /// The first token of the window with the maximum: [B, R].
+    pub(super) positions: Vec<u32>,
+}
+
+impl Pooled {
+    /// Takes the maximum over each text's windows, adds the bias and rectifies.
+    pub(super) fn fill(
+        &mut self,
+        config: &CnnConfig,
+        batch: &DistinctTokens,
+        products: &Matrix,
+        bias: &Matrix,
+    ) {
+        let n_filters = config.n_filters();
+        self.values.reshape(batch.n_texts(), n_filters);
+        self.positions.resize(batch.n_texts() * n_filters, 0);
+        self.values
+            .values_mut()
+            .par_chunks_mut(n_filters)
+            .zip(self.positions.par_chunks_mut(n_filters))
+            .enumerate()
+            .for_each(|(text, (values, positions))| {
+                let rows = batch.text(text);
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || pool_text(config, rows, products, values, positions),
+                );
+                for (value, bias) in values.iter_mut().zip(bias.values()) {
+                    *value = (*value + bias).max(0.0);
+                }
+            });
+    }
+}
+
+#[inline(always)]
+fn pool_text(
+    config: &CnnConfig,
+    rows: &[u32],
+    products: &Matrix,
+    values: &mut [f32],
+    positions: &mut [u32],
+) {
+    values.fill(f32::NEG_INFINITY);
+    let n = config.filters;
+    let mut start = 0;
+    for (i, &width) in config.widths.iter().enumerate() {
+        let values = &mut values[i * n..][..n];
+        let positions = &mut positions[i * n..][..n];
+        for (position, window) in rows.windows(width).enumerate() {
+            pool_window(start, n, window, position as u32, products, values, positions);
+        }
+        start += width * n;
+    }
+}
+
+/// Raises the maxima of one width's filters where this window's value is higher.
+///
+/// The widths in use are spelled out, since each sum then is one pass over registers.
+#[inline(always)]
+fn pool_window(
+    start: usize,
+    n: usize,
+    window: &[u32],
+    position: u32,
+    products: &Matrix,
+    values: &mut [f32],
+    positions: &mut [u32],
+) {
+    let slice = |j: usize| &products.row(window[j] as usize)[start + j * n..][..n];
+    let mut raise = |f: usize, value: f32| {
+        let higher = value > values[f];
+        values[f] = if higher { value } else { values[f] };
+        positions[f] = if higher { position } else { positions[f] };
+    };
+    match window.len() {
+        1 => {
+            let a = slice(0);
+            (0..n).for_each(|f| raise(f, a[f]));
+        }
+        2 => {
+            let (a, b) = (slice(0), slice(1));
+            (0..n).for_each(|f| raise(f, a[f] + b[f]));
+        }
+        3 => {
+            let (a, b, c) = (slice(0), slice(1), slice(2));
+            (0..n).for_each(|f| raise(f, a[f] + b[f] + c[f]));
+        }
+        4 => {
+            let (a, b, c, d) = (slice(0), slice(1), slice(2), slice(3));
+            (0..n).for_each(|f| raise(f, a[f] + b[f] + c[f] + d[f]));
+        }
+        5 => {
+            let (a, b, c, d, e) = (slice(0), slice(1), slice(2), slice(3), slice(4));
+            (0..n).for_each(|f| raise(f, a[f] + b[f] + c[f] + d[f] + e[f]));
+        }
+        width => (0..n).for_each(|f| raise(f, (0..width).map(|j| slice(j)[f]).sum())),
+    }
+}
+
+/// A model whose embedding is multiplied into its kernel: one table [V, C] to look windows up in.
+///
+/// It gives the same scores as the model that it was folded from, without a matrix product before
+/// the output layer; the ONNX export holds the same table.
+#[derive(Clone, Debug)]
+pub struct Folded<'a> {
+    cnn: &'a Cnn,
+    table: Matrix,
+}
+
+/// What a model says of a batch of texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Predicted {
+    /// Representations: [B, R].
+    pub embeddings: Matrix,
+    /// Label scores within 0..=1: [B, L].
+    pub scores: Matrix,
+}
+
+/// The texts predicted at once.
+const PREDICT_BATCH: usize = 256;
+
+impl Cnn {
+    /// Folds the embedding into the kernel.
+    pub fn fold(&self) -> Folded<'_> {
+        let mut table = Matrix::default();
+        multiply(&mut table, self.parameters.embedding.view(), self.parameters.kernel.transposed());
+        Folded { cnn: self, table }
+    }
+}
+
+impl Folded<'_> {
+    /// Returns the table [V, C] of every token's product with every kernel slice.
+    pub fn table(&self) -> &Matrix {
+        &self.table
+    }
+
+    /// Predicts texts, given as token ids below V.
+    pub fn predict(&self, texts: &[&[u32]]) -> Predicted {
+        let (n_filters, n_labels) =
+            (self.cnn.config.n_filters(), self.cnn.parameters.output.n_rows());
+        let mut embeddings = Vec::with_capacity(texts.len() * n_filters);
+        let mut scores = Vec::with_capacity(texts.len() * n_labels);
+        for batch in texts.chunks(PREDICT_BATCH) {
+            let predicted = self.predict_batch(batch);
+            embeddings.extend_from_slice(predicted.embeddings.values());
+            scores.extend_from_slice(predicted.scores.values());
+        }
+        Predicted {
+            embeddings: Matrix::from_values(texts.len(), n_filters, embeddings),
+            scores: Matrix::from_values(texts.len(), n_labels, scores),
+        }
+    }
+
+    fn predict_batch(&self, texts: &[&[u32]]) -> Predicted {
+        let Cnn { config, parameters, .. } = self.cnn;
+        // The table's rows are token ids, so the "distinct tokens" are all tokens in order.
+        let batch = DistinctTokens::identity(texts, widest(config));
+        let mut pooled = Pooled::default();
+        pooled.fill(config, &batch, &self.table, &parameters.kernel_bias);
+        let mut embeddings = pooled.values;
+        let mut scores = Matrix::default();
+        multiply(&mut scores, embeddings.view(), parameters.output.transposed());
+        for row in 0..scores.n_rows() {
+            let scores = scores.row_mut(row).iter_mut();
+            scores.zip(parameters.output_bias.values()).for_each(|(s, b)| *s = sigmoid(*s + b));
+        }
+        if config.normalize {
+            normalize_rows(&mut embeddings);
+        }
+        Predicted { embeddings, scores }
+    }
+}
+
+/// Returns the width of the widest window, the least length that a text is padded to.
+pub(super) fn widest(config: &CnnConfig) -> usize {
+    config.widths.iter().copied().max().unwrap_or(1)
+}
+
+/// Added to a norm before it divides.
+pub(super) const NORM_EPSILON: f32 = 1e-6;
+
+/// Scales each row to length 1; returns the norms that were divided by.
+pub(super) fn normalize_rows(matrix: &mut Matrix) -> Vec<f32> {
+    let mut norms = Vec::with_capacity(matrix.n_rows());
+    for row in 0..matrix.n_rows() {
+        let values = matrix.row_mut(row);
+        let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt() + NORM_EPSILON;
+        values.iter_mut().for_each(|value| *value /= norm);
+        norms.push(norm);
+    }
+    norms
+}

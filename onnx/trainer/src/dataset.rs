@@ -1,0 +1,154 @@
+//! Labelled texts to train on and to measure with.
+
+use autotag::{LabelId, LabelSet, LabelVocabulary};
+
+use crate::{Result, TrainError};
+
+/// A text and the names of its labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabeledText {
+    /// The document's key, unique in its data set.
+    pub key: String,
+    /// The text.
+    pub text: String,
+    /// The labels' names.
+    pub labels: Vec<String>,
+}
+
+/// Labelled texts whose labels have ids.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    keys: Vec<String>,
+    texts: Vec<String>,
+    labels: Vec<LabelSet>,
+    vocabulary: LabelVocabulary,
+    /// The labels that this data set added to the vocabulary it was made with.
+    unknown: Vec<String>,
+}
+
+impl Dataset {
+    /// Makes a training set; its vocabulary holds the labels in it, in alphabetical order.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::EmptyDataset`], [`TrainError::NoLabels`] for a document without labels, or
+    /// the core's error for a label that cannot be used.
+    pub fn new(documents: impl IntoIterator<Item = LabeledText>) -> Result<Self> {
+        let documents: Vec<LabeledText> = documents.into_iter().collect();
+        if let Some(document) = documents.iter().find(|document| document.labels.is_empty()) {
+            return Err(TrainError::NoLabels { key: document.key.clone() });
+        }
+        let mut names: Vec<&str> =
+            documents.iter().flat_map(|d| d.labels.iter().map(String::as_str)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let vocabulary = LabelVocabulary::new(names)?;
+        Dataset::with_vocabulary(documents, &vocabulary)
+    }
+
+    /// Makes a set to measure with, for a model that knows the labels of `vocabulary`.
+    ///
+    /// Labels that the vocabulary lacks get ids behind it and count as missed;
+    /// [`Dataset::unknown_labels`] names them.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::EmptyDataset`], or the core's error for a label that cannot be used.
+    pub fn with_vocabulary(
+        documents: impl IntoIterator<Item = LabeledText>,
+        vocabulary: &LabelVocabulary,
+    ) -> Result<Self> {
+        let n_known = vocabulary.len();
+        let (mut keys, mut texts, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        let mut vocabulary = vocabulary.clone();
+        for document in documents {
+            let mut ids: Vec<LabelId> = Vec::with_capacity(document.labels.len());
+            for name in &document.labels {
+                ids.push(vocabulary.insert(name)?);
+            }
+            keys.push(document.key);
+            texts.push(document.text);
+            labels.push(ids.into_iter().collect());
+        }
+        if keys.is_empty() {
+            return Err(TrainError::EmptyDataset);
+        }
+        let unknown = vocabulary.names().skip(n_known).map(str::to_owned).collect();
+        Ok(Dataset { keys, texts, labels, vocabulary, unknown })
+    }
+
+    /// Returns the number of texts, at least 1.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Returns the documents' keys.
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    /// Returns the texts.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// Returns each text's labels.
+    pub fn labels(&self) -> &[LabelSet] {
+        &self.labels
+    }
+
+    /// Returns the labels that the ids stand for.
+    pub fn vocabulary(&self) -> &LabelVocabulary {
+        &self.vocabulary
+    }
+
+    /// Returns the labels that the model does not know.
+    pub fn unknown_labels(&self) -> &[String] {
+        &self.unknown
+    }
+
+    /// Returns the share of the texts that have each label, by label id.
+    pub fn label_shares(&self) -> Vec<f32> {
+        let mut shares = vec![0.0; self.vocabulary.len()];
+        for label in self.labels.iter().flat_map(LabelSet::ids) {
+            shares[label.index()] += 1.0 / self.len() as f32;
+        }
+        shares
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(key: &str, labels: &[&str]) -> LabeledText {
+        LabeledText {
+            key: key.to_owned(),
+            text: "words".to_owned(),
+            labels: labels.iter().map(|&label| label.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_training_set_names_its_labels_in_order() {
+        let train = Dataset::new([text("1", &["b", "a"]), text("2", &["b"])]).unwrap();
+        assert_eq!(train.vocabulary().names().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(train.label_shares(), [0.5, 1.0]);
+    }
+
+    #[test]
+    fn labels_that_only_dev_has_stand_behind_the_known_ones() {
+        let train = Dataset::new([text("1", &["a"])]).unwrap();
+        let dev = Dataset::with_vocabulary([text("2", &["new", "a"])], train.vocabulary()).unwrap();
+        assert_eq!(dev.unknown_labels(), ["new"]);
+        assert_eq!(dev.labels()[0].ids(), [LabelId(0), LabelId(1)]);
+    }
+
+    #[test]
+    fn nothing_to_learn_from_is_an_error() {
+        assert!(matches!(Dataset::new([]), Err(TrainError::EmptyDataset)));
+        let error = Dataset::new([text("1", &["a"]), text("x", &[])]).unwrap_err();
+        assert!(matches!(error, TrainError::NoLabels { key } if key == "x"));
+    }
+}

@@ -1,0 +1,113 @@
+use std::path::PathBuf;
+
+use autotag::EncodeError;
+use autotag_onnx::OnnxError;
+
+/// The result of the trainer's fallible functions.
+pub type Result<T, E = TrainError> = std::result::Result<T, E>;
+
+/// What can go wrong in training and exporting.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A data set has no document.
+    #[error("the data set has no document: give at least one")]
+    EmptyDataset,
+
+    /// A training document has no labels.
+    #[error(
+        "document {key:?} has no labels, and there is nothing to learn from it: label it, or leave it out of the training set"
+    )]
+    NoLabels {
+        /// The document's key.
+        key: String,
+    },
+
+    /// A setting lies outside its range.
+    #[error("{name} = {value} is out of range: it must be {expected}")]
+    Setting {
+        /// The setting's name.
+        name: &'static str,
+        /// The value given.
+        value: String,
+        /// The accepted range, in words.
+        expected: &'static str,
+    },
+
+    /// A pretrained encoder's file cannot be used.
+    #[error("{} cannot start the model: {reason}", path.display())]
+    Pretrained {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
+
+    /// A loss became infinite or not a number.
+    #[error(
+        "the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma"
+    )]
+    Diverged {
+        /// The loss.
+        loss: f32,
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The batch, from 1.
+        batch: usize,
+        /// The learning rate.
+        learning_rate: f32,
+    },
+
+    /// The exported model does not say what the trained one says.
+    #[error(
+        "the exported model differs from the trained one by {difference:e} in {what} of text {key:?}, more than {tolerance:e}: this is a bug, please report it"
+    )]
+    ExportDiffers {
+        /// Which output.
+        what: &'static str,
+        /// The largest difference.
+        difference: f32,
+        /// The largest difference accepted.
+        tolerance: f32,
+        /// The text's key.
+        key: String,
+    },
+
+    /// A document's text cannot be used.
+    #[error("the text of document {key:?} cannot be used: correct it, or leave the document out")]
+    Text {
+        /// The document's key.
+        key: String,
+        /// The cause.
+        #[source]
+        source: EncodeError,
+    },
+
+    /// The tokenizer failed.
+    #[error("the tokenizer failed while it {action}")]
+    Tokenizer {
+        /// What was being done, as "learned a vocabulary".
+        action: &'static str,
+        /// The tokenizer's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The threads to train on could not be started.
+    #[error("could not start {threads} threads to train on")]
+    Threads {
+        /// The number of threads asked for.
+        threads: usize,
+        /// The cause.
+        #[source]
+        source: rayon::ThreadPoolBuildError,
+    },
+
+    /// The core failed.
+    #[error(transparent)]
+    Core(#[from] autotag::Error),
+
+    /// The bundle or ONNX Runtime failed.
+    #[error(transparent)]
+    Onnx(#[from] OnnxError),
+}

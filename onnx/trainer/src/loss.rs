@@ -1,0 +1,195 @@
+//! The losses and their gradients: binary cross-entropy and the multi-label contrastive loss.
+
+use autotag::LabelSet;
+
+use crate::matrix::{Matrix, multiply};
+
+/// Added to squared distances, so that the root's gradient stays finite where texts coincide.
+const DISTANCE_EPSILON: f32 = 1e-6;
+
+/// Computes binary cross-entropy, summed over labels and averaged over the batch.
+///
+/// `BCE = 1/B sum_b sum_l -(y log s + (1 - y) log(1 - s))` with `s = sigmoid(logit)`. `logits` is
+/// [batch, labels] and is overwritten with the gradient, `(s - y) / B`. Returns the loss.
+pub fn binary_cross_entropy(logits: &mut Matrix, labels: &[&LabelSet]) -> f32 {
+    let n_rows = logits.n_rows();
+    let scale = 1.0 / n_rows.max(1) as f32;
+    let mut total = 0.0;
+    for (row, labels) in labels.iter().enumerate().take(n_rows) {
+        let logits = logits.row_mut(row);
+        // softplus(x) - x y, in the form that does not overflow.
+        for &label in labels.ids() {
+            total -= f64::from(logits[label.index()]);
+        }
+        for logit in logits.iter_mut() {
+            total += f64::from(logit.max(0.0) + (-logit.abs()).exp().ln_1p());
+            *logit = sigmoid(*logit) * scale;
+        }
+        for &label in labels.ids() {
+            logits[label.index()] -= scale;
+        }
+    }
+    (total * f64::from(scale)) as f32
+}
+
+/// Returns 1 / (1 + e^-x).
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Computes the multi-label contrastive loss of a batch, averaged over its B anchors.
+///
+/// ```text
+/// L = 1/B sum_i sum_{j != i} -beta_ij log( e^(-d(z_i,z_j)/tau') / sum_{k != i} e^(-d(z_i,z_k)/tau') )
+/// C_ij = y_i . y_j,   beta_ij = C_ij / sum_{k != i} C_ik
+/// ```
+///
+/// An anchor that shares no label with the batch adds nothing. `z` is [batch, dimensions];
+/// `gradient` is overwritten with dL/dz. Returns the loss.
+pub fn contrastive(
+    z: &Matrix,
+    labels: &[&LabelSet],
+    temperature: f32,
+    gradient: &mut Matrix,
+) -> f32 {
+    let n = z.n_rows();
+    let distances = distances(z);
+    let mut pull = Matrix::zeros(n, n);
+    let mut total = 0.0;
+    for i in 0..n {
+        let beta = beta(labels, i);
+        if beta.iter().all(|&beta| beta == 0.0) {
+            continue;
+        }
+        let log_p = log_softmax_without(i, distances.row(i), temperature);
+        for j in (0..n).filter(|&j| j != i) {
+            if beta[j] > 0.0 {
+                total -= f64::from(beta[j] * log_p[j]);
+            }
+            // dL/dd_ij = (beta_ij - p_ij) / (B tau'); the pair pulls on both its ends.
+            let slope = (beta[j] - log_p[j].exp()) / (n as f32 * temperature);
+            let force = slope / distances.row(i)[j];
+            pull.row_mut(i)[j] += force;
+            pull.row_mut(j)[i] += force;
+        }
+    }
+    // dL/dz_i = sum_j pull_ij (z_i - z_j)
+    multiply(gradient, pull.view(), z.view());
+    for i in 0..n {
+        let weight: f32 = pull.row(i).iter().sum();
+        for (gradient, z) in gradient.row_mut(i).iter_mut().zip(z.row(i)) {
+            *gradient = weight * z - *gradient;
+        }
+    }
+    (total / n.max(1) as f64) as f32
+}
+
+/// Returns beta_i: how much of the labels that anchor i shares with the batch each row has.
+fn beta(labels: &[&LabelSet], i: usize) -> Vec<f32> {
+    let mut shared: Vec<f32> = labels.iter().map(|other| labels[i].shared(other) as f32).collect();
+    shared[i] = 0.0;
+    let total: f32 = shared.iter().sum();
+    if total > 0.0 {
+        shared.iter_mut().for_each(|shared| *shared /= total);
+    }
+    shared
+}
+
+fn distances(z: &Matrix) -> Matrix {
+    let mut distances = Matrix::default();
+    multiply(&mut distances, z.view(), z.transposed());
+    let squares: Vec<f32> = (0..z.n_rows()).map(|i| distances.row(i)[i]).collect();
+    for i in 0..z.n_rows() {
+        for (j, product) in distances.row_mut(i).iter_mut().enumerate() {
+            let square = (squares[i] + squares[j] - 2.0 * *product).max(0.0);
+            *product = (square + DISTANCE_EPSILON).sqrt();
+        }
+    }
+    distances
+}
+
+/// Returns log softmax_{k != i}(-d_k / tau'); the value at i itself is minus infinity.
+fn log_softmax_without(i: usize, distances: &[f32], temperature: f32) -> Vec<f32> {
+    let mut logits: Vec<f32> = distances.iter().map(|d| -d / temperature).collect();
+    logits[i] = f32::NEG_INFINITY;
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let total: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+    let log_total = largest + total.ln();
+    logits.iter().map(|logit| logit - log_total).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use autotag::LabelId;
+
+    use super::*;
+
+    fn labels(ids: &[u32]) -> LabelSet {
+        ids.iter().copied().map(LabelId).collect()
+    }
+
+    /// A fixed sequence of values within -1..1.
+    fn values(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + 13) % 1000) as f32 / 500.0 - 1.0).collect()
+    }
+
+    fn check_gradient(x: &Matrix, gradient: &Matrix, loss: impl Fn(&Matrix) -> f32) {
+        let step = 1e-2;
+        for i in 0..x.values().len() {
+            let mut moved = x.clone();
+            moved.values_mut()[i] += step;
+            let above = loss(&moved);
+            moved.values_mut()[i] -= 2.0 * step;
+            let slope = (above - loss(&moved)) / (2.0 * step);
+            let computed = gradient.values()[i];
+            assert!((slope - computed).abs() < 2e-3, "value {i}: {slope} against {computed}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_of_cross_entropy_is_its_slope() {
+        let sets = [labels(&[0, 2]), labels(&[])];
+        let sets: Vec<&LabelSet> = sets.iter().collect();
+        let logits = Matrix::from_values(2, 3, values(6));
+        let mut gradient = logits.clone();
+        binary_cross_entropy(&mut gradient, &sets);
+        check_gradient(&logits, &gradient, |x| binary_cross_entropy(&mut x.clone(), &sets));
+    }
+
+    #[test]
+    fn the_gradient_of_the_contrastive_loss_is_its_slope() {
+        let sets = [labels(&[0, 1]), labels(&[1]), labels(&[0, 1]), labels(&[2]), labels(&[])];
+        let sets: Vec<&LabelSet> = sets.iter().collect();
+        let z = Matrix::from_values(5, 4, values(20));
+        let mut gradient = Matrix::default();
+        contrastive(&z, &sets, 0.5, &mut gradient);
+        check_gradient(&z, &gradient, |z| contrastive(z, &sets, 0.5, &mut Matrix::default()));
+    }
+
+    #[test]
+    fn texts_that_coincide_have_a_finite_gradient() {
+        let sets = [labels(&[0]), labels(&[0]), labels(&[1])];
+        let sets: Vec<&LabelSet> = sets.iter().collect();
+        let z = Matrix::from_values(3, 2, vec![1.0; 6]);
+        let mut gradient = Matrix::default();
+        assert!(contrastive(&z, &sets, 10.0, &mut gradient).is_finite());
+        assert!(gradient.values().iter().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn a_batch_that_shares_no_label_adds_nothing() {
+        let sets = [labels(&[0]), labels(&[1]), labels(&[])];
+        let sets: Vec<&LabelSet> = sets.iter().collect();
+        let z = Matrix::from_values(3, 2, values(6));
+        let mut gradient = Matrix::default();
+        assert_eq!(contrastive(&z, &sets, 10.0, &mut gradient), 0.0);
+        assert!(gradient.values().iter().all(|&value| value == 0.0));
+    }
+
+    #[test]
+    fn beta_sums_to_one_over_the_rows_that_share() {
+        let sets = [labels(&[0, 1]), labels(&[0, 1]), labels(&[1]), labels(&[2])];
+        let sets: Vec<&LabelSet> = sets.iter().collect();
+        assert_eq!(beta(&sets, 0), [0.0, 2.0 / 3.0, 1.0 / 3.0, 0.0]);
+    }
+}

@@ -1,0 +1,296 @@
+//! From labelled texts to a published bundle.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use autotag::datastore::DatastoreOptions;
+use autotag::tune::{self, Method, Tuned};
+use autotag::{
+    Datastore, EncodeError, Encoded, Encoder, Interpolation, LabelSet, Selection, Source,
+};
+use autotag_onnx::{
+    BundleConfig, BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions, TextTokenizer,
+};
+
+use crate::cnn::{Cnn, CnnParameters, Predicted, StepLoss};
+use crate::fit::{FitReport, Model, Progress, TokenizedTexts, fit, predict_dev};
+use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
+
+/// What a training run did and reached; it is written into the bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainReport {
+    /// The settings.
+    pub config: TrainConfig,
+    /// The number of training texts.
+    pub n_train: usize,
+    /// The number of dev texts.
+    pub n_dev: usize,
+    /// The epochs.
+    pub fit: FitReport,
+    /// k, tau, lambda and the threshold tuned on dev, which the bundle uses.
+    pub interpolation: Interpolation,
+    /// The threshold tuned on dev.
+    pub threshold: autotag::Threshold,
+    /// The micro-F1 on dev with them.
+    pub dev_micro_f1: f64,
+    /// The largest difference between the exported model's and the trainer's scores on dev.
+    pub export_difference: f32,
+}
+
+/// Trains a CNN, exports it, and publishes the bundle at `out`.
+///
+/// With `pretrained`, its tokenizer is used and its token table starts the embedding; without, a
+/// vocabulary is learned from the training texts and the embedding starts at random. k, tau, lambda
+/// and the threshold that are best on dev become the bundle's. An older bundle at `out` is
+/// replaced once the new one is complete.
+///
+/// # Errors
+///
+/// [`TrainError`] says what in the data or the settings cannot be used, or what failed; `out` is
+/// left as it was then.
+pub fn train_cnn(
+    train: &Dataset,
+    dev: &Dataset,
+    pretrained: Option<Pretrained>,
+    config: &TrainConfig,
+    out: &Path,
+    options: &OnnxOptions,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<(ModelBundle, TrainReport)> {
+    config.check()?;
+    // Loaded before hours of training rather than after.
+    autotag_onnx::runtime::load(None)?;
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(config.threads);
+    let threads = threads
+        .build()
+        .map_err(|source| TrainError::Threads { threads: config.threads, source })?;
+    threads
+        .install(|| train_on_these_threads(train, dev, pretrained, config, out, options, progress))
+}
+
+fn train_on_these_threads(
+    train: &Dataset,
+    dev: &Dataset,
+    pretrained: Option<Pretrained>,
+    config: &TrainConfig,
+    out: &Path,
+    options: &OnnxOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(ModelBundle, TrainReport)> {
+    progress(Progress::Stage("tokenize"));
+    let (tokenizer, token_table) = match pretrained {
+        Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
+        None => (vocabulary::learn(train.texts(), config.vocabulary_size)?, None),
+    };
+    let bundle_config = bundle_config(train, config);
+    let text_tokenizer = TextTokenizer::new(tokenizer.clone(), &bundle_config)
+        .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
+    let train_texts = tokenize(&text_tokenizer, train)?;
+    let dev_texts = tokenize(&text_tokenizer, dev)?;
+
+    let n_labels = train.vocabulary().len();
+    let n_tokens = tokenizer.get_vocab_size(true);
+    let cnn = Cnn::new(config.cnn.clone(), n_tokens, n_labels, token_table, config.seed);
+    let mut model = CnnModel::new(cnn, config);
+    let fit_report =
+        fit(&mut model, &train_texts, &dev_texts, dev.vocabulary().len(), config, progress)?;
+
+    progress(Progress::Stage("tune"));
+    let predictions = predict_dev(&mut model, &train_texts, &dev_texts);
+    let tuned = tune::tune(&predictions, Method::Interpolated);
+
+    progress(Progress::Stage("export"));
+    let CnnModel { cnn, .. } = model;
+    let model_file = cnn.to_onnx(config.form);
+    let mut draft =
+        BundleDraft::create(out, bundle_config, train.vocabulary(), &tokenizer, model_file)?;
+    let encoder = draft.encoder(options)?;
+    let export_difference = compare(&cnn, &encoder, dev, &dev_texts)?;
+
+    progress(Progress::Stage("datastore"));
+    fill_datastore(&draft, &encoder, train)?;
+    drop(encoder);
+    let Tuned { interpolation, threshold, micro_f1 } = tuned;
+    let report = TrainReport {
+        config: config.clone(),
+        n_train: train.len(),
+        n_dev: dev.len(),
+        fit: fit_report,
+        interpolation,
+        threshold,
+        dev_micro_f1: micro_f1,
+        export_difference,
+    };
+    draft.set_interpolation(interpolation);
+    draft.set_selection(Selection::at(threshold));
+    draft.set_training(serde_json::to_value(&report).expect("a report is plain data"));
+    Ok((draft.publish_replacing()?, report))
+}
+
+fn bundle_config(train: &Dataset, config: &TrainConfig) -> BundleConfig {
+    let positive = |n: usize| NonZeroUsize::new(n).expect("the configuration was checked");
+    BundleConfig {
+        format_version: autotag_onnx::bundle::FORMAT_VERSION,
+        architecture: "cnn".to_owned(),
+        input: autotag_onnx::bundle::InputKind::TokenIds,
+        special_tokens: false,
+        max_length: positive(config.max_length),
+        dimensions: positive(config.cnn.n_filters()),
+        n_labels: train.vocabulary().len(),
+        normalized: config.cnn.normalize,
+        interpolation: config.interpolation,
+        selection: Selection::default(),
+        training: serde_json::Value::Null,
+    }
+}
+
+/// Tokenizes a data set on all threads.
+///
+/// # Errors
+///
+/// [`TrainError::Text`] naming a document whose text has no token.
+fn tokenize(tokenizer: &TextTokenizer, dataset: &Dataset) -> Result<TokenizedTexts> {
+    let documents = dataset.keys().par_iter().zip(dataset.texts());
+    let texts: Result<Vec<Vec<u32>>> = documents
+        .map(|(key, text)| {
+            let fail = |source: EncodeError| TrainError::Text { key: key.clone(), source };
+            tokenizer.ids(text).map_err(fail)
+        })
+        .collect();
+    Ok(TokenizedTexts { texts: texts?, labels: dataset.labels().to_vec() })
+}
+
+/// The CNN as [`fit`] trains it.
+struct CnnModel<'a> {
+    cnn: Cnn,
+    config: &'a TrainConfig,
+}
+
+impl<'a> CnnModel<'a> {
+    fn new(cnn: Cnn, config: &'a TrainConfig) -> Self {
+        CnnModel { cnn, config }
+    }
+}
+
+impl Model for CnnModel<'_> {
+    type Checkpoint = CnnParameters;
+
+    fn step(&mut self, texts: &[&[u32]], labels: &[&LabelSet]) -> StepLoss {
+        self.cnn.step(texts, labels, &self.config.contrastive, &self.config.adam)
+    }
+
+    fn predict(&mut self, texts: &[&[u32]]) -> Predicted {
+        self.cnn.settle(&self.config.adam);
+        self.cnn.fold().predict(texts)
+    }
+
+    fn checkpoint(&mut self) -> CnnParameters {
+        self.cnn.settle(&self.config.adam);
+        self.cnn.parameters().clone()
+    }
+
+    fn restore(&mut self, parameters: CnnParameters) {
+        self.cnn.set_parameters(parameters);
+    }
+}
+
+/// The largest difference that an export may have from the model that was trained.
+const TOLERANCE: f32 = 1e-4;
+
+/// The dev texts that the export is compared on.
+const COMPARED: usize = 256;
+
+/// The texts given to the exported model at once, of different lengths.
+const ENCODE_BATCH: usize = 32;
+
+/// Runs dev texts through the exported model, in batches of different lengths, and compares its
+/// answers with the trainer's; returns the largest difference.
+fn compare(
+    cnn: &Cnn,
+    encoder: &OnnxEncoder,
+    dev: &Dataset,
+    dev_texts: &TokenizedTexts,
+) -> Result<f32> {
+    let n = dev.len().min(COMPARED);
+    let texts: Vec<&[u32]> = dev_texts.texts[..n].iter().map(Vec::as_slice).collect();
+    let expected = cnn.fold().predict(&texts);
+    let mut largest = 0f32;
+    let rows: Vec<usize> = (0..n).collect();
+    for rows in rows.chunks(ENCODE_BATCH) {
+        for (&row, encoded) in rows.iter().zip(encode(encoder, dev, rows)) {
+            let Encoded { embedding, scores } = encoded?;
+            let scores = scores.as_ref().map_or(&[][..], |scores| scores.values());
+            for (what, found, expected) in [
+                ("the representation", embedding.values(), expected.embeddings.row(row)),
+                ("the scores", scores, expected.scores.row(row)),
+            ] {
+                let difference = largest_difference(found, expected);
+                largest = largest.max(difference);
+                if difference > TOLERANCE || found.len() != expected.len() {
+                    let (key, tolerance) = (dev.keys()[row].clone(), TOLERANCE);
+                    return Err(TrainError::ExportDiffers { what, difference, tolerance, key });
+                }
+            }
+        }
+    }
+    Ok(largest)
+}
+
+/// Returns the largest difference between values, relative to those greater than 1.
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+}
+
+/// The training texts encoded at once.
+const ENCODED_AT_ONCE: usize = 1024;
+
+/// Stores the training set's {(h_i, y_i)}, as the exported model represents it.
+fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -> Result<()> {
+    let options = DatastoreOptions::new(
+        draft.config().dimensions,
+        draft.encoder_fingerprint(),
+        train.vocabulary().clone(),
+    );
+    let datastore = Datastore::create(&draft.datastore_folder(), &options)?;
+    let mut writer = datastore.writer()?;
+    let rows: Vec<usize> = (0..train.len()).collect();
+    for rows in rows.chunks(ENCODED_AT_ONCE) {
+        // In parallel: each thread's texts go through a session of their own.
+        let encoded: Vec<Result<Encoded>> = rows
+            .par_chunks(ENCODE_BATCH)
+            .flat_map_iter(|rows| encode(encoder, train, rows))
+            .collect();
+        for (&row, encoded) in rows.iter().zip(encoded) {
+            let labels: Vec<&str> = train.labels()[row]
+                .ids()
+                .iter()
+                .map(|&label| train.vocabulary().name(label))
+                .collect();
+            writer.put(&train.keys()[row], &encoded?.embedding, &labels, Source::Training)?;
+        }
+    }
+    Ok(writer.commit()?)
+}
+
+/// Encodes some of a data set's texts.
+fn encode(encoder: &OnnxEncoder, dataset: &Dataset, rows: &[usize]) -> Vec<Result<Encoded>> {
+    let mut tokens = Vec::with_capacity(rows.len());
+    for &row in rows {
+        match encoder.tokenize(&dataset.texts()[row]) {
+            Ok(ids) => tokens.push(ids),
+            Err(source) => {
+                let key = dataset.keys()[row].clone();
+                return vec![Err(TrainError::Text { key, source })];
+            }
+        }
+    }
+    let outcomes = encoder.encode(&tokens).into_iter().zip(rows);
+    outcomes
+        .map(|(outcome, &row)| {
+            outcome.map_err(|source| TrainError::Text { key: dataset.keys()[row].clone(), source })
+        })
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! Bounds what is under way: every operation holds a permit from the call that brings it until
+//! Tantivy has indexed it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tantivy::TantivyDocument;
+use tantivy::schema::document::{CompactDocValue, Document};
+
+use crate::WriterOptions;
+
+/// The most operations and bytes that are under way at once.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    max_operations: usize,
+    max_bytes: usize,
+    held: Mutex<Held>,
+    room: Condvar,
+    /// The time that documents spent in Tantivy's indexing threads, in nanoseconds.
+    indexing: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    operations: usize,
+    bytes: usize,
+    shut: bool,
+}
+
+impl Budget {
+    pub(crate) fn new(options: &WriterOptions) -> Arc<Self> {
+        Arc::new(Budget {
+            max_operations: options.pending_operations.get(),
+            max_bytes: options.pending_bytes.get(),
+            held: Mutex::default(),
+            room: Condvar::new(),
+            indexing: AtomicU64::new(0),
+        })
+    }
+
+    /// Waits for room; an operation that is larger than the budget gets in once it is alone.
+    ///
+    /// Returns `None` after [`Budget::shut`].
+    pub(crate) fn acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        let mut held = self.lock();
+        while !held.shut && !self.has_room(&held, bytes) {
+            held = self.room.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        if held.shut {
+            return None;
+        }
+        held.operations += 1;
+        held.bytes += bytes;
+        Some(Permit { budget: self.clone(), bytes })
+    }
+
+    /// Gives no more permits, and wakes those who wait for one.
+    pub(crate) fn shut(&self) {
+        self.lock().shut = true;
+        self.room.notify_all();
+    }
+
+    /// Returns the number of operations under way.
+    pub(crate) fn operations(&self) -> usize {
+        self.lock().operations
+    }
+
+    /// Returns the time that documents spent in Tantivy's indexing threads, summed over them.
+    pub(crate) fn indexing(&self) -> Duration {
+        Duration::from_nanos(self.indexing.load(Ordering::Relaxed))
+    }
+
+    fn has_room(&self, held: &Held, bytes: usize) -> bool {
+        held.operations == 0
+            || (held.operations < self.max_operations && held.bytes + bytes <= self.max_bytes)
+    }
+
+    fn release(&self, bytes: usize) {
+        let mut held = self.lock();
+        held.operations -= 1;
+        held.bytes -= bytes;
+        drop(held);
+        // All of them: the first in line may need more room than a later one.
+        self.room.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to be under way; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    budget: Arc<Budget>,
+    pub(crate) bytes: usize,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}
+
+/// A document that holds its permit until Tantivy's indexing thread drops it.
+///
+/// Why not a plain document? Tantivy's own queue counts batches, not bytes, so that large documents
+/// would pile up in it without bound. This also tells how long indexing takes.
+pub(crate) struct Metered {
+    document: TantivyDocument,
+    started: OnceLock<Instant>,
+    permit: Permit,
+}
+
+impl Metered {
+    pub(crate) fn new(document: TantivyDocument, permit: Permit) -> Self {
+        Metered { document, started: OnceLock::new(), permit }
+    }
+}
+
+impl fmt::Debug for Metered {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Metered").field("bytes", &self.permit.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if let Some(started) = self.started.get() {
+            let nanos = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.permit.budget.indexing.fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Document for Metered {
+    type Value<'a> = CompactDocValue<'a>;
+    type FieldsValuesIter<'a> = <TantivyDocument as Document>::FieldsValuesIter<'a>;
+
+    fn iter_fields_and_values(&self) -> Self::FieldsValuesIter<'_> {
+        self.started.get_or_init(Instant::now);
+        self.document.iter_fields_and_values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::thread;
+
+    use super::*;
+
+    fn budget(operations: usize, bytes: usize) -> Arc<Budget> {
+        let count = |n| NonZeroUsize::new(n).unwrap();
+        Budget::new(&WriterOptions {
+            pending_operations: count(operations),
+            pending_bytes: count(bytes),
+            ..WriterOptions::default()
+        })
+    }
+
+    #[test]
+    fn an_operation_waits_for_room() {
+        let budget = budget(2, 100);
+        let (first, _second) = (budget.acquire(10), budget.acquire(10));
+        let waiter = thread::spawn({
+            let budget = budget.clone();
+            move || budget.acquire(10).is_some()
+        });
+        thread::sleep(Duration::from_millis(20));
+        assert!(!waiter.is_finished());
+        drop(first);
+        assert!(waiter.join().unwrap());
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_passes_alone() {
+        let budget = budget(9, 100);
+        let large = budget.acquire(1000).unwrap();
+        let waiter = thread::spawn({
+            let budget = budget.clone();
+            move || budget.acquire(1).is_some()
+        });
+        thread::sleep(Duration::from_millis(20));
+        assert!(!waiter.is_finished());
+        drop(large);
+        assert!(waiter.join().unwrap());
+        assert_eq!(budget.operations(), 0);
+    }
+
+    #[test]
+    fn shutting_wakes_the_waiting() {
+        let budget = budget(1, 100);
+        let _held = budget.acquire(1);
+        let waiter = thread::spawn({
+            let budget = budget.clone();
+            move || budget.acquire(1).is_none()
+        });
+        budget.shut();
+        assert!(waiter.join().unwrap());
+    }
+}

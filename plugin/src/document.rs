@@ -1,0 +1,239 @@
+//! The caller's documents: what is checked when they come, and what is added to them.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use autotag::datastore::MAX_KEY_BYTES;
+use autotag::label::facet_segments;
+use tantivy::TantivyDocument;
+use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
+use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
+
+use crate::{Error, Evidence, Result, TagFields};
+
+/// What a value costs beside its own bytes: its place in the document and in the queues.
+const VALUE_BYTES: usize = 32;
+
+/// Checks a document and returns its key.
+///
+/// A value that its field cannot take would kill Tantivy's indexing thread, and with it everything
+/// that was not committed; so it is refused here.
+pub(crate) fn check(
+    document: &TantivyDocument,
+    fields: &TagFields,
+    schema: &Schema,
+) -> Result<String> {
+    let key = key(document, fields, schema)?;
+    for (field, value) in document.field_values() {
+        if field.field_id() as usize >= schema.num_fields() {
+            return Err(Error::UnknownField { key, field: field.field_id() });
+        }
+        let entry = schema.get_field_entry(field);
+        if field == fields.tags || field == fields.evidence {
+            return Err(Error::ReservedField { key, field: entry.name().to_owned() });
+        }
+        if !fits(value, entry.field_type()) {
+            let expected = entry.field_type().value_type().name();
+            return Err(Error::ValueType { key, field: entry.name().to_owned(), expected });
+        }
+    }
+    Ok(key)
+}
+
+/// Checks that a key can be stored in both stores.
+pub(crate) fn check_key(key: &str) -> Result<()> {
+    if (1..=MAX_KEY_BYTES).contains(&key.len()) {
+        return Ok(());
+    }
+    Err(Error::KeyLength { length: key.len(), max: MAX_KEY_BYTES })
+}
+
+fn key(document: &TantivyDocument, fields: &TagFields, schema: &Schema) -> Result<String> {
+    let field = || schema.get_field_name(fields.key).to_owned();
+    let count = document.get_all(fields.key).count();
+    if count > 1 {
+        return Err(Error::KeyRepeated { field: field(), count });
+    }
+    let value = document.get_first(fields.key);
+    let key = value.as_ref().and_then(Value::as_str);
+    let key = key.ok_or_else(|| Error::KeyMissing { field: field() })?;
+    check_key(key)?;
+    Ok(key.to_owned())
+}
+
+fn fits(value: CompactDocValue<'_>, field: &FieldType) -> bool {
+    if field.is_json() {
+        return true;
+    }
+    let ReferenceValue::Leaf(leaf) = value.as_value() else {
+        return false;
+    };
+    match leaf {
+        ReferenceValueLeaf::Null => false,
+        ReferenceValueLeaf::Str(_) | ReferenceValueLeaf::PreTokStr(_) => field.is_str(),
+        ReferenceValueLeaf::U64(_) => matches!(field, FieldType::U64(_)),
+        ReferenceValueLeaf::I64(_) => matches!(field, FieldType::I64(_)),
+        ReferenceValueLeaf::F64(_) => matches!(field, FieldType::F64(_)),
+        ReferenceValueLeaf::Date(_) => matches!(field, FieldType::Date(_)),
+        ReferenceValueLeaf::Facet(_) => matches!(field, FieldType::Facet(_)),
+        ReferenceValueLeaf::Bytes(_) => field.is_bytes(),
+        ReferenceValueLeaf::IpAddr(_) => field.is_ip_addr(),
+        ReferenceValueLeaf::Bool(_) => matches!(field, FieldType::Bool(_)),
+        ReferenceValueLeaf::Custom(_) => field.is_custom(),
+    }
+}
+
+/// Estimates a document's size in memory, in bytes.
+pub(crate) fn size(document: &TantivyDocument) -> usize {
+    document.field_values().map(|(_, value)| value_size(value)).sum()
+}
+
+fn value_size(value: CompactDocValue<'_>) -> usize {
+    let payload = match value.as_value() {
+        ReferenceValue::Leaf(leaf) => match leaf {
+            ReferenceValueLeaf::Str(text) | ReferenceValueLeaf::Facet(text) => text.len(),
+            ReferenceValueLeaf::Bytes(bytes) | ReferenceValueLeaf::Custom(bytes) => bytes.len(),
+            ReferenceValueLeaf::PreTokStr(text) => {
+                text.text.len() + VALUE_BYTES * text.tokens.len()
+            }
+            _ => 0,
+        },
+        ReferenceValue::Array(values) => values.map(value_size).sum(),
+        ReferenceValue::Object(entries) => {
+            entries.map(|(name, value)| name.len() + value_size(value)).sum()
+        }
+    };
+    payload + VALUE_BYTES
+}
+
+/// Returns the text to tag: the values of the text fields, joined by line ends.
+pub(crate) fn text<'d>(document: &'d TantivyDocument, fields: &TagFields) -> Cow<'d, str> {
+    let mut joined = Cow::Borrowed("");
+    for &field in &fields.texts {
+        for part in text_values(document, field) {
+            if joined.is_empty() {
+                joined = part;
+            } else if !part.is_empty() {
+                let joined = joined.to_mut();
+                joined.push('\n');
+                joined.push_str(&part);
+            }
+        }
+    }
+    joined
+}
+
+/// Returns a text field's values.
+pub(crate) fn text_values(
+    document: &TantivyDocument,
+    field: Field,
+) -> impl Iterator<Item = Cow<'_, str>> {
+    document.get_all(field).filter_map(|value| match value.as_str() {
+        Some(text) => Some(Cow::Borrowed(text)),
+        None => value.as_pre_tokenized_text().map(|text| Cow::Owned(text.text)),
+    })
+}
+
+/// Attaches the tags of the evidence as facets, and the evidence itself.
+pub(crate) fn attach(document: &mut TantivyDocument, fields: &TagFields, evidence: &Evidence) {
+    // Labels such as `a::b` and `/a/b` are one facet.
+    let facets: BTreeSet<Facet> = evidence.tags.iter().map(|tag| facet(&tag.label)).collect();
+    for facet in &facets {
+        document.add_leaf_field_value(fields.tags, ReferenceValueLeaf::Facet(facet.encoded_str()));
+    }
+    document.add_text(fields.evidence, evidence.to_json());
+}
+
+/// Returns a label's facet.
+pub(crate) fn facet(label: &str) -> Facet {
+    Facet::from_path(facet_segments(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use tantivy::schema::{OwnedValue, SchemaBuilder, TEXT};
+
+    use super::*;
+    use crate::FieldNames;
+
+    fn schema() -> (Schema, TagFields, Field) {
+        let mut schema = SchemaBuilder::new();
+        let names =
+            FieldNames { texts: vec!["title".into(), "body".into()], ..FieldNames::default() };
+        let fields = TagFields::add_to(&mut schema, &names).unwrap();
+        let other = schema.add_u64_field("other", tantivy::schema::INDEXED);
+        (schema.build(), fields, other)
+    }
+
+    fn refused(build: impl FnOnce(&mut TantivyDocument, &TagFields, Field)) -> String {
+        let (schema, fields, other) = schema();
+        let mut document = TantivyDocument::new();
+        build(&mut document, &fields, other);
+        check(&document, &fields, &schema).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn keys_stand_once_and_are_not_empty() {
+        assert!(refused(|_, _, _| {}).contains("no key"));
+        assert!(refused(|d, f, _| d.add_text(f.key, "")).contains("0 bytes"));
+        assert!(refused(|d, f, _| d.add_text(f.key, "x".repeat(512))).contains("512 bytes"));
+        let twice = |d: &mut TantivyDocument, f: &TagFields, _| {
+            d.add_text(f.key, "a");
+            d.add_text(f.key, "a");
+        };
+        assert!(refused(twice).contains("2 values"));
+    }
+
+    #[test]
+    fn values_that_would_kill_the_writer_are_refused() {
+        let wrong = |d: &mut TantivyDocument, f: &TagFields, other| {
+            d.add_text(f.key, "a");
+            d.add_text(other, "not a number");
+        };
+        assert!(refused(wrong).contains("field \"other\" that is not of the field's type U64"));
+        let null = |d: &mut TantivyDocument, f: &TagFields, other| {
+            d.add_text(f.key, "a");
+            d.add_field_value(other, &OwnedValue::Null);
+        };
+        assert!(refused(null).contains("other"));
+        let unknown = |d: &mut TantivyDocument, f: &TagFields, _| {
+            d.add_text(f.key, "a");
+            d.add_text(Field::from_field_id(99), "a");
+        };
+        assert!(refused(unknown).contains("field number 99"));
+    }
+
+    #[test]
+    fn autotag_fills_its_fields_itself() {
+        let own = |d: &mut TantivyDocument, f: &TagFields, _| {
+            d.add_text(f.key, "a");
+            d.add_facet(f.tags, "/mine");
+        };
+        assert!(refused(own).contains("field \"tags\", which autotag fills"));
+    }
+
+    #[test]
+    fn texts_are_joined_in_the_order_of_the_fields() {
+        let (_, fields, _) = schema();
+        let mut document = TantivyDocument::new();
+        assert_eq!(text(&document, &fields), "");
+        document.add_text(fields.texts[1], "body");
+        assert!(matches!(text(&document, &fields), Cow::Borrowed("body")));
+        document.add_text(fields.texts[0], "title");
+        document.add_text(fields.texts[1], "more");
+        assert_eq!(text(&document, &fields), "title\nbody\nmore");
+        assert!(size(&document) >= "titlebodymore".len());
+    }
+
+    #[test]
+    fn pre_tokenized_text_is_tagged_too() {
+        let mut schema = Schema::builder();
+        let fields = TagFields::add_to(&mut schema, &FieldNames::default()).unwrap();
+        schema.add_text_field("x", TEXT);
+        let mut document = TantivyDocument::new();
+        let text = "whole".to_owned();
+        let tokenized = tantivy::tokenizer::PreTokenizedString { text, tokens: vec![] };
+        document.add_pre_tokenized_text(fields.texts[0], tokenized);
+        assert_eq!(super::text(&document, &fields), "whole");
+    }
+}

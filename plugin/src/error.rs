@@ -1,0 +1,310 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use autotag::{EncodeError, Fingerprint};
+use tantivy::TantivyError;
+use tantivy::query::QueryParserError;
+
+/// The result of this crate's fallible functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong while documents are tagged, indexed and searched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The schema lacks a field that autotag was told to use.
+    #[error("the schema has no field {name:?} to hold the {role}: add it or name another one")]
+    FieldMissing {
+        /// What the field is for.
+        role: &'static str,
+        /// The name given.
+        name: String,
+    },
+
+    /// A field's type does not fit its use.
+    #[error("field {name:?} cannot hold the {role}: it must be {expected}")]
+    FieldType {
+        /// What the field is for.
+        role: &'static str,
+        /// The field's name.
+        name: String,
+        /// The type that fits.
+        expected: &'static str,
+    },
+
+    /// A field is named for two uses.
+    #[error("field {name:?} is named for two uses: give key, texts, tags and evidence one each")]
+    FieldTwice {
+        /// The field's name.
+        name: String,
+    },
+
+    /// No text field is named.
+    #[error("no text field is named: name at least one field whose text is to be tagged")]
+    NoTextField,
+
+    /// A document has no key.
+    #[error("the document has no key: give it one text value in field {field:?}")]
+    KeyMissing {
+        /// The key field's name.
+        field: String,
+    },
+
+    /// A document has several keys.
+    #[error("the document has {count} values in its key field {field:?}: give it exactly one")]
+    KeyRepeated {
+        /// The key field's name.
+        field: String,
+        /// How many values there are.
+        count: usize,
+    },
+
+    /// A key is empty or too long to be stored.
+    #[error("a key of {length} bytes cannot be used: keys have 1 to {max} bytes")]
+    KeyLength {
+        /// The key's length in bytes.
+        length: usize,
+        /// The longest key.
+        max: usize,
+    },
+
+    /// A document brings values in a field that autotag fills.
+    #[error(
+        "document {key:?} has values of its own in field {field:?}, which autotag fills: leave them out, or hand over known labels with `add_labeled`"
+    )]
+    ReservedField {
+        /// The document's key.
+        key: String,
+        /// The field's name.
+        field: String,
+    },
+
+    /// A document has a value in a field that the schema does not have.
+    #[error(
+        "document {key:?} has a value in field number {field}, which the index's schema does not have: build it with the index's own schema"
+    )]
+    UnknownField {
+        /// The document's key.
+        key: String,
+        /// The field's number.
+        field: u32,
+    },
+
+    /// A document's value has another type than its field.
+    #[error(
+        "document {key:?} has a value in field {field:?} that is not of the field's type {expected}"
+    )]
+    ValueType {
+        /// The document's key.
+        key: String,
+        /// The field's name.
+        field: String,
+        /// The name of the field's type.
+        expected: &'static str,
+    },
+
+    /// A document's label cannot be used.
+    #[error("document {key:?} has a label that cannot be used")]
+    Label {
+        /// The document's key.
+        key: String,
+        /// What is wrong with the label.
+        #[source]
+        source: autotag::Error,
+    },
+
+    /// A document handed over earlier could not be tagged, and the policy is to fail.
+    ///
+    /// The call that returns this did nothing itself and can be made again.
+    #[error(
+        "document {key:?} could not be tagged and was left out (as were {others} others): mend it and add it again, or choose another failure policy"
+    )]
+    Document {
+        /// The document's key.
+        key: String,
+        /// How many more documents failed since the last report.
+        others: usize,
+        /// Why it failed.
+        #[source]
+        source: EncodeError,
+    },
+
+    /// The index was made with another encoder.
+    #[error(
+        "the index was made with another bundle: its encoder is {index}, this one is {tagger}; open it with the bundle that made it, or make a new index"
+    )]
+    EncoderMismatch {
+        /// The encoder that made the index.
+        index: Fingerprint,
+        /// The tagger's.
+        tagger: Fingerprint,
+    },
+
+    /// The datastore's labels do not begin with the model's.
+    #[error(
+        "label {id} is {found:?} in the datastore and {expected:?} in the model: the datastore was made for another model, make it anew from the bundle"
+    )]
+    LabelMismatch {
+        /// The first label that differs.
+        id: usize,
+        /// Its name in the datastore, empty where the datastore has no such label.
+        found: String,
+        /// Its name in the model.
+        expected: String,
+    },
+
+    /// The index was committed by a newer version of this crate.
+    #[error(
+        "the index was written by a newer version (commit format {found}, this one knows {supported}): use a newer version of autotag"
+    )]
+    CommitVersion {
+        /// The version in the index.
+        found: u32,
+        /// The newest version that this program reads.
+        supported: u32,
+    },
+
+    /// Another writer has the index open.
+    #[error(
+        "the index is already open for writing, here or in another process: close that writer, or share it"
+    )]
+    InUse,
+
+    /// The writer stopped after a failure that it cannot work around.
+    #[error(
+        "the writer has stopped and takes no more work: mend the cause and open the index again; what was committed is safe"
+    )]
+    Stopped {
+        /// Why it stopped.
+        #[source]
+        cause: Arc<Error>,
+    },
+
+    /// A thread of the pipeline panicked; this is a bug, most likely in the encoder.
+    #[error("tagging panicked: {message}; report this as a bug")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+
+    /// Tantivy failed.
+    #[error("Tantivy failed while it {action}")]
+    Tantivy {
+        /// What was being done, as "added documents".
+        action: &'static str,
+        /// Tantivy's own error.
+        #[source]
+        source: TantivyError,
+    },
+
+    /// The datastore failed.
+    #[error("the datastore failed")]
+    Datastore(#[from] autotag::Error),
+
+    /// A thread could not be started.
+    #[error("could not start a tagging thread")]
+    Thread(#[source] std::io::Error),
+
+    /// A query cannot be parsed.
+    #[error("query {query:?} cannot be read: {source}")]
+    Query {
+        /// The query.
+        query: String,
+        /// What is wrong with it.
+        #[source]
+        source: QueryParserError,
+    },
+
+    /// A tag's path cannot be read.
+    #[error("{path:?} is no tag: write its path, as /role/program, or its label, as role::program")]
+    TagPath {
+        /// The path given.
+        path: String,
+    },
+
+    /// A document's evidence does not decode.
+    #[error(
+        "a document's evidence does not decode: field number {field} holds something that autotag did not write"
+    )]
+    Evidence {
+        /// The evidence field's number.
+        field: u32,
+        /// The decoder's error, where there is one.
+        #[source]
+        source: Option<serde_json::Error>,
+    },
+
+    /// A folder holds no index.
+    #[error("{} holds no index made by autotag: give the folder of one, or make one first", path.display())]
+    NoIndex {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The making of an index was interrupted.
+    #[error("{} holds an index whose making was interrupted: make it again, nothing was in it yet", path.display())]
+    IndexUnfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// An index is there already.
+    #[error("{} holds an index already: open it, or choose another folder", path.display())]
+    IndexExists {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A folder for a new index holds other files.
+    #[error("{} holds other files, such as {found:?}: choose an empty or a new folder", path.display())]
+    FolderNotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// A file in it.
+        found: String,
+    },
+
+    /// An index folder's format is not one that this version reads.
+    #[error("the index in {} has format version {found}, this program reads up to {supported}: use a newer version of autotag", path.display())]
+    IndexVersion {
+        /// The folder.
+        path: PathBuf,
+        /// The version on disk.
+        found: u32,
+        /// The newest version that this program reads.
+        supported: u32,
+    },
+
+    /// An index folder's description does not decode.
+    #[error("{} does not decode: restore it, or make the index again", path.display())]
+    DescriptionDamaged {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's error.
+        #[source]
+        source: serde_json::Error,
+    },
+
+    /// The file system failed.
+    #[error("could not {action} {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done, as "create".
+        action: &'static str,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Wraps a Tantivy error; a held writer lock becomes [`Error::InUse`].
+    pub(crate) fn tantivy(action: &'static str) -> impl FnOnce(TantivyError) -> Error {
+        use tantivy::directory::error::LockError;
+        move |source| match source {
+            TantivyError::LockFailure(LockError::LockBusy, _) => Error::InUse,
+            source => Error::Tantivy { action, source },
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! An index on disk: Tantivy's files, and beside them what autotag keeps.
+//!
+//! ```text
+//! DIR/                     Tantivy's files
+//! DIR/autotag/index.json   format version, field names, encoder, bundle; written last
+//! DIR/autotag/datastore/   the index's own neighbors
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use autotag::{Datastore, Encoder, Fingerprint, Tagger};
+use serde::{Deserialize, Serialize};
+use tantivy::Index;
+use tantivy::schema::Schema;
+
+use crate::{Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions};
+
+/// The newest format version, which this program writes.
+const VERSION: u32 = 1;
+
+/// A folder with an index that autotag tags.
+///
+/// ```no_run
+/// use std::path::Path;
+///
+/// use autotag::{Datastore, Encoder, Tagger};
+/// use tantivy::schema::Schema;
+/// use tantivy_autotag::{FieldNames, IndexFolder, Result, TagFields, TaggingWriter, WriterOptions};
+///
+/// fn open_or_create<E: Encoder + 'static>(
+///     folder: &Path,
+///     tagger: Tagger<E>,
+///     training_set: &Datastore,
+/// ) -> Result<TaggingWriter<E>> {
+///     let folder = if IndexFolder::exists(folder) {
+///         IndexFolder::open(folder)?
+///     } else {
+///         let mut schema = Schema::builder();
+///         let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
+///         let encoder = tagger.encoder().fingerprint();
+///         IndexFolder::create(folder, schema.build(), &fields, training_set, encoder, "bundle")?
+///     };
+///     folder.writer(tagger, WriterOptions::default())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+pub struct IndexFolder {
+    path: PathBuf,
+    description: Description,
+}
+
+/// What `index.json` holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Description {
+    version: u32,
+    fields: FieldNames,
+    encoder: Fingerprint,
+    bundle: String,
+}
+
+/// What is read first, whatever the version.
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: u32,
+}
+
+impl IndexFolder {
+    /// Tells whether a folder holds a finished index of autotag's.
+    pub fn exists(path: &Path) -> bool {
+        description_path(path).is_file()
+    }
+
+    /// Makes an empty index in a new or empty folder, whose neighbors begin as a copy of `seed`.
+    ///
+    /// `bundle` says where the encoder's bundle lies, for whoever opens the index; it is kept as it
+    /// is. What an interrupted creation left in the folder is removed first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IndexExists`], [`Error::FolderNotEmpty`], [`Error::FieldType`] and its like,
+    /// [`Error::Datastore`] when the seed cannot be copied, and [`Error::Io`].
+    pub fn create(
+        path: &Path,
+        schema: Schema,
+        fields: &TagFields,
+        seed: &Datastore,
+        encoder: Fingerprint,
+        bundle: &str,
+    ) -> Result<Self> {
+        let names = fields.names(&schema)?;
+        if IndexFolder::exists(path) {
+            return Err(Error::IndexExists { path: path.to_owned() });
+        }
+        remove_unfinished(path)?;
+        check_empty(path)?;
+        let (own, mark) = (own_folder(path), unfinished_path(path));
+        fs::create_dir_all(&own).map_err(io_error("create", &own))?;
+        File::create(&mark).map_err(io_error("create", &mark))?;
+        seed.copy_to(&datastore_path(path))?;
+        Index::create_in_dir(path, schema).map_err(Error::tantivy("made the index"))?;
+        let description =
+            Description { version: VERSION, fields: names, encoder, bundle: bundle.to_owned() };
+        publish(path, &description)?;
+        fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
+        Ok(IndexFolder { path: path.to_owned(), description })
+    }
+
+    /// Opens a folder that [`IndexFolder::create`] made; nothing is locked yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoIndex`], [`Error::IndexUnfinished`] when its making was interrupted,
+    /// [`Error::IndexVersion`] when a newer program made it, [`Error::DescriptionDamaged`] and
+    /// [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = description_path(path);
+        let json = match fs::read(&file) {
+            Ok(json) => json,
+            Err(error) if is_missing(&error) && unfinished_path(path).is_file() => {
+                return Err(Error::IndexUnfinished { path: path.to_owned() });
+            }
+            Err(error) if is_missing(&error) => {
+                return Err(Error::NoIndex { path: path.to_owned() });
+            }
+            Err(error) => return Err(io_error("read", &file)(error)),
+        };
+        let damaged = |source| Error::DescriptionDamaged { path: file.clone(), source };
+        let VersionOnly { version: found } = serde_json::from_slice(&json).map_err(damaged)?;
+        if found > VERSION {
+            let path = path.to_owned();
+            return Err(Error::IndexVersion { path, found, supported: VERSION });
+        }
+        let description = serde_json::from_slice(&json).map_err(damaged)?;
+        Ok(IndexFolder { path: path.to_owned(), description })
+    }
+
+    /// Returns the folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the folder of the index's own datastore.
+    pub fn datastore_path(&self) -> PathBuf {
+        datastore_path(&self.path)
+    }
+
+    /// Returns the names of the fields that autotag uses.
+    pub fn names(&self) -> &FieldNames {
+        &self.description.fields
+    }
+
+    /// Returns the fingerprint of the encoder that the index was made with.
+    pub fn encoder(&self) -> Fingerprint {
+        self.description.encoder
+    }
+
+    /// Returns where the bundle lies, as it was said when the index was made.
+    pub fn bundle(&self) -> &str {
+        &self.description.bundle
+    }
+
+    /// Opens Tantivy's index, and looks its fields up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tantivy`] when it cannot be opened, [`Error::FieldMissing`] and its like when its
+    /// schema was changed.
+    pub fn index(&self) -> Result<(Index, TagFields)> {
+        let index = Index::open_in_dir(&self.path).map_err(Error::tantivy("opened the index"))?;
+        let fields = TagFields::from_schema(&index.schema(), self.names())?;
+        Ok((index, fields))
+    }
+
+    /// Opens the index's own datastore.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Datastore`], as when it is open already.
+    pub fn datastore(&self) -> Result<Datastore> {
+        Ok(Datastore::open(&self.datastore_path(), &self.encoder())?)
+    }
+
+    /// Opens the index for tagging.
+    ///
+    /// # Errors
+    ///
+    /// As [`TaggingWriter::open`].
+    pub fn writer<E: Encoder + 'static>(
+        &self,
+        tagger: Tagger<E>,
+        options: WriterOptions,
+    ) -> Result<TaggingWriter<E>> {
+        let (found, expected) = (tagger.encoder().fingerprint(), self.encoder());
+        if found != expected {
+            return Err(Error::EncoderMismatch { index: expected, tagger: found });
+        }
+        let (index, fields) = self.index()?;
+        TaggingWriter::open(index, self.open_for_writing()?, tagger, fields, options)
+    }
+
+    /// Opens the index for searching.
+    ///
+    /// # Errors
+    ///
+    /// As [`TagSearcher::new`].
+    pub fn searcher(&self) -> Result<TagSearcher> {
+        let (index, fields) = self.index()?;
+        TagSearcher::new(&index, fields)
+    }
+
+    fn open_for_writing(&self) -> Result<Datastore> {
+        self.datastore().map_err(|error| match error {
+            Error::Datastore(autotag::Error::DatastoreInUse { .. }) => Error::InUse,
+            error => error,
+        })
+    }
+}
+
+fn own_folder(path: &Path) -> PathBuf {
+    path.join("autotag")
+}
+
+fn datastore_path(path: &Path) -> PathBuf {
+    own_folder(path).join("datastore")
+}
+
+fn description_path(path: &Path) -> PathBuf {
+    own_folder(path).join("index.json")
+}
+
+fn temporary_path(path: &Path) -> PathBuf {
+    own_folder(path).join("index.json.new")
+}
+
+/// The file that is there while an index is being made.
+fn unfinished_path(path: &Path) -> PathBuf {
+    own_folder(path).join("unfinished")
+}
+
+/// What Tantivy writes when an index is made, before anything is committed.
+const TANTIVY_FILES: [&str; 2] = ["meta.json", ".managed.json"];
+
+/// Removes what an interrupted creation left, the mark that tells so last.
+///
+/// Without the mark nothing is removed: a folder `autotag` may be anybody's.
+fn remove_unfinished(path: &Path) -> Result<()> {
+    let (own, mark) = (own_folder(path), unfinished_path(path));
+    if mark.is_file() {
+        tracing::info!(path = %path.display(), "removing an index whose making was interrupted");
+        for file in TANTIVY_FILES.map(|name| path.join(name)) {
+            allow_missing(fs::remove_file(&file)).map_err(io_error("remove", &file))?;
+        }
+        let datastore = datastore_path(path);
+        allow_missing(fs::remove_dir_all(&datastore)).map_err(io_error("remove", &datastore))?;
+        let description = temporary_path(path);
+        allow_missing(fs::remove_file(&description)).map_err(io_error("remove", &description))?;
+        fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
+    }
+    // Fails where something else is in it, which the next check reports.
+    let _ = fs::remove_dir(&own);
+    Ok(())
+}
+
+fn allow_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if is_missing(&error) => Ok(()),
+        result => result,
+    }
+}
+
+/// Checks that nothing of somebody else's lies in the folder. Lock files are Tantivy's.
+fn check_empty(path: &Path) -> Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if is_missing(&error) => return Ok(()),
+        entries => entries.map_err(io_error("list", path))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(io_error("list", path))?.file_name();
+        let found = name.to_string_lossy().into_owned();
+        if !(found.starts_with(".tantivy-") && found.ends_with(".lock")) {
+            return Err(Error::FolderNotEmpty { path: path.to_owned(), found });
+        }
+    }
+    Ok(())
+}
+
+/// Writes `index.json` so that it is there as a whole or not at all.
+fn publish(path: &Path, description: &Description) -> Result<()> {
+    let (file, temporary) = (description_path(path), temporary_path(path));
+    let json = serde_json::to_vec_pretty(description).expect("text and numbers always encode");
+    let write = || -> io::Result<()> {
+        let mut output = File::create(&temporary)?;
+        output.write_all(&json)?;
+        output.sync_all()?;
+        fs::rename(&temporary, &file)?;
+        // Also the entries themselves: the file's in `autotag`, and `autotag`'s in the folder.
+        sync_folder(&own_folder(path))?;
+        sync_folder(path)
+    };
+    write().map_err(io_error("write", &file))
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path: path.clone(), action, source }
+}

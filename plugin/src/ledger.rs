@@ -1,0 +1,121 @@
+//! What was done: since the last commit, and since the writer was opened.
+
+use std::time::Duration;
+
+use autotag::EncodeError;
+
+use crate::{CommitSummary, Error, FailedDocument, OnFailure, WriterOptions, WriterTimes};
+
+/// What was done to the operations of one chunk.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) tagged: u64,
+    pub(crate) labeled: u64,
+    pub(crate) deleted: u64,
+    pub(crate) failures: Vec<FailedDocument>,
+    pub(crate) times: WriterTimes,
+}
+
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    on_failure: OnFailure,
+    listed_failures: usize,
+    /// Since the last commit; its times are filled when it is taken.
+    summary: CommitSummary,
+    times_at_commit: WriterTimes,
+    unreported: Option<Unreported>,
+    documents: u64,
+    batches: u64,
+    times: WriterTimes,
+}
+
+/// A failure that the policy says to report, and how many came after it.
+#[derive(Debug)]
+struct Unreported {
+    key: String,
+    cause: EncodeError,
+    others: usize,
+}
+
+impl Ledger {
+    pub(crate) fn new(options: &WriterOptions) -> Self {
+        Ledger {
+            on_failure: options.on_failure,
+            listed_failures: options.listed_failures,
+            summary: CommitSummary::default(),
+            times_at_commit: WriterTimes::default(),
+            unreported: None,
+            documents: 0,
+            batches: 0,
+            times: WriterTimes::default(),
+        }
+    }
+
+    /// Counts a chunk that was applied.
+    pub(crate) fn record(&mut self, tally: Tally) {
+        self.batches += 1;
+        self.documents += tally.tagged + tally.labeled;
+        self.times.add(&tally.times);
+        self.summary.tagged += tally.tagged;
+        self.summary.labeled += tally.labeled;
+        self.summary.deleted += tally.deleted;
+        for failure in tally.failures {
+            self.record_failure(failure);
+        }
+    }
+
+    fn record_failure(&mut self, failure: FailedDocument) {
+        self.summary.failed += 1;
+        if self.on_failure == OnFailure::Fail {
+            match &mut self.unreported {
+                Some(unreported) => unreported.others += 1,
+                none => {
+                    let FailedDocument { key, cause } = failure.clone();
+                    *none = Some(Unreported { key, cause, others: 0 });
+                }
+            }
+        }
+        if self.summary.failures.len() < self.listed_failures {
+            self.summary.failures.push(failure);
+        }
+    }
+
+    /// Returns the failure that is to be reported, once.
+    pub(crate) fn report(&mut self) -> Option<Error> {
+        let Unreported { key, cause, others } = self.unreported.take()?;
+        Some(Error::Document { key, others, source: cause })
+    }
+
+    /// Takes the summary of what was done since it was last taken. `indexing` is the time that
+    /// Tantivy's threads have spent so far.
+    pub(crate) fn take_summary(&mut self, indexing: Duration) -> CommitSummary {
+        let times = self.times(indexing);
+        let mut summary = std::mem::take(&mut self.summary);
+        summary.times = times.since(&self.times_at_commit);
+        self.times_at_commit = times;
+        summary
+    }
+
+    /// Adds time that was spent outside of chunks.
+    pub(crate) fn add_times(&mut self, times: &WriterTimes) {
+        self.times.add(times);
+    }
+
+    pub(crate) fn times(&self, indexing: Duration) -> WriterTimes {
+        WriterTimes { tantivy: self.times.tantivy + indexing, ..self.times }
+    }
+
+    pub(crate) fn documents(&self) -> u64 {
+        self.documents
+    }
+
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches
+    }
+
+    /// Tells whether something would be lost without a commit.
+    pub(crate) fn has_uncommitted(&self) -> bool {
+        let CommitSummary { tagged, labeled, deleted, .. } = self.summary;
+        tagged + labeled + deleted > 0
+    }
+}

@@ -1,0 +1,86 @@
+//! What a writer tells of its work.
+
+use std::time::Duration;
+
+use autotag::EncodeError;
+
+/// Where the time went, summed over the threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterTimes {
+    /// Splitting texts into tokens.
+    pub tokenize: Duration,
+    /// Running the model.
+    pub encode: Duration,
+    /// Searching neighbors, mixing and selecting.
+    pub neighbors: Duration,
+    /// Tantivy: indexing documents, writing segments, committing.
+    pub tantivy: Duration,
+    /// The datastore: storing neighbors, building their trees, committing.
+    pub datastore: Duration,
+}
+
+impl WriterTimes {
+    pub(crate) fn add(&mut self, more: &WriterTimes) {
+        self.tokenize += more.tokenize;
+        self.encode += more.encode;
+        self.neighbors += more.neighbors;
+        self.tantivy += more.tantivy;
+        self.datastore += more.datastore;
+    }
+
+    /// Returns what was spent since an earlier reading of the same writer.
+    pub(crate) fn since(&self, earlier: &WriterTimes) -> WriterTimes {
+        WriterTimes {
+            tokenize: self.tokenize.saturating_sub(earlier.tokenize),
+            encode: self.encode.saturating_sub(earlier.encode),
+            neighbors: self.neighbors.saturating_sub(earlier.neighbors),
+            tantivy: self.tantivy.saturating_sub(earlier.tantivy),
+            datastore: self.datastore.saturating_sub(earlier.datastore),
+        }
+    }
+}
+
+/// A writer's work since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriterStats {
+    /// Documents that were handed over to Tantivy, tagged or with labels of their own.
+    pub documents: u64,
+    /// Operations that wait or are worked on.
+    pub queue_depth: usize,
+    /// Batches in which operations were worked on.
+    pub batches: u64,
+    /// Where the time went, summed over the threads.
+    pub times: WriterTimes,
+    /// The time since the writer was opened.
+    pub wall: Duration,
+}
+
+/// What a commit made visible and durable.
+#[derive(Clone, Debug, Default)]
+pub struct CommitSummary {
+    /// Documents that were tagged.
+    pub tagged: u64,
+    /// Documents that came with labels and are neighbors from now on.
+    pub labeled: u64,
+    /// Deletions that were asked for, whether there was such a document or not.
+    pub deleted: u64,
+    /// Documents that could not be tagged.
+    pub failed: u64,
+    /// The first of the failed documents, as many as the options list.
+    pub failures: Vec<FailedDocument>,
+    /// Where the time went since the last commit, summed over the threads.
+    pub times: WriterTimes,
+    /// Tantivy's number of the commit.
+    pub opstamp: u64,
+    /// The number of this commit among those that autotag made in the index.
+    pub generation: u64,
+}
+
+/// A document that could not be tagged.
+#[derive(Clone, Debug)]
+pub struct FailedDocument {
+    /// Its key.
+    pub key: String,
+    /// Why it failed.
+    pub cause: EncodeError,
+}

@@ -1,0 +1,348 @@
+//! The writer: documents in, tagged documents in the index.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use autotag::{Datastore, Encoder, LabelVocabulary, Tagger};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::schema::Schema;
+use tantivy::{Index, IndexWriter, TantivyDocument};
+
+use crate::budget::{Budget, Metered};
+use crate::commit::{self, Payload};
+use crate::queue::{Action, Chunk, Operation, Queue};
+use crate::stores::Stores;
+use crate::worker::Worker;
+use crate::{
+    CommitSummary, Error, Result, TagFields, WriterOptions, WriterStats, WriterTimes, document,
+};
+
+/// Tags documents while they are indexed.
+///
+/// All methods take `&self`: share the writer between threads, in an [`Arc`] where needed. What a
+/// thread hands over takes effect in its own order, and so for every key: the last operation wins.
+/// Nothing is visible before [`commit`](TaggingWriter::commit), and what was not committed when the
+/// writer is dropped is lost.
+///
+/// `add`, `add_labeled`, `delete` and `commit` may block: the first three when more is under way
+/// than [`WriterOptions`] allow, `commit` until its work is done. In async code call them through
+/// `tokio::task::spawn_blocking` or from a thread of your own that a channel feeds.
+///
+/// A document that cannot be tagged is dealt with as [`OnFailure`](crate::OnFailure) says. When a
+/// store fails, as on a full disk, or the encoder panics, the writer stops: every call returns
+/// [`Error::Stopped`] with the cause, and the index must be opened again, in the state of its last
+/// commit.
+pub struct TaggingWriter<E: Encoder + 'static> {
+    shared: Arc<Shared<E>>,
+    schema: Schema,
+    datastore: Datastore,
+    /// The last commit; locked while one is made.
+    committed: Mutex<Payload>,
+    threads: Vec<JoinHandle<()>>,
+    opened: Instant,
+}
+
+struct Shared<E> {
+    worker: Worker<E>,
+    queue: Queue,
+    budget: Arc<Budget>,
+    /// Absent once the writer was closed.
+    stores: Mutex<Option<Stores>>,
+}
+
+/// The share of deleted documents from which on Tantivy merges a segment to be rid of them.
+const MERGED_DELETES_RATIO: f32 = 0.2;
+
+impl<E: Encoder + 'static> TaggingWriter<E> {
+    /// Opens an index for tagging; files that a killed process left in it are removed.
+    ///
+    /// The index may have any schema that has the fields which `fields` names. The datastore holds
+    /// the neighbors and changes with the index: give every index one of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when another writer has the index or the datastore open,
+    /// [`Error::EncoderMismatch`] when another encoder made the index, [`Error::LabelMismatch`]
+    /// when the datastore was made for another model, [`Error::FieldType`] and its like when the
+    /// fields do not fit, [`Error::Tantivy`] and [`Error::Datastore`] when a store fails.
+    pub fn open(
+        index: Index,
+        datastore: Datastore,
+        tagger: Tagger<E>,
+        fields: TagFields,
+        options: WriterOptions,
+    ) -> Result<Self> {
+        let schema = index.schema();
+        fields.check(&schema)?;
+        let payload = Payload::of(&index, tagger.encoder().fingerprint())?;
+        let neighbors = datastore.reader()?;
+        check_labels(tagger.encoder().labels(), neighbors.labels())?;
+        let stores = open_stores(&index, &datastore, &fields, &options)?;
+
+        let n_threads = options.n_threads();
+        let shared = Arc::new(Shared {
+            queue: Queue::new(&options, neighbors),
+            budget: Budget::new(&options),
+            stores: Mutex::new(Some(stores)),
+            worker: Worker { tagger, fields, on_failure: options.on_failure },
+        });
+        let (committed, opened) = (Mutex::new(payload), Instant::now());
+        let mut writer =
+            TaggingWriter { shared, schema, datastore, committed, threads: vec![], opened };
+        for number in 0..n_threads {
+            let shared = writer.shared.clone();
+            let thread = thread::Builder::new().name(format!("autotag-{number}"));
+            let thread = thread.spawn(move || shared.work()).map_err(Error::Thread)?;
+            writer.threads.push(thread);
+        }
+        Ok(writer)
+    }
+
+    /// Tags a document and indexes it, in the place of the one that has its key.
+    ///
+    /// It is no neighbor: one that was under this key is removed, since its text and labels are no
+    /// longer those of a document.
+    ///
+    /// # Errors
+    ///
+    /// When the document has no key or several, brings values in autotag's own fields, or values
+    /// that do not fit the schema; then it is not taken. [`Error::Document`] reports an earlier
+    /// document where the policy says so, [`Error::Stopped`] that the writer takes no more work.
+    pub fn add(&self, document: TantivyDocument) -> Result<()> {
+        let key = document::check(&document, &self.shared.worker.fields, &self.schema)?;
+        let bytes = document::size(&document);
+        self.submit(key, bytes, Action::Tag(document))
+    }
+
+    /// Indexes a document with the labels that a person gave it, in the place of the one that has
+    /// its key, and makes it a neighbor from the next commit on.
+    ///
+    /// Labels may be new: documents like this one get them from then on, without training. No
+    /// label at all says that the document has none.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](TaggingWriter::add), and [`Error::Label`] when a label cannot become a facet.
+    pub fn add_labeled(
+        &self,
+        document: TantivyDocument,
+        labels: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<()> {
+        let key = document::check(&document, &self.shared.worker.fields, &self.schema)?;
+        let labels = check_own_labels(&key, labels)?;
+        let bytes = document::size(&document) + labels.iter().map(String::len).sum::<usize>();
+        self.submit(key, bytes, Action::Label(document, labels))
+    }
+
+    /// Deletes the document and the neighbor that have a key; it is no error when there are none.
+    ///
+    /// # Errors
+    ///
+    /// When the key is empty or too long, and as [`add`](TaggingWriter::add) for earlier documents.
+    pub fn delete(&self, key: &str) -> Result<()> {
+        document::check_key(key)?;
+        self.submit(key.to_owned(), key.len(), Action::Delete)
+    }
+
+    /// Makes everything that was handed over before visible and durable, in both stores.
+    ///
+    /// What other threads hand over meanwhile belongs to the next commit. The new neighbors vote
+    /// from here on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Document`] reports an earlier document where the policy says so; then nothing was
+    /// committed, and the next call commits all others. [`Error::Stopped`] when a store failed.
+    pub fn commit(&self) -> Result<CommitSummary> {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let summary = self.shared.queue.pause().and_then(|()| self.commit_paused(&mut committed));
+        self.shared.queue.resume();
+        summary
+    }
+
+    /// Tells what was done since the writer was opened.
+    pub fn stats(&self) -> WriterStats {
+        let Shared { queue, budget, .. } = &*self.shared;
+        let indexing = budget.indexing();
+        let (documents, batches, times) =
+            queue.ledger(|ledger| (ledger.documents(), ledger.batches(), ledger.times(indexing)));
+        let queue_depth = budget.operations();
+        WriterStats { documents, queue_depth, batches, times, wall: self.opened.elapsed() }
+    }
+
+    /// Closes the writer: waits for Tantivy's merges and releases the index.
+    ///
+    /// Commit first: what was not committed is lost, as when the writer is dropped. Dropping breaks
+    /// running merges off, which is safe but leaves more segments to search.
+    ///
+    /// # Errors
+    ///
+    /// When a merge failed; the last commit is safe nevertheless.
+    pub fn close(mut self) -> Result<()> {
+        self.shut_down();
+        match self.shared.lock_stores().take() {
+            Some(stores) => {
+                let merged = stores.tantivy.wait_merging_threads();
+                merged.map_err(Error::tantivy("merged segments"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn submit(&self, key: String, bytes: usize, action: Action) -> Result<()> {
+        let Shared { queue, budget, .. } = &*self.shared;
+        queue.check()?;
+        match budget.acquire(bytes) {
+            Some(permit) => queue.push(Operation { key, action, permit }),
+            // Shut after the queue stopped, so that this tells why.
+            None => queue.check(),
+        }
+    }
+
+    fn commit_paused(&self, committed: &mut Payload) -> Result<CommitSummary> {
+        let Shared { queue, budget, .. } = &*self.shared;
+        queue.check()?;
+        queue.release_neighbors();
+        let outcome = self.shared.with_stores(|stores| {
+            let done = commit::commit(stores, committed)?;
+            queue.set_neighbors(self.datastore.reader()?);
+            Ok(done)
+        });
+        let done = outcome.map_err(|cause| self.shared.stop(cause))?;
+        *committed = done.payload;
+        let indexing = budget.indexing();
+        let mut summary = queue.ledger(|ledger| {
+            let (tantivy, datastore) = (done.tantivy, done.datastore);
+            ledger.add_times(&WriterTimes { tantivy, datastore, ..WriterTimes::default() });
+            ledger.take_summary(indexing)
+        });
+        summary.opstamp = done.opstamp;
+        summary.generation = committed.generation;
+        Ok(summary)
+    }
+
+    fn shut_down(&mut self) {
+        if self.threads.is_empty() {
+            return;
+        }
+        if self.shared.queue.has_uncommitted() {
+            tracing::warn!("the writer is closed with uncommitted work, which is lost");
+        }
+        self.shared.queue.close();
+        self.shared.budget.shut();
+        for thread in self.threads.drain(..) {
+            // A panic was caught and reported already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<E: Encoder + 'static> Drop for TaggingWriter<E> {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl<E: Encoder> Shared<E> {
+    /// Works on chunks until the queue is closed or something stops it.
+    fn work(&self) {
+        while let Some(chunk) = self.queue.take() {
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(chunk)));
+            let outcome = outcome.unwrap_or_else(|panic| {
+                Err(Error::Panicked { message: panic_message(panic.as_ref()) })
+            });
+            if let Err(cause) = outcome {
+                self.stop(cause);
+            }
+        }
+    }
+
+    #[tracing::instrument(level = "debug", name = "chunk", skip_all, fields(n_operations = chunk.operations.len()))]
+    fn work_on(&self, chunk: Chunk) -> Result<()> {
+        let sequence = chunk.sequence;
+        let processed = self.worker.process(chunk)?;
+        self.queue.finish(sequence, processed, |processed| {
+            self.with_stores(|stores| stores.apply(processed))
+        })
+    }
+
+    fn with_stores<T>(&self, change: impl FnOnce(&mut Stores) -> Result<T>) -> Result<T> {
+        match self.lock_stores().as_mut() {
+            Some(stores) => change(stores),
+            None => unreachable!("the stores are taken when all threads have ended"),
+        }
+    }
+
+    fn lock_stores(&self) -> MutexGuard<'_, Option<Stores>> {
+        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more work, and wakes whoever waits for it.
+    fn stop(&self, cause: Error) -> Error {
+        tracing::error!(%cause, "the writer stops");
+        let cause = self.queue.stop(cause);
+        self.budget.shut();
+        Error::Stopped { cause }
+    }
+}
+
+fn open_stores(
+    index: &Index,
+    datastore: &Datastore,
+    fields: &TagFields,
+    options: &WriterOptions,
+) -> Result<Stores> {
+    let writer_options = IndexWriterOptions::builder()
+        .num_worker_threads(options.tantivy_threads.get())
+        .memory_budget_per_thread(options.tantivy_memory)
+        .num_merge_threads(1)
+        .build();
+    let tantivy: IndexWriter<Metered> = index
+        .writer_with_options(writer_options)
+        .map_err(Error::tantivy("opened the index for writing"))?;
+    let mut merge_policy = LogMergePolicy::default();
+    merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
+    tantivy.set_merge_policy(Box::new(merge_policy));
+    // A process that was killed leaves segment files that no commit knows.
+    let collected = tantivy.garbage_collect_files().wait();
+    collected.map_err(Error::tantivy("removed unused files"))?;
+    let datastore = datastore.writer().map_err(|error| match error {
+        autotag::Error::DatastoreInUse { .. } => Error::InUse,
+        error => Error::Datastore(error),
+    })?;
+    Ok(Stores::new(tantivy, datastore, fields.key))
+}
+
+/// Checks that the ids of the model's labels mean the same in the datastore.
+fn check_labels(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
+    let mut stored = datastore.names();
+    for (id, expected) in model.names().enumerate() {
+        let found = stored.next().unwrap_or_default();
+        if found != expected {
+            let (found, expected) = (found.to_owned(), expected.to_owned());
+            return Err(Error::LabelMismatch { id, found, expected });
+        }
+    }
+    Ok(())
+}
+
+/// Checks a document's labels; one given twice counts once.
+fn check_own_labels(
+    key: &str,
+    labels: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<String>> {
+    let mut vocabulary = LabelVocabulary::default();
+    for label in labels {
+        let inserted = vocabulary.insert(label.as_ref());
+        inserted.map_err(|source| Error::Label { key: key.to_owned(), source })?;
+    }
+    Ok(vocabulary.names().map(str::to_owned).collect())
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_owned())
+}

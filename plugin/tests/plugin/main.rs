@@ -1,0 +1,13 @@
+//! The plugin's behavior through its public API, with a small encoder instead of a model.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod concurrency;
+mod evidence;
+mod failures;
+mod folder;
+mod model;
+mod opening;
+mod search;
+mod writing;

@@ -1,0 +1,50 @@
+//! Everything that must hold before a change lands.
+
+use std::env;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process::{self, Steps};
+use crate::setup::{self, Build};
+
+/// Runs all checks up to the first that fails, and prints how long each took.
+pub(crate) fn run() -> Result<()> {
+    let mut steps = Steps::default();
+    let result = run_steps(&mut steps);
+    steps.print_times();
+    result
+}
+
+fn run_steps(steps: &mut Steps) -> Result<()> {
+    steps.run("set-up", || setup::onnxruntime(Build::Cpu))?;
+    steps.run("format", || process::run(process::cargo().args(["fmt", "--all", "--check"])))?;
+    steps.run("lints", || {
+        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        process::run(process::cargo().args(lints))
+    })?;
+    steps.run("tests", || process::run(&mut tests()?))?;
+    steps.run("doc tests", || {
+        process::run(process::cargo().args(["test", "--doc", "--workspace"]))
+    })?;
+    steps.run("docs", || process::run(&mut docs()))
+}
+
+/// Returns `cargo nextest` where it is installed, since it runs all test binaries at once.
+fn tests() -> Result<Command> {
+    let mut command = process::cargo();
+    if process::succeeds(process::cargo().args(["nextest", "--version"]))? {
+        command.args(["nextest", "run", "--workspace"]);
+    } else {
+        command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
+    }
+    Ok(command)
+}
+
+fn docs() -> Command {
+    let mut command = process::cargo();
+    command.args(["doc", "--workspace", "--no-deps"]);
+    let flags = env::var("RUSTDOCFLAGS").unwrap_or_default();
+    command.env("RUSTDOCFLAGS", format!("{flags} -D warnings"));
+    command
+}
