@@ -113,7 +113,7 @@ fn exact_search_is_brute_force_over_many_blocks() {
 fn exact_search_survives_offsets_and_extreme_values() {
     let mut far_away = clustered(600, 8, 3);
     far_away.iter_mut().flatten().for_each(|value| *value = 1_000.0 + *value * 1e-2);
-    check_exact(&far_away, &far_away[..3].to_vec(), 5);
+    check_exact(&far_away, &far_away[..3], 5);
     let huge = vec![vec![3e38f32, -3e38], vec![1e30, 0.0], vec![-2e38, 1.0]];
     check_exact(&huge, &[vec![1e30, 1.0], vec![3e38, -3e38]], 2);
     let small = vec![vec![1e-30f32, 0.0], vec![0.0, 2e-30], vec![1e-38, 1e-38]];
@@ -123,7 +123,7 @@ fn exact_search_survives_offsets_and_extreme_values() {
 #[test]
 fn a_crowd_of_duplicates_is_found_in_the_order_of_its_numbers() {
     let vectors = vec![vec![0.1f32, 0.7, -0.3]; 2_000];
-    check_exact(&vectors, &vectors[..2].to_vec(), 5);
+    check_exact(&vectors, &vectors[..2], 5);
 }
 
 #[test]
