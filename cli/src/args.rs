@@ -23,9 +23,12 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Ends the program as clap does when the command line is wrong.
-    pub(crate) fn wrong_usage(problem: &str) -> ! {
-        Args::command().error(ErrorKind::ValueValidation, problem).exit()
+    /// Ends the program as clap does when the command line of a command is wrong.
+    pub(crate) fn wrong_usage(command: &str, problem: &str) -> ! {
+        let mut program = Args::command();
+        program.build();
+        let command = program.find_subcommand_mut(command).expect("it is one of the commands");
+        command.error(ErrorKind::ValueValidation, problem).exit()
     }
 }
 

@@ -26,11 +26,17 @@ pub(crate) fn print(format: Format, report: &impl Report) -> Result<(), WriteErr
     }
 }
 
-/// Prints text, ending its last line.
+/// Prints text without spaces at the ends of its lines.
 pub(crate) fn print_text(text: &str) -> Result<(), WriteError> {
     let mut stdout = io::stdout().lock();
-    let written = writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush());
-    written.map_err(WriteError)
+    let mut write = || {
+        for line in text.trim_end().lines() {
+            // Tables fill their cells up with spaces.
+            writeln!(stdout, "{}", line.trim_end())?;
+        }
+        stdout.flush()
+    };
+    write().map_err(WriteError)
 }
 
 /// Writes a value as one line of JSON.
@@ -49,8 +55,11 @@ pub(crate) fn table(header: &[&str], n_texts: usize) -> Table {
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(100);
     table.set_header(header);
-    for column in table.column_iter_mut().skip(n_texts) {
-        column.set_cell_alignment(CellAlignment::Right);
+    for (number, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        if number >= n_texts {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use autotag_onnx::{BundleConfig, ModelBundle};
+use autotag_train::TrainReport;
 use clap::Subcommand;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::args::Common;
 use crate::commands::model;
@@ -92,18 +93,26 @@ impl Report for Shown {
         let (k, tau) = (interpolation.k, interpolation.temperature.get());
         row("votes", format!("k = {k}, tau = {tau}, lambda = {}", interpolation.proportion.get()));
         row("threshold", config.selection.threshold.get().to_string());
-        let mut text = table.to_string();
-        if !config.training.is_null() {
-            let training = serde_json::to_string_pretty(&config.training);
-            text += &format!("\n\ntraining {}", training.expect("a JSON value always encodes"));
+        if let Ok(report) = TrainReport::deserialize(&config.training) {
+            row("trained", trained(&report));
         }
-        text
+        table.to_string()
     }
 }
 
 fn dimensions(config: &BundleConfig) -> String {
     let length = if config.normalized { ", of length 1" } else { "" };
     format!("{} dimensions{length}", config.dimensions)
+}
+
+fn trained(report: &TrainReport) -> String {
+    let TrainReport { n_train, n_dev, dev_micro_f1, fit, config, .. } = report;
+    let (best, seed, gamma) = (fit.best_epoch, config.seed, config.contrastive.gamma);
+    format!(
+        "on {n_train} documents, epoch {best} of {}, seed {seed}, gamma {gamma}; \
+         micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents",
+        fit.epochs.len()
+    )
 }
 
 /// What verifying found.

@@ -111,7 +111,7 @@ fn open_or_create(args: &IndexArgs) -> anyhow::Result<(IndexFolder, ModelBundle)
             "there is no index in {} yet: a new one needs --bundle <BUNDLE>",
             args.index.display()
         );
-        Args::wrong_usage(&problem);
+        Args::wrong_usage("index", &problem);
     };
     let bundle = ModelBundle::open(path)?;
     let mut schema = Schema::builder();

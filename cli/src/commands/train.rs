@@ -58,7 +58,7 @@ enum ModelKind {
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let config = match args.hyper.config(model::threads(common)) {
         Ok(config) => config,
-        Err(problem) => Args::wrong_usage(&problem),
+        Err(problem) => Args::wrong_usage("train", &problem),
     };
     let ModelKind::Cnn = args.model;
     let options = model::onnx_options(common)?;
@@ -116,8 +116,9 @@ impl Report for Trained {
         let (best, n_epochs) = (fit.best_epoch, fit.epochs.len());
         format!(
             "{}: {n_labels} labels, trained on {n_train} documents, epoch {best} of {n_epochs}\n\
-             micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents with k = {k}, tau = {tau}, \
-             lambda = {lambda}, threshold = {}, tuned on them and kept in the bundle\n",
+             micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents with the settings tuned on them, \
+             which the bundle keeps:\n\
+             k = {k}, tau = {tau}, lambda = {lambda}, threshold = {}\n",
             self.bundle.display(),
             threshold.get()
         )

@@ -35,8 +35,8 @@ pub(crate) enum Problem {
     Blank,
     #[error("the line is longer than {max} bytes: split the document, or shorten its text")]
     TooLong { max: u64 },
-    #[error("this is no JSON object, such as {{\"id\": \"1\", \"text\": \"...\"}}")]
-    NotJson(#[source] serde_json::Error),
+    #[error("this is no JSON object, such as {{\"id\": \"1\", \"text\": \"...\"}}: {reason}")]
+    NotJson { reason: String },
     #[error(
         "the row has {found} cells where the header has {expected}: quote cells with commas or line breaks"
     )]

@@ -59,13 +59,13 @@ impl JsonLines {
     }
 
     fn document(&mut self) -> Result<Document, ReadError> {
-        let line = String::from_utf8_lossy(&self.bytes);
+        let line = String::from_utf8_lossy(self.bytes.trim_ascii());
         let is_repaired = matches!(line, Cow::Owned(_));
         let object = serde_json::from_str::<Map<String, Value>>(&line);
         if is_repaired {
             self.repaired.note(self.line);
         }
-        let mut object = object.map_err(|error| self.error(None, Problem::NotJson(error)))?;
+        let mut object = object.map_err(|error| self.error(None, not_json(&error)))?;
         let key = match key(&mut object, &self.options.key) {
             Ok(key) if is_repaired && key.contains(char::REPLACEMENT_CHARACTER) => {
                 let field = self.options.key.clone();
@@ -83,6 +83,11 @@ impl JsonLines {
     fn error(&self, key: Option<&str>, problem: Problem) -> ReadError {
         ReadError::at(&self.input.name, self.line, key.map(str::to_owned), problem)
     }
+}
+
+fn not_json(error: &serde_json::Error) -> Problem {
+    // Each line is a text of its own for the parser; its number in the file is known better here.
+    Problem::NotJson { reason: error.to_string().replace(" at line 1 column ", " at column ") }
 }
 
 /// Reads past the end of the line, keeping nothing.

@@ -122,7 +122,7 @@ fn documents_are_indexed_tagged_and_found() {
     let explained = search("5-7 --explain --limit 1");
     let document = &explained["documents"][0];
     assert_eq!(document["id"], "5-7");
-    assert_eq!(document["evidence"]["neighbors"].as_array().unwrap().len() > 0, true);
+    assert!(!document["evidence"]["neighbors"].as_array().unwrap().is_empty());
     let tag = &document["evidence"]["tags"][0];
     assert!(tag["score"].as_f64().unwrap() > 0.3 && tag["origin"] == "both", "{tag}");
     let given = search("4-7 --explain --limit 1");

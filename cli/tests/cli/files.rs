@@ -11,7 +11,8 @@ use crate::support::{Folder, SMALL, autotag, autotag_with, bundle, documents, li
 fn train_error(folder: &Folder, train: &str) -> String {
     let dev = folder.write("dev.jsonl", lines(&documents(10, 2)));
     let out = folder.path("bundle");
-    let error = autotag(&format!("train --data {train} --dev {dev} --out {out} {SMALL}")).error();
+    let line = format!("train --data {train} --dev {dev} --out {out} {SMALL} --epochs 1");
+    let error = autotag(&line).error();
     assert!(fs::metadata(out).is_err(), "no bundle is left behind");
     folder.mask(&error)
 }
@@ -25,38 +26,44 @@ fn check_train(content: impl AsRef<[u8]>) -> String {
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let folder = Folder::new();
-    assert_snapshot!(train_error(&folder, &folder.path("none.jsonl")), @"");
+    assert_snapshot!(train_error(&folder, &folder.path("none.jsonl")), @"
+    error: FOLDER/none.jsonl: the file cannot be opened
+    caused by: No such file or directory (os error 2)
+    ");
 }
 
 #[test]
 fn an_empty_file_is_an_error() {
-    assert_snapshot!(check_train(""), @"");
+    assert_snapshot!(check_train(""), @"error: FOLDER/train.jsonl: there is no document in it: write one JSON object on each line, or a CSV header and rows");
 }
 
 #[test]
 fn a_line_that_is_no_json_is_named_by_its_number() {
     let good = lines(&documents(2, 1));
-    assert_snapshot!(check_train(format!("{good}{{\"id\": \"x\", \"text\"\n")), @"");
+    assert_snapshot!(check_train(format!("{good}{{\"id\": \"x\", \"text\"\n")), @r#"error: FOLDER/train.jsonl:3: this is no JSON object, such as {"id": "1", "text": "..."}: EOF while parsing an object at column 18"#);
 }
 
 #[test]
 fn a_missing_key_and_a_doubled_key_are_errors() {
-    assert_snapshot!(check_train(r#"{"text": "a", "labels": ["x"]}"#), @"");
+    assert_snapshot!(check_train(r#"{"text": "a", "labels": ["x"]}"#), @r#"error: FOLDER/train.jsonl:1: the field "id" with the document's key is missing: add it, or name another with --key"#);
     let line = r#"{"id": "1", "text": "a", "labels": ["x"]}"#;
-    assert_snapshot!(check_train(format!("{line}\n{line}\n")), @"");
+    assert_snapshot!(check_train(format!("{line}\n{line}\n")), @r#"error: FOLDER/train.jsonl:2: the key "1" stands on line 1 already: give every document a key of its own"#);
 }
 
 #[test]
 fn a_training_document_without_labels_is_an_error() {
     let line = r#"{"id": "1", "text": "a", "labels": []}"#;
-    assert_snapshot!(check_train(line), @"");
+    assert_snapshot!(check_train(line), @r#"error: FOLDER/train.jsonl:1: document "1" has no labels in "labels", so there is nothing to learn from it: label it, leave it out, or name another field with --labels"#);
 }
 
 #[test]
 fn a_training_document_without_text_is_an_error() {
     let mut documents = documents(20, 1);
     documents[3]["text"] = json!(" ");
-    assert_snapshot!(check_train(lines(&documents)), @"");
+    assert_snapshot!(check_train(lines(&documents)), @r#"
+    error: the text of document "1-3" cannot be used: correct it, or leave the document out
+    caused by: the text is empty: give it at least one word
+    "#);
 }
 
 #[test]
@@ -162,10 +169,10 @@ fn folders_that_are_no_bundle_or_index_are_named() {
     let data = folder.write("data.jsonl", lines(&documents(3, 1)));
     let none = folder.path("none");
     let show = |run: crate::support::Run| folder.mask(&run.error());
-    assert_snapshot!(show(autotag(&format!("bundle show {none}"))), @"");
-    assert_snapshot!(show(autotag(&format!("search --index {none} word"))), @"");
+    assert_snapshot!(show(autotag(&format!("bundle show {none}"))), @"error: FOLDER/none is no model bundle: it has no config.json; give the folder that `autotag train --out` wrote");
+    assert_snapshot!(show(autotag(&format!("search --index {none} word"))), @"error: FOLDER/none holds no index made by autotag: give the folder of one, or make one first");
     let missing = format!("index --bundle {none} --index {none} --data {data}");
-    assert_snapshot!(show(autotag(&missing)), @"");
+    assert_snapshot!(show(autotag(&missing)), @"error: FOLDER/none is no model bundle: it has no config.json; give the folder that `autotag train --out` wrote");
     let run = autotag(&format!("index --index {none} --data {data}"));
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("a new one needs --bundle"), "{}", run.stderr);

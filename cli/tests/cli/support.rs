@@ -9,38 +9,38 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_autotag");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_autotag");
 
 /// What the program did.
-pub struct Run {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Run {
     /// Expects success and returns standard output.
     #[track_caller]
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self.stdout
     }
 
     /// Expects success and returns standard output as one JSON value.
     #[track_caller]
-    pub fn json(self) -> Value {
+    pub(crate) fn json(self) -> Value {
         serde_json::from_str(&self.ok()).unwrap()
     }
 
     /// Expects success and returns each line of standard output as a JSON value.
     #[track_caller]
-    pub fn json_lines(self) -> Vec<Value> {
+    pub(crate) fn json_lines(self) -> Vec<Value> {
         self.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Expects a failure and returns the error and its causes.
     #[track_caller]
-    pub fn error(self) -> String {
+    pub(crate) fn error(self) -> String {
         assert_eq!(self.code, 1, "{}{}", self.stdout, self.stderr);
         let at = self.stderr.find("error: ").expect("an error is printed");
         self.stderr[at..].to_owned()
@@ -59,12 +59,12 @@ impl From<Output> for Run {
 }
 
 /// Runs a command line; words are separated by spaces.
-pub fn autotag(line: &str) -> Run {
+pub(crate) fn autotag(line: &str) -> Run {
     autotag_with(line, "")
 }
 
 /// Runs a command line with something on standard input.
-pub fn autotag_with(line: &str, input: &str) -> Run {
+pub(crate) fn autotag_with(line: &str, input: &str) -> Run {
     let mut child = command(line).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
@@ -79,7 +79,7 @@ pub fn autotag_with(line: &str, input: &str) -> Run {
 }
 
 /// Prepares a command line whose streams are pipes.
-pub fn command(line: &str) -> Command {
+pub(crate) fn command(line: &str) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(line.split_whitespace()).env_remove("AUTOTAG_LOG");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -87,26 +87,26 @@ pub fn command(line: &str) -> Command {
 }
 
 /// A folder for one test's files.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Folder(tempfile::tempdir().unwrap())
     }
 
     /// Returns the path of a file in the folder, which has no spaces.
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// Writes a file and returns its path.
-    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         fs::write(self.path(name), content).unwrap();
         self.path(name)
     }
 
     /// Shows paths in this folder as the same on every machine.
-    pub fn mask(&self, text: &str) -> String {
+    pub(crate) fn mask(&self, text: &str) -> String {
         text.replace(self.0.path().to_str().unwrap(), "FOLDER")
     }
 }
@@ -121,7 +121,7 @@ const TOPICS: [(&str, &str); 6] = [
 ];
 
 /// Labelled documents, each about one or two of six topics, the same for the same seed.
-pub fn documents(n: usize, seed: u64) -> Vec<Value> {
+pub(crate) fn documents(n: usize, seed: u64) -> Vec<Value> {
     let mut random = Random(seed);
     let document = |number: usize| {
         let first = random.below(TOPICS.len());
@@ -140,12 +140,12 @@ pub fn documents(n: usize, seed: u64) -> Vec<Value> {
 }
 
 /// Returns documents as JSON lines.
-pub fn lines(documents: &[Value]) -> String {
+pub(crate) fn lines(documents: &[Value]) -> String {
     documents.iter().map(|document| format!("{document}\n")).collect()
 }
 
 /// Returns documents without their labels.
-pub fn unlabeled(documents: &[Value]) -> Vec<Value> {
+pub(crate) fn unlabeled(documents: &[Value]) -> Vec<Value> {
     documents.iter().map(|d| json!({"id": d["id"], "text": d["text"]})).collect()
 }
 
@@ -159,13 +159,13 @@ impl Random {
     }
 }
 
-/// The options that keep training small.
-pub const SMALL: &str = "--epochs 12 --batch-size 16 --filters 16 --widths 1,2 \
+/// The options, beside the number of epochs, that keep training small.
+pub(crate) const SMALL: &str = "--batch-size 16 --filters 16 --widths 1,2 \
     --embedding-dimensions 24 --learning-rate 0.01 --max-length 40";
 
 /// Returns a bundle that was trained by this build of the program, training it where that has not
 /// been done.
-pub fn bundle() -> String {
+pub(crate) fn bundle() -> String {
     let modified = fs::metadata(PROGRAM).unwrap().modified().unwrap();
     let build = modified.duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -179,7 +179,7 @@ pub fn bundle() -> String {
         let train = data.write("train.jsonl", lines(&documents(300, 1)));
         let dev = data.write("dev.jsonl", lines(&documents(60, 2)));
         let out = bundle.display();
-        autotag(&format!("train --data {train} --dev {dev} --out {out} {SMALL}")).ok();
+        autotag(&format!("train --data {train} --dev {dev} --out {out} {SMALL} --epochs 12")).ok();
     }
     bundle.to_str().unwrap().to_owned()
 }

@@ -24,7 +24,7 @@ fn wrong_usage_ends_with_code_2() {
     check_wrong("search --index i --format yaml query", "[possible values: table, json]");
     check_wrong("index --bundle b --index i --data d --on-failure cry", "possible values");
     check_wrong("train --data d --dev d --out o --model lstm", "[possible values: cnn]");
-    check_wrong("train --data d --dev d --out o --dropout 1", "at least 0 and below 1");
+    check_wrong("train --data d --dev d --out o --dropout 1", "dropout = 1 is out of range");
     check_wrong("bundle show b -v -q", "cannot be used with");
     check_wrong("completions dos", "possible values");
 }
