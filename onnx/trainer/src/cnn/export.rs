@@ -81,7 +81,7 @@ impl Cnn {
     fn pool_plain(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let embedding = &self.parameters.embedding;
         let shape = [embedding.n_rows(), embedding.n_cols()];
-        let table = graph.constant_f32("embedding", &shape, embedding.values());
+        let table = graph.constant_f32("token_table", &shape, embedding.values());
         let embedded = graph.gather(&table, &texts.padded_ids, 0);
         let embedded = graph.transpose(&embedded, &[0, 2, 1]);
         let (zero, excluded) = (graph.scalar(0.0), graph.scalar(EXCLUDED));
