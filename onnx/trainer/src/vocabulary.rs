@@ -56,7 +56,7 @@ fn train(texts: &[String], size: usize) -> tokenizers::Result<Tokenizer> {
     // Of the tokens given, only padding and the unknown word are special.
     trainer.train(&mut model)?;
     let mut tokenizer = Tokenizer::new(model);
-    tokenizer.with_normalizer(Some(BertNormalizer::default()));
+    tokenizer.with_normalizer(Some(BertNormalizer::default()))?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
     tokenizer.add_special_tokens([PADDING, UNKNOWN].map(|token| AddedToken::from(token, true)))?;
     Ok(tokenizer)
