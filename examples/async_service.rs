@@ -6,6 +6,8 @@
 //! its back-pressure holds up the channel and never a runtime thread. A commit's answer goes back to
 //! whoever asked for it.
 
+#![allow(clippy::print_stdout)]
+
 mod tiny;
 
 use anyhow::{Context, Result};

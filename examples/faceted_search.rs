@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example faceted_search`
 
+#![allow(clippy::print_stdout)]
+
 mod tiny;
 
 use anyhow::Result;

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example tag_on_ingest`
 
+#![allow(clippy::print_stdout)]
+
 mod tiny;
 
 use anyhow::Result;

@@ -37,6 +37,9 @@ pub const LIBRARY: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.so.1.31.1"
 };
 
+/// The CUDA library by which the others are known to lie in the same folder.
+const CUDA_RUNTIME: &str = "libcudart.so.13";
+
 /// ONNX Runtime, loaded.
 #[derive(Debug)]
 pub struct Runtime {
@@ -48,6 +51,19 @@ impl Runtime {
     /// Returns the library that is in use.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Loads the CUDA libraries that set-up put beside ONNX Runtime.
+    ///
+    /// Its CUDA provider looks for them on the system's path only, unless they are loaded already.
+    pub(crate) fn preload_cuda(&self) {
+        let Some(folder) = self.path.parent().filter(|folder| folder.join(CUDA_RUNTIME).is_file())
+        else {
+            return;
+        };
+        if let Err(error) = ort::ep::cuda::preload_dylibs(Some(folder), Some(folder)) {
+            tracing::warn!(%error, "a CUDA library beside ONNX Runtime cannot be loaded");
+        }
     }
 
     pub(crate) fn environment(&self) -> &Environment {

@@ -74,6 +74,7 @@ impl Loader<'_> {
     fn cuda_builder(&self, number: u32) -> ort::Result<SessionBuilder> {
         let number = i32::try_from(number)
             .map_err(|_| ort::Error::new(format!("there is no CUDA device {number}")))?;
+        self.runtime.preload_cuda();
         let cuda = CUDA::default().with_device_id(number).build().error_on_failure();
         Ok(self.builder()?.with_execution_providers([cuda])?)
     }
