@@ -20,17 +20,16 @@ pub(super) struct Matrix {
 /// A row and the Euclidean distance between it and a query.
 pub(super) type Found = (usize, f32);
 
-/// The rows that one product takes: with [`QUERIES`] their products fit a core's cache.
-const ROWS: usize = 512;
+/// The rows that one product takes: a core's cache holds them while batch after batch of queries is
+/// multiplied with them.
+const ROWS: usize = 1024;
 
-/// The queries that one product takes.
-const QUERIES: usize = 256;
+/// The queries that one product takes: as many as the widest kernel of `gemm`, that for AVX-512,
+/// keeps in registers. More cost it half its speed; the other kernels do not care.
+const QUERIES: usize = 48;
 
 /// Rows beyond k that are kept for being as near as rounding can tell.
 const SPARE: usize = 64;
-
-/// The rows whose values are compared with the bound in one step.
-const STEP: usize = 32;
 
 impl Matrix {
     pub(super) fn new(dimensions: usize) -> Self {
@@ -77,38 +76,26 @@ impl Matrix {
         if k == 0 {
             return vec![Vec::new(); queries.len()];
         }
-        queries.chunks(QUERIES).flat_map(|queries| self.nearest_of_chunk(queries, k)).collect()
-    }
-
-    fn nearest_of_chunk(&self, queries: &[&[f32]], k: usize) -> Vec<Vec<Found>> {
-        let margins: Vec<f32> = queries.iter().map(|query| self.margin(query)).collect();
-        if margins.iter().any(|margin| !margin.is_finite()) {
-            return queries.iter().map(|query| self.nearest_one_by_one(query, k)).collect();
-        }
-        let mut nearest: Vec<Nearest<'_>> = queries
-            .iter()
-            .zip(margins)
-            .map(|(query, margin)| Nearest::new(self, query, k, margin))
-            .collect();
-        let queries_matrix = queries.concat();
-        let mut products = vec![0.0; queries.len() * ROWS.min(self.n_rows())];
+        let mut batches: Vec<Batch<'_>> =
+            queries.chunks(QUERIES).map(|queries| Batch::new(self, queries, k)).collect();
+        let mut products = vec![0.0; QUERIES.min(queries.len()) * ROWS.min(self.n_rows())];
         for (block, half_norms) in self.half_norms.chunks(ROWS).enumerate() {
             let first_row = block * ROWS;
-            let n_rows = half_norms.len();
-            let rows = &self.values[first_row * self.dimensions..][..n_rows * self.dimensions];
-            multiply(rows, &queries_matrix, self.dimensions, &mut products);
-            for (nearest, products) in nearest.iter_mut().zip(products.chunks(n_rows)) {
-                nearest.offer(first_row, half_norms, products);
+            let rows = &self.values[first_row * self.dimensions..];
+            let rows = &rows[..half_norms.len() * self.dimensions];
+            for batch in &mut batches {
+                multiply(&batch.queries, rows, self.dimensions, &mut products);
+                batch.offer(first_row, half_norms, &products);
             }
         }
-        nearest.into_iter().map(Nearest::into_ranked).collect()
+        batches.into_iter().flat_map(|batch| batch.nearest).map(Nearest::into_ranked).collect()
     }
 
     /// Returns how far a row's |h|^2 / 2 - q.h can be off against another's.
     ///
     /// A product of D terms in single precision is off by at most D eps |q| |h|, and |h|^2 / 2,
     /// computed in double precision, by one rounding; two rows are compared. It is not finite where
-    /// the products may overflow.
+    /// the products may overflow: then every distance is computed directly.
     fn margin(&self, query: &[f32]) -> f32 {
         let norm = square_norm(query).sqrt();
         let n_terms = self.dimensions as f64 + 1.0;
@@ -117,11 +104,6 @@ impl Matrix {
             return f32::INFINITY;
         }
         (2.0 * f64::from(f32::EPSILON) * largest) as f32
-    }
-
-    /// Searches among values so large that their products overflow.
-    fn nearest_one_by_one(&self, query: &[f32], k: usize) -> Vec<Found> {
-        self.ranked(query, 0..self.n_rows(), k)
     }
 
     /// Computes the rows' distances and returns the k nearest.
@@ -139,6 +121,42 @@ impl Matrix {
     }
 }
 
+/// Queries that are multiplied with the rows at once.
+struct Batch<'a> {
+    /// One after another.
+    queries: Vec<f32>,
+    nearest: Vec<Nearest<'a>>,
+    /// The bound of each query's [`Nearest`], side by side to be compared at once.
+    bounds: Vec<f32>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(matrix: &'a Matrix, queries: &[&'a [f32]], k: usize) -> Self {
+        let nearest: Vec<Nearest<'a>> =
+            queries.iter().map(|query| Nearest::new(matrix, query, k)).collect();
+        let bounds = nearest.iter().map(|nearest| nearest.bound).collect();
+        Batch { queries: queries.concat(), nearest, bounds }
+    }
+
+    /// Looks at a block of rows, given their products with the queries, row by row; most rows are
+    /// near none of the queries and cost one comparison of all.
+    fn offer(&mut self, first_row: usize, half_norms: &[f32], products: &[f32]) {
+        let n_queries = self.bounds.len();
+        for (position, (half_norm, products)) in
+            half_norms.iter().zip(products.chunks_exact(n_queries)).enumerate()
+        {
+            let pairs = products.iter().zip(&self.bounds);
+            if pairs.fold(false, |any, (q_h, bound)| any | (half_norm - q_h <= *bound)) {
+                let row = (first_row + position) as u32;
+                for (query, q_h) in products.iter().enumerate() {
+                    self.nearest[query].push(half_norm - q_h, row);
+                    self.bounds[query] = self.nearest[query].bound;
+                }
+            }
+        }
+    }
+}
+
 /// The rows nearest to one query so far, by |h|^2 / 2 - q.h.
 struct Nearest<'a> {
     matrix: &'a Matrix,
@@ -152,23 +170,12 @@ struct Nearest<'a> {
 }
 
 impl<'a> Nearest<'a> {
-    fn new(matrix: &'a Matrix, query: &'a [f32], k: usize, margin: f32) -> Self {
+    fn new(matrix: &'a Matrix, query: &'a [f32], k: usize) -> Self {
+        let margin = matrix.margin(query);
+        // Products that overflow decide nothing: no value is at most NaN.
+        let bound = if margin.is_finite() { f32::INFINITY } else { f32::NAN };
         let candidates = Vec::with_capacity(2 * (k + SPARE));
-        Nearest { matrix, query, k, margin, bound: f32::INFINITY, candidates }
-    }
-
-    /// Looks at a block of rows; most steps hold none that is near enough and cost one comparison.
-    fn offer(&mut self, first_row: usize, half_norms: &[f32], products: &[f32]) {
-        let steps = half_norms.chunks(STEP).zip(products.chunks(STEP));
-        for (step, (half_norms, products)) in steps.enumerate() {
-            let values = half_norms.iter().zip(products).map(|(half_norm, q_h)| half_norm - q_h);
-            if values.clone().fold(false, |any, value| any | (value <= self.bound)) {
-                let first_row = first_row + step * STEP;
-                for (row, value) in (first_row as u32..).zip(values) {
-                    self.push(value, row);
-                }
-            }
-        }
+        Nearest { matrix, query, k, margin, bound, candidates }
     }
 
     fn push(&mut self, value: f32, row: u32) {
@@ -199,6 +206,9 @@ impl<'a> Nearest<'a> {
     }
 
     fn into_ranked(mut self) -> Vec<Found> {
+        if !self.margin.is_finite() {
+            return self.matrix.ranked(self.query, 0..self.matrix.n_rows(), self.k);
+        }
         if self.candidates.len() > self.k {
             self.shrink();
         }
@@ -206,28 +216,29 @@ impl<'a> Nearest<'a> {
     }
 }
 
-/// Writes q.h for every row h and query q: each query's products stand together.
-fn multiply(rows: &[f32], queries: &[f32], dimensions: usize, products: &mut [f32]) {
-    let (n_rows, n_queries) = (rows.len() / dimensions, queries.len() / dimensions);
-    assert!(rows.len() == n_rows * dimensions && queries.len() == n_queries * dimensions);
-    assert!(products.len() >= n_rows * n_queries);
-    // SAFETY: the strides below keep row r, query q and dimension d at r * dimensions + d,
-    // q * dimensions + d and q * n_rows + r, for all r < n_rows, q < n_queries and d < dimensions:
-    // within the slices, as just asserted. `products` is borrowed mutably and overlaps nothing.
+/// Writes q.h for every query q and row h: each row's products stand together.
+fn multiply(queries: &[f32], rows: &[f32], dimensions: usize, products: &mut [f32]) {
+    let (n_queries, n_rows) = (queries.len() / dimensions, rows.len() / dimensions);
+    assert!(queries.len() == n_queries * dimensions && rows.len() == n_rows * dimensions);
+    assert!(products.len() >= n_queries * n_rows);
+    // SAFETY: the strides below put dimension d of query q at q * dimensions + d, of row r at
+    // r * dimensions + d, and their product at r * n_queries + q, for all q < n_queries, r < n_rows
+    // and d < dimensions: within the slices, as just asserted. `products` is borrowed mutably and
+    // overlaps nothing.
     #[allow(unsafe_code)]
     unsafe {
         gemm::gemm(
-            n_rows,
             n_queries,
+            n_rows,
             dimensions,
             products.as_mut_ptr(),
-            n_rows as isize,
+            n_queries as isize,
             1,
             false,
-            rows.as_ptr(),
+            queries.as_ptr(),
             1,
             dimensions as isize,
-            queries.as_ptr(),
+            rows.as_ptr(),
             dimensions as isize,
             1,
             0.0,
