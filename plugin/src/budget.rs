@@ -29,6 +29,9 @@ struct Held {
     shut: bool,
 }
 
+/// How long a caller waits for room before it asks whether there will ever be any.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+
 impl Budget {
     pub(crate) fn new(options: &WriterOptions) -> Arc<Self> {
         Arc::new(Budget {
@@ -42,11 +45,19 @@ impl Budget {
 
     /// Waits for room; an operation that is larger than the budget gets in once it is alone.
     ///
-    /// Returns `None` after [`Budget::shut`].
-    pub(crate) fn acquire(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+    /// Returns `None` after [`Budget::shut`]. While it waits, it asks `probe` from time to time
+    /// whether waiting makes sense; that one may shut the budget.
+    pub(crate) fn acquire(self: &Arc<Self>, bytes: usize, probe: impl Fn()) -> Option<Permit> {
         let mut held = self.lock();
         while !held.shut && !self.has_room(&held, bytes) {
-            held = self.room.wait(held).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.room.wait_timeout(held, PROBE_INTERVAL);
+            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            held = guard;
+            if timeout.timed_out() {
+                drop(held);
+                probe();
+                held = self.lock();
+            }
         }
         if held.shut {
             return None;
@@ -164,10 +175,10 @@ mod tests {
     #[test]
     fn an_operation_waits_for_room() {
         let budget = budget(2, 100);
-        let (first, _second) = (budget.acquire(10), budget.acquire(10));
+        let (first, _second) = (budget.acquire(10, || {}), budget.acquire(10, || {}));
         let waiter = thread::spawn({
             let budget = budget.clone();
-            move || budget.acquire(10).is_some()
+            move || budget.acquire(10, || {}).is_some()
         });
         thread::sleep(Duration::from_millis(20));
         assert!(!waiter.is_finished());
@@ -178,10 +189,10 @@ mod tests {
     #[test]
     fn what_is_larger_than_the_budget_passes_alone() {
         let budget = budget(9, 100);
-        let large = budget.acquire(1000).unwrap();
+        let large = budget.acquire(1000, || {}).unwrap();
         let waiter = thread::spawn({
             let budget = budget.clone();
-            move || budget.acquire(1).is_some()
+            move || budget.acquire(1, || {}).is_some()
         });
         thread::sleep(Duration::from_millis(20));
         assert!(!waiter.is_finished());
@@ -193,10 +204,10 @@ mod tests {
     #[test]
     fn shutting_wakes_the_waiting() {
         let budget = budget(1, 100);
-        let _held = budget.acquire(1);
+        let _held = budget.acquire(1, || {});
         let waiter = thread::spawn({
             let budget = budget.clone();
-            move || budget.acquire(1).is_none()
+            move || budget.acquire(1, || {}).is_none()
         });
         budget.shut();
         assert!(waiter.join().unwrap());

@@ -1,4 +1,50 @@
 //! Tags Tantivy documents while they are indexed.
+//!
+//! A [`TaggingWriter`] takes the place of Tantivy's `IndexWriter`. A document that comes without
+//! labels is tagged by the core's [`Tagger`](autotag::Tagger); one that comes with labels keeps them
+//! and becomes a neighbor by which later documents are tagged. Tags are facets of the caller's own
+//! schema, and why a document has them, its [`Evidence`], is stored beside them. [`TagSearcher`]
+//! answers queries with drill-down and counts; any other Tantivy code can read the index as well.
+//!
+//! ```no_run
+//! use autotag::{Datastore, Encoder, Tagger};
+//! use tantivy::schema::{FAST, Facet, STORED, Schema};
+//! use tantivy::{Index, doc};
+//! use tantivy_autotag::{
+//!     FieldNames, Result, SearchRequest, TagFields, TagSearcher, TaggingWriter, WriterOptions,
+//!     parse_tag, tag_path,
+//! };
+//!
+//! # fn run<E: Encoder + 'static>(tagger: Tagger<E>, datastore: Datastore) -> Result<()> {
+//! let mut schema = Schema::builder();
+//! let year = schema.add_u64_field("year", FAST | STORED);
+//! let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
+//! let index = Index::create_in_ram(schema.build());
+//!
+//! // `tagger` holds the model, `datastore` a copy of its training set that belongs to this index.
+//! let options = WriterOptions::default();
+//! let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields.clone(), options)?;
+//! let (id, text) = (fields.key, fields.texts[0]);
+//! writer.add(doc!(id => "vim", text => "a text editor", year => 1991u64))?;
+//! writer.add_labeled(doc!(id => "ed", text => "the text editor", year => 1969u64), ["use::editing"])?;
+//! let summary = writer.commit()?;
+//! assert_eq!((summary.tagged, summary.labeled), (1, 1));
+//!
+//! let found = TagSearcher::new(&index, fields)?.search(&SearchRequest {
+//!     query: "editor".to_owned(),
+//!     tags: vec![parse_tag("/use/editing")?],
+//!     facets: Some(Facet::root()),
+//!     ..SearchRequest::default()
+//! })?;
+//! for document in &found.documents {
+//!     let tags: Vec<String> = document.tags.iter().map(tag_path).collect();
+//!     println!("{}: {tags:?}, because {:?}", document.key, document.evidence);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`IndexFolder`] lays an index and its datastore out on disk.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;

@@ -86,6 +86,13 @@ impl Stores {
         self.put_keys.clear();
     }
 
+    /// Fails when Tantivy's indexing thread has died.
+    pub(crate) fn probe(&mut self) -> Result<()> {
+        // Tantivy tells only when it is given something; no document has an empty key.
+        let nothing = UserOperation::Delete(Term::from_field_text(self.key, ""));
+        self.tantivy.run([nothing]).map(drop).map_err(Error::tantivy("took documents"))
+    }
+
     fn apply_to_datastore(&mut self, change: &Change) -> Result<()> {
         let Change { key, had_neighbor, content } = change;
         let hash = self.hasher.hash_one(key);

@@ -195,7 +195,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     fn submit(&self, key: String, bytes: usize, action: Action) -> Result<()> {
         let Shared { queue, budget, .. } = &*self.shared;
         queue.check()?;
-        match budget.acquire(bytes) {
+        match budget.acquire(bytes, || self.shared.probe()) {
             Some(permit) => queue.push(Operation { key, action, permit }),
             // Shut after the queue stopped, so that this tells why.
             None => queue.check(),
@@ -278,6 +278,21 @@ impl<E: Encoder> Shared<E> {
 
     fn lock_stores(&self) -> MutexGuard<'_, Option<Stores>> {
         self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops when Tantivy's indexing thread has died, for instance on a full disk.
+    ///
+    /// What was on its way to that thread then stays where it is, and nobody would ever make room
+    /// for those who wait.
+    fn probe(&self) {
+        // When the stores are busy, whoever changes them finds out.
+        let outcome = match self.stores.try_lock() {
+            Ok(mut stores) => stores.as_mut().map_or(Ok(()), Stores::probe),
+            Err(_) => Ok(()),
+        };
+        if let Err(cause) = outcome {
+            self.stop(cause);
+        }
     }
 
     /// Takes no more work, and wakes whoever waits for it.

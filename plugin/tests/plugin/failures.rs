@@ -3,7 +3,7 @@
 use std::error::Error as _;
 
 use autotag::EncodeError;
-use tantivy::TantivyDocument;
+use tantivy::{Index, TantivyDocument};
 use tantivy_autotag::{Error, OnFailure, TaggingWriter, WriterOptions};
 
 use crate::support::{Fixture, LABELS, Words};
@@ -161,6 +161,36 @@ fn a_panicking_encoder_stops_the_writer_but_hangs_and_loses_nothing_committed() 
     writer.add(fixture.document("c", "library")).unwrap();
     writer.commit().unwrap();
     assert_eq!(fixture.keys(), ["a", "c"]);
+}
+
+#[test]
+fn a_disk_that_fails_stops_the_writer_with_the_cause() {
+    let fixture = Fixture::new();
+    let folder = fixture.folder.path().join("index");
+    std::fs::create_dir(&folder).unwrap();
+    let index = Index::create_in_dir(&folder, fixture.index.schema()).unwrap();
+    let options = WriterOptions { pending_operations: 8.try_into().unwrap(), ..Default::default() };
+    let fixture = Fixture { index, ..fixture };
+    let writer = fixture.open(Words::new(&LABELS), options).unwrap();
+    // No segment can be written any more.
+    std::fs::remove_dir_all(&folder).unwrap();
+    let mut outcome = Ok(());
+    for number in 0..100 {
+        outcome = writer.add_labeled(fixture.document(&format!("{number}"), "program"), ["cat"]);
+        if outcome.is_err() {
+            break;
+        }
+    }
+    let error = match outcome {
+        Ok(()) => writer.commit().unwrap_err(),
+        Err(error) => error,
+    };
+    let Error::Stopped { cause } = &error else { panic!("{error}") };
+    assert!(matches!(**cause, Error::Tantivy { .. }), "{cause}");
+    assert!(matches!(writer.delete("a"), Err(Error::Stopped { .. })));
+    assert!(matches!(writer.commit(), Err(Error::Stopped { .. })));
+    drop(writer);
+    assert!(fixture.neighbor_keys().is_empty());
 }
 
 #[test]

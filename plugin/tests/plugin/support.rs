@@ -23,7 +23,7 @@ pub(crate) const DIMENSIONS: usize = 16;
 
 /// Encodes texts as counts of hashed words; a label scores high where its last segment is a word.
 ///
-/// The word `broken` makes encoding fail, `panic` makes it panic.
+/// The word `broken` makes encoding fail, `panic` makes it panic, `slow` makes it take a while.
 pub(crate) struct Words {
     labels: LabelVocabulary,
     fingerprint: Fingerprint,
@@ -86,6 +86,9 @@ impl Words {
         self.n_encoded.fetch_add(1, Ordering::SeqCst);
         let has = |word: &str| words.iter().any(|w| w == word);
         assert!(!has("panic"), "asked to panic");
+        if has("slow") {
+            thread::sleep(Duration::from_millis(30));
+        }
         if has("broken") {
             return Err(EncodeError::Run(Arc::new(std::io::Error::other("asked to fail"))));
         }

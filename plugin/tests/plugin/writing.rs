@@ -1,9 +1,11 @@
 //! Adding, labelling, replacing, deleting, committing.
 
-use tantivy::schema::Value;
-use tantivy_autotag::Error;
+use std::num::NonZeroUsize;
 
-use crate::support::{Fixture, chunks_of};
+use tantivy::schema::Value;
+use tantivy_autotag::{Error, WriterOptions};
+
+use crate::support::{Fixture, LABELS, Words, chunks_of};
 
 #[test]
 fn documents_are_tagged_and_keep_their_own_fields() {
@@ -105,8 +107,7 @@ fn deleting_removes_document_and_neighbor() {
 fn operations_on_a_key_keep_their_order_within_a_chunk_and_across_chunks() {
     for options in [chunks_of(100), chunks_of(1), Default::default()] {
         let fixture = Fixture::new();
-        let writer = fixture.open(crate::support::Words::new(&crate::support::LABELS), options);
-        let writer = writer.unwrap();
+        let writer = fixture.open(Words::new(&LABELS), options).unwrap();
         for round in 0..20 {
             writer.add_labeled(fixture.document("a", "purring"), ["cat"]).unwrap();
             writer.add(fixture.document("a", "library")).unwrap();
@@ -121,6 +122,21 @@ fn operations_on_a_key_keep_their_order_within_a_chunk_and_across_chunks() {
         assert_eq!(fixture.neighbor_keys(), ["b"]);
         assert_eq!(fixture.tags("b"), ["/round19"]);
     }
+}
+
+#[test]
+fn a_later_operation_that_is_done_earlier_still_wins() {
+    let fixture = Fixture::new();
+    let options = WriterOptions { threads: NonZeroUsize::new(3), ..chunks_of(1) };
+    let writer = fixture.open(Words::new(&LABELS), options).unwrap();
+    writer.add_labeled(fixture.document("a", "slow text"), ["early"]).unwrap();
+    writer.add(fixture.document("a", "program")).unwrap();
+    writer.add(fixture.document("b", "slow program")).unwrap();
+    writer.delete("b").unwrap();
+    writer.commit().unwrap();
+    assert_eq!(fixture.keys(), ["a"]);
+    assert_eq!(fixture.tags("a"), ["/role/program"]);
+    assert!(fixture.neighbor_keys().is_empty());
 }
 
 #[test]
