@@ -7,8 +7,19 @@
 
 use gemm::Parallelism;
 
-/// Vectors as the rows of one matrix.
-pub(super) struct Matrix {
+/// Vectors in memory, searched by comparing all of them.
+///
+/// ```
+/// use autotag::datastore::ExactIndex;
+///
+/// let mut index = ExactIndex::new(2);
+/// for vector in [[1.0, 0.0], [4.0, 4.0], [1.0, 2.0]] {
+///     index.push(vector.into_iter());
+/// }
+/// assert_eq!(index.nearest(&[&[1.0, 1.9]], 2)[0].iter().map(|found| found.0).collect::<Vec<_>>(), [2, 0]);
+/// ```
+#[derive(Debug)]
+pub struct ExactIndex {
     dimensions: usize,
     values: Vec<f32>,
     /// |h|^2 / 2 for each row.
@@ -18,7 +29,7 @@ pub(super) struct Matrix {
 }
 
 /// A row and the Euclidean distance between it and a query.
-pub(super) type Found = (usize, f32);
+pub type Found = (usize, f32);
 
 /// The rows that one product takes: a core's cache holds them while batch after batch of queries is
 /// multiplied with them.
@@ -31,9 +42,10 @@ const QUERIES: usize = 48;
 /// Rows beyond k that are kept for being as near as rounding can tell.
 const SPARE: usize = 64;
 
-impl Matrix {
-    pub(super) fn new(dimensions: usize) -> Self {
-        Matrix { dimensions, values: Vec::new(), half_norms: Vec::new(), largest_norm: 0.0 }
+impl ExactIndex {
+    /// Makes an empty index for vectors of a length.
+    pub fn new(dimensions: usize) -> Self {
+        ExactIndex { dimensions, values: Vec::new(), half_norms: Vec::new(), largest_norm: 0.0 }
     }
 
     pub(super) fn reserve(&mut self, n_rows: usize) {
@@ -41,8 +53,9 @@ impl Matrix {
         self.half_norms.reserve_exact(n_rows);
     }
 
-    /// Adds a row; `None` when its values cannot be an embedding's.
-    pub(super) fn push(&mut self, values: impl ExactSizeIterator<Item = f32>) -> Option<()> {
+    /// Adds a row; `None`, and no row, when its values cannot be an embedding's: another number of
+    /// them, all zero, or one that is not finite.
+    pub fn push(&mut self, values: impl ExactSizeIterator<Item = f32>) -> Option<()> {
         let start = self.values.len();
         self.values.extend(values);
         let row = &self.values[start..];
@@ -70,8 +83,12 @@ impl Matrix {
     }
 
     /// Finds the k nearest rows of each query, the nearest first; rows at the same distance stand
-    /// in their order.
-    pub(super) fn nearest(&self, queries: &[&[f32]], k: usize) -> Vec<Vec<Found>> {
+    /// in their order. All rows are returned where there are fewer than k.
+    ///
+    /// # Panics
+    ///
+    /// When a query has another length than the rows.
+    pub fn nearest(&self, queries: &[&[f32]], k: usize) -> Vec<Vec<Found>> {
         let k = k.min(self.n_rows());
         if k == 0 {
             return vec![Vec::new(); queries.len()];
@@ -131,7 +148,7 @@ struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    fn new(matrix: &'a Matrix, queries: &[&'a [f32]], k: usize) -> Self {
+    fn new(matrix: &'a ExactIndex, queries: &[&'a [f32]], k: usize) -> Self {
         let nearest: Vec<Nearest<'a>> =
             queries.iter().map(|query| Nearest::new(matrix, query, k)).collect();
         let bounds = nearest.iter().map(|nearest| nearest.bound).collect();
@@ -159,10 +176,10 @@ impl<'a> Batch<'a> {
 
 /// The rows nearest to one query so far, by |h|^2 / 2 - q.h.
 struct Nearest<'a> {
-    matrix: &'a Matrix,
+    matrix: &'a ExactIndex,
     query: &'a [f32],
     k: usize,
-    /// See [`Matrix::margin`].
+    /// See [`ExactIndex::margin`].
     margin: f32,
     /// No row above it is among the k nearest.
     bound: f32,
@@ -170,7 +187,7 @@ struct Nearest<'a> {
 }
 
 impl<'a> Nearest<'a> {
-    fn new(matrix: &'a Matrix, query: &'a [f32], k: usize) -> Self {
+    fn new(matrix: &'a ExactIndex, query: &'a [f32], k: usize) -> Self {
         let margin = matrix.margin(query);
         // Products that overflow decide nothing: no value is at most NaN.
         let bound = if margin.is_finite() { f32::INFINITY } else { f32::NAN };

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use crate::{Embedding, Fingerprint, LabelSet, LabelVocabulary, Result};
 
+pub use exact::{ExactIndex, Found};
 pub use reader::DatastoreReader;
 pub use writer::{DatastoreWriter, MAX_KEY_BYTES};
 

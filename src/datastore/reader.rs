@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use heed::RoTxn;
 
-use super::exact::Matrix;
+use super::exact::ExactIndex;
 use super::format::RecordView;
 use super::store::Store;
 use super::writer::check_dimensions;
@@ -21,7 +21,7 @@ pub struct DatastoreReader {
 /// The items of one commit; row r of the matrix belongs to item `ids[r]`.
 pub(super) struct Snapshot {
     pub(super) generation: u64,
-    pub(super) vectors: Matrix,
+    pub(super) vectors: ExactIndex,
     vocabulary: LabelVocabulary,
     /// Ascending.
     ids: Vec<u32>,
@@ -167,7 +167,7 @@ impl Snapshot {
             tracing::debug_span!("load", header.generation, n_items = header.n_items).entered();
         let mut snapshot = Snapshot {
             generation: header.generation,
-            vectors: Matrix::new(store.dimensions),
+            vectors: ExactIndex::new(store.dimensions),
             vocabulary: store.vocabulary(txn)?,
             ids: Vec::new(),
             keys: Vec::new(),

@@ -126,8 +126,14 @@ fn train_on_these_threads(
     };
     draft.set_interpolation(interpolation);
     draft.set_selection(Selection::at(threshold));
-    draft.set_training(serde_json::to_value(&report).expect("a report is plain data"));
+    draft.set_training(as_json(&report));
     Ok((draft.publish_replacing()?, report))
+}
+
+/// Writes a report as JSON by way of text, which keeps single-precision figures as short as they are.
+fn as_json(report: &TrainReport) -> serde_json::Value {
+    let text = serde_json::to_string(report).expect("a report is plain data");
+    serde_json::from_str(&text).expect("what was just written is JSON")
 }
 
 fn bundle_config(train: &Dataset, config: &TrainConfig) -> BundleConfig {
