@@ -1,2 +1,55 @@
-//! Program.
-fn main() {}
+//! Trains, evaluates and runs autotag from the command line.
+//!
+//! Data goes to standard output; progress and logs go to standard error. The exit code is 0 when
+//! everything was done, 1 when something failed and 2 for wrong usage.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod commands;
+mod documents;
+mod logging;
+mod output;
+mod progress;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Args;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    logging::install(&args.common);
+    match commands::run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read the output has seen enough, as `head` has.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed too.
+            let _ = report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(error: &anyhow::Error) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    writeln!(stderr, "error: {error}")?;
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some libraries repeat their cause in their own message.
+        if !said.contains(&cause) {
+            writeln!(stderr, "caused by: {cause}")?;
+        }
+        said = cause;
+    }
+    Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<output::WriteError>()
+        .is_some_and(|output::WriteError(error)| error.kind() == io::ErrorKind::BrokenPipe)
+}

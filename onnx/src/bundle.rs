@@ -19,8 +19,9 @@ pub(crate) mod model;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary};
+use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -137,6 +138,18 @@ impl ModelBundle {
     pub fn datastore(&self) -> Result<Datastore> {
         Datastore::open_read_only(&self.path.join(DATASTORE), &self.contents.encoder)
             .map_err(|source| core_error(&self.path, source))
+    }
+
+    /// Loads the model and makes a tagger with the bundle's k, tau, lambda and thresholds.
+    ///
+    /// # Errors
+    ///
+    /// As [`OnnxEncoder::open`].
+    pub fn tagger(&self, options: &OnnxOptions) -> Result<Tagger<OnnxEncoder>> {
+        let mut tagger = Tagger::new(Arc::new(OnnxEncoder::open(self, options)?));
+        tagger.interpolation = self.config().interpolation;
+        tagger.selection = self.config().selection.clone();
+        Ok(tagger)
     }
 }
 

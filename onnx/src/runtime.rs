@@ -4,11 +4,13 @@
 //! given, else from the one in the environment variable `ORT_DYLIB_PATH`, else from
 //! [`setup_folder`].
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ort::LoadDynamicError;
 use ort::environment::Environment;
+use ort::logging::LogLevel;
 
 use crate::{OnnxError, Result};
 
@@ -144,8 +146,10 @@ fn open(path: PathBuf) -> Result<Runtime> {
         Ok(builder) => builder,
         Err(error) => return Err(unusable(path, load_failure(&error))),
     };
-    match builder.with_name("autotag").with_telemetry(false).build() {
+    let builder = builder.with_name("autotag").with_telemetry(false);
+    match builder.with_logger(Arc::new(log)).build() {
         Ok(environment) => {
+            environment.set_log_level(LogLevel::Warning);
             tracing::debug!(path = %path.display(), "loaded ONNX Runtime");
             Ok(Runtime { path, environment })
         }
@@ -153,9 +157,20 @@ fn open(path: PathBuf) -> Result<Runtime> {
     }
 }
 
+/// Passes ONNX Runtime's messages on, which it would write to standard error.
+///
+/// What fails is returned as an error too, so that these are for whoever looks for its cause.
+fn log(_: LogLevel, category: &str, _: &str, code_location: &str, message: &str) {
+    tracing::debug!(category, code_location, message, "ONNX Runtime");
+}
+
 fn load_failure(error: &LoadDynamicError) -> String {
     match error {
-        LoadDynamicError::Dlopen { error, .. } => format!("it does not load ({error:?})"),
+        LoadDynamicError::Dlopen { error, .. } => {
+            // The linker's own words, which name a missing library, are the error's source.
+            let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            format!("it does not load ({cause})")
+        }
         LoadDynamicError::MissingApi { .. } => "it is another library".to_owned(),
         LoadDynamicError::BadVersion { version_str, .. } => {
             format!("its version {version_str} is too old, 1.24 is the oldest that works")
@@ -235,12 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_library_is_reported() {
-        let (root, _places) = machine(&["text.so"]);
-        let error = open(root.path().join("text.so")).unwrap_err();
-        assert!(matches!(error, OnnxError::RuntimeUnusable { .. }));
-        let message = error.to_string();
-        assert!(message.contains("text.so") && message.contains("cargo xtask setup"), "{message}");
+    fn libraries_that_do_not_fit_are_reported_with_the_reason() {
+        let path = PathBuf::from("libonnxruntime.so");
+        let version_str = "1.16.3".to_owned();
+        let old = LoadDynamicError::BadVersion { version_str, path: path.clone() };
+        assert!(load_failure(&old).contains("1.16.3"));
+        let other = LoadDynamicError::MissingApi { path };
+        assert!(load_failure(&other).contains("another library"));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Texts become token ids, at a bounded cost whatever their length.
 
+mod words;
+
 use autotag::EncodeError;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::bundle::BundleConfig;
+use words::WordCache;
 
 /// The bytes of a text that are read for each token that the model reads.
 ///
@@ -20,6 +23,7 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     max_length: usize,
     special_tokens: bool,
+    words: Option<WordCache>,
 }
 
 impl TextTokenizer {
@@ -37,7 +41,9 @@ impl TextTokenizer {
             .then(|| TruncationParams { max_length, ..TruncationParams::default() });
         tokenizer.with_padding(None);
         tokenizer.with_truncation(truncation)?;
-        Ok(TextTokenizer { tokenizer, max_length, special_tokens: config.special_tokens })
+        let special_tokens = config.special_tokens;
+        let words = (!special_tokens && words::stand_alone(&tokenizer)).then(WordCache::default);
+        Ok(TextTokenizer { tokenizer, max_length, special_tokens, words })
     }
 
     /// Returns a text's token ids, 1 to the maximal length.
@@ -52,12 +58,21 @@ impl TextTokenizer {
     /// words.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
         let text = beginning(text.trim_start(), self.max_length.saturating_mul(BYTES_PER_TOKEN));
+        let ids = match &self.words {
+            Some(words) => words.ids(text, self.max_length, |word| self.encode(word))?,
+            None => self.encode(text)?,
+        };
+        if ids.is_empty() { Err(EncodeError::EmptyText) } else { Ok(ids) }
+    }
+
+    /// Gives the whole text to the tokenizer; no ids where there are only special tokens.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
         let encoding = self
             .tokenizer
             .encode_fast(text, self.special_tokens)
             .map_err(|error| EncodeError::Tokenize(error.into()))?;
         if encoding.get_special_tokens_mask().iter().all(|&special| special == 1) {
-            return Err(EncodeError::EmptyText);
+            return Ok(Vec::new());
         }
         let ids = encoding.get_ids();
         Ok(ids[..ids.len().min(self.max_length)].to_vec())

@@ -85,3 +85,6 @@ pub use search::{
 };
 pub use stats::{CommitSummary, FailedDocument, WriterStats, WriterTimes};
 pub use writer::TaggingWriter;
+
+// The version whose documents, schemas and facets this crate takes and returns.
+pub use tantivy;

@@ -85,8 +85,11 @@ impl Matrix {
         if margins.iter().any(|margin| !margin.is_finite()) {
             return queries.iter().map(|query| self.nearest_one_by_one(query, k)).collect();
         }
-        let mut nearest: Vec<Nearest> =
-            margins.into_iter().map(|margin| Nearest::new(k, margin)).collect();
+        let mut nearest: Vec<Nearest<'_>> = queries
+            .iter()
+            .zip(margins)
+            .map(|(query, margin)| Nearest::new(self, query, k, margin))
+            .collect();
         let queries_matrix = queries.concat();
         let mut products = vec![0.0; queries.len() * ROWS.min(self.n_rows())];
         for (block, half_norms) in self.half_norms.chunks(ROWS).enumerate() {
@@ -98,8 +101,7 @@ impl Matrix {
                 nearest.offer(first_row, half_norms, products);
             }
         }
-        let candidates = nearest.into_iter().map(Nearest::into_rows);
-        candidates.zip(queries).map(|(rows, query)| self.ranked(query, rows, k)).collect()
+        nearest.into_iter().map(Nearest::into_ranked).collect()
     }
 
     /// Returns how far a row's |h|^2 / 2 - q.h can be off against another's.
@@ -130,8 +132,7 @@ impl Matrix {
         k: usize,
     ) -> Vec<Found> {
         let rows = rows.into_iter();
-        let mut found: Vec<Found> =
-            rows.map(|row| (row, distance(query, self.row(row)))).collect();
+        let mut found: Vec<Found> = rows.map(|row| (row, distance(query, self.row(row)))).collect();
         found.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
         found.truncate(k);
         found
@@ -139,7 +140,9 @@ impl Matrix {
 }
 
 /// The rows nearest to one query so far, by |h|^2 / 2 - q.h.
-struct Nearest {
+struct Nearest<'a> {
+    matrix: &'a Matrix,
+    query: &'a [f32],
     k: usize,
     /// See [`Matrix::margin`].
     margin: f32,
@@ -148,10 +151,10 @@ struct Nearest {
     candidates: Vec<(f32, u32)>,
 }
 
-impl Nearest {
-    fn new(k: usize, margin: f32) -> Self {
+impl<'a> Nearest<'a> {
+    fn new(matrix: &'a Matrix, query: &'a [f32], k: usize, margin: f32) -> Self {
         let candidates = Vec::with_capacity(2 * (k + SPARE));
-        Nearest { k, margin, bound: f32::INFINITY, candidates }
+        Nearest { matrix, query, k, margin, bound: f32::INFINITY, candidates }
     }
 
     /// Looks at a block of rows; most steps hold none that is near enough and cost one comparison.
@@ -169,37 +172,37 @@ impl Nearest {
     }
 
     fn push(&mut self, value: f32, row: u32) {
-        if value > self.bound {
-            return;
-        }
-        if self.candidates.len() == 2 * (self.k + SPARE) {
-            self.shrink();
-            if value > self.bound {
-                return;
+        if value <= self.bound {
+            self.candidates.push((value, row));
+            if self.candidates.len() == 2 * (self.k + SPARE) {
+                self.shrink();
             }
         }
-        self.candidates.push((value, row));
     }
 
-    /// Keeps the k nearest and what rounding cannot tell from them, up to [`SPARE`] more.
+    /// Keeps the k nearest and what rounding cannot tell from them; where that is a crowd, its
+    /// distances are computed now.
     fn shrink(&mut self) {
-        let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-        if self.candidates.len() <= self.k {
-            return;
-        }
-        let (_, kth, _) = self.candidates.select_nth_unstable_by(self.k - 1, order);
-        let bound = kth.0 + self.margin;
-        self.bound = bound;
-        self.candidates.retain(|candidate| candidate.0 <= bound);
+        let (_, kth, _) =
+            self.candidates.select_nth_unstable_by(self.k - 1, |a, b| a.0.total_cmp(&b.0));
+        self.bound = self.bound.min(kth.0 + self.margin);
+        self.candidates.retain(|candidate| candidate.0 <= self.bound);
         if self.candidates.len() > self.k + SPARE {
-            self.candidates.select_nth_unstable_by(self.k + SPARE - 1, order);
-            self.candidates.truncate(self.k + SPARE);
+            let rows: Vec<u32> = self.ranked().into_iter().map(|(row, _)| row as u32).collect();
+            self.candidates.retain(|(_, row)| rows.contains(row));
         }
     }
 
-    fn into_rows(mut self) -> impl Iterator<Item = usize> {
-        self.shrink();
-        self.candidates.into_iter().map(|(_, row)| row as usize)
+    fn ranked(&self) -> Vec<Found> {
+        let rows = self.candidates.iter().map(|&(_, row)| row as usize);
+        self.matrix.ranked(self.query, rows, self.k)
+    }
+
+    fn into_ranked(mut self) -> Vec<Found> {
+        if self.candidates.len() > self.k {
+            self.shrink();
+        }
+        self.ranked()
     }
 }
 

@@ -12,6 +12,7 @@
 //!
 //! LMDB does not work on network file systems.
 
+mod environment;
 mod exact;
 mod format;
 mod reader;
@@ -32,7 +33,8 @@ use crate::{Embedding, Fingerprint, LabelSet, LabelVocabulary, Result};
 pub use reader::DatastoreReader;
 pub use writer::{DatastoreWriter, MAX_KEY_BYTES};
 
-use store::{Access, Store};
+use environment::Access;
+use store::Store;
 
 /// An item's number inside one datastore; a key keeps its number when it is replaced.
 ///

@@ -70,6 +70,12 @@ impl DatastoreReader {
         search::nearest(&self.store, &self.snapshot, &queries, k, mode)
     }
 
+    /// Returns what [`SearchMode::Auto`] has chosen for batches of so many queries, or `None` as
+    /// long as it measures.
+    pub fn chosen_mode(&self, n_queries: usize) -> Option<SearchMode> {
+        search::choice(&self.store, self.len(), n_queries)
+    }
+
     /// Returns the labels known to this snapshot.
     pub fn labels(&self) -> &LabelVocabulary {
         &self.snapshot.vocabulary

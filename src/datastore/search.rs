@@ -105,23 +105,26 @@ fn auto(
     queries: &[&[f32]],
     k: usize,
 ) -> Result<Vec<Vec<Found>>> {
-    let n_items = snapshot.vectors.n_rows();
-    let Some(class) = BATCH_CLASSES.iter().rposition(|&least| queries.len() >= least) else {
-        return Ok(Vec::new());
-    };
-    if n_items < ALWAYS_EXACT {
-        return Ok(snapshot.vectors.nearest(queries, k));
+    match choice(store, snapshot.vectors.n_rows(), queries.len()) {
+        Some(SearchMode::Arroy) => arroy_or_exact(store, snapshot, queries, k),
+        Some(_) => Ok(snapshot.vectors.nearest(queries, k)),
+        None => measure(store, snapshot, queries, k),
     }
-    let cost = store.costs.lock().unwrap_or_else(PoisonError::into_inner).0[class];
-    match cost.filter(|cost| cost.holds_for(n_items)) {
-        Some(cost) if cost.n_measurements == MEASUREMENTS && cost.arroy < cost.exact => {
-            arroy_or_exact(store, snapshot, queries, k)
-        }
-        Some(cost) if cost.n_measurements == MEASUREMENTS => {
-            Ok(snapshot.vectors.nearest(queries, k))
-        }
-        cost => measure(store, snapshot, queries, k, class, cost),
+}
+
+/// Returns the cheaper search, or `None` where it is not known yet.
+pub(super) fn choice(store: &Store, n_items: usize, n_queries: usize) -> Option<SearchMode> {
+    if n_items < ALWAYS_EXACT || n_queries == 0 {
+        return Some(SearchMode::Exact);
     }
+    let costs = store.costs.lock().unwrap_or_else(PoisonError::into_inner);
+    let cost = costs.0[class(n_queries)].filter(|cost| cost.holds_for(n_items))?;
+    (cost.n_measurements >= MEASUREMENTS).then(|| cost.cheaper())
+}
+
+/// Returns the position of a batch's class of size.
+fn class(n_queries: usize) -> usize {
+    BATCH_CLASSES.iter().rposition(|&least| n_queries >= least).unwrap_or(0)
 }
 
 /// Answers exactly, times both searches and remembers what they took.
@@ -130,42 +133,55 @@ fn measure(
     snapshot: &Snapshot,
     queries: &[&[f32]],
     k: usize,
-    class: usize,
-    cost: Option<Cost>,
 ) -> Result<Vec<Vec<Found>>> {
+    let n_items = snapshot.vectors.n_rows();
     let started = Instant::now();
     let found = snapshot.vectors.nearest(queries, k);
     let exact = started.elapsed() / queries.len() as u32;
     let timed = &queries[..queries.len().min(TIMED_QUERIES)];
     let started = Instant::now();
-    if arroy(store, snapshot, timed, k)?.is_none() {
-        return Ok(found);
+    if arroy(store, snapshot, timed, k)?.is_some() {
+        let arroy = started.elapsed() / timed.len() as u32;
+        let cost = Cost { n_items, n_measurements: 1, exact, arroy };
+        remember(store, queries.len(), cost);
     }
-    let arroy = started.elapsed() / timed.len() as u32;
-    let n_items = snapshot.vectors.n_rows();
-    let cost = match cost {
-        Some(before) => Cost {
-            exact: before.exact.min(exact),
-            arroy: before.arroy.min(arroy),
-            n_measurements: before.n_measurements + 1,
-            ..before
-        },
-        None => Cost { n_items, n_measurements: 1, exact, arroy },
-    };
-    tracing::debug!(
-        n_items,
-        n_queries = queries.len(),
-        exact_us = cost.exact.as_micros() as u64,
-        arroy_us = cost.arroy.as_micros() as u64,
-        cheaper = if cost.arroy < cost.exact { "arroy" } else { "exact" },
-        decided = cost.n_measurements == MEASUREMENTS,
-        "search cost"
-    );
-    store.costs.lock().unwrap_or_else(PoisonError::into_inner).0[class] = Some(cost);
     Ok(found)
 }
 
+fn remember(store: &Store, n_queries: usize, measured: Cost) {
+    let mut costs = store.costs.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = &mut costs.0[class(n_queries)];
+    let cost = match *known {
+        Some(before) if before.holds_for(measured.n_items) => before.merged(measured),
+        _ => measured,
+    };
+    *known = Some(cost);
+    tracing::debug!(
+        n_items = cost.n_items,
+        n_queries,
+        exact_us = cost.exact.as_micros() as u64,
+        arroy_us = cost.arroy.as_micros() as u64,
+        cheaper = ?cost.cheaper(),
+        decided = cost.n_measurements >= MEASUREMENTS,
+        "search cost"
+    );
+}
+
 impl Cost {
+    fn cheaper(&self) -> SearchMode {
+        if self.arroy < self.exact { SearchMode::Arroy } else { SearchMode::Exact }
+    }
+
+    /// Keeps the best times: what is slower was disturbed.
+    fn merged(self, other: Cost) -> Cost {
+        Cost {
+            n_items: self.n_items,
+            n_measurements: self.n_measurements + other.n_measurements,
+            exact: self.exact.min(other.exact),
+            arroy: self.arroy.min(other.arroy),
+        }
+    }
+
     /// Tells whether the datastore is still of about the size that was measured.
     fn holds_for(&self, n_items: usize) -> bool {
         n_items <= self.n_items.saturating_mul(2) && self.n_items <= n_items.saturating_mul(2)

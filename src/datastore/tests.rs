@@ -1,4 +1,4 @@
-use std::fs;
+use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -32,9 +32,7 @@ fn fill(datastore: &Datastore, vectors: &[Vec<f32>]) -> DatastoreReader {
     let mut writer = datastore.writer().unwrap();
     for (position, vector) in vectors.iter().enumerate() {
         let label = ["red", "green"][position % 2];
-        writer
-            .put(&position.to_string(), &embedding(vector), &[label], Source::Training)
-            .unwrap();
+        writer.put(&position.to_string(), &embedding(vector), &[label], Source::Training).unwrap();
     }
     writer.commit().unwrap();
     datastore.reader().unwrap()
@@ -63,7 +61,7 @@ fn clustered(n: usize, dimensions: usize, seed: u64) -> Vec<Vec<f32>> {
 fn brute_force(vectors: &[Vec<f32>], query: &[f32], k: usize) -> Vec<(f32, usize)> {
     let distance = |vector: &Vec<f32>| {
         let squares = vector.iter().zip(query).map(|(a, b)| (*a as f64 - *b as f64).powi(2));
-        squares.sum::<f64>().sqrt() as f32
+        (squares.sum::<f64>().sqrt() as f32).min(f32::MAX)
     };
     let mut all: Vec<(f32, usize)> = vectors.iter().map(distance).zip(0..).collect();
     all.sort_by(|a, b| a.partial_cmp(b).unwrap());
@@ -115,7 +113,7 @@ fn exact_search_is_brute_force_over_many_blocks() {
 fn exact_search_survives_offsets_and_extreme_values() {
     let mut far_away = clustered(600, 8, 3);
     far_away.iter_mut().flatten().for_each(|value| *value = 1_000.0 + *value * 1e-2);
-    check_exact(&far_away, &far_away[..3].to_vec(), 5);
+    check_exact(&far_away, &far_away[..3], 5);
     let huge = vec![vec![3e38f32, -3e38], vec![1e30, 0.0], vec![-2e38, 1.0]];
     check_exact(&huge, &[vec![1e30, 1.0], vec![3e38, -3e38]], 2);
     let small = vec![vec![1e-30f32, 0.0], vec![0.0, 2e-30], vec![1e-38, 1e-38]];
@@ -125,7 +123,7 @@ fn exact_search_survives_offsets_and_extreme_values() {
 #[test]
 fn a_crowd_of_duplicates_is_found_in_the_order_of_its_numbers() {
     let vectors = vec![vec![0.1f32, 0.7, -0.3]; 2_000];
-    check_exact(&vectors, &vectors[..2].to_vec(), 5);
+    check_exact(&vectors, &vectors[..2], 5);
 }
 
 #[test]
@@ -312,7 +310,7 @@ fn there_is_one_writer_at_a_time() {
     drop(writer);
     datastore.writer().unwrap();
     // Another process, as far as the lock can tell.
-    let file = fs::File::open(folder.path().join("writer.lock")).unwrap();
+    let file = File::open(folder.path().join("writer.lock")).unwrap();
     file.lock().unwrap();
     assert!(matches!(datastore.writer(), Err(Error::DatastoreInUse { .. })));
 }
@@ -424,4 +422,93 @@ fn a_copy_opened_for_reading_is_left_as_it_is() {
     assert_eq!(files(&copy), before);
     let reopened = Datastore::open(&copy, &ENCODER).unwrap();
     assert_eq!(fill(&reopened, &clustered(501, 16, 14)).len(), 501);
+}
+
+/// Overwrites every occurrence of some bytes in the datastore's file.
+fn overwrite(folder: &Path, find: &[u8], replace: &[u8]) {
+    assert_eq!(find.len(), replace.len());
+    let path = folder.join("data.mdb");
+    let mut bytes = fs::read(&path).unwrap();
+    let places: Vec<usize> =
+        bytes.windows(find.len()).enumerate().filter(|(_, w)| *w == find).map(|(i, _)| i).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        bytes[place..place + find.len()].copy_from_slice(replace);
+    }
+    fs::write(&path, bytes).unwrap();
+}
+
+/// Makes a datastore of recognizable content, damages its file, and opens it both ways.
+fn check_damaged(damage: impl Fn(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let datastore = create(folder.path(), 3);
+        let mut writer = datastore.writer().unwrap();
+        for key in ["first-key", "second-key"] {
+            let embedding = embedding(&[12.5, 1234.5, -77.25]);
+            writer.put(key, &embedding, &["red", "violet"], Source::Human).unwrap();
+        }
+        writer.commit().unwrap();
+    }
+    damage(folder.path());
+    for open in [Datastore::open, Datastore::open_read_only] {
+        let outcome = open(folder.path(), &ENCODER).and_then(|datastore| datastore.reader());
+        assert!(matches!(outcome, Err(Error::DatastoreDamaged { .. })), "{outcome:?}");
+    }
+}
+
+#[test]
+fn damaged_values_are_errors() {
+    let vector: Vec<u8> = [12.5f32, 1234.5, -77.25].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let not_finite = f32::NAN.to_le_bytes().repeat(3);
+    check_damaged(|folder| overwrite(folder, &vector, &not_finite));
+    check_damaged(|folder| overwrite(folder, &vector, &[0; 12]));
+    check_damaged(|folder| overwrite(folder, b"second-key", b"second\xffkey"));
+    check_damaged(|folder| overwrite(folder, b"violet", b"vio\0et"));
+    // Labels 0 and 2, and a label that nobody knows.
+    check_damaged(|folder| overwrite(folder, &[0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 72], &[9; 11]));
+}
+
+#[test]
+fn a_damaged_header_is_an_error_and_a_newer_one_names_its_version() {
+    let header =
+        |version: u8| [&[version, 0, 0, 0, 3, 0, 0, 0, 10, 0, 0, 0], &[1u8; 32][..]].concat();
+    check_damaged(|folder| overwrite(folder, &header(1), &header(0)));
+    let folder = tempfile::tempdir().unwrap();
+    drop(create(folder.path(), 3));
+    overwrite(folder.path(), &header(1), &header(7));
+    let opened = Datastore::open(folder.path(), &ENCODER);
+    assert!(matches!(opened, Err(Error::DatastoreVersion { found: 7, supported: 1, .. })));
+}
+
+#[test]
+fn damaged_trees_are_an_error_of_their_search_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(fill(&create(folder.path(), 2), &[vec![1.0, 2.0], vec![2.0, 1.0]]));
+    overwrite(folder.path(), b"euclidean\0\0\0\0\x02", b"euclidean\xff\xff\xff\xff\xff");
+    let reader = Datastore::open(folder.path(), &ENCODER).unwrap().reader().unwrap();
+    let query = embedding(&[1.0, 1.0]);
+    let found = reader.nearest(&[&query], 1, SearchMode::Arroy);
+    assert!(matches!(found, Err(Error::DatastoreDamaged { .. })), "{found:?}");
+    assert_eq!(reader.nearest(&[&query], 1, SearchMode::Exact).unwrap()[0].len(), 1);
+}
+
+#[test]
+fn a_truncated_file_is_an_error() {
+    let cut = |folder: &Path, keep: fn(u64) -> u64| {
+        let file = File::options().write(true).open(folder.join("data.mdb")).unwrap();
+        file.set_len(keep(file.metadata().unwrap().len())).unwrap();
+    };
+    check_damaged(|folder| cut(folder, |_| 0));
+    check_damaged(|folder| cut(folder, |_| 100));
+    check_damaged(|folder| cut(folder, |_| 2 * 4096));
+    check_damaged(|folder| fs::write(folder.join("data.mdb"), vec![0; 1 << 16]).unwrap());
+    // Large enough that items lie in the missing half; no trailing page may be missed either.
+    let folder = tempfile::tempdir().unwrap();
+    drop(fill(&create(folder.path(), 64), &clustered(500, 64, 15)));
+    cut(folder.path(), |length| length / 2);
+    for open in [Datastore::open_read_only, Datastore::open] {
+        let outcome = open(folder.path(), &ENCODER).and_then(|datastore| datastore.reader());
+        assert!(matches!(outcome, Err(Error::DatastoreDamaged { .. })), "{outcome:?}");
+    }
 }

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use autotag::{Fingerprint, Interpolation, LabelVocabulary, Selection};
+use autotag::datastore::DatastoreOptions;
+use autotag::{Datastore, Fingerprint, Interpolation, LabelVocabulary, Selection};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokenizers::Tokenizer;
@@ -13,9 +14,12 @@ use tokenizers::Tokenizer;
 use super::manifest::{self, Manifest};
 use super::{
     BundleConfig, CONFIG, Contents, DATASTORE, FORMAT_VERSION, LABELS, MANIFEST, MODEL,
-    ModelBundle, TOKENIZER, encoder_fingerprint, model,
+    ModelBundle, TOKENIZER, core_error, encoder_fingerprint, model,
 };
 use crate::{OnnxEncoder, OnnxError, OnnxOptions, Result};
+
+/// Where the datastore's compacted copy is made.
+const DATASTORE_COPY: &str = "datastore.copy";
 
 /// A bundle that is being written, in a folder beside the one that it will have.
 ///
@@ -108,11 +112,13 @@ impl BundleDraft {
 
     /// Finishes the bundle and gives it its name, where nothing may lie yet.
     ///
-    /// Every handle to the draft's datastore must be dropped before.
+    /// Every handle to the draft's datastore must be dropped before. A draft without a datastore is
+    /// given an empty one.
     ///
     /// # Errors
     ///
-    /// [`OnnxError::TargetExists`], or [`OnnxError::Io`] when a file cannot be written for good.
+    /// [`OnnxError::TargetExists`], [`OnnxError::Core`] when the datastore is in use, damaged or made
+    /// for another encoder, or [`OnnxError::Io`] when a file cannot be written for good.
     pub fn publish(self) -> Result<ModelBundle> {
         if fs::symlink_metadata(&self.target).is_ok() {
             return Err(OnnxError::TargetExists { path: self.target });
@@ -127,8 +133,8 @@ impl BundleDraft {
     ///
     /// # Errors
     ///
-    /// [`OnnxError::TargetExists`] when something else than a bundle lies there, or
-    /// [`OnnxError::Io`].
+    /// [`OnnxError::TargetExists`] when something else than a bundle lies there, and those of
+    /// [`BundleDraft::publish`].
     pub fn publish_replacing(self) -> Result<ModelBundle> {
         if fs::symlink_metadata(&self.target).is_err() {
             return self.publish();
@@ -153,9 +159,24 @@ impl BundleDraft {
     fn finish(&self) -> Result<()> {
         let folder = self.folder.path();
         write_json(&folder.join(CONFIG), &self.contents.config)?;
-        remove_lock(folder)?;
+        self.compact_datastore().map_err(|source| core_error(&self.target, source))?;
         Manifest::of_folder(folder)?.write(folder)?;
         sync_below(folder)
+    }
+
+    /// Puts a compacted copy in the place of the datastore, without lock files and free pages.
+    ///
+    /// A draft that was given no datastore gets an empty one: then the model alone answers.
+    fn compact_datastore(&self) -> autotag::Result<()> {
+        let (folder, copy) = (self.datastore_folder(), self.folder.path().join(DATASTORE_COPY));
+        let Contents { config, labels, encoder, .. } = &self.contents;
+        if !folder.exists() {
+            let options = DatastoreOptions::new(config.dimensions, *encoder, labels.clone());
+            Datastore::create(&folder, &options)?;
+        }
+        Datastore::open_read_only(&folder, encoder)?.copy_to(&copy)?;
+        let moved = fs::remove_dir_all(&folder).and_then(|()| fs::rename(&copy, &folder));
+        moved.map_err(|source| autotag::Error::Io { path: folder, action: "replace", source })
     }
 
     fn rename(self) -> Result<ModelBundle> {
@@ -192,17 +213,6 @@ fn parent(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    }
-}
-
-/// Removes LMDB's table of readers, which is rebuilt when needed and belongs to no bundle.
-fn remove_lock(folder: &Path) -> Result<()> {
-    let lock = folder.join(DATASTORE).join("lock.mdb");
-    match fs::remove_file(&lock) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(OnnxError::io(&lock, "remove")(error))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 use super::MANIFEST;
 use crate::{OnnxError, Result};
 
-/// LMDB's table of readers, which comes and goes with whoever opens a datastore for writing.
-const LOCK: &str = "datastore/lock.mdb";
+/// What whoever opens a datastore for writing leaves beside it.
+const LOCKS: [&str; 2] = ["datastore/lock.mdb", "datastore/writer.lock"];
 
 /// A bundle's files by their paths inside it, which use `/` on every system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,7 +99,7 @@ fn check_file(path: PathBuf, entry: &FileEntry) -> Result<()> {
     Ok(())
 }
 
-/// Lists the files below a folder by their paths inside it, the manifest and LMDB's lock left out.
+/// Lists the files below a folder by their paths inside it, the manifest and locks left out.
 ///
 /// # Errors
 ///
@@ -120,7 +120,7 @@ fn list(folder: &Path) -> Result<Vec<String>> {
                 folders.push(name + "/");
             } else if !kind.is_file() {
                 return Err(OnnxError::NotPlain { path: entry.path() });
-            } else if name != MANIFEST && name != LOCK {
+            } else if name != MANIFEST && !LOCKS.contains(&name.as_str()) {
                 names.push(name);
             }
         }

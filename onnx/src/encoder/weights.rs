@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use half::f16;
 use ort::session::builder::SessionBuilder;
 use ort::value::{DynValue, Tensor};
 use prost::Message;
@@ -39,10 +40,16 @@ impl SharedModel {
     }
 
     /// Gives the constants to a session that is being built.
-    pub(super) fn give(&self, builder: SessionBuilder) -> ort::Result<SessionBuilder> {
-        let mut builder = builder;
+    ///
+    /// # Why twice?
+    ///
+    /// As an external initializer, a constant takes the place of the one in the graph, but the
+    /// session copies it when it is ready to run; as an initializer it is used where it lies, but
+    /// the graph is checked before that. Measured with ONNX Runtime 1.31.1.
+    pub(super) fn give(&self, mut builder: SessionBuilder) -> ort::Result<SessionBuilder> {
         for (name, value) in &self.constants {
             builder = builder.with_external_initializer(name, value.clone())?;
+            builder = builder.with_initializer(name, value.clone())?;
         }
         Ok(builder)
     }
@@ -56,6 +63,9 @@ fn take_constant(tensor: &mut TensorProto) -> ort::Result<Option<DynValue>> {
     let value = match tensor.data_type() {
         ElementType::Float if is_whole(4) => {
             Tensor::from_array((shape, values(&raw, f32::from_le_bytes)))?.into_dyn()
+        }
+        ElementType::Float16 if is_whole(2) => {
+            Tensor::from_array((shape, values(&raw, f16::from_le_bytes)))?.into_dyn()
         }
         ElementType::Int64 if is_whole(8) => {
             Tensor::from_array((shape, values(&raw, i64::from_le_bytes)))?.into_dyn()

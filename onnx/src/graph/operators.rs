@@ -92,12 +92,12 @@ impl GraphBuilder {
         self.node("Concat", values).int("axis", axis).output()
     }
 
-    /// `Gemm`: `x * weights + bias`, for `x` [n, in], `weights` [in, out] and `bias` [out].
+    /// `Gemm`: `x * weights + bias`, for `x` `[n, in]`, `weights` `[in, out]` and `bias` `[out]`.
     pub fn gemm(&mut self, x: &Value, weights: &Value, bias: &Value) -> Value {
         self.node("Gemm", &[x, weights, bias]).output()
     }
 
-    /// `Gemm` with `weights` [out, in], as trainers often keep them.
+    /// `Gemm` with `weights` `[out, in]`, as trainers often keep them.
     pub fn gemm_transposed(&mut self, x: &Value, weights: &Value, bias: &Value) -> Value {
         self.node("Gemm", &[x, weights, bias]).int("transB", 1).output()
     }
@@ -117,8 +117,8 @@ impl GraphBuilder {
         self.node("Where", &[condition, yes, no]).output()
     }
 
-    /// `Conv` over one dimension without padding: `x` [n, in, length], `weights` [out, in, width]
-    /// and `bias` [out].
+    /// `Conv` over one dimension without padding: `x` `[n, in, length]`, `weights`
+    /// `[out, in, width]` and `bias` `[out]`.
     pub fn conv1d(&mut self, x: &Value, weights: &Value, bias: &Value) -> Value {
         self.node("Conv", &[x, weights, bias]).output()
     }

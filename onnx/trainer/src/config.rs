@@ -1,10 +1,13 @@
 //! Everything that a training run can be told, with its defaults.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
 use autotag::Interpolation;
 
-use crate::cnn::{AdamConfig, CnnConfig, ContrastiveConfig};
+use crate::cnn::{AdamConfig, CnnConfig, ContrastiveConfig, GraphForm};
+use crate::{Result, TrainError};
 
 /// A training run's settings; they are written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,6 +30,10 @@ pub struct TrainConfig {
     pub vocabulary_size: usize,
     /// How neighbors vote when dev is measured, and the bundle's setting.
     pub interpolation: Interpolation,
+    /// How the embedding and the convolution are exported.
+    pub form: GraphForm,
+    /// The threads to train on; 0 for as many as the machine has.
+    pub threads: usize,
     /// Fixes every random choice.
     pub seed: u64,
 }
@@ -43,7 +50,102 @@ impl Default for TrainConfig {
             max_length: 200,
             vocabulary_size: 30_000,
             interpolation: Interpolation::default(),
+            form: GraphForm::default(),
+            threads: 0,
             seed: 0,
         }
+    }
+}
+
+/// More threads than any machine's, so that a typing error does not start millions.
+const MAX_THREADS: usize = 4096;
+
+impl TrainConfig {
+    /// Checks every setting's range.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Setting`] naming the first setting that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let cnn = &self.cnn;
+        at_least_1("epochs", self.epochs)?;
+        at_least_1("patience", self.patience)?;
+        at_least_1("batch size", self.batch_size)?;
+        at_least_1("max length", self.max_length)?;
+        at_least_1("embedding dimensions", cnn.embedding_dimensions)?;
+        at_least_1("filters", cnn.filters)?;
+        at_least_1("the number of widths", cnn.widths.len())?;
+        for &width in &cnn.widths {
+            within("width", width, 1..=16, "within 1..=16")?;
+        }
+        within("threads", self.threads, 0..=MAX_THREADS, "within 0..=4096")?;
+        within("vocabulary size", self.vocabulary_size, 3..=10_000_000, "within 3..=10000000")?;
+        let share = 0.0..1.0f32;
+        is_true("dropout", cnn.dropout, share.contains(&cnn.dropout), "0 or more, less than 1")?;
+        let embedding_dropout = cnn.embedding_dropout;
+        let is_share = share.contains(&embedding_dropout);
+        is_true("embedding dropout", embedding_dropout, is_share, "0 or more, less than 1")?;
+        let ContrastiveConfig { gamma, temperature } = self.contrastive;
+        is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
+        is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;
+        let rate = self.adam.learning_rate;
+        is_true("learning rate", rate, is_positive(rate), "greater than 0")
+    }
+}
+
+fn is_positive(value: f32) -> bool {
+    value > 0.0 && value.is_finite()
+}
+
+fn at_least_1(name: &'static str, value: usize) -> Result<()> {
+    within(name, value, 1..=usize::MAX, "at least 1")
+}
+
+fn within(
+    name: &'static str,
+    value: usize,
+    range: RangeInclusive<usize>,
+    expected: &'static str,
+) -> Result<()> {
+    is_true(name, value, range.contains(&value), expected)
+}
+
+fn is_true(
+    name: &'static str,
+    value: impl ToString,
+    is_in_range: bool,
+    expected: &'static str,
+) -> Result<()> {
+    if is_in_range {
+        return Ok(());
+    }
+    Err(TrainError::Setting { name, value: value.to_string(), expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let check = |change: fn(&mut TrainConfig), expect: &str| {
+            let mut config = TrainConfig::default();
+            change(&mut config);
+            assert_eq!(config.check().unwrap_err().to_string(), expect);
+        };
+        check(|c| c.epochs = 0, "epochs = 0 is out of range: it must be at least 1");
+        check(
+            |c| c.cnn.widths = vec![3, 99],
+            "width = 99 is out of range: it must be within 1..=16",
+        );
+        check(
+            |c| c.cnn.dropout = 1.0,
+            "dropout = 1 is out of range: it must be 0 or more, less than 1",
+        );
+        check(
+            |c| c.adam.learning_rate = f32::NAN,
+            "learning rate = NaN is out of range: it must be greater than 0",
+        );
+        assert!(TrainConfig::default().check().is_ok());
     }
 }

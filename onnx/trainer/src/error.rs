@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use autotag::EncodeError;
 use autotag_onnx::OnnxError;
 
 /// The result of the trainer's fallible functions.
@@ -14,7 +15,9 @@ pub enum TrainError {
     EmptyDataset,
 
     /// A training document has no labels.
-    #[error("document {key:?} has no labels, and there is nothing to learn from it: label it, or leave it out of the training set")]
+    #[error(
+        "document {key:?} has no labels, and there is nothing to learn from it: label it, or leave it out of the training set"
+    )]
     NoLabels {
         /// The document's key.
         key: String,
@@ -31,13 +34,6 @@ pub enum TrainError {
         expected: &'static str,
     },
 
-    /// No text of the training set has a token.
-    #[error("none of the {documents} training texts has a word: check which field is read as the text")]
-    NoTokens {
-        /// The number of texts.
-        documents: usize,
-    },
-
     /// A pretrained encoder's file cannot be used.
     #[error("{} cannot start the model: {reason}", path.display())]
     Pretrained {
@@ -48,7 +44,9 @@ pub enum TrainError {
     },
 
     /// A loss became infinite or not a number.
-    #[error("the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma")]
+    #[error(
+        "the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma"
+    )]
     Diverged {
         /// The loss.
         loss: f32,
@@ -61,7 +59,9 @@ pub enum TrainError {
     },
 
     /// The exported model does not say what the trained one says.
-    #[error("the exported model differs from the trained one by {difference:e} in {what} of text {key:?}, more than {tolerance:e}: this is a bug, please report it")]
+    #[error(
+        "the exported model differs from the trained one by {difference:e} in {what} of text {key:?}, more than {tolerance:e}: this is a bug, please report it"
+    )]
     ExportDiffers {
         /// Which output.
         what: &'static str,
@@ -71,6 +71,16 @@ pub enum TrainError {
         tolerance: f32,
         /// The text's key.
         key: String,
+    },
+
+    /// A document's text cannot be used.
+    #[error("the text of document {key:?} cannot be used: correct it, or leave the document out")]
+    Text {
+        /// The document's key.
+        key: String,
+        /// The cause.
+        #[source]
+        source: EncodeError,
     },
 
     /// The tokenizer failed.

@@ -162,15 +162,18 @@ fn train_epoch<M: Model>(
         let whole = loss.bce + config.contrastive.gamma * loss.contrastive;
         if !whole.is_finite() {
             let learning_rate = config.adam.learning_rate;
-            return Err(TrainError::Diverged { loss: whole, epoch, batch: batch + 1, learning_rate });
+            return Err(TrainError::Diverged {
+                loss: whole,
+                epoch,
+                batch: batch + 1,
+                learning_rate,
+            });
         }
         done += rows.len();
         total.bce += loss.bce * rows.len() as f32;
         total.contrastive += loss.contrastive * rows.len() as f32;
-        mean = StepLoss {
-            bce: total.bce / done as f32,
-            contrastive: total.contrastive / done as f32,
-        };
+        mean =
+            StepLoss { bce: total.bce / done as f32, contrastive: total.contrastive / done as f32 };
         if batch % STEPS_PER_REPORT == 0 || done == order.len() {
             progress(Progress::Batches { epoch, done, of: order.len(), loss: mean });
         }

@@ -1,15 +1,49 @@
-//! Trains the models.
+//! Trains autotag's models and exports them as bundles.
+//!
+//! [`train_cnn`] goes from labelled texts to a published bundle: it tokenizes, trains with binary
+//! cross-entropy and the multi-label contrastive loss, stops early on dev, tunes k, tau, lambda and
+//! the threshold, writes ONNX, compares the exported model with the trained one, and stores the
+//! training set's representations as the first neighbors.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use autotag_onnx::OnnxOptions;
+//! use autotag_train::{Dataset, LabeledText, TrainConfig, train_cnn};
+//!
+//! # fn documents() -> Vec<LabeledText> { Vec::new() }
+//! let train = Dataset::new(documents())?;
+//! let dev = Dataset::with_vocabulary(documents(), train.vocabulary())?;
+//! let (config, options) = (TrainConfig::default(), OnnxOptions::default());
+//! let out = Path::new("bundle");
+//! let (bundle, report) = train_cnn(&train, &dev, None, &config, out, &options, &mut |_| {})?;
+//! println!("{} reaches {:.3} on dev", bundle.path().display(), report.dev_micro_f1);
+//! # Ok::<(), autotag_train::TrainError>(())
+//! ```
+
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod error;
-pub mod cnn;
+
 mod config;
 mod dataset;
-pub mod fit;
-pub mod loss;
+mod pretrained;
+mod vocabulary;
+
 pub mod matrix;
 mod nearest;
-mod pretrained;
+
+pub mod loss;
+
+pub mod cnn;
+
+pub mod fit;
+
+mod train;
+
 pub use config::TrainConfig;
 pub use dataset::{Dataset, LabeledText};
 pub use error::{Result, TrainError};
+pub use fit::Progress;
 pub use pretrained::Pretrained;
+pub use train::{TrainReport, train_cnn};

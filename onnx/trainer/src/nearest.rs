@@ -20,8 +20,7 @@ pub(crate) fn nearest(
     let n_dimensions = queries.n_cols();
     let mut found = Vec::with_capacity(queries.n_rows());
     for batch in queries.values().chunks(QUERY_BATCH * n_dimensions) {
-        let batch =
-            Matrix::from_values(batch.len() / n_dimensions, n_dimensions, batch.to_vec());
+        let batch = Matrix::from_values(batch.len() / n_dimensions, n_dimensions, batch.to_vec());
         let mut products = Matrix::default();
         multiply(&mut products, batch.view(), items.transposed());
         found.par_extend((0..batch.n_rows()).into_par_iter().map(|query| {

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use tokenizers::Tokenizer;
 
 use crate::matrix::Matrix;
@@ -65,13 +65,14 @@ impl Pretrained {
 
 fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
     let &[n_rows, n_cols] = tensor.shape() else {
-        return Err(format!("its token table has the shape {:?}, not two dimensions", tensor.shape()));
+        return Err(format!(
+            "its token table has the shape {:?}, not two dimensions",
+            tensor.shape()
+        ));
     };
     let bytes = tensor.data();
     let values: Vec<f32> = match tensor.dtype() {
-        Dtype::F32 => {
-            bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
-        }
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
         Dtype::F16 => {
             bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()
         }

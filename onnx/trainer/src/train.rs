@@ -8,12 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
-use autotag::{Datastore, EncodeError, Encoder, Interpolation, LabelSet, Selection, Source};
+use autotag::{
+    Datastore, EncodeError, Encoded, Encoder, Interpolation, LabelSet, Selection, Source,
+};
 use autotag_onnx::{
-    BundleConfig, BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions, TextTokenizer, TokenIds,
+    BundleConfig, BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions, TextTokenizer,
 };
 
-use crate::cnn::{Cnn, CnnParameters, GraphForm, Predicted, StepLoss};
+use crate::cnn::{Cnn, CnnParameters, Predicted, StepLoss};
 use crate::fit::{FitReport, Model, Progress, TokenizedTexts, fit, predict_dev};
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
 
@@ -65,7 +67,8 @@ pub fn train_cnn(
     let threads = threads
         .build()
         .map_err(|source| TrainError::Threads { threads: config.threads, source })?;
-    threads.install(|| train_on_these_threads(train, dev, pretrained, config, out, options, progress))
+    threads
+        .install(|| train_on_these_threads(train, dev, pretrained, config, out, options, progress))
 }
 
 fn train_on_these_threads(
@@ -103,8 +106,7 @@ fn train_on_these_threads(
     let CnnModel { cnn, .. } = model;
     let model_file = cnn.to_onnx(config.form);
     let mut draft =
-        BundleDraft::create(out, bundle_config, train.vocabulary(), &tokenizer, &model_file)?;
-    drop(model_file);
+        BundleDraft::create(out, bundle_config, train.vocabulary(), &tokenizer, model_file)?;
     let encoder = draft.encoder(options)?;
     let export_difference = compare(&cnn, &encoder, dev, &dev_texts)?;
 
@@ -201,8 +203,8 @@ const TOLERANCE: f32 = 1e-4;
 /// The dev texts that the export is compared on.
 const COMPARED: usize = 256;
 
-/// The texts of a compared batch: few enough for several batches, each of different lengths.
-const COMPARED_BATCH: usize = 32;
+/// The texts given to the exported model at once, of different lengths.
+const ENCODE_BATCH: usize = 32;
 
 /// Runs dev texts through the exported model, in batches of different lengths, and compares its
 /// answers with the trainer's; returns the largest difference.
@@ -216,25 +218,20 @@ fn compare(
     let texts: Vec<&[u32]> = dev_texts.texts[..n].iter().map(Vec::as_slice).collect();
     let expected = cnn.fold().predict(&texts);
     let mut largest = 0f32;
-    for (batch, keys) in dev.texts()[..n].chunks(COMPARED_BATCH).zip(dev.keys().chunks(COMPARED_BATCH)) {
-        let fail = |key: &String, source| TrainError::Text { key: key.clone(), source };
-        let mut tokens: Vec<TokenIds> = Vec::with_capacity(batch.len());
-        for (text, key) in batch.iter().zip(keys) {
-            tokens.push(encoder.tokenize(text).map_err(|error| fail(key, error))?);
-        }
-        for (encoded, key) in encoder.encode(&tokens).into_iter().zip(keys) {
-            let encoded = encoded.map_err(|error| fail(key, error))?;
-            let row = dev.keys().iter().position(|other| other == key).unwrap_or_default();
-            let scores = encoded.scores.as_ref().map_or(&[][..], |scores| scores.values());
+    let rows: Vec<usize> = (0..n).collect();
+    for rows in rows.chunks(ENCODE_BATCH) {
+        for (&row, encoded) in rows.iter().zip(encode(encoder, dev, rows)) {
+            let Encoded { embedding, scores } = encoded?;
+            let scores = scores.as_ref().map_or(&[][..], |scores| scores.values());
             for (what, found, expected) in [
-                ("the representation", encoded.embedding.values(), expected.embeddings.row(row)),
+                ("the representation", embedding.values(), expected.embeddings.row(row)),
                 ("the scores", scores, expected.scores.row(row)),
             ] {
                 let difference = largest_difference(found, expected);
                 largest = largest.max(difference);
                 if difference > TOLERANCE || found.len() != expected.len() {
-                    let key = key.clone();
-                    return Err(TrainError::ExportDiffers { what, difference, tolerance: TOLERANCE, key });
+                    let (key, tolerance) = (dev.keys()[row].clone(), TOLERANCE);
+                    return Err(TrainError::ExportDiffers { what, difference, tolerance, key });
                 }
             }
         }
@@ -252,13 +249,48 @@ const ENCODED_AT_ONCE: usize = 1024;
 
 /// Stores the training set's {(h_i, y_i)}, as the exported model represents it.
 fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -> Result<()> {
-    let options = DatastoreOptions {
-        dimensions: draft.config().dimensions,
-        encoder: draft.encoder_fingerprint(),
-        labels: train.vocabulary().clone(),
-        ..DatastoreOptions::default()
-    };
+    let options = DatastoreOptions::new(
+        draft.config().dimensions,
+        draft.encoder_fingerprint(),
+        train.vocabulary().clone(),
+    );
     let datastore = Datastore::create(&draft.datastore_folder(), &options)?;
     let mut writer = datastore.writer()?;
-    Ok(())
+    let rows: Vec<usize> = (0..train.len()).collect();
+    for rows in rows.chunks(ENCODED_AT_ONCE) {
+        // In parallel: each thread's texts go through a session of their own.
+        let encoded: Vec<Result<Encoded>> = rows
+            .par_chunks(ENCODE_BATCH)
+            .flat_map_iter(|rows| encode(encoder, train, rows))
+            .collect();
+        for (&row, encoded) in rows.iter().zip(encoded) {
+            let labels: Vec<&str> = train.labels()[row]
+                .ids()
+                .iter()
+                .map(|&label| train.vocabulary().name(label))
+                .collect();
+            writer.put(&train.keys()[row], &encoded?.embedding, &labels, Source::Training)?;
+        }
+    }
+    Ok(writer.commit()?)
+}
+
+/// Encodes some of a data set's texts.
+fn encode(encoder: &OnnxEncoder, dataset: &Dataset, rows: &[usize]) -> Vec<Result<Encoded>> {
+    let mut tokens = Vec::with_capacity(rows.len());
+    for &row in rows {
+        match encoder.tokenize(&dataset.texts()[row]) {
+            Ok(ids) => tokens.push(ids),
+            Err(source) => {
+                let key = dataset.keys()[row].clone();
+                return vec![Err(TrainError::Text { key, source })];
+            }
+        }
+    }
+    let outcomes = encoder.encode(&tokens).into_iter().zip(rows);
+    outcomes
+        .map(|(outcome, &row)| {
+            outcome.map_err(|source| TrainError::Text { key: dataset.keys()[row].clone(), source })
+        })
+        .collect()
 }

@@ -1,9 +1,14 @@
 //! A tokenizer learned from the training texts, where no pretrained encoder brings one.
 
+use std::collections::BTreeSet;
+
 use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
-use tokenizers::{AddedToken, Model, Tokenizer, TokenizerBuilder};
+use tokenizers::tokenizer::{
+    AddedToken, NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString,
+    PreTokenizer, Tokenizer, Trainer,
+};
 
 use crate::{Result, TrainError};
 
@@ -11,38 +16,87 @@ use crate::{Result, TrainError};
 const PADDING: &str = "[PAD]";
 const UNKNOWN: &str = "[UNK]";
 
+/// What a piece that continues a word begins with.
+const CONTINUING: &str = "##";
+
 /// Learns a WordPiece vocabulary of at most `size` tokens from lower-cased texts.
 ///
-/// Words are split as BERT splits them. Pieces that occur once are left out.
+/// Words are split as BERT splits them. Pieces that occur once are left out. The same texts give
+/// the same vocabulary.
 ///
 /// # Errors
 ///
 /// [`TrainError::Tokenizer`] when the tokenizer's trainer fails.
-pub fn learn(texts: &[String], size: usize) -> Result<Tokenizer> {
-    let fail = |source| TrainError::Tokenizer { action: "learned a vocabulary", source };
-    let special = [PADDING, UNKNOWN].map(|token| AddedToken::from(token, true)).to_vec();
+pub(crate) fn learn(texts: &[String], size: usize) -> Result<Tokenizer> {
+    train(texts, size)
+        .map_err(|source| TrainError::Tokenizer { action: "learned a vocabulary", source })
+}
+
+fn train(texts: &[String], size: usize) -> tokenizers::Result<Tokenizer> {
+    let mut alphabet = BTreeSet::new();
+    for text in texts {
+        alphabet.extend(words(text)?.iter().flat_map(|word| word.chars()));
+    }
+    // The trainer numbers continuing characters in the order of a hash map unless it is given them,
+    // and breaks ties by those numbers.
+    let pieces = alphabet.iter().map(|character| format!("{CONTINUING}{character}"));
+    let given = [PADDING.to_owned(), UNKNOWN.to_owned()].into_iter().chain(pieces);
     let mut trainer = WordPieceTrainer::builder()
         .vocab_size(size)
         .min_frequency(2)
-        .special_tokens(special)
+        .special_tokens(given.map(|token| AddedToken::from(token, true)).collect())
+        .continuing_subword_prefix(CONTINUING.to_owned())
         .show_progress(false)
         .build();
-    let model = WordPiece::builder().unk_token(UNKNOWN.to_owned()).build().map_err(fail)?;
-    let mut tokenizer = TokenizerBuilder::<
-        WordPiece,
-        BertNormalizer,
-        BertPreTokenizer,
-        tokenizers::PostProcessorWrapper,
-        tokenizers::DecoderWrapper,
-    >::new()
-    .with_model(model)
-    .with_normalizer(Some(BertNormalizer::default()))
-    .with_pre_tokenizer(Some(BertPreTokenizer))
-    .with_post_processor(None)
-    .with_decoder(None)
-    .build()
-    .map_err(fail)?;
-    tokenizer.train(&mut trainer, texts.iter().map(String::as_str)).map_err(fail)?;
-    debug_assert_eq!(tokenizer.get_model().token_to_id(PADDING), Some(0));
-    Ok(tokenizer.into())
+    trainer.feed(texts.iter(), words)?;
+    let mut model = WordPiece::builder()
+        .unk_token(UNKNOWN.to_owned())
+        .continuing_subword_prefix(CONTINUING.to_owned())
+        .build()?;
+    // Of the tokens given, only padding and the unknown word are special.
+    trainer.train(&mut model)?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_normalizer(Some(BertNormalizer::default()))?;
+    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+    tokenizer.add_special_tokens([PADDING, UNKNOWN].map(|token| AddedToken::from(token, true)))?;
+    Ok(tokenizer)
+}
+
+/// Splits a text into the words that pieces are learned from.
+fn words(text: &str) -> tokenizers::Result<Vec<String>> {
+    let mut normalized = NormalizedString::from(text);
+    BertNormalizer::default().normalize(&mut normalized)?;
+    let mut split = PreTokenizedString::from(normalized);
+    BertPreTokenizer.pre_tokenize(&mut split)?;
+    let words = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
+    Ok(words.into_iter().map(|(word, ..)| word.to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts() -> Vec<String> {
+        ["the runner was running", "Runners run; the run was long", "a run in the Läufer's shoes"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    #[test]
+    fn the_same_texts_give_the_same_vocabulary() {
+        let vocabulary = || learn(&texts(), 100).unwrap().get_vocab(true);
+        let first = vocabulary();
+        assert!((0..5).all(|_| vocabulary() == first));
+        assert_eq!((first[PADDING], first[UNKNOWN]), (0, 1));
+    }
+
+    #[test]
+    fn frequent_words_are_whole_and_unseen_ones_are_pieces() {
+        let tokenizer = learn(&texts(), 100).unwrap();
+        let tokens = |text: &str| tokenizer.encode(text, false).unwrap().get_tokens().to_vec();
+        assert_eq!(tokens("the run"), ["the", "run"]);
+        let pieces = tokens("lungs");
+        assert!(pieces.len() > 1 && !pieces.contains(&UNKNOWN.to_owned()), "{pieces:?}");
+        assert_eq!(tokens("漢"), [UNKNOWN]);
+    }
 }

@@ -55,7 +55,14 @@ impl Cnn {
         let Cnn { config, parameters, scratch, seed, n_steps, .. } = self;
         let Scratch { batch, embedded, embedding_mask, products, pooled, gradients } = scratch;
         let seed = seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        embed(&parameters.embedding, batch, config.embedding_dropout, seed, embedded, embedding_mask);
+        embed(
+            &parameters.embedding,
+            batch,
+            config.embedding_dropout,
+            seed,
+            embedded,
+            embedding_mask,
+        );
         multiply(products, embedded.view(), parameters.kernel.transposed());
         pooled.fill(config, batch, products, &parameters.kernel_bias);
 

@@ -81,11 +81,12 @@ impl Cnn {
     fn pool_plain(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let embedding = &self.parameters.embedding;
         let shape = [embedding.n_rows(), embedding.n_cols()];
-        let table = graph.constant_f32("embedding", &shape, embedding.values());
+        let table = graph.constant_f32("token_table", &shape, embedding.values());
         let embedded = graph.gather(&table, &texts.padded_ids, 0);
         let embedded = graph.transpose(&embedded, &[0, 2, 1]);
         let (zero, excluded) = (graph.scalar(0.0), graph.scalar(EXCLUDED));
-        let no_bias = graph.constant_f32("no_bias", &[self.config.filters], &vec![0.0; self.config.filters]);
+        let no_bias =
+            graph.constant_f32("no_bias", &[self.config.filters], &vec![0.0; self.config.filters]);
         let mut pooled = Vec::with_capacity(self.config.widths.len());
         for (&width, start) in self.config.widths.iter().zip(self.config.slice_starts()) {
             let shape = [self.config.filters, embedding.n_cols(), width];
@@ -108,9 +109,10 @@ impl Cnn {
         let mut values = Vec::with_capacity(width * n_filters * kernel.n_cols());
         for filter in 0..n_filters {
             for dimension in 0..kernel.n_cols() {
-                values.extend((0..width).map(|offset| {
-                    kernel.row(start + offset * n_filters + filter)[dimension]
-                }));
+                values.extend(
+                    (0..width)
+                        .map(|offset| kernel.row(start + offset * n_filters + filter)[dimension]),
+                );
             }
         }
         values

@@ -38,6 +38,9 @@ fn loss_of(cnn: &mut Cnn) -> f64 {
 }
 
 /// Compares computed gradients with the loss's slope along every value of one parameter.
+///
+/// Where a maximum changes hands or ReLU switches between the two points, the slopes to either side
+/// differ and there is no gradient to compare with; such values must be few.
 fn check(
     normalize: bool,
     parameter: impl Fn(&mut CnnParameters) -> &mut Matrix,
@@ -46,23 +49,30 @@ fn check(
     let mut cnn = Cnn::new(config(normalize), N_TOKENS, 3, None, 7);
     // Larger than they start, so that the differences stand out of f32's rounding.
     cnn.parameters.embedding.values_mut().iter_mut().for_each(|value| *value *= 5.0);
-    loss_of(&mut cnn);
+    let here = loss_of(&mut cnn);
     let computed = gradient(&cnn);
     let step = 2e-3;
-    let mut largest = 0f64;
+    let (mut largest, mut n_kinks) = (0f64, 0);
     for i in 0..computed.values().len() {
         let start = parameter(&mut cnn.parameters).values()[i];
-        parameter(&mut cnn.parameters).values_mut()[i] = start + step;
-        let above = loss_of(&mut cnn);
-        parameter(&mut cnn.parameters).values_mut()[i] = start - step;
-        let below = loss_of(&mut cnn);
-        parameter(&mut cnn.parameters).values_mut()[i] = start;
-        let slope = (above - below) / f64::from(2.0 * step);
-        let computed = f64::from(computed.values()[i]);
+        let mut loss_at = |value| {
+            parameter(&mut cnn.parameters).values_mut()[i] = value;
+            loss_of(&mut cnn)
+        };
+        let above = (loss_at(start + step) - here) / f64::from(step);
+        let below = (here - loss_at(start - step)) / f64::from(step);
+        loss_at(start);
+        if (above - below).abs() > 0.01 {
+            n_kinks += 1;
+            continue;
+        }
+        let (slope, computed) = ((above + below) / 2.0, f64::from(computed.values()[i]));
         largest = largest.max(slope.abs());
-        assert!((slope - computed).abs() < 4e-3, "value {i}: slope {slope}, gradient {computed}");
+        assert!((slope - computed).abs() < 6e-3, "value {i}: slope {slope}, gradient {computed}");
     }
     assert!(largest > 0.02, "the check saw no gradient at all");
+    let n_values = computed.values().len();
+    assert!(n_kinks * 5 <= n_values, "{n_kinks} kinks among {n_values} values");
 }
 
 /// Spreads the rows of distinct tokens to all tokens, as the embedding is shaped; padding's own

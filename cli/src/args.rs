@@ -1,0 +1,195 @@
+//! The command line: what all commands share.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use autotag::{Proportion, Temperature, Threshold};
+use autotag_onnx::Device;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{bundle, completions, eval, index, search, tag, train};
+use crate::documents::{BlankLines, InputFormat, ReadOptions};
+
+/// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
+/// texts, while Tantivy indexes them.
+#[derive(Debug, Parser)]
+#[command(name = "autotag", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Args {
+    /// Ends the program as clap does when the command line of a command is wrong.
+    pub(crate) fn wrong_usage(command: &str, problem: &str) -> ! {
+        let mut program = Args::command();
+        program.build();
+        let command = program.find_subcommand_mut(command).expect("it is one of the commands");
+        command.error(ErrorKind::ValueValidation, problem).exit()
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  autotag train --data train.jsonl --dev dev.jsonl --model cnn --out bundle
+  autotag eval --bundle bundle --data test.jsonl --tune dev.jsonl
+  autotag index --bundle bundle --index index --data documents.jsonl
+  autotag search --index index --facets /topic 'engine oil'
+
+Documents are JSON lines, {\"id\": \"1\", \"text\": \"...\", \"labels\": [\"a\", \"b\"]}, or CSV, plain or
+gzip; `-` is standard input. `autotag COMMAND --help` tells more.";
+
+/// Options of every command.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Common {
+    /// How results are printed
+    #[arg(long, global = true, value_enum, default_value = "table", hide_possible_values = true)]
+    #[arg(value_name = "table|json")]
+    pub(crate) format: Format,
+
+    /// ONNX Runtime's library; else ORT_DYLIB_PATH, else the one that `cargo xtask setup` installed
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+
+    /// Where models run: `auto` takes a GPU where one works, `cuda:N` fails where it does not
+    #[arg(long, global = true, default_value = "auto", value_name = "auto|cpu|cuda:N")]
+    pub(crate) device: Device,
+
+    /// Threads to work with; one for each core where absent
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+
+    /// Say more on standard error; twice for everything. AUTOTAG_LOG overrides it (such as
+    /// `autotag=debug`)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Train(train::TrainArgs),
+    Eval(eval::EvalArgs),
+    Index(index::IndexArgs),
+    Tag(tag::TagArgs),
+    Search(search::SearchArgs),
+    Bundle(bundle::BundleArgs),
+    Completions(completions::CompletionsArgs),
+}
+
+/// How documents are read.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Input")]
+pub(crate) struct DocumentArgs {
+    /// The field with the document's key: a string or a whole number
+    #[arg(long, value_name = "FIELD", default_value = "id")]
+    pub(crate) key: String,
+
+    /// The field with the text; several, separated by commas, are joined by a line break
+    #[arg(long, value_name = "FIELDS", default_value = "text", value_delimiter = ',')]
+    pub(crate) text: Vec<String>,
+
+    /// The field with the labels; a document where it is missing, null or empty is unlabelled
+    #[arg(long, value_name = "FIELD", default_value = "labels")]
+    pub(crate) labels: String,
+
+    /// The files' format; where absent, names ending in .csv or .csv.gz are CSV
+    #[arg(long, value_enum, value_name = "jsonl|csv", hide_possible_values = true)]
+    pub(crate) input_format: Option<InputFormat>,
+
+    /// What stands between two labels in a CSV cell
+    #[arg(long, value_name = "TEXT", default_value = ";")]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) label_separator: String,
+
+    /// The longest line or CSV record that is read, in bytes
+    #[arg(long, value_name = "N", default_value_t = ReadOptions::default().max_line_bytes)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1 << 40))]
+    pub(crate) max_line_bytes: u64,
+}
+
+impl DocumentArgs {
+    /// Returns the options for reading, blank lines passed over.
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            format: self.input_format,
+            key: self.key.clone(),
+            text: self.text.clone(),
+            labels: self.labels.clone(),
+            label_separator: self.label_separator.clone(),
+            max_line_bytes: self.max_line_bytes,
+            blank_lines: BlankLines::Skip,
+        }
+    }
+}
+
+/// How neighbors vote, how much they weigh, and what becomes a tag.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct SettingArgs {
+    /// The number of neighbors that vote
+    #[arg(long, value_name = "N")]
+    pub(crate) k: Option<NonZeroUsize>,
+
+    /// The temperature of the votes: small lets the nearest decide, large lets all vote alike
+    #[arg(long, value_name = "TAU", value_parser = temperature)]
+    pub(crate) tau: Option<Temperature>,
+
+    /// The weight of the neighbors, 0 (the model alone) to 1 (the neighbors alone)
+    #[arg(long, value_name = "LAMBDA", value_parser = proportion)]
+    pub(crate) lambda: Option<Proportion>,
+
+    /// The score from which on a label becomes a tag, 0 to 1
+    #[arg(long, value_name = "SCORE", value_parser = threshold)]
+    pub(crate) threshold: Option<Threshold>,
+}
+
+fn temperature(text: &str) -> Result<Temperature, String> {
+    Temperature::new(number(text)?).map_err(|error| error.to_string())
+}
+
+fn proportion(text: &str) -> Result<Proportion, String> {
+    Proportion::new(number(text)?).map_err(|error| error.to_string())
+}
+
+fn threshold(text: &str) -> Result<Threshold, String> {
+    Threshold::new(number(text)?).map_err(|error| error.to_string())
+}
+
+fn number(text: &str) -> Result<f32, String> {
+    text.parse().map_err(|_| "it must be a number".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        assert!(temperature("0").is_err() && temperature("1").is_ok());
+        assert!(proportion("1.5").is_err() && proportion("x").is_err());
+        assert!(threshold("-0.1").is_err() && threshold("NaN").is_err());
+    }
+}

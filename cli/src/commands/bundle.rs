@@ -1,0 +1,138 @@
+//! `autotag bundle`: what a model bundle holds, and whether it is whole.
+
+use std::path::{Path, PathBuf};
+
+use autotag_onnx::{BundleConfig, ModelBundle};
+use autotag_train::TrainReport;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+
+use crate::args::Common;
+use crate::commands::model;
+use crate::output::{self, Report, shorten, table};
+
+/// Show or verify a model bundle
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  autotag bundle show bundle
+  autotag bundle verify bundle --device cuda:0")]
+pub(crate) struct BundleArgs {
+    #[command(subcommand)]
+    command: BundleCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum BundleCommand {
+    /// Show what a bundle holds: model, labels, settings, how it was trained
+    #[command(after_help = "Example:\n  autotag bundle show bundle --format json")]
+    Show {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// Check every file against the manifest and run a text through the model
+    #[command(after_help = "Example:\n  autotag bundle verify bundle")]
+    Verify {
+        /// The bundle
+        bundle: PathBuf,
+    },
+}
+
+pub(crate) fn run(args: &BundleArgs, common: &Common) -> anyhow::Result<()> {
+    match &args.command {
+        BundleCommand::Show { bundle } => {
+            output::print(common.format, &Shown::of(&ModelBundle::open(bundle)?)?)?;
+        }
+        BundleCommand::Verify { bundle } => {
+            let verified = ModelBundle::verify(bundle, &model::onnx_options(common)?)?;
+            output::print(common.format, &Verified::of(bundle, &verified))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a bundle holds.
+#[derive(Debug, Serialize)]
+struct Shown {
+    path: PathBuf,
+    fingerprint: String,
+    encoder_fingerprint: String,
+    config: BundleConfig,
+    /// The number of labelled texts that vote.
+    neighbors: usize,
+    labels: Vec<String>,
+}
+
+impl Shown {
+    fn of(bundle: &ModelBundle) -> anyhow::Result<Self> {
+        Ok(Shown {
+            path: bundle.path().to_path_buf(),
+            fingerprint: bundle.fingerprint().to_string(),
+            encoder_fingerprint: bundle.encoder_fingerprint().to_string(),
+            config: bundle.config().clone(),
+            neighbors: bundle.datastore()?.reader()?.len(),
+            labels: bundle.labels().names().map(str::to_owned).collect(),
+        })
+    }
+}
+
+impl Report for Shown {
+    fn to_text(&self) -> String {
+        let config = &self.config;
+        let interpolation = &config.interpolation;
+        let mut table = table(&["bundle", &self.path.display().to_string()], 2);
+        let mut row = |name: &str, value: String| {
+            table.add_row([name, &value]);
+        };
+        row("fingerprint", self.fingerprint.clone());
+        row("model", format!("{} (format {})", config.architecture, config.format_version));
+        row("representation", dimensions(config));
+        row("reads", format!("the first {} tokens of a text", config.max_length));
+        row("labels", format!("{}: {}", self.labels.len(), shorten(&self.labels.join(", "), 400)));
+        row("neighbors", format!("{} labelled texts", self.neighbors));
+        let (k, tau) = (interpolation.k, interpolation.temperature.get());
+        row("votes", format!("k = {k}, tau = {tau}, lambda = {}", interpolation.proportion.get()));
+        row("threshold", config.selection.threshold.get().to_string());
+        if let Ok(report) = TrainReport::deserialize(&config.training) {
+            row("trained", trained(&report));
+        }
+        table.to_string()
+    }
+}
+
+fn dimensions(config: &BundleConfig) -> String {
+    let length = if config.normalized { ", of length 1" } else { "" };
+    format!("{} dimensions{length}", config.dimensions)
+}
+
+fn trained(report: &TrainReport) -> String {
+    let TrainReport { n_train, n_dev, dev_micro_f1, fit, config, .. } = report;
+    let (best, seed, gamma) = (fit.best_epoch, config.seed, config.contrastive.gamma);
+    format!(
+        "on {n_train} documents, epoch {best} of {}, seed {seed}, gamma {gamma}; \
+         micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents",
+        fit.epochs.len()
+    )
+}
+
+/// What verifying found.
+#[derive(Debug, Serialize)]
+struct Verified {
+    path: PathBuf,
+    fingerprint: String,
+    verified: bool,
+}
+
+impl Verified {
+    fn of(path: &Path, bundle: &ModelBundle) -> Self {
+        let fingerprint = bundle.fingerprint().to_string();
+        Verified { path: path.to_path_buf(), fingerprint, verified: true }
+    }
+}
+
+impl Report for Verified {
+    fn to_text(&self) -> String {
+        let path = self.path.display();
+        format!("{path} is whole and its model answers\nfingerprint {}", self.fingerprint)
+    }
+}

@@ -1,0 +1,25 @@
+//! `autotag completions`: scripts that complete the command line in a shell.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::args::Args;
+use crate::output::print_text;
+
+/// Print a script that completes this program's command line in a shell
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  autotag completions bash > ~/.local/share/bash-completion/completions/autotag")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "autotag", &mut script);
+    print_text(&String::from_utf8_lossy(&script))?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! What `autotag eval` prints.
+
+use autotag::metrics::Evaluation;
+use autotag::tune::Method;
+use autotag::{Interpolation, Threshold};
+use serde::Serialize;
+
+use super::predict::Predicted;
+use crate::output::{Report, table};
+
+/// How well the methods did.
+#[derive(Debug, Serialize)]
+pub(super) struct EvalReport {
+    /// The number of documents.
+    pub(super) documents: usize,
+    pub(super) rows: Vec<Row>,
+}
+
+/// How well one method did with one setting.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    method: &'static str,
+    /// Whether k, tau, lambda and the threshold were tuned.
+    tuned: bool,
+    /// k and tau are null for the model, which has no neighbors.
+    k: Option<usize>,
+    tau: Option<f64>,
+    lambda: f64,
+    threshold: f64,
+    micro_f1: f64,
+    macro_f1: f64,
+    hamming_loss: f64,
+    p_at_1: f64,
+    p_at_3: f64,
+    p_at_5: f64,
+    ms_per_document: f64,
+}
+
+impl Row {
+    pub(super) fn new(
+        method: Method,
+        interpolation: &Interpolation,
+        threshold: Threshold,
+        measures: &Evaluation,
+        predicted: &Predicted,
+    ) -> Self {
+        let has_neighbors = method != Method::Model;
+        let time =
+            if has_neighbors { predicted.encode + predicted.nearest } else { predicted.encode };
+        let (name, lambda) = match method {
+            Method::Model => ("model", 0.0),
+            Method::Knn => ("knn", 1.0),
+            Method::Interpolated => ("interpolated", decimal(interpolation.proportion.get())),
+        };
+        Row {
+            method: name,
+            tuned: false,
+            k: has_neighbors.then_some(interpolation.k.get()),
+            tau: has_neighbors.then(|| decimal(interpolation.temperature.get())),
+            lambda,
+            threshold: decimal(threshold.get()),
+            micro_f1: measures.micro_f1,
+            macro_f1: measures.macro_f1,
+            hamming_loss: measures.hamming_loss,
+            p_at_1: measures.p_at_1,
+            p_at_3: measures.p_at_3,
+            p_at_5: measures.p_at_5,
+            ms_per_document: 1e3 * time.as_secs_f64() / predicted.predictions.len().max(1) as f64,
+        }
+    }
+
+    /// Says that the settings were tuned.
+    pub(super) fn tuned(self) -> Self {
+        Row { tuned: true, ..self }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        let figure = |value: f64| format!("{value:.3}");
+        vec![
+            self.method.to_owned(),
+            self.k.map_or("-".to_owned(), |k| k.to_string()),
+            self.tau.map_or("-".to_owned(), |tau| tau.to_string()),
+            self.lambda.to_string(),
+            self.threshold.to_string(),
+            figure(self.micro_f1),
+            figure(self.macro_f1),
+            format!("{:.4}", self.hamming_loss),
+            figure(self.p_at_1),
+            figure(self.p_at_3),
+            figure(self.p_at_5),
+            figure(self.ms_per_document),
+        ]
+    }
+}
+
+const HEADER: [&str; 12] = [
+    "method", "k", "tau", "lambda", "thresh", "microF1", "macroF1", "Hamming", "P@1", "P@3", "P@5",
+    "ms/doc",
+];
+
+impl Report for EvalReport {
+    fn to_text(&self) -> String {
+        let mut text = format!("{} documents\n\nas set\n{}\n", self.documents, self.block(false));
+        if self.rows.iter().any(|row| row.tuned) {
+            text += &format!("\ntuned\n{}\n", self.block(true));
+        }
+        text
+    }
+}
+
+impl EvalReport {
+    fn block(&self, tuned: bool) -> String {
+        let mut table = table(&HEADER, 1);
+        for row in self.rows.iter().filter(|row| row.tuned == tuned) {
+            table.add_row(row.cells());
+        }
+        table.to_string()
+    }
+}
+
+/// Returns the number that prints as the setting does: 0.1 and not 0.10000000149.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().expect("a number prints as a number")
+}

@@ -1,0 +1,220 @@
+//! `autotag index`: documents into a Tantivy index, tagged while they are indexed.
+
+mod report;
+
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context;
+use autotag_onnx::{ModelBundle, OnnxEncoder};
+use tantivy_autotag::tantivy::TantivyDocument;
+use tantivy_autotag::tantivy::schema::Schema;
+use tantivy_autotag::{
+    CommitSummary, Error, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
+    WriterOptions,
+};
+
+use crate::args::{Args, Common, DocumentArgs, SettingArgs};
+use crate::commands::model::{self, Model};
+use crate::documents::{Document, Documents};
+use crate::output;
+use crate::progress::Progress;
+
+use report::{FileReport, IndexReport};
+
+/// Index documents with their tags: labelled ones become neighbors, the others are tagged
+///
+/// The index is made where there is none. Its neighbors begin with the bundle's training set; every
+/// labelled document votes from the end of its file on, so name labelled files first. A document
+/// replaces the one that has its key.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  autotag index --bundle bundle --index index --data labelled.jsonl new.jsonl.gz")]
+pub(crate) struct IndexArgs {
+    /// The bundle; where the index exists, in place of the one that it was made with
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: Option<PathBuf>,
+
+    /// The index's folder
+    #[arg(long, value_name = "DIR")]
+    index: PathBuf,
+
+    /// The documents' files, indexed in this order; each is committed at its end
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+
+    /// What happens with a document that cannot be read or tagged: `fail` stops, keeping the
+    /// documents before it; `skip` leaves it out; `untagged` indexes it without tags
+    #[arg(long, value_enum, value_name = "POLICY", default_value = "fail")]
+    on_failure: Policy,
+
+    /// Commit after every N documents too, so that they can be searched and vote
+    #[arg(long, value_name = "N")]
+    commit_every: Option<NonZeroU64>,
+
+    #[command(flatten)]
+    settings: SettingArgs,
+
+    #[command(flatten)]
+    documents: DocumentArgs,
+}
+
+/// What happens with a document that cannot be read or tagged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Policy {
+    Fail,
+    Skip,
+    Untagged,
+}
+
+impl From<Policy> for OnFailure {
+    fn from(policy: Policy) -> OnFailure {
+        match policy {
+            Policy::Fail => OnFailure::Fail,
+            Policy::Skip => OnFailure::Skip,
+            Policy::Untagged => OnFailure::IndexUntagged,
+        }
+    }
+}
+
+pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
+    // Before anything is made: a file that is not there is a mistake in the command line.
+    let options = args.documents.read_options();
+    let mut files = Vec::with_capacity(args.data.len());
+    for path in &args.data {
+        files.push((path, Documents::open(path, &options)?));
+    }
+    let (folder, bundle) = open_or_create(args)?;
+    let model = model::with_datastore(&bundle, folder.datastore()?, common)?;
+    let mut indexer = Indexer::open(&folder, model, args, common)?;
+    let started = Instant::now();
+    let mut reports = Vec::with_capacity(files.len());
+    for (path, documents) in files {
+        reports.push(indexer.index(path, documents)?);
+    }
+    let times = indexer.writer.stats().times;
+    indexer.writer.close()?;
+    output::print(common.format, &IndexReport::new(reports, started.elapsed(), times))?;
+    Ok(())
+}
+
+fn open_or_create(args: &IndexArgs) -> anyhow::Result<(IndexFolder, ModelBundle)> {
+    if IndexFolder::exists(&args.index) {
+        let folder = IndexFolder::open(&args.index)?;
+        let bundle = model::bundle_of(&folder, args.bundle.as_deref())?;
+        return Ok((folder, bundle));
+    }
+    let Some(path) = &args.bundle else {
+        let problem = format!(
+            "there is no index in {} yet: a new one needs --bundle <BUNDLE>",
+            args.index.display()
+        );
+        Args::wrong_usage("index", &problem);
+    };
+    let bundle = ModelBundle::open(path)?;
+    let mut schema = Schema::builder();
+    let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
+    // Whoever opens the index later may stand in another folder.
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let (encoder, path) = (bundle.encoder_fingerprint(), path.to_string_lossy());
+    let seed = bundle.datastore()?;
+    let folder = IndexFolder::create(&args.index, schema.build(), &fields, &seed, encoder, &path)?;
+    Ok((folder, bundle))
+}
+
+/// A writer and what it takes to feed it.
+struct Indexer<'a> {
+    writer: TaggingWriter<OnnxEncoder>,
+    fields: TagFields,
+    args: &'a IndexArgs,
+    common: &'a Common,
+    /// Documents that were handed over since the last commit.
+    uncommitted: u64,
+}
+
+impl<'a> Indexer<'a> {
+    fn open(
+        folder: &IndexFolder,
+        model: Model,
+        args: &'a IndexArgs,
+        common: &'a Common,
+    ) -> anyhow::Result<Self> {
+        let options = WriterOptions {
+            on_failure: args.on_failure.into(),
+            threads: Some(model.threads),
+            ..WriterOptions::default()
+        };
+        let tagger = model.tagger(&args.settings);
+        let (index, fields) = folder.index()?;
+        let writer = TaggingWriter::open(index, model.datastore, tagger, fields.clone(), options)?;
+        Ok(Indexer { writer, fields, args, common, uncommitted: 0 })
+    }
+
+    /// Indexes a file and commits it; where something fails, what came before it is committed.
+    fn index(&mut self, path: &Path, documents: Documents) -> anyhow::Result<FileReport> {
+        let mut report = FileReport::begin(path);
+        let outcome = self.hand_over(documents, &mut report);
+        let committed = self.commit(&mut report);
+        outcome.and(committed).with_context(|| {
+            format!("indexing {} stopped; what came before is committed", path.display())
+        })?;
+        Ok(report.end())
+    }
+
+    fn hand_over(&mut self, documents: Documents, report: &mut FileReport) -> anyhow::Result<()> {
+        let progress = Progress::begin("index", None, self.common.quiet.into());
+        for document in documents {
+            match document {
+                Ok(document) => self.add(&document)?,
+                Err(error) if error.ends_the_file() || self.args.on_failure == Policy::Fail => {
+                    return Err(error.into());
+                }
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    report.failed += 1;
+                }
+            }
+            progress.add(1);
+            self.uncommitted += 1;
+            if self.args.commit_every.is_some_and(|n| self.uncommitted >= n.get()) {
+                self.commit(report)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&self, document: &Document) -> Result<(), Error> {
+        let mut indexed = TantivyDocument::new();
+        indexed.add_text(self.fields.key, &document.key);
+        indexed.add_text(self.fields.texts[0], &document.text);
+        if document.labels.is_empty() {
+            self.writer.add(indexed)
+        } else {
+            self.writer.add_labeled(indexed, &document.labels)
+        }
+    }
+
+    /// Commits; a failed document is reported after everything else was committed.
+    fn commit(&mut self, report: &mut FileReport) -> anyhow::Result<()> {
+        let (summary, failure) = match self.writer.commit() {
+            Err(error @ Error::Document { .. }) => (self.writer.commit()?, Some(error)),
+            summary => (summary?, None),
+        };
+        self.uncommitted = 0;
+        warn_of_failures(&summary);
+        report.add(&summary);
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+fn warn_of_failures(summary: &CommitSummary) {
+    for failure in &summary.failures {
+        tracing::warn!(key = failure.key, "a document could not be tagged: {}", failure.cause);
+    }
+    let n_more = summary.failed.saturating_sub(summary.failures.len() as u64);
+    if n_more > 0 {
+        tracing::warn!(n_more, "more documents could not be tagged");
+    }
+}

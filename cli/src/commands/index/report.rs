@@ -1,0 +1,158 @@
+//! What `autotag index` prints.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tantivy_autotag::{CommitSummary, WriterTimes};
+
+use crate::output::{Report, table};
+
+/// What became of one file.
+#[derive(Debug, Serialize)]
+pub(super) struct FileReport {
+    file: String,
+    documents: u64,
+    labeled: u64,
+    tagged: u64,
+    pub(super) failed: u64,
+    seconds: f64,
+    documents_per_second: f64,
+    #[serde(skip)]
+    started: Instant,
+}
+
+impl FileReport {
+    pub(super) fn begin(path: &Path) -> Self {
+        FileReport {
+            file: path.display().to_string(),
+            documents: 0,
+            labeled: 0,
+            tagged: 0,
+            failed: 0,
+            seconds: 0.0,
+            documents_per_second: 0.0,
+            started: Instant::now(),
+        }
+    }
+
+    pub(super) fn add(&mut self, summary: &CommitSummary) {
+        self.labeled += summary.labeled;
+        self.tagged += summary.tagged;
+        self.failed += summary.failed;
+    }
+
+    pub(super) fn end(mut self) -> Self {
+        let elapsed = self.started.elapsed();
+        self.documents = self.labeled + self.tagged + self.failed;
+        self.seconds = elapsed.as_secs_f64();
+        self.documents_per_second = per_second(self.documents, elapsed);
+        self
+    }
+
+    fn cells(&self, name: &str) -> Vec<String> {
+        let counts = [self.documents, self.labeled, self.tagged, self.failed];
+        let mut cells = vec![name.to_owned()];
+        cells.extend(counts.map(|count| count.to_string()));
+        cells.push(format!("{:.1}", self.seconds));
+        cells.push(format!("{:.0}", self.documents_per_second));
+        cells
+    }
+}
+
+/// What became of all files.
+#[derive(Debug, Serialize)]
+pub(super) struct IndexReport {
+    #[serde(flatten)]
+    total: Total,
+    /// Where the time went, in seconds, summed over the threads.
+    times: Times,
+    /// The most memory that the process had, in bytes, where the system tells.
+    peak_memory_bytes: Option<u64>,
+    files: Vec<FileReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct Total {
+    documents: u64,
+    labeled: u64,
+    tagged: u64,
+    failed: u64,
+    seconds: f64,
+    documents_per_second: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Times {
+    tokenize: f64,
+    encode: f64,
+    neighbors: f64,
+    tantivy: f64,
+    datastore: f64,
+}
+
+impl IndexReport {
+    pub(super) fn new(files: Vec<FileReport>, elapsed: Duration, times: WriterTimes) -> Self {
+        let sum = |count: fn(&FileReport) -> u64| files.iter().map(count).sum();
+        let documents = sum(|file| file.documents);
+        IndexReport {
+            total: Total {
+                documents,
+                labeled: sum(|file| file.labeled),
+                tagged: sum(|file| file.tagged),
+                failed: sum(|file| file.failed),
+                seconds: elapsed.as_secs_f64(),
+                documents_per_second: per_second(documents, elapsed),
+            },
+            times: Times {
+                tokenize: times.tokenize.as_secs_f64(),
+                encode: times.encode.as_secs_f64(),
+                neighbors: times.neighbors.as_secs_f64(),
+                tantivy: times.tantivy.as_secs_f64(),
+                datastore: times.datastore.as_secs_f64(),
+            },
+            peak_memory_bytes: peak_memory(),
+            files,
+        }
+    }
+}
+
+impl Report for IndexReport {
+    fn to_text(&self) -> String {
+        let header = ["file", "documents", "labeled", "tagged", "failed", "seconds", "docs/s"];
+        let mut counts = table(&header, 1);
+        for file in &self.files {
+            counts.add_row(file.cells(&file.file));
+        }
+        if self.files.len() > 1 {
+            let Total { documents, labeled, tagged, failed, .. } = self.total;
+            let mut cells = vec!["all".to_owned()];
+            cells.extend([documents, labeled, tagged, failed].map(|count| count.to_string()));
+            cells.push(format!("{:.1}", self.total.seconds));
+            cells.push(format!("{:.0}", self.total.documents_per_second));
+            counts.add_row(cells);
+        }
+        let Times { tokenize, encode, neighbors, tantivy, datastore } = &self.times;
+        let mut text = format!(
+            "{counts}\n\nseconds of work over all threads: tokenize {tokenize:.1}, \
+             encode {encode:.1}, neighbors {neighbors:.1}, Tantivy {tantivy:.1}, \
+             datastore {datastore:.1}\n"
+        );
+        if let Some(bytes) = self.peak_memory_bytes {
+            text += &format!("peak memory: {} MB\n", bytes / 1_000_000);
+        }
+        text
+    }
+}
+
+fn per_second(n: u64, elapsed: Duration) -> f64 {
+    n as f64 / elapsed.as_secs_f64().max(1e-9)
+}
+
+/// Returns the process's largest resident size so far; Linux tells it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,28 @@
+//! The commands, one file each.
+
+pub(crate) mod bundle;
+pub(crate) mod completions;
+pub(crate) mod eval;
+pub(crate) mod index;
+pub(crate) mod search;
+pub(crate) mod tag;
+pub(crate) mod train;
+
+mod labeled;
+mod model;
+
+use crate::args::{Args, Command};
+
+/// Does what the command line says.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let common = &args.common;
+    match &args.command {
+        Command::Train(args) => train::run(args, common),
+        Command::Eval(args) => eval::run(args, common),
+        Command::Index(args) => index::run(args, common),
+        Command::Tag(args) => tag::run(args, common),
+        Command::Search(args) => search::run(args, common),
+        Command::Bundle(args) => bundle::run(args, common),
+        Command::Completions(args) => completions::run(args),
+    }
+}

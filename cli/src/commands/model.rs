@@ -1,0 +1,105 @@
+//! Opens what tags: a bundle's model, and the neighbors of the bundle or of an index.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use anyhow::Context;
+use autotag::{Datastore, Interpolation, Selection, Tagger};
+use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions, runtime};
+use tantivy_autotag::{Error, IndexFolder};
+
+use crate::args::{Common, SettingArgs};
+
+/// The tagger that this program runs.
+pub(super) type OurTagger = Tagger<OnnxEncoder>;
+
+/// A model that is loaded, with the settings of its bundle and its neighbors.
+pub(super) struct Model {
+    pub(super) encoder: Arc<OnnxEncoder>,
+    pub(super) datastore: Datastore,
+    pub(super) settings: Settings,
+    pub(super) threads: NonZeroUsize,
+}
+
+/// How neighbors vote, and what becomes a tag.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    pub(super) interpolation: Interpolation,
+    pub(super) selection: Selection,
+}
+
+impl Model {
+    /// Returns a tagger with the bundle's settings, but for those given.
+    pub(super) fn tagger(&self, given: &SettingArgs) -> OurTagger {
+        let mut tagger = Tagger::new(self.encoder.clone());
+        let Settings { interpolation, selection } = self.settings.clone().or(given);
+        (tagger.interpolation, tagger.selection) = (interpolation, selection);
+        tagger
+    }
+}
+
+impl Settings {
+    /// Puts the settings given in the place of these.
+    pub(super) fn or(mut self, given: &SettingArgs) -> Self {
+        let interpolation = &mut self.interpolation;
+        interpolation.k = given.k.unwrap_or(interpolation.k);
+        interpolation.temperature = given.tau.unwrap_or(interpolation.temperature);
+        interpolation.proportion = given.lambda.unwrap_or(interpolation.proportion);
+        if let Some(threshold) = given.threshold {
+            // One threshold for all labels was asked for.
+            let max_tags = self.selection.max_tags;
+            self.selection = Selection { max_tags, ..Selection::at(threshold) };
+        }
+        self
+    }
+}
+
+/// Loads a bundle's model, with the bundle's training set as neighbors.
+pub(super) fn open(bundle: &Path, common: &Common) -> anyhow::Result<Model> {
+    let bundle = ModelBundle::open(bundle)?;
+    let datastore = bundle.datastore()?;
+    with_datastore(&bundle, datastore, common)
+}
+
+/// Opens the bundle that an index was made with, or the one given in its place.
+pub(super) fn bundle_of(index: &IndexFolder, given: Option<&Path>) -> anyhow::Result<ModelBundle> {
+    let path = given.unwrap_or(Path::new(index.bundle()));
+    let bundle = ModelBundle::open(path).with_context(|| {
+        let index = index.path().display();
+        format!("the bundle of the index {index} cannot be opened: say with --bundle where it is")
+    })?;
+    let (expected, found) = (index.encoder(), bundle.encoder_fingerprint());
+    if found != expected {
+        return Err(Error::EncoderMismatch { index: expected, tagger: found }.into());
+    }
+    Ok(bundle)
+}
+
+/// Loads a bundle's model, with neighbors of one's own.
+pub(super) fn with_datastore(
+    bundle: &ModelBundle,
+    datastore: Datastore,
+    common: &Common,
+) -> anyhow::Result<Model> {
+    let config = bundle.config();
+    let (interpolation, selection) = (config.interpolation, config.selection.clone());
+    let encoder = Arc::new(OnnxEncoder::open(bundle, &onnx_options(common)?)?);
+    let settings = Settings { interpolation, selection };
+    Ok(Model { encoder, datastore, settings, threads: threads(common) })
+}
+
+/// Returns how models are to be run, with the ONNX Runtime asked for loaded.
+pub(super) fn onnx_options(common: &Common) -> anyhow::Result<OnnxOptions> {
+    runtime::load(common.onnxruntime.as_deref()).context("no model can be run")?;
+    let mut options = OnnxOptions::default();
+    options.device = common.device;
+    options.sessions = threads(common);
+    Ok(options)
+}
+
+/// Returns the number of threads to work with.
+pub(super) fn threads(common: &Common) -> NonZeroUsize {
+    common.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,217 @@
+//! What `autotag search` prints.
+
+use serde::Serialize;
+use tantivy_autotag::{
+    Evidence, FoundDocument, NeighborEvidence, Origin, SearchRequest, SearchResults, TagEvidence,
+    tag_path,
+};
+
+use crate::output::{Report, shorten, table};
+
+/// How much is told of each document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    Tags,
+    Explained,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(super) struct SearchReport {
+    query: String,
+    /// The number of documents that match.
+    total: usize,
+    documents: Vec<DocumentReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    facets: Option<FacetsReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct DocumentReport {
+    id: String,
+    score: f32,
+    text: String,
+    /// Paths.
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evidence: Option<Evidence>,
+    #[serde(skip)]
+    scores: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FacetsReport {
+    below: String,
+    counts: Vec<FacetReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct FacetReport {
+    tag: String,
+    count: u64,
+}
+
+/// The most tags that are counted in a table; JSON has all.
+const SHOWN_FACETS: usize = 20;
+
+/// The most neighbors that are named for a tag.
+const SHOWN_VOTERS: usize = 3;
+
+impl SearchReport {
+    pub(super) fn new(request: &SearchRequest, results: SearchResults, detail: Detail) -> Self {
+        let documents = results.documents.into_iter();
+        let facets = request.facets.as_ref().map(|below| FacetsReport {
+            below: if below.is_root() { "/".to_owned() } else { tag_path(below) },
+            counts: results
+                .facets
+                .iter()
+                .map(|facet| FacetReport { tag: tag_path(&facet.tag), count: facet.count })
+                .collect(),
+        });
+        SearchReport {
+            query: request.query.clone(),
+            total: results.total,
+            documents: documents.map(|document| DocumentReport::new(document, detail)).collect(),
+            facets,
+        }
+    }
+}
+
+impl DocumentReport {
+    fn new(document: FoundDocument, detail: Detail) -> Self {
+        let tags: Vec<String> = document.tags.iter().map(tag_path).collect();
+        let scores = match &document.evidence {
+            Some(evidence) => evidence.tags.iter().map(scored).collect(),
+            None => tags.clone(),
+        };
+        DocumentReport {
+            id: document.key,
+            score: document.score,
+            text: document.texts.join("\n"),
+            tags,
+            scores,
+            evidence: document.evidence.filter(|_| detail == Detail::Explained),
+        }
+    }
+
+    fn to_text(&self, number: usize) -> String {
+        let mut text = format!("{number:>3}. {}\n", shorten(&self.id, 90));
+        text += &format!("     {}\n", shorten(&self.text, 90));
+        match &self.evidence {
+            Some(evidence) => text += &explain(evidence),
+            None if self.scores.is_empty() => text += "     no tags\n",
+            None => text += &wrap(&self.scores, 95),
+        }
+        text
+    }
+}
+
+impl Report for SearchReport {
+    fn to_text(&self) -> String {
+        let mut text = match (self.total, self.query.is_empty()) {
+            (1, _) => "1 document matches".to_owned(),
+            (total, true) => format!("{total} documents"),
+            (total, false) => format!("{total} documents match"),
+        };
+        if !self.query.is_empty() {
+            text += &format!(" {}", self.query);
+        }
+        text += "\n";
+        for (position, document) in self.documents.iter().enumerate() {
+            text += &format!("\n{}", document.to_text(position + 1));
+        }
+        if let Some(facets) = &self.facets {
+            text += &format!("\n{}", facets.to_text());
+        }
+        text
+    }
+}
+
+impl FacetsReport {
+    fn to_text(&self) -> String {
+        if self.counts.is_empty() {
+            return format!("no document that matches has a tag below {}\n", self.below);
+        }
+        let mut counts = table(&[&format!("tags below {}", self.below), "documents"], 1);
+        for FacetReport { tag, count } in self.counts.iter().take(SHOWN_FACETS) {
+            counts.add_row([tag, &count.to_string()]);
+        }
+        let n_more = self.counts.len().saturating_sub(SHOWN_FACETS);
+        let more = if n_more > 0 { format!("and {n_more} more\n") } else { String::new() };
+        format!("{counts}\n{more}")
+    }
+}
+
+fn scored(tag: &TagEvidence) -> String {
+    match tag.origin {
+        Origin::Human => tag.label.clone(),
+        _ => format!("{} {:.2}", tag.label, tag.score),
+    }
+}
+
+/// Shows what each tag's score is made of.
+fn explain(evidence: &Evidence) -> String {
+    if evidence.tags.is_empty() {
+        return format!("     no label reaches the threshold{}\n", nearest(&evidence.neighbors));
+    }
+    let header = ["    tag", "from", "score", "model", "kNN", "neighbors that voted"];
+    let mut tags = table(&header, 2);
+    let last = tags.column_mut(5).expect("the header has six columns");
+    last.set_cell_alignment(comfy_table::CellAlignment::Left);
+    for tag in &evidence.tags {
+        let model = tag.model.map_or("-".to_owned(), |score| format!("{score:.2}"));
+        let is_human = tag.origin == Origin::Human;
+        let part = |text: String| if is_human { "-".to_owned() } else { text };
+        tags.add_row([
+            format!("    {}", tag.label),
+            origin(tag.origin).to_owned(),
+            part(format!("{:.2}", tag.score)),
+            part(model),
+            part(format!("{:.2}", tag.knn)),
+            voters(evidence, &tag.label),
+        ]);
+    }
+    format!("{tags}\n")
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Human => "given",
+        Origin::Model => "model",
+        Origin::Neighbors => "neighbors",
+        Origin::Both => "both",
+    }
+}
+
+fn voters(evidence: &Evidence, label: &str) -> String {
+    let named: Vec<String> = evidence
+        .voters(label)
+        .take(SHOWN_VOTERS)
+        .map(|neighbor| format!("{} {:.2}", shorten(&neighbor.key, 20), neighbor.weight))
+        .collect();
+    let n_more = evidence.voters(label).count() - named.len();
+    let more = if n_more > 0 { format!(", {n_more} more") } else { String::new() };
+    format!("{}{more}", named.join(", "))
+}
+
+fn nearest(neighbors: &[NeighborEvidence]) -> String {
+    match neighbors.first() {
+        Some(nearest) => format!("; the nearest neighbor is {}", nearest.key),
+        None => String::new(),
+    }
+}
+
+/// Puts as many words on each line as fit.
+fn wrap(words: &[String], width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() + 2 <= width => {
+                *line += ", ";
+                *line += word;
+            }
+            _ => lines.push(format!("     {word}")),
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}

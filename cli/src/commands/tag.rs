@@ -1,0 +1,232 @@
+//! `autotag tag`: documents from standard input to standard output, one line out for each line in.
+
+mod feed;
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context, bail};
+use autotag::tagger::StageTimes;
+use autotag::{DatastoreReader, EncodeError, Encoder, Tagger, Tagging};
+use serde::Serialize;
+use tantivy_autotag::IndexFolder;
+
+use crate::args::{Common, DocumentArgs, SettingArgs};
+use crate::commands::model::{self, Model};
+use crate::documents::{BlankLines, Document, Documents, ReadError, ReadOptions};
+use crate::output::{WriteError, print_json_line};
+
+use feed::Feed;
+
+/// Tag documents from standard input: one JSON line out for each line in, in their order
+///
+/// Every answer is {"id", "tags": [{"label", "score"}, ...]}. A line that cannot be tagged is
+/// answered by {"id", "line", "error"}; the others are still tagged, and the exit code is 1.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  echo '{\"id\": \"1\", \"text\": \"the engine lost oil\"}' | autotag tag --bundle bundle --explain
+  zcat documents.jsonl.gz | autotag tag --index index > tagged.jsonl")]
+#[command(group(clap::ArgGroup::new("source").args(["bundle", "index"]).required(true).multiple(true)))]
+pub(crate) struct TagArgs {
+    /// The model; with --index, in place of the bundle that the index was made with
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: Option<PathBuf>,
+
+    /// Let an index's labelled documents vote, instead of the bundle's training set alone
+    #[arg(long, value_name = "DIR")]
+    index: Option<PathBuf>,
+
+    /// Add the model's and the neighbors' part of each score, and the neighbors that voted
+    #[arg(long)]
+    explain: bool,
+
+    #[command(flatten)]
+    settings: SettingArgs,
+
+    #[command(flatten)]
+    documents: DocumentArgs,
+}
+
+/// The most documents that are tagged together.
+const BATCH: usize = 256;
+
+pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
+    let model = open(args, common)?;
+    let datastore = model.datastore.reader()?;
+    let tagger = model.tagger(&args.settings);
+    let options = ReadOptions { blank_lines: BlankLines::Report, ..args.documents.read_options() };
+    let documents = Documents::open(Path::new("-"), &options)?;
+    let detail = if args.explain { Detail::Explained } else { Detail::Tags };
+
+    let feed = Feed::start(documents);
+    let mut output = BufWriter::new(io::stdout().lock());
+    let (mut n_lines, mut n_failed) = (0, 0);
+    while let Some(lines) = feed.take(BATCH) {
+        for answer in answer(&tagger, &datastore, &lines, model.threads.get(), detail)? {
+            n_failed += usize::from(matches!(answer, Answer::Failed { .. }));
+            print_json_line(&mut output, &answer)?;
+        }
+        n_lines += lines.len();
+        output.flush().map_err(WriteError)?;
+    }
+    if n_failed > 0 {
+        bail!("{n_failed} of {n_lines} lines could not be tagged: their answers say why");
+    }
+    Ok(())
+}
+
+/// Loads the model, with the neighbors of the index where one is named.
+fn open(args: &TagArgs, common: &Common) -> anyhow::Result<Model> {
+    match (&args.index, &args.bundle) {
+        (Some(index), bundle) => {
+            let index = IndexFolder::open(index)?;
+            let bundle = model::bundle_of(&index, bundle.as_deref())?;
+            model::with_datastore(&bundle, index.datastore()?, common)
+        }
+        (None, Some(bundle)) => model::open(bundle, common),
+        (None, None) => unreachable!("the command line requires one of them"),
+    }
+}
+
+/// How much an answer tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    Tags,
+    Explained,
+}
+
+/// What a line is answered with.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Tagged {
+        id: String,
+        tags: Vec<TagAnswer>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        neighbors: Option<Vec<NeighborAnswer>>,
+    },
+    Failed {
+        id: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        line: Option<u64>,
+        error: String,
+    },
+}
+
+#[derive(Debug, Serialize)]
+struct TagAnswer {
+    label: String,
+    score: f32,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    parts: Option<Parts>,
+}
+
+/// What a score is made of.
+#[derive(Debug, Serialize)]
+struct Parts {
+    model: Option<f32>,
+    knn: f32,
+}
+
+#[derive(Debug, Serialize)]
+struct NeighborAnswer {
+    key: String,
+    distance: f32,
+    weight: f32,
+    labels: Vec<String>,
+}
+
+/// Answers lines in their order, a share of them on each thread.
+fn answer<E: Encoder>(
+    tagger: &Tagger<E>,
+    datastore: &DatastoreReader,
+    lines: &[Result<Document, ReadError>],
+    n_threads: usize,
+    detail: Detail,
+) -> anyhow::Result<Vec<Answer>> {
+    let share = lines.len().div_ceil(n_threads).max(1);
+    thread::scope(|scope| {
+        let answer = |lines| answer_share(tagger, datastore, lines, detail);
+        let threads: Vec<_> =
+            lines.chunks(share).map(|lines| scope.spawn(move || answer(lines))).collect();
+        let mut answers = Vec::with_capacity(lines.len());
+        for thread in threads {
+            answers.extend(thread.join().expect("tagging does not panic")?);
+        }
+        Ok(answers)
+    })
+}
+
+fn answer_share<E: Encoder>(
+    tagger: &Tagger<E>,
+    datastore: &DatastoreReader,
+    lines: &[Result<Document, ReadError>],
+    detail: Detail,
+) -> anyhow::Result<Vec<Answer>> {
+    let texts: Vec<&str> = lines.iter().flatten().map(|document| document.text.as_str()).collect();
+    let taggings = tagger.tag(&texts, datastore, &mut StageTimes::default());
+    let mut taggings = taggings.context("the neighbors could not be searched")?.into_iter();
+    let mut answers = Vec::with_capacity(lines.len());
+    for line in lines {
+        answers.push(match line {
+            Err(error) => unread(error),
+            Ok(document) => {
+                let tagging = taggings.next().expect("one outcome for each text");
+                tagged(document, tagging, datastore, detail)?
+            }
+        });
+    }
+    Ok(answers)
+}
+
+fn unread(error: &ReadError) -> Answer {
+    let text = with_causes(error.problem.as_ref());
+    Answer::Failed { id: error.key.clone(), line: error.line, error: text }
+}
+
+fn tagged(
+    document: &Document,
+    tagging: Result<Tagging, EncodeError>,
+    datastore: &DatastoreReader,
+    detail: Detail,
+) -> anyhow::Result<Answer> {
+    let id = document.key.clone();
+    let tagging = match tagging {
+        Ok(tagging) => tagging,
+        Err(error) => {
+            let (id, line) = (Some(id), Some(document.line));
+            return Ok(Answer::Failed { id, line, error: with_causes(&error) });
+        }
+    };
+    let name = |label| datastore.labels().name(label).to_owned();
+    let is_explained = detail == Detail::Explained;
+    let tags = tagging.tags.iter().map(|tag| TagAnswer {
+        label: name(tag.label),
+        score: tag.score,
+        parts: is_explained.then_some(Parts { model: tag.model, knn: tag.knn }),
+    });
+    let mut neighbors = Vec::new();
+    for vote in tagging.neighbors.iter().filter(|_| is_explained) {
+        neighbors.push(NeighborAnswer {
+            key: datastore.key(vote.neighbor.item)?.unwrap_or_default(),
+            distance: vote.neighbor.distance,
+            weight: vote.weight,
+            labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
+        });
+    }
+    let neighbors = is_explained.then_some(neighbors);
+    Ok(Answer::Tagged { id, tags: tags.collect(), neighbors })
+}
+
+/// Writes an error and its causes on one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,126 @@
+//! `autotag train`: a bundle from labelled documents.
+
+mod epochs;
+mod hyper;
+
+use std::path::PathBuf;
+
+use autotag::Interpolation;
+use autotag_onnx::ModelBundle;
+use autotag_train::{Dataset, LabeledText, Pretrained, TrainReport, train_cnn};
+use serde::Serialize;
+
+use crate::args::{Args, Common, DocumentArgs};
+use crate::commands::labeled::{read_to_learn, read_to_measure, warn_of_unknown};
+use crate::commands::model;
+use crate::documents::Document;
+use crate::output::{self, Report};
+
+use epochs::Epochs;
+use hyper::HyperArgs;
+
+/// Train a model on labelled documents and write it as a bundle
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  autotag train --data train.jsonl --dev dev.jsonl --model cnn --out bundle --seed 1")]
+pub(crate) struct TrainArgs {
+    /// The labelled documents to learn from; they also become the first neighbors
+    #[arg(long, value_name = "TRAIN")]
+    data: PathBuf,
+
+    /// The labelled documents that tell when to stop
+    #[arg(long, value_name = "DEV")]
+    dev: PathBuf,
+
+    /// The kind of model
+    #[arg(long, value_enum, default_value = "cnn")]
+    model: ModelKind,
+
+    /// The bundle's folder; an older bundle there is replaced when the new one is complete
+    #[arg(long, value_name = "BUNDLE")]
+    out: PathBuf,
+
+    #[command(flatten)]
+    hyper: HyperArgs,
+
+    #[command(flatten)]
+    documents: DocumentArgs,
+}
+
+/// The kinds of model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ModelKind {
+    /// A convolutional network over tokens
+    Cnn,
+}
+
+pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
+    let config = match args.hyper.config(model::threads(common)) {
+        Ok(config) => config,
+        Err(problem) => Args::wrong_usage("train", &problem),
+    };
+    let ModelKind::Cnn = args.model;
+    let options = model::onnx_options(common)?;
+    let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
+    let dev = texts(read_to_measure(&args.dev, &args.documents)?);
+    let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
+    warn_of_unknown(&args.dev, dev.unknown_labels());
+    let pretrained = args.hyper.init.as_deref().map(Pretrained::read).transpose()?;
+
+    let mut epochs = Epochs::begin(common.quiet.into());
+    let mut progress = |progress| epochs.show(progress);
+    let (bundle, report) =
+        train_cnn(&train, &dev, pretrained, &config, &args.out, &options, &mut progress)?;
+    drop(epochs);
+    output::print(common.format, &Trained::new(&bundle, report))?;
+    Ok(())
+}
+
+fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {
+    documents.into_iter().map(|Document { key, text, labels, .. }| LabeledText {
+        key,
+        text,
+        labels,
+    })
+}
+
+/// The bundle, and how it does on dev.
+#[derive(Debug, Serialize)]
+struct Trained {
+    bundle: PathBuf,
+    fingerprint: String,
+    labels: usize,
+    #[serde(flatten)]
+    report: TrainReport,
+}
+
+impl Trained {
+    fn new(bundle: &ModelBundle, report: TrainReport) -> Self {
+        Trained {
+            bundle: bundle.path().to_path_buf(),
+            fingerprint: bundle.fingerprint().to_string(),
+            labels: bundle.labels().len(),
+            report,
+        }
+    }
+}
+
+impl Report for Trained {
+    fn to_text(&self) -> String {
+        let TrainReport { n_train, n_dev, fit, interpolation, threshold, dev_micro_f1, .. } =
+            &self.report;
+        let n_labels = self.labels;
+        let Interpolation { k, temperature, proportion } = interpolation;
+        let (tau, lambda) = (temperature.get(), proportion.get());
+        let (best, n_epochs) = (fit.best_epoch, fit.epochs.len());
+        format!(
+            "{}: {n_labels} labels, trained on {n_train} documents, epoch {best} of {n_epochs}\n\
+             micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents with the settings tuned on them, \
+             which the bundle keeps:\n\
+             k = {k}, tau = {tau}, lambda = {lambda}, threshold = {}\n",
+            self.bundle.display(),
+            threshold.get()
+        )
+    }
+}

@@ -1,0 +1,52 @@
+//! Shows how training goes on.
+
+use autotag_train::Progress as Training;
+use autotag_train::fit::EpochReport;
+
+use crate::progress::{Progress, Quiet};
+
+/// A bar for the epoch under way, and a line for each that is done.
+pub(super) struct Epochs {
+    bar: Option<Progress>,
+    done: usize,
+    is_quiet: Quiet,
+}
+
+impl Epochs {
+    pub(super) fn begin(is_quiet: Quiet) -> Self {
+        Epochs { bar: None, done: 0, is_quiet }
+    }
+
+    pub(super) fn show(&mut self, progress: Training) {
+        match progress {
+            Training::Stage(stage) => {
+                self.bar = None;
+                tracing::info!(stage, "train");
+            }
+            Training::Batches { done, of, .. } => {
+                let bar = self.bar.get_or_insert_with(|| {
+                    Progress::begin("train", Some(of as u64), self.is_quiet)
+                });
+                bar.add(done.saturating_sub(self.done) as u64);
+                self.done = done;
+            }
+            Training::Epoch(report) => {
+                self.bar = None;
+                self.done = 0;
+                tell(&report);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn tell(report: &EpochReport) {
+    let EpochReport { epoch, bce, contrastive, texts_per_second, .. } = report;
+    let EpochReport { model_f1, interpolated_f1, tuned_f1, best, .. } = report;
+    let mark = if *best { ", the best so far" } else { "" };
+    tracing::info!(
+        "epoch {epoch}: losses {bce:.3} + {contrastive:.3}, {texts_per_second:.0} docs/s; \
+         dev micro-F1 model {model_f1:.4}, interpolated {interpolated_f1:.4}, \
+         tuned {tuned_f1:.4}{mark}"
+    );
+}

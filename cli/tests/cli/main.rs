@@ -1,0 +1,8 @@
+//! The program `autotag` as its users run it: a child process with files and pipes.
+
+#![allow(clippy::unwrap_used)]
+
+mod end_to_end;
+mod files;
+mod support;
+mod usage;

@@ -1,0 +1,78 @@
+//! A tiny model, trained on the spot on made-up texts: seconds, no network.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use autotag::Temperature;
+use autotag_onnx::{ModelBundle, OnnxOptions};
+use autotag_train::{Dataset, LabeledText, TrainConfig, train_cnn};
+
+/// The labels, and words that texts about them use.
+pub(crate) const TOPICS: [(&str, &[&str]); 5] = [
+    ("science::space", &["rocket", "orbit", "moon", "telescope", "galaxy", "launch", "planet"]),
+    ("science::biology", &["cell", "protein", "gene", "enzyme", "bacteria", "tissue", "organism"]),
+    ("arts::music", &["guitar", "melody", "concert", "piano", "chorus", "rhythm", "orchestra"]),
+    ("sport::football", &["goal", "striker", "match", "penalty", "keeper", "league", "referee"]),
+    ("food::cooking", &["recipe", "oven", "garlic", "simmer", "flour", "butter", "spices"]),
+];
+
+const FILLER: [&str; 8] = ["the", "a", "was", "very", "with", "again", "people", "today"];
+
+/// Makes up a text about some of the topics; the same number gives the same text.
+pub(crate) fn text(topics: &[usize], number: usize) -> String {
+    let mut state = number as u64 + 1;
+    let mut draw = |n: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let mut words = Vec::new();
+    for &topic in topics {
+        let vocabulary = TOPICS[topic].1;
+        for _ in 0..5 {
+            words.push(vocabulary[draw(vocabulary.len())]);
+            words.push(FILLER[draw(FILLER.len())]);
+        }
+    }
+    words.join(" ")
+}
+
+/// Makes up `n` labelled documents, every third one about two topics.
+pub(crate) fn documents(prefix: &str, n: usize) -> Vec<LabeledText> {
+    (0..n)
+        .map(|i| {
+            let (first, second) = (i % TOPICS.len(), (i / TOPICS.len() + 1 + i) % TOPICS.len());
+            let topics =
+                if i % 3 == 0 && first != second { vec![first, second] } else { vec![first] };
+            LabeledText {
+                key: format!("{prefix}-{i}"),
+                text: text(&topics, i * 31 + prefix.len()),
+                labels: topics.iter().map(|&topic| TOPICS[topic].0.to_owned()).collect(),
+            }
+        })
+        .collect()
+}
+
+/// Returns settings for a model that trains in a second.
+pub(crate) fn config() -> anyhow::Result<TrainConfig> {
+    let mut config =
+        TrainConfig { batch_size: 16, epochs: 12, max_length: 32, ..TrainConfig::default() };
+    config.cnn.embedding_dimensions = 16;
+    config.cnn.widths = vec![1, 2];
+    config.cnn.filters = 12;
+    config.cnn.dropout = 0.1;
+    config.cnn.embedding_dropout = 0.0;
+    config.adam.learning_rate = 1e-2;
+    config.interpolation.k = NonZeroUsize::new(5).expect("5 is not 0");
+    config.interpolation.temperature = Temperature::new(1.0)?;
+    Ok(config)
+}
+
+/// Trains the tiny model and returns its bundle.
+pub(crate) fn bundle(folder: &Path) -> anyhow::Result<ModelBundle> {
+    let train = Dataset::new(documents("train", 240))?;
+    let dev = Dataset::with_vocabulary(documents("dev", 60), train.vocabulary())?;
+    let options = OnnxOptions::default();
+    let (bundle, _) = train_cnn(&train, &dev, None, &config()?, folder, &options, &mut |_| {})?;
+    Ok(bundle)
+}

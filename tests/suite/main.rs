@@ -1,0 +1,11 @@
+//! Behavior across crates, through public APIs.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "../../examples/tiny/mod.rs"]
+mod tiny;
+
+mod exported_models;
+mod rooms;
+mod tagging;
+mod training;

@@ -1,0 +1,74 @@
+//! Who may import what: the arrows between the rooms, as ARCHITECTURE.md draws them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The crates that a room must not depend on, in its `[dependencies]`.
+const FORBIDDEN: [(&str, &[&str]); 4] = [
+    (".", &["ort", "tokenizers", "prost", "tantivy", "autotag-onnx", "autotag-train"]),
+    ("onnx", &["tantivy", "heed", "arroy", "autotag-train", "tantivy-autotag"]),
+    ("onnx/trainer", &["ort", "tantivy", "heed", "arroy", "tantivy-autotag"]),
+    ("plugin", &["ort", "tokenizers", "prost", "heed", "arroy", "autotag-onnx", "autotag-train"]),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns the crates named in the `[dependencies]` section of a room's manifest.
+fn dependencies(room: &str) -> Vec<String> {
+    let manifest = fs::read_to_string(root().join(room).join("Cargo.toml")).unwrap();
+    let section = manifest.lines().skip_while(|line| line.trim() != "[dependencies]").skip(1);
+    let entries = section.take_while(|line| !line.starts_with('['));
+    let name = |line: &str| line.split(['.', '=', ' ']).next().unwrap_or_default().to_owned();
+    entries.map(name).filter(|name| !name.is_empty()).collect()
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn no_room_depends_on_what_it_may_not_touch() {
+    for (room, forbidden) in FORBIDDEN {
+        let dependencies = dependencies(room);
+        assert!(!dependencies.is_empty(), "{room}: found no dependencies, so checked nothing");
+        for name in forbidden {
+            assert!(!dependencies.iter().any(|d| d == name), "{room} depends on {name}");
+        }
+    }
+}
+
+#[test]
+fn only_the_datastore_touches_lmdb_and_arroy() {
+    let source = root().join("src");
+    let files = rust_files(&source);
+    let is_allowed =
+        |path: &Path| path.starts_with(source.join("datastore")) || path == source.join("error.rs");
+    let mut n_uses = 0;
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let touches = code.clone().any(|line| line.contains("heed::") || line.contains("arroy::"));
+        n_uses += usize::from(touches);
+        assert!(!touches || is_allowed(&path), "{} touches LMDB or Arroy", path.display());
+    }
+    assert!(n_uses > 1, "found no use at all, so checked nothing");
+}
+
+#[test]
+fn nothing_but_the_program_depends_on_the_trainer() {
+    for room in [".", "onnx", "plugin"] {
+        assert!(!dependencies(room).iter().any(|d| d == "autotag-train" || d == "autotag-cli"));
+    }
+    assert!(dependencies("cli").iter().any(|d| d == "autotag-train"));
+}

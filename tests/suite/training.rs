@@ -1,0 +1,132 @@
+//! What training does with data of every kind.
+
+use std::path::Path;
+
+use autotag_onnx::{ModelBundle, OnnxOptions};
+use autotag_train::{
+    Dataset, LabeledText, Progress, TrainConfig, TrainError, TrainReport, train_cnn,
+};
+
+use crate::tiny;
+
+fn labeled(key: &str, text: &str, labels: &[&str]) -> LabeledText {
+    LabeledText {
+        key: key.to_owned(),
+        text: text.to_owned(),
+        labels: labels.iter().map(|&label| label.to_owned()).collect(),
+    }
+}
+
+fn train(
+    train: Vec<LabeledText>,
+    dev: Vec<LabeledText>,
+    config: &TrainConfig,
+    out: &Path,
+) -> Result<(ModelBundle, TrainReport), TrainError> {
+    let train = Dataset::new(train)?;
+    let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
+    train_cnn(&train, &dev, None, config, out, &OnnxOptions::default(), &mut |_| {})
+}
+
+fn short_config() -> TrainConfig {
+    TrainConfig { epochs: 2, ..tiny::config().unwrap() }
+}
+
+#[test]
+fn a_seed_fixes_the_model_whatever_the_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = |name: &str, seed, threads| {
+        let config = TrainConfig { seed, threads, ..short_config() };
+        let (data, dev) = (tiny::documents("train", 60), tiny::documents("dev", 20));
+        let (bundle, _) = train(data, dev, &config, &folder.path().join(name)).unwrap();
+        bundle.encoder_fingerprint()
+    };
+    let first = model("first", 1, 1);
+    assert_eq!(first, model("second", 1, 1));
+    assert_eq!(first, model("threads", 1, 2));
+    assert_ne!(first, model("seed", 2, 1));
+}
+
+#[test]
+fn a_report_tells_the_dev_figures_and_stands_in_the_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = tiny::bundle(&folder.path().join("bundle")).unwrap();
+    let report: TrainReport = serde_json::from_value(bundle.config().training.clone()).unwrap();
+    assert!(report.dev_micro_f1 > 0.9, "{report:?}");
+    assert!(report.export_difference < 1e-4);
+    assert_eq!((report.n_train, report.n_dev), (240, 60));
+    assert_eq!(bundle.config().interpolation, report.interpolation);
+    assert_eq!(bundle.datastore().unwrap().reader().unwrap().len(), 240);
+}
+
+#[test]
+fn a_label_that_only_dev_has_counts_as_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = |label: &str| {
+        let mut dev = tiny::documents("dev", 20);
+        dev.iter_mut().for_each(|document| document.labels = vec![label.to_owned()]);
+        dev
+    };
+    let out = folder.path().join("bundle");
+    let (bundle, report) =
+        train(tiny::documents("train", 60), dev("only::dev"), &short_config(), &out).unwrap();
+    assert_eq!(report.dev_micro_f1, 0.0);
+    assert_eq!(bundle.labels().id("only::dev"), None);
+}
+
+#[test]
+fn the_smallest_data_sets_can_be_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = || vec![labeled("1", "a single text", &["only"])];
+    train(one(), one(), &short_config(), &folder.path().join("one")).unwrap();
+    let same = || (0..20).map(|i| labeled(&i.to_string(), "words again", &["same"])).collect();
+    train(same(), same(), &short_config(), &folder.path().join("same")).unwrap();
+}
+
+#[test]
+fn a_text_without_words_is_named_and_an_older_bundle_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("bundle");
+    let data = || tiny::documents("train", 60);
+    let (older, _) = train(data(), data(), &short_config(), &out).unwrap();
+    let mut broken = data();
+    broken[7].text = "  ".to_owned();
+    let error = train(broken, data(), &short_config(), &out).unwrap_err();
+    assert!(matches!(&error, TrainError::Text { key, .. } if key == "train-7"), "{error}");
+    assert_eq!(ModelBundle::open(&out).unwrap().fingerprint(), older.fingerprint());
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 1, "nothing but the bundle is left");
+}
+
+#[test]
+fn a_learning_rate_that_is_far_too_high_ends_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = short_config();
+    config.adam.learning_rate = 1e30;
+    config.epochs = 10;
+    let error = train(
+        tiny::documents("train", 60),
+        tiny::documents("dev", 20),
+        &config,
+        &folder.path().join("bundle"),
+    )
+    .unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+}
+
+#[test]
+fn progress_tells_every_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = Dataset::new(tiny::documents("train", 60)).unwrap();
+    let dev = Dataset::with_vocabulary(tiny::documents("dev", 20), train.vocabulary()).unwrap();
+    let mut epochs = Vec::new();
+    let mut watch = |progress: Progress| {
+        if let Progress::Epoch(report) = progress {
+            epochs.push(report.epoch);
+        }
+    };
+    let out = folder.path().join("bundle");
+    let config = short_config();
+    train_cnn(&train, &dev, None, &config, &out, &OnnxOptions::default(), &mut watch).unwrap();
+    assert_eq!(epochs, [1, 2]);
+}
