@@ -31,7 +31,7 @@ pub struct TrainConfig {
     pub max_length: usize,
     /// The most tokens of a vocabulary made from the training set, where no encoder brings one.
     pub vocabulary_size: usize,
-    /// How neighbors vote when dev is measured, and the bundle's setting.
+    /// How neighbors vote in the untuned figure that is reported for dev each epoch.
     pub interpolation: Interpolation,
     /// How the embedding and the convolution are exported.
     pub form: GraphForm,

@@ -107,15 +107,6 @@ impl Dataset {
     pub fn unknown_labels(&self) -> &[String] {
         &self.unknown
     }
-
-    /// Returns the share of the texts that have each label, by label id.
-    pub fn label_shares(&self) -> Vec<f32> {
-        let mut shares = vec![0.0; self.vocabulary.len()];
-        for label in self.labels.iter().flat_map(LabelSet::ids) {
-            shares[label.index()] += 1.0 / self.len() as f32;
-        }
-        shares
-    }
 }
 
 #[cfg(test)]
@@ -134,7 +125,7 @@ mod tests {
     fn a_training_set_names_its_labels_in_order() {
         let train = Dataset::new([text("1", &["b", "a"]), text("2", &["b"])]).unwrap();
         assert_eq!(train.vocabulary().names().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(train.label_shares(), [0.5, 1.0]);
+        assert_eq!(train.labels()[1].ids(), [LabelId(1)]);
     }
 
     #[test]
