@@ -192,15 +192,6 @@ impl Cnn {
         assert_eq!(parameters.output.values().len(), self.parameters.output.values().len());
         self.parameters = parameters;
     }
-
-    /// Sets the output bias to the log-odds of each label's share of the training texts, so that
-    /// the first steps need not learn how rare labels are.
-    pub fn set_label_shares(&mut self, shares: &[f32]) {
-        for (bias, share) in self.parameters.output_bias.values_mut().iter_mut().zip(shares) {
-            let share = share.clamp(1e-4, 1.0 - 1e-4);
-            *bias = (share / (1.0 - share)).ln();
-        }
-    }
 }
 
 fn uniform(rng: &mut Xoshiro256PlusPlus, n_rows: usize, n_cols: usize, limit: f32) -> Matrix {
