@@ -130,3 +130,18 @@ fn progress_tells_every_epoch() {
     train_cnn(&train, &dev, None, &config, &out, &OnnxOptions::default(), &mut watch).unwrap();
     assert_eq!(epochs, [1, 2]);
 }
+
+#[test]
+fn a_text_on_which_no_filter_is_active_is_nobodys_neighbor() {
+    let folder = tempfile::tempdir().unwrap();
+    let left_out = |seed| {
+        let mut config = TrainConfig { seed, ..short_config() };
+        (config.cnn.filters, config.cnn.widths) = (1, vec![1]);
+        let (data, dev) = (tiny::documents("train", 60), tiny::documents("dev", 20));
+        let out = folder.path().join(seed.to_string());
+        let (bundle, _) = train(data, dev, &config, &out).unwrap();
+        60 - bundle.datastore().unwrap().reader().unwrap().len()
+    };
+    let left_out: Vec<usize> = (0..6).map(left_out).collect();
+    assert!(left_out.iter().any(|&n| n > 0), "{left_out:?}");
+}

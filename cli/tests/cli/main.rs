@@ -4,5 +4,6 @@
 
 mod end_to_end;
 mod files;
+mod limits;
 mod support;
 mod usage;
