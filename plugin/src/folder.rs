@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use autotag::{Datastore, Encoder, Fingerprint, Tagger};
+use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
 use tantivy::schema::Schema;
@@ -98,11 +98,15 @@ impl IndexFolder {
         let (own, mark) = (own_folder(path), unfinished_path(path));
         fs::create_dir_all(&own).map_err(io_error("create", &own))?;
         File::create(&mark).map_err(io_error("create", &mark))?;
+        failpoint::reach("create::marked");
         seed.copy_to(&datastore_path(path))?;
+        failpoint::reach("create::seeded");
         Index::create_in_dir(path, schema).map_err(Error::tantivy("made the index"))?;
+        failpoint::reach("create::indexed");
         let description =
             Description { version: VERSION, fields: names, encoder, bundle: bundle.to_owned() };
         publish(path, &description)?;
+        failpoint::reach("create::described");
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
         Ok(IndexFolder { path: path.to_owned(), description })
     }

@@ -4,6 +4,7 @@
 mod support;
 
 mod concurrency;
+mod crash;
 mod evidence;
 mod failures;
 mod folder;
