@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 use tantivy::Index;
 use tantivy::schema::Schema;
 
-use crate::{Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions};
+use crate::{
+    Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, VerifyReport, WriterOptions,
+    files, verify,
+};
 
 /// The newest format version, which this program writes.
 const VERSION: u32 = 1;
@@ -186,7 +189,7 @@ impl IndexFolder {
         Ok(Datastore::open(&self.datastore_path(), &self.encoder())?)
     }
 
-    /// Opens the index for tagging.
+    /// Opens the index for tagging, and removes what killed processes left in the folder.
     ///
     /// # Errors
     ///
@@ -201,7 +204,10 @@ impl IndexFolder {
             return Err(Error::EncoderMismatch { index: expected, tagger: found });
         }
         let (index, fields) = self.index()?;
-        TaggingWriter::open(index, self.open_for_writing()?, tagger, fields, options)
+        let datastore = self.open_for_writing()?;
+        let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields, options)?;
+        files::remove_unused(&self.path, &index)?;
+        Ok(writer)
     }
 
     /// Opens the index for searching.
@@ -212,6 +218,22 @@ impl IndexFolder {
     pub fn searcher(&self) -> Result<TagSearcher> {
         let (index, fields) = self.index()?;
         TagSearcher::new(&index, fields)
+    }
+
+    /// Checks an index at rest, changing nothing: the files' checksums, the fingerprints, that the
+    /// datastore can be read and hangs together, and that both stores hold the same: every document
+    /// that people labelled votes with its labels, and every neighbor that is not of the training
+    /// set has its document.
+    ///
+    /// Where a commit was interrupted, the stores are compared as they will be once the index is
+    /// opened for writing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] while a writer has the index open or this process its datastore; whatever
+    /// is wrong with the index stands in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        verify::verify(self)
     }
 
     fn open_for_writing(&self) -> Result<Datastore> {

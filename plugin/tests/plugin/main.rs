@@ -11,4 +11,5 @@ mod folder;
 mod model;
 mod opening;
 mod search;
+mod verify;
 mod writing;

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use autotag::{Datastore, Encoder, Fingerprint, StorageOptions};
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ pub(super) struct Storm {
     pub(super) round: u64,
     /// It ends by itself after so many commits.
     pub(super) commits: u64,
+    /// How long it waits before each operation.
+    pub(super) delay_us: u64,
     /// Whether the index is to be made first.
     pub(super) create: bool,
 }
@@ -131,6 +135,7 @@ fn storm() {
     let mut next = 0;
     for batch in 0..storm.commits {
         for number in next..next + batch_size(storm.round, batch) {
+            thread::sleep(Duration::from_micros(storm.delay_us));
             match operation(storm.round, number) {
                 (key, Operation::Put(entry)) => {
                     let document = document(&fields, &key, &entry.text);

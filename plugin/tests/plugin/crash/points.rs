@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use autotag::{Datastore, Embedding, Source};
-use tantivy_autotag::IndexFolder;
+use tantivy_autotag::{IndexFolder, Interrupted, VerifyReport};
 use tempfile::TempDir;
 
 use super::child::{self, Log, Storm};
@@ -46,6 +46,7 @@ impl Victim {
             log: self.log(),
             round: self.round,
             commits,
+            delay_us: 0,
             create: !IndexFolder::exists(&self.index()),
         }
     }
@@ -71,12 +72,22 @@ impl Victim {
         log
     }
 
+    /// Checks the index as it lies there.
+    pub(super) fn verify(&self, what: &str) -> VerifyReport {
+        let report = IndexFolder::open(&self.index()).unwrap().verify().unwrap();
+        assert!(report.is_sound(), "{what}: {report:#?}");
+        report
+    }
+
     /// Opens the index for writing, as the next process would, and compares it with the model.
     pub(super) fn check(&mut self, what: &str) {
         if !IndexFolder::exists(&self.index()) {
             return;
         }
+        self.verify(what);
         drop(child::open(&IndexFolder::open(&self.index()).unwrap()));
+        let report = self.verify(what);
+        assert_eq!(report.interrupted, None, "{what}");
         let state = observe(&self.index());
         let n_candidates = self.candidates.len();
         assert!(self.candidates.contains(&state), "{what}: none of {n_candidates}: {state:#?}");
@@ -162,6 +173,8 @@ fn a_commit_is_there_from_the_instant_that_tantivy_publishes_it() {
         let log = victim.kill_at(failpoint);
         assert!(log.begun > log.acknowledged);
         let end = if is_there { log.begun } else { log.acknowledged };
+        let interrupted = if is_there { Interrupted::Completed } else { Interrupted::Dropped };
+        assert_eq!(victim.verify(failpoint).interrupted, Some(interrupted));
         let expected = advance(&State::new(), victim.round, 0..end);
         victim.check(failpoint);
         assert_eq!(victim.candidates, [expected], "{failpoint}");

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tantivy_autotag::IndexFolder;
+
 use super::child::{self, Log};
 use super::model::Random;
 use super::points::Victim;
@@ -24,10 +26,13 @@ fn soak() {
     let started = Instant::now();
     for kill in 1..=kills {
         let log = kill_at_random(&mut victim, &mut random);
-        outcomes.count(&log, victim.candidates.len());
+        outcomes.count(&log);
+        let what = format!("kill {kill}");
         // Now and then the next process finds what two left behind.
         if kill == kills || random.below(3) > 0 {
-            victim.check(&format!("kill {kill}"));
+            victim.check(&what);
+        } else if IndexFolder::exists(&victim.index()) {
+            victim.verify(&what);
         }
         if kill % 50 == 0 || kill == kills {
             outcomes.print(kill, &victim, started.elapsed());
@@ -36,14 +41,17 @@ fn soak() {
 }
 
 fn kill_at_random(victim: &mut Victim, random: &mut Random) -> Log {
-    let storm = victim.storm(u64::MAX);
+    let mut storm = victim.storm(u64::MAX);
+    // Half of the processes spend their time between two commits.
+    storm.delay_us = random.below(2) * 8_000;
     let mut child = child::start(&storm, None);
     if random.below(5) > 0 {
         let started = Instant::now();
         while !Log::read(&victim.log()).is_open && started.elapsed() < PATIENCE {
             std::thread::sleep(Duration::from_millis(2));
         }
-        std::thread::sleep(Duration::from_micros(random.below(400_000)));
+        let longest = if random.below(4) == 0 { 1_500_000 } else { 300_000 };
+        std::thread::sleep(Duration::from_micros(random.below(longest)));
     } else {
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
     }
@@ -62,7 +70,7 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    fn count(&mut self, log: &Log, _n_candidates: usize) {
+    fn count(&mut self, log: &Log) {
         let count = match log {
             Log { is_open: false, .. } => &mut self.opening,
             Log { begun, acknowledged, .. } if begun > acknowledged => &mut self.committing,
