@@ -8,7 +8,7 @@ use autotag_onnx::Device;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{bundle, completions, eval, index, search, tag, train};
+use crate::commands::{bundle, completions, eval, index, search, tag, train, verify};
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
@@ -90,6 +90,7 @@ pub(crate) enum Command {
     Index(index::IndexArgs),
     Tag(tag::TagArgs),
     Search(search::SearchArgs),
+    Verify(verify::VerifyArgs),
     Bundle(bundle::BundleArgs),
     Completions(completions::CompletionsArgs),
 }

@@ -7,6 +7,7 @@ pub(crate) mod index;
 pub(crate) mod search;
 pub(crate) mod tag;
 pub(crate) mod train;
+pub(crate) mod verify;
 
 mod labeled;
 mod model;
@@ -29,6 +30,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Index(args) => index::run(args, common),
         Command::Tag(args) => tag::run(args, common),
         Command::Search(args) => search::run(args, common),
+        Command::Verify(args) => verify::run(args, common),
         Command::Bundle(args) => bundle::run(args, common),
         Command::Completions(args) => completions::run(args),
     }
