@@ -60,7 +60,7 @@ pub(crate) struct Common {
     pub(crate) device: Device,
 
     /// Threads to work with; one for each core where absent
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
 
     /// Say more on standard error; twice for everything. AUTOTAG_LOG overrides it (such as
@@ -161,6 +161,14 @@ pub(crate) struct SettingArgs {
     /// The score from which on a label becomes a tag, 0 to 1
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     pub(crate) threshold: Option<Threshold>,
+}
+
+/// More threads than any machine's: a typing error shall not start millions.
+const MAX_THREADS: usize = 4096;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|&number| number <= MAX_THREADS);
+    number.and_then(NonZeroUsize::new).ok_or_else(|| format!("it must be within 1..={MAX_THREADS}"))
 }
 
 pub(crate) fn temperature(text: &str) -> Result<Temperature, String> {

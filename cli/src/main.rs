@@ -40,7 +40,7 @@ fn report(error: &anyhow::Error) -> io::Result<()> {
     let mut said = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         // Some libraries repeat their cause in their own message.
-        if !said.contains(&cause) {
+        if !said.contains(cause.trim_end_matches('.')) {
             writeln!(stderr, "caused by: {cause}")?;
         }
         said = cause;

@@ -38,6 +38,20 @@ impl Default for OnnxOptions {
     }
 }
 
+impl OnnxOptions {
+    /// Checks that the device asked for can be used, without loading a model.
+    ///
+    /// It is for whoever has long work to do before the model is there, as training has.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::RuntimeMissing`] and [`OnnxError::RuntimeUnusable`] without ONNX Runtime,
+    /// [`OnnxError::DeviceUnavailable`] for a CUDA device that cannot be used.
+    pub fn check_device(&self) -> Result<()> {
+        session::check(self.device)
+    }
+}
+
 /// A text's token ids, at most as many as the model reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenIds(Vec<u32>);

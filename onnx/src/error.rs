@@ -47,7 +47,8 @@ pub enum OnnxError {
 
     /// The device asked for cannot be used.
     #[error(
-        "device {device} cannot be used: {source}. It needs an NVIDIA driver, CUDA 13 with cuDNN 9, and ONNX Runtime's build for CUDA (`cargo xtask setup --gpu` in the project's checkout); --device cpu or auto works without"
+        "device {device} cannot be used: {}. It needs an NVIDIA driver, CUDA 13 with cuDNN 9, and ONNX Runtime's build for CUDA (`cargo xtask setup --gpu` in the project's checkout); --device cpu or auto works without",
+        source.to_string().trim_end_matches('.')
     )]
     DeviceUnavailable {
         /// The device.

@@ -86,8 +86,19 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
     for path in &args.data {
         files.push((path, Documents::open(path, &options)?));
     }
-    let (folder, bundle) = open_or_create(args)?;
-    let model = model::with_datastore(&bundle, folder.datastore()?, common)?;
+    let existing =
+        if IndexFolder::exists(&args.index) { Some(IndexFolder::open(&args.index)?) } else { None };
+    let bundle = match &existing {
+        Some(folder) => model::bundle_of(folder, args.bundle.as_deref())?,
+        None => ModelBundle::open(bundle_for_new(args))?,
+    };
+    // Before an index is made: a model that cannot be loaded leaves none behind.
+    let encoder = model::encoder(&bundle, common)?;
+    let folder = match existing {
+        Some(folder) => folder,
+        None => create(&args.index, &bundle)?,
+    };
+    let model = model::with_datastore(&bundle, encoder, folder.datastore()?, common);
     let mut indexer = Indexer::open(&folder, model, args, common)?;
     let started = Instant::now();
     let mut reports = Vec::with_capacity(files.len());
@@ -100,28 +111,26 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_or_create(args: &IndexArgs) -> anyhow::Result<(IndexFolder, ModelBundle)> {
-    if IndexFolder::exists(&args.index) {
-        let folder = IndexFolder::open(&args.index)?;
-        let bundle = model::bundle_of(&folder, args.bundle.as_deref())?;
-        return Ok((folder, bundle));
-    }
-    let Some(path) = &args.bundle else {
+/// Returns the bundle that a new index is to be made with.
+fn bundle_for_new(args: &IndexArgs) -> &Path {
+    let Some(bundle) = &args.bundle else {
         let problem = format!(
             "there is no index in {} yet: a new one needs --bundle <BUNDLE>",
             args.index.display()
         );
         Args::wrong_usage("index", &problem);
     };
-    let bundle = ModelBundle::open(path)?;
+    bundle
+}
+
+fn create(index: &Path, bundle: &ModelBundle) -> anyhow::Result<IndexFolder> {
     let mut schema = Schema::builder();
     let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
     // Whoever opens the index later may stand in another folder.
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let path = std::path::absolute(bundle.path()).unwrap_or_else(|_| bundle.path().to_path_buf());
     let (encoder, path) = (bundle.encoder_fingerprint(), path.to_string_lossy());
     let seed = bundle.datastore()?;
-    let folder = IndexFolder::create(&args.index, schema.build(), &fields, &seed, encoder, &path)?;
-    Ok((folder, bundle))
+    Ok(IndexFolder::create(index, schema.build(), &fields, &seed, encoder, &path)?)
 }
 
 /// A writer and what it takes to feed it.
@@ -152,29 +161,38 @@ impl<'a> Indexer<'a> {
         Ok(Indexer { writer, fields, args, common, uncommitted: 0 })
     }
 
-    /// Indexes a file and commits it; where something fails, what came before it is committed.
+    /// Indexes a file and commits it; where a document fails, what came before it is committed.
     fn index(&mut self, path: &Path, documents: Documents) -> anyhow::Result<FileReport> {
         let mut report = FileReport::begin(path);
-        let outcome = self.hand_over(documents, &mut report);
+        let outcome = self.hand_over(path, documents, &mut report);
         let committed = self.commit(&mut report);
+        let is_kept = committed.as_ref().err().is_none_or(is_about_a_document);
         outcome.and(committed).with_context(|| {
-            format!("indexing {} stopped; what came before is committed", path.display())
+            let kept = if is_kept { "what came before" } else { "only what earlier commits hold" };
+            format!("indexing {} stopped; {kept} is committed", path.display())
         })?;
         Ok(report.end())
     }
 
-    fn hand_over(&mut self, documents: Documents, report: &mut FileReport) -> anyhow::Result<()> {
+    fn hand_over(
+        &mut self,
+        path: &Path,
+        documents: Documents,
+        report: &mut FileReport,
+    ) -> anyhow::Result<()> {
         let progress = Progress::begin("index", None, self.common.quiet.into());
         for document in documents {
-            match document {
-                Ok(document) => self.add(&document)?,
-                Err(error) if error.ends_the_file() || self.args.on_failure == Policy::Fail => {
-                    return Err(error.into());
+            let refused = match document {
+                Ok(document) => self.add(path, &document)?,
+                Err(error) if error.ends_the_file() => return Err(error.into()),
+                Err(error) => Some(error.into()),
+            };
+            if let Some(error) = refused {
+                if self.args.on_failure == Policy::Fail {
+                    return Err(error);
                 }
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    report.failed += 1;
-                }
+                tracing::warn!("{error:#}");
+                report.failed += 1;
             }
             progress.add(1);
             self.uncommitted += 1;
@@ -185,14 +203,22 @@ impl<'a> Indexer<'a> {
         Ok(())
     }
 
-    fn add(&self, document: &Document) -> Result<(), Error> {
+    /// Hands a document over; returns why it was not taken where its key or labels are at fault.
+    fn add(&self, path: &Path, document: &Document) -> Result<Option<anyhow::Error>, Error> {
         let mut indexed = TantivyDocument::new();
         indexed.add_text(self.fields.key, &document.key);
         indexed.add_text(self.fields.texts[0], &document.text);
-        if document.labels.is_empty() {
+        let added = if document.labels.is_empty() {
             self.writer.add(indexed)
         } else {
             self.writer.add_labeled(indexed, &document.labels)
+        };
+        match added {
+            Err(error @ (Error::KeyLength { .. } | Error::Label { .. })) => {
+                let place = format!("{}:{}", path.display(), document.line);
+                Ok(Some(anyhow::Error::new(error).context(place)))
+            }
+            added => added.map(|()| None),
         }
     }
 
@@ -207,6 +233,11 @@ impl<'a> Indexer<'a> {
         report.add(&summary);
         failure.map_or(Ok(()), |error| Err(error.into()))
     }
+}
+
+/// Tells whether an error of [`Indexer::commit`] says that a document failed, not the commit.
+fn is_about_a_document(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Document { .. }))
 }
 
 fn warn_of_failures(summary: &CommitSummary) {

@@ -13,11 +13,18 @@ mod labeled;
 mod model;
 mod predict;
 
+use anyhow::Context;
+
 use crate::args::{Args, Command};
 
 /// Does what the command line says.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let common = &args.common;
+    if let Some(threads) = common.threads {
+        // Arroy builds its trees on the threads that all of the program shares.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get());
+        pool.build_global().context("the threads could not be started")?;
+    }
     match &args.command {
         Command::Train(args) => train::run(args, common),
         Command::Eval(args) => eval::run(args, common),

@@ -60,7 +60,7 @@ impl Settings {
 pub(super) fn open(bundle: &Path, common: &Common) -> anyhow::Result<Model> {
     let bundle = ModelBundle::open(bundle)?;
     let datastore = bundle.datastore()?;
-    with_datastore(&bundle, datastore, common)
+    Ok(with_datastore(&bundle, encoder(&bundle, common)?, datastore, common))
 }
 
 /// Opens the bundle that an index was made with, or the one given in its place.
@@ -77,17 +77,22 @@ pub(super) fn bundle_of(index: &IndexFolder, given: Option<&Path>) -> anyhow::Re
     Ok(bundle)
 }
 
-/// Loads a bundle's model, with neighbors of one's own.
+/// Loads a bundle's model.
+pub(super) fn encoder(bundle: &ModelBundle, common: &Common) -> anyhow::Result<Arc<OnnxEncoder>> {
+    Ok(Arc::new(OnnxEncoder::open(bundle, &onnx_options(common)?)?))
+}
+
+/// Gives a bundle's model neighbors of one's own.
 pub(super) fn with_datastore(
     bundle: &ModelBundle,
+    encoder: Arc<OnnxEncoder>,
     datastore: Datastore,
     common: &Common,
-) -> anyhow::Result<Model> {
+) -> Model {
     let config = bundle.config();
     let (interpolation, selection) = (config.interpolation, config.selection.clone());
-    let encoder = Arc::new(OnnxEncoder::open(bundle, &onnx_options(common)?)?);
     let settings = Settings { interpolation, selection };
-    Ok(Model { encoder, datastore, settings, threads: threads(common) })
+    Model { encoder, datastore, settings, threads: threads(common) }
 }
 
 /// Returns how models are to be run, with the ONNX Runtime asked for loaded.

@@ -83,7 +83,8 @@ fn open(args: &TagArgs, common: &Common) -> anyhow::Result<Model> {
         (Some(index), bundle) => {
             let index = IndexFolder::open(index)?;
             let bundle = model::bundle_of(&index, bundle.as_deref())?;
-            model::with_datastore(&bundle, index.datastore()?, common)
+            let encoder = model::encoder(&bundle, common)?;
+            Ok(model::with_datastore(&bundle, encoder, index.datastore()?, common))
         }
         (None, Some(bundle)) => model::open(bundle, common),
         (None, None) => unreachable!("the command line requires one of them"),

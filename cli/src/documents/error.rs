@@ -23,6 +23,8 @@ pub(crate) enum Problem {
     Open(#[source] io::Error),
     #[error("this is a folder: give a file")]
     Folder,
+    #[error("it can be read once only: name `-` for one of the files")]
+    Twice,
     #[error(
         "there is no document in it: write one JSON object on each line, or a CSV header and rows"
     )]
@@ -84,8 +86,11 @@ impl ReadError {
 
     /// Tells whether nothing after it can be read.
     pub(crate) fn ends_the_file(&self) -> bool {
-        use Problem::{Empty, Folder, Gzip, NoColumn, Open, Read};
-        matches!(*self.problem, Open(_) | Folder | Empty | Read(_) | Gzip(_) | NoColumn { .. })
+        use Problem::{Empty, Folder, Gzip, NoColumn, Open, Read, Twice};
+        matches!(
+            *self.problem,
+            Open(_) | Folder | Twice | Empty | Read(_) | Gzip(_) | NoColumn { .. }
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -23,6 +24,10 @@ impl Input {
     /// Opens a file; `-` is standard input.
     pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
         if path == Path::new("-") {
+            static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+            if IS_TAKEN.swap(true, Ordering::Relaxed) {
+                return Err(ReadError::of_file("standard input", Problem::Twice));
+            }
             return Input::new("standard input".to_owned(), io::stdin());
         }
         let name = path.display().to_string();

@@ -20,7 +20,10 @@ fn wrong_usage_ends_with_code_2() {
     check_wrong("eval --bundle b --data d --threshold x", "it must be a number");
     check_wrong("eval --bundle b --data d --k 0", "number would be zero");
     check_wrong("tag --bundle b --device gpu", "auto, cpu or cuda:N");
-    check_wrong("tag --bundle b --threads 0", "number would be zero");
+    check_wrong("tag --bundle b --threads 0", "within 1..=4096");
+    check_wrong("tag --bundle b --threads 5000", "within 1..=4096");
+    check_wrong("train --data d --dev d --out o --widths 3,3", "given once");
+    check_wrong("train --data d --dev d --out o --filters 100000000000", "within 1..=10000");
     check_wrong("search --index i --format yaml query", "[possible values: table, json]");
     check_wrong("index --bundle b --index i --data d --on-failure cry", "possible values");
     check_wrong("train --data d --dev d --out o --model lstm", "[possible values: cnn]");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ort::ep::CUDA;
+use ort::ep::{CUDA, ExecutionProviderDispatch};
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::value::Tensor;
@@ -44,6 +44,27 @@ pub(super) fn load(
     Ok((loader.on_cpu(model)?, DeviceInUse::CpuInsteadOfCuda { reason }))
 }
 
+/// Checks that ONNX Runtime can use a device, without loading a model.
+pub(super) fn check(device: Device) -> Result<()> {
+    let Device::Cuda(number) = device else { return Ok(()) };
+    let runtime = runtime::load(None)?;
+    let builder = || -> ort::Result<_> {
+        let cuda = cuda(runtime, number)?;
+        Ok(Session::builder(runtime.environment())?.with_execution_providers([cuda])?)
+    };
+    builder().map(drop).map_err(|source| OnnxError::DeviceUnavailable { device, source })
+}
+
+/// Makes a CUDA device to run on, which is an error where it cannot be used.
+///
+/// Without `error_on_failure` ONNX Runtime would go on with the CPU and not say so.
+fn cuda(runtime: &Runtime, number: u32) -> ort::Result<ExecutionProviderDispatch> {
+    let number = i32::try_from(number)
+        .map_err(|_| ort::Error::new(format!("there is no CUDA device {number}")))?;
+    runtime.preload_cuda();
+    Ok(CUDA::default().with_device_id(number).build().error_on_failure())
+}
+
 struct Loader<'a> {
     runtime: &'static Runtime,
     path: PathBuf,
@@ -63,20 +84,12 @@ impl Loader<'_> {
     fn on_cuda(&self, model: &ModelProto, number: u32) -> Result<Vec<Model>> {
         let device = Device::Cuda(number);
         let unavailable = |source| OnnxError::DeviceUnavailable { device, source };
-        let mut builder = self.cuda_builder(number).map_err(unavailable)?;
+        let builder = || -> ort::Result<_> {
+            Ok(self.builder()?.with_execution_providers([cuda(self.runtime, number)?])?)
+        };
+        let mut builder = builder().map_err(unavailable)?;
         let model = model.encode_to_vec();
         self.sessions(|| builder.commit_from_memory(&model).map_err(unavailable))
-    }
-
-    /// Makes a builder for a CUDA device, or fails.
-    ///
-    /// Without `error_on_failure` ONNX Runtime would go on with the CPU and not say so.
-    fn cuda_builder(&self, number: u32) -> ort::Result<SessionBuilder> {
-        let number = i32::try_from(number)
-            .map_err(|_| ort::Error::new(format!("there is no CUDA device {number}")))?;
-        self.runtime.preload_cuda();
-        let cuda = CUDA::default().with_device_id(number).build().error_on_failure();
-        Ok(self.builder()?.with_execution_providers([cuda])?)
     }
 
     fn builder(&self) -> ort::Result<SessionBuilder> {

@@ -38,6 +38,15 @@ fn a_cuda_device_that_no_machine_has_is_refused() {
 }
 
 #[test]
+fn a_device_is_checked_without_a_model_as_with_one() {
+    let mut options = fixture::on_cpu();
+    for device in [Device::Auto, Device::Cpu, Device::Cuda(0)] {
+        options.device = device;
+        assert_eq!(options.check_device().is_ok(), open_on(device).is_ok(), "{device}");
+    }
+}
+
+#[test]
 fn auto_tells_which_device_it_got() {
     let has_cuda = open_on(Device::Cuda(0)).is_ok();
     let encoder = open_on(Device::Auto).unwrap();

@@ -24,11 +24,14 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// The passes without a better dev figure after which training ends.
     pub patience: usize,
+    /// How much the average over epochs keeps of the earlier ones, from 0 (only the last epoch
+    /// counts) to less than 1.
+    pub averaging: f32,
     /// The tokens of a text that the model reads.
     pub max_length: usize,
     /// The most tokens of a vocabulary made from the training set, where no encoder brings one.
     pub vocabulary_size: usize,
-    /// How neighbors vote when dev is measured, and the bundle's setting.
+    /// How neighbors vote in the untuned figure that is reported for dev each epoch.
     pub interpolation: Interpolation,
     /// How the embedding and the convolution are exported.
     pub form: GraphForm,
@@ -47,7 +50,8 @@ impl Default for TrainConfig {
             batch_size: 128,
             epochs: 30,
             patience: 3,
-            max_length: 200,
+            averaging: 0.7,
+            max_length: 300,
             vocabulary_size: 30_000,
             interpolation: Interpolation::default(),
             form: GraphForm::default(),
@@ -59,6 +63,9 @@ impl Default for TrainConfig {
 
 /// More threads than any machine's, so that a typing error does not start millions.
 const MAX_THREADS: usize = 4096;
+
+/// More filters or dimensions than help, so that a typing error does not take all memory.
+const MAX_SIZE: usize = 10_000;
 
 impl TrainConfig {
     /// Checks every setting's range.
@@ -72,11 +79,14 @@ impl TrainConfig {
         at_least_1("patience", self.patience)?;
         at_least_1("batch size", self.batch_size)?;
         at_least_1("max length", self.max_length)?;
-        at_least_1("embedding dimensions", cnn.embedding_dimensions)?;
-        at_least_1("filters", cnn.filters)?;
+        let dimensions = cnn.embedding_dimensions;
+        within("embedding dimensions", dimensions, 1..=MAX_SIZE, "within 1..=10000")?;
+        within("filters", cnn.filters, 1..=MAX_SIZE, "within 1..=10000")?;
         at_least_1("the number of widths", cnn.widths.len())?;
-        for &width in &cnn.widths {
+        for (position, &width) in cnn.widths.iter().enumerate() {
             within("width", width, 1..=16, "within 1..=16")?;
+            let is_new = !cnn.widths[..position].contains(&width);
+            is_true("width", width, is_new, "given once: for more of it, take more filters")?;
         }
         within("threads", self.threads, 0..=MAX_THREADS, "within 0..=4096")?;
         within("vocabulary size", self.vocabulary_size, 3..=10_000_000, "within 3..=10000000")?;
@@ -85,6 +95,8 @@ impl TrainConfig {
         let embedding_dropout = cnn.embedding_dropout;
         let is_share = share.contains(&embedding_dropout);
         is_true("embedding dropout", embedding_dropout, is_share, "0 or more, less than 1")?;
+        let is_share = share.contains(&self.averaging);
+        is_true("averaging", self.averaging, is_share, "0 or more, less than 1")?;
         let ContrastiveConfig { gamma, temperature } = self.contrastive;
         is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
         is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;
@@ -137,6 +149,14 @@ mod tests {
         check(
             |c| c.cnn.widths = vec![3, 99],
             "width = 99 is out of range: it must be within 1..=16",
+        );
+        check(
+            |c| c.cnn.widths = vec![3, 4, 3],
+            "width = 3 is out of range: it must be given once: for more of it, take more filters",
+        );
+        check(
+            |c| c.cnn.filters = 10_001,
+            "filters = 10001 is out of range: it must be within 1..=10000",
         );
         check(
             |c| c.cnn.dropout = 1.0,

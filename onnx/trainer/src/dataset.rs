@@ -1,5 +1,8 @@
 //! Labelled texts to train on and to measure with.
 
+use std::collections::HashSet;
+
+use autotag::datastore::MAX_KEY_BYTES;
 use autotag::{LabelId, LabelSet, LabelVocabulary};
 
 use crate::{Result, TrainError};
@@ -31,18 +34,21 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`TrainError::EmptyDataset`], [`TrainError::NoLabels`] for a document without labels, or
-    /// the core's error for a label that cannot be used.
+    /// [`TrainError::EmptyDataset`], [`TrainError::NoLabels`] for a document without labels,
+    /// [`TrainError::Label`] for a label that cannot be used, [`TrainError::DoubledKey`] and
+    /// [`TrainError::KeyLength`] for a key under which a document cannot become a neighbor.
     pub fn new(documents: impl IntoIterator<Item = LabeledText>) -> Result<Self> {
         let documents: Vec<LabeledText> = documents.into_iter().collect();
         if let Some(document) = documents.iter().find(|document| document.labels.is_empty()) {
             return Err(TrainError::NoLabels { key: document.key.clone() });
         }
+        check_keys(&documents)?;
         let mut names: Vec<&str> =
             documents.iter().flat_map(|d| d.labels.iter().map(String::as_str)).collect();
         names.sort_unstable();
         names.dedup();
-        let vocabulary = LabelVocabulary::new(names)?;
+        let vocabulary = LabelVocabulary::new(names);
+        let vocabulary = vocabulary.map_err(|source| unusable_label(&documents, source))?;
         Dataset::with_vocabulary(documents, &vocabulary)
     }
 
@@ -53,7 +59,7 @@ impl Dataset {
     ///
     /// # Errors
     ///
-    /// [`TrainError::EmptyDataset`], or the core's error for a label that cannot be used.
+    /// [`TrainError::EmptyDataset`], or [`TrainError::Label`] for a label that cannot be used.
     pub fn with_vocabulary(
         documents: impl IntoIterator<Item = LabeledText>,
         vocabulary: &LabelVocabulary,
@@ -64,7 +70,10 @@ impl Dataset {
         for document in documents {
             let mut ids: Vec<LabelId> = Vec::with_capacity(document.labels.len());
             for name in &document.labels {
-                ids.push(vocabulary.insert(name)?);
+                let id = vocabulary.insert(name);
+                ids.push(
+                    id.map_err(|source| TrainError::Label { key: document.key.clone(), source })?,
+                );
             }
             keys.push(document.key);
             texts.push(document.text);
@@ -107,14 +116,32 @@ impl Dataset {
     pub fn unknown_labels(&self) -> &[String] {
         &self.unknown
     }
+}
 
-    /// Returns the share of the texts that have each label, by label id.
-    pub fn label_shares(&self) -> Vec<f32> {
-        let mut shares = vec![0.0; self.vocabulary.len()];
-        for label in self.labels.iter().flat_map(LabelSet::ids) {
-            shares[label.index()] += 1.0 / self.len() as f32;
+/// Checks that every document can be told from the others when it is a neighbor.
+fn check_keys(documents: &[LabeledText]) -> Result<()> {
+    let mut seen = HashSet::with_capacity(documents.len());
+    for LabeledText { key, .. } in documents {
+        let length = key.len();
+        if !(1..=MAX_KEY_BYTES).contains(&length) {
+            return Err(TrainError::KeyLength { key: key.clone(), length, max: MAX_KEY_BYTES });
         }
-        shares
+        if !seen.insert(key) {
+            return Err(TrainError::DoubledKey { key: key.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// Names a document with the label that cannot be used.
+fn unusable_label(documents: &[LabeledText], source: autotag::Error) -> TrainError {
+    let has_it = |document: &&LabeledText| match &source {
+        autotag::Error::LabelName { name, .. } => document.labels.contains(name),
+        _ => false,
+    };
+    match documents.iter().find(has_it) {
+        Some(document) => TrainError::Label { key: document.key.clone(), source },
+        None => TrainError::Core(source),
     }
 }
 
@@ -134,7 +161,7 @@ mod tests {
     fn a_training_set_names_its_labels_in_order() {
         let train = Dataset::new([text("1", &["b", "a"]), text("2", &["b"])]).unwrap();
         assert_eq!(train.vocabulary().names().collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!(train.label_shares(), [0.5, 1.0]);
+        assert_eq!(train.labels()[0].ids(), [LabelId(0), LabelId(1)]);
     }
 
     #[test]
@@ -150,5 +177,33 @@ mod tests {
         assert!(matches!(Dataset::new([]), Err(TrainError::EmptyDataset)));
         let error = Dataset::new([text("1", &["a"]), text("x", &[])]).unwrap_err();
         assert!(matches!(error, TrainError::NoLabels { key } if key == "x"));
+    }
+
+    #[test]
+    fn a_document_that_cannot_become_a_neighbor_is_named() {
+        let twice = Dataset::new([text("1", &["a"]), text("2", &["a"]), text("1", &["b"])]);
+        assert!(matches!(twice, Err(TrainError::DoubledKey { key }) if key == "1"));
+        for length in [0, 512] {
+            let long = Dataset::new([text("1", &["a"]), text(&"k".repeat(length), &["a"])]);
+            let error = long.unwrap_err();
+            assert!(
+                matches!(&error, TrainError::KeyLength { length: found, .. } if *found == length),
+                "{error}"
+            );
+        }
+        // What only measures need not have keys of its own.
+        let train = Dataset::new([text("1", &["a"])]).unwrap();
+        Dataset::with_vocabulary([text("", &["a"]), text("", &["a"])], train.vocabulary()).unwrap();
+    }
+
+    #[test]
+    fn a_label_that_cannot_be_used_is_told_with_its_document() {
+        let train = || Dataset::new([text("1", &["a"])]).unwrap();
+        for error in [
+            Dataset::new([text("1", &["a"]), text("x", &["a", " "])]).unwrap_err(),
+            Dataset::with_vocabulary([text("x", &["", "a"])], train().vocabulary()).unwrap_err(),
+        ] {
+            assert!(matches!(&error, TrainError::Label { key, .. } if key == "x"), "{error}");
+        }
     }
 }

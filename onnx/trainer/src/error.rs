@@ -23,6 +23,36 @@ pub enum TrainError {
         key: String,
     },
 
+    /// Two training documents have the same key.
+    #[error(
+        "the key {key:?} stands twice in the training set: give every document a key of its own"
+    )]
+    DoubledKey {
+        /// The key.
+        key: String,
+    },
+
+    /// A training document's key is empty or too long to be stored.
+    #[error("the key {key:?} of {length} bytes cannot be used: keys have 1 to {max} bytes")]
+    KeyLength {
+        /// The key.
+        key: String,
+        /// Its length in bytes.
+        length: usize,
+        /// The longest key.
+        max: usize,
+    },
+
+    /// A document's label cannot be used.
+    #[error("document {key:?} has a label that cannot be used")]
+    Label {
+        /// The document's key.
+        key: String,
+        /// What is wrong with the label.
+        #[source]
+        source: autotag::Error,
+    },
+
     /// A setting lies outside its range.
     #[error("{name} = {value} is out of range: it must be {expected}")]
     Setting {

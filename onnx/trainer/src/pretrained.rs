@@ -49,15 +49,14 @@ impl Pretrained {
             refuse(format!("it has no token table under any of {}", TABLE_NAMES.join(", ")))
         })?;
         let token_table = read_matrix(&table).map_err(refuse)?;
-        let n_tokens = tokenizer.get_vocab_size(true);
-        if n_tokens > token_table.n_rows() {
-            let n_rows = token_table.n_rows();
-            return Err(TrainError::Pretrained {
-                path,
-                reason: format!(
-                    "its token table has {n_rows} rows for the tokenizer's {n_tokens} tokens"
-                ),
-            });
+        // Not their number: ids may leave numbers out.
+        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+        let n_rows = token_table.n_rows();
+        if largest as usize >= n_rows {
+            let reason = format!(
+                "its token table has {n_rows} rows, and the tokenizer has a token with the id {largest}"
+            );
+            return Err(TrainError::Pretrained { path, reason });
         }
         Ok(Pretrained { tokenizer, token_table })
     }
@@ -85,4 +84,69 @@ fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
         return Err("its token table is empty or has values that are not finite".to_owned());
     }
     Ok(Matrix::from_values(n_rows, n_cols, values))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Writes a tokenizer whose words have these ids beside a table of rows of 2 values.
+    fn read(ids: &[(&str, u32)], dtype: Dtype, bytes: &[u8]) -> Result<Pretrained> {
+        let folder = tempfile::tempdir().unwrap();
+        let vocabulary: serde_json::Map<String, serde_json::Value> =
+            ids.iter().map(|&(word, id)| (word.to_owned(), id.into())).collect();
+        let tokenizer = serde_json::json!({
+            "version": "1.0", "added_tokens": [],
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[PAD]"},
+        });
+        fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        let n_rows = bytes.len() / 2 / dtype.bitsize() * 8;
+        let table = TensorView::new(dtype, vec![n_rows, 2], bytes).unwrap();
+        let file = safetensors::serialize([(TABLE_NAMES[0], table)], None).unwrap();
+        fs::write(folder.path().join("model.safetensors"), file).unwrap();
+        Pretrained::read(folder.path())
+    }
+
+    const IDS: [(&str, u32); 2] = [("[PAD]", 0), ("word", 1)];
+
+    #[test]
+    fn a_token_table_is_read_in_single_and_half_precision() {
+        let singles: Vec<u8> =
+            [0f32, 0.0, 1.5, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let halves: Vec<u8> =
+            [0f32, 0.0, 1.5, -2.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
+        for (dtype, bytes) in [(Dtype::F32, singles), (Dtype::F16, halves)] {
+            let table = read(&IDS, dtype, &bytes).unwrap().token_table;
+            assert_eq!(table.row(1), [1.5, -2.0]);
+        }
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_is_refused() {
+        let refused = |ids: &[(&str, u32)], dtype, bytes: &[u8]| {
+            read(ids, dtype, bytes).unwrap_err().to_string()
+        };
+        // Two tokens and two rows, but the second token's id leaves numbers out.
+        let gap = refused(&[("[PAD]", 0), ("word", 7)], Dtype::F32, &[0; 16]);
+        assert!(gap.contains("2 rows") && gap.contains("id 7"), "{gap}");
+        let integers = refused(&IDS, Dtype::I32, &[0; 16]);
+        assert!(integers.contains("give floats"), "{integers}");
+        let infinite = refused(&IDS, Dtype::F32, &f32::INFINITY.to_le_bytes().repeat(4));
+        assert!(infinite.contains("not finite"), "{infinite}");
+    }
+
+    #[test]
+    fn files_that_are_missing_or_damaged_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Pretrained::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("tokenizer.json"), "{error}");
+        let model = serde_json::json!({"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"});
+        let tokenizer = serde_json::json!({"version": "1.0", "added_tokens": [], "model": model});
+        fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+        fs::write(folder.path().join("model.safetensors"), "no tensors").unwrap();
+        let error = Pretrained::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("model.safetensors"), "{error}");
+    }
 }

@@ -15,8 +15,8 @@ use autotag_onnx::{
     BundleConfig, BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions, TextTokenizer,
 };
 
-use crate::cnn::{Cnn, CnnParameters, Predicted, StepLoss};
-use crate::fit::{FitReport, Model, Progress, TokenizedTexts, fit, predict_dev};
+use crate::cnn::{Cnn, Network, Predicted, StepLoss};
+use crate::fit::{FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
 
 /// What a training run did and reached; it is written into the bundle.
@@ -61,8 +61,9 @@ pub fn train_cnn(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(ModelBundle, TrainReport)> {
     config.check()?;
-    // Loaded before hours of training rather than after.
+    // Found out before hours of training rather than after.
     autotag_onnx::runtime::load(None)?;
+    options.check_device()?;
     let threads = rayon::ThreadPoolBuilder::new().num_threads(config.threads);
     let threads = threads
         .build()
@@ -94,21 +95,21 @@ fn train_on_these_threads(
     let n_labels = train.vocabulary().len();
     let n_tokens = tokenizer.get_vocab_size(true);
     let cnn = Cnn::new(config.cnn.clone(), n_tokens, n_labels, token_table, config.seed);
-    let mut model = CnnModel::new(cnn, config);
-    let fit_report =
+    let mut model = CnnModel { cnn, config, average: None, n_epochs: 0 };
+    let (network, fit_report) =
         fit(&mut model, &train_texts, &dev_texts, dev.vocabulary().len(), config, progress)?;
 
     progress(Progress::Stage("tune"));
-    let predictions = predict_dev(&mut model, &train_texts, &dev_texts);
+    drop(model);
+    let predictions = predict_dev(&network, &train_texts, &dev_texts);
     let tuned = tune::tune(&predictions, Method::Interpolated);
 
     progress(Progress::Stage("export"));
-    let CnnModel { cnn, .. } = model;
-    let model_file = cnn.to_onnx(config.form);
+    let model_file = network.to_onnx(config.form);
     let mut draft =
         BundleDraft::create(out, bundle_config, train.vocabulary(), &tokenizer, model_file)?;
     let encoder = draft.encoder(options)?;
-    let export_difference = compare(&cnn, &encoder, dev, &dev_texts)?;
+    let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
 
     progress(Progress::Stage("datastore"));
     fill_datastore(&draft, &encoder, train)?;
@@ -173,33 +174,33 @@ fn tokenize(tokenizer: &TextTokenizer, dataset: &Dataset) -> Result<TokenizedTex
 struct CnnModel<'a> {
     cnn: Cnn,
     config: &'a TrainConfig,
-}
-
-impl<'a> CnnModel<'a> {
-    fn new(cnn: Cnn, config: &'a TrainConfig) -> Self {
-        CnnModel { cnn, config }
-    }
+    /// The average over epochs.
+    average: Option<Network>,
+    n_epochs: usize,
 }
 
 impl Model for CnnModel<'_> {
-    type Checkpoint = CnnParameters;
+    type Snapshot = Network;
 
     fn step(&mut self, texts: &[&[u32]], labels: &[&LabelSet]) -> StepLoss {
         self.cnn.step(texts, labels, &self.config.contrastive, &self.config.adam)
     }
 
-    fn predict(&mut self, texts: &[&[u32]]) -> Predicted {
+    /// Averages the epochs: all of them alike at first, the later ones more once there are many.
+    fn snapshot(&mut self) -> Network {
         self.cnn.settle(&self.config.adam);
-        self.cnn.fold().predict(texts)
+        self.n_epochs += 1;
+        let share = (1.0 - self.config.averaging).max(1.0 / self.n_epochs as f32);
+        let network = self.cnn.network();
+        let average = self.average.get_or_insert_with(|| network.clone());
+        average.average_in(network, share);
+        average.clone()
     }
+}
 
-    fn checkpoint(&mut self) -> CnnParameters {
-        self.cnn.settle(&self.config.adam);
-        self.cnn.parameters().clone()
-    }
-
-    fn restore(&mut self, parameters: CnnParameters) {
-        self.cnn.set_parameters(parameters);
+impl Predict for Network {
+    fn predict(&self, texts: &[&[u32]]) -> Predicted {
+        self.fold().predict(texts)
     }
 }
 
@@ -215,19 +216,24 @@ const ENCODE_BATCH: usize = 32;
 /// Runs dev texts through the exported model, in batches of different lengths, and compares its
 /// answers with the trainer's; returns the largest difference.
 fn compare(
-    cnn: &Cnn,
+    network: &Network,
     encoder: &OnnxEncoder,
     dev: &Dataset,
     dev_texts: &TokenizedTexts,
 ) -> Result<f32> {
     let n = dev.len().min(COMPARED);
     let texts: Vec<&[u32]> = dev_texts.texts[..n].iter().map(Vec::as_slice).collect();
-    let expected = cnn.fold().predict(&texts);
+    let expected = network.fold().predict(&texts);
     let mut largest = 0f32;
     let rows: Vec<usize> = (0..n).collect();
     for rows in rows.chunks(ENCODE_BATCH) {
         for (&row, encoded) in rows.iter().zip(encode(encoder, dev, rows)) {
-            let Encoded { embedding, scores } = encoded?;
+            let Encoded { embedding, scores } = match encoded {
+                Err(error) if is_nothing(expected.embeddings.row(row)) && says_nothing(&error) => {
+                    continue;
+                }
+                encoded => encoded?,
+            };
             let scores = scores.as_ref().map_or(&[][..], |scores| scores.values());
             for (what, found, expected) in [
                 ("the representation", embedding.values(), expected.embeddings.row(row)),
@@ -245,6 +251,17 @@ fn compare(
     Ok(largest)
 }
 
+/// Tells whether no filter of the trained model is active on a text.
+fn is_nothing(representation: &[f32]) -> bool {
+    representation.iter().all(|value| value.abs() <= TOLERANCE)
+}
+
+/// Tells whether the exported model's representation of a text was refused, as an all-zero one is.
+fn says_nothing(error: &TrainError) -> bool {
+    let TrainError::Text { source: EncodeError::Answer(cause), .. } = error else { return false };
+    matches!(**cause, autotag::Error::Embedding { .. })
+}
+
 /// Returns the largest difference between values, relative to those greater than 1.
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
@@ -254,6 +271,8 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 const ENCODED_AT_ONCE: usize = 1024;
 
 /// Stores the training set's {(h_i, y_i)}, as the exported model represents it.
+///
+/// A text on which no filter is active has no representation and is nobody's neighbor.
 fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -> Result<()> {
     let options = DatastoreOptions::new(
         draft.config().dimensions,
@@ -262,6 +281,7 @@ fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -
     );
     let datastore = Datastore::create(&draft.datastore_folder(), &options)?;
     let mut writer = datastore.writer()?;
+    let mut left_out = 0;
     let rows: Vec<usize> = (0..train.len()).collect();
     for rows in rows.chunks(ENCODED_AT_ONCE) {
         // In parallel: each thread's texts go through a session of their own.
@@ -275,8 +295,18 @@ fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -
                 .iter()
                 .map(|&label| train.vocabulary().name(label))
                 .collect();
-            writer.put(&train.keys()[row], &encoded?.embedding, &labels, Source::Training)?;
+            let embedding = match encoded {
+                Err(error) if says_nothing(&error) => {
+                    left_out += 1;
+                    continue;
+                }
+                encoded => encoded?.embedding,
+            };
+            writer.put(&train.keys()[row], &embedding, &labels, Source::Training)?;
         }
+    }
+    if left_out > 0 {
+        tracing::warn!(left_out, "texts on which no filter is active are nobody's neighbors");
     }
     Ok(writer.commit()?)
 }

@@ -24,6 +24,9 @@ pub(super) struct HyperArgs {
     /// The passes without a better figure on dev after which training ends
     #[arg(long, value_name = "N", default_value_t = defaults().patience)]
     patience: usize,
+    /// How much the average over epochs keeps of the earlier ones; 0 keeps the last epoch alone
+    #[arg(long, value_name = "SHARE", default_value_t = defaults().averaging)]
+    averaging: f32,
 
     /// The texts of a step; the contrastive loss compares those of one batch
     #[arg(long, value_name = "N", default_value_t = defaults().batch_size)]
@@ -130,6 +133,7 @@ impl HyperArgs {
             batch_size: self.batch_size,
             epochs: self.epochs,
             patience: self.patience,
+            averaging: self.averaging,
             max_length: self.max_length,
             vocabulary_size: self.vocabulary_size,
             interpolation: Interpolation { k: self.k, temperature, proportion: self.lambda },
