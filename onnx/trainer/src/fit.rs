@@ -210,7 +210,7 @@ fn measure(predictions: &[Prediction], n_labels: usize, config: &TrainConfig) ->
         let selection = Selection::default();
         tune::evaluate(predictions, n_labels, method, &config.interpolation, &selection).micro_f1
     };
-    let Tuned { micro_f1: tuned_f1, .. } = tune::tune(predictions, Method::Interpolated);
+    let Tuned { score: tuned_f1, .. } = tune::tune(predictions, Method::Interpolated);
     EpochReport {
         epoch: 0,
         bce: 0.0,

@@ -114,7 +114,7 @@ fn train_on_these_threads(
     progress(Progress::Stage("datastore"));
     fill_datastore(&draft, &encoder, train)?;
     drop(encoder);
-    let Tuned { interpolation, threshold, micro_f1 } = tuned;
+    let Tuned { interpolation, threshold, score } = tuned;
     let report = TrainReport {
         config: config.clone(),
         n_train: train.len(),
@@ -122,7 +122,7 @@ fn train_on_these_threads(
         fit: fit_report,
         interpolation,
         threshold,
-        dev_micro_f1: micro_f1,
+        dev_micro_f1: score,
         export_difference,
     };
     draft.set_interpolation(interpolation);
