@@ -107,7 +107,8 @@ impl TuneArgs {
 pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
     let documents = read_to_measure(&args.data, &args.documents)?;
     let bundle = ModelBundle::open(&args.bundle)?;
-    let model = model::with_datastore(&bundle, bundle.datastore()?, common)?;
+    let encoder = model::encoder(&bundle, common)?;
+    let model = model::with_datastore(&bundle, encoder, bundle.datastore()?, common);
     let before = model.settings.clone();
     let most = args.grid().ks.into_iter().chain([before.interpolation.k]).max();
     let k = most.map_or(MAX_K, NonZeroUsize::get);
