@@ -5,4 +5,5 @@
 mod end_to_end;
 mod files;
 mod support;
+mod tune;
 mod usage;
