@@ -79,7 +79,8 @@ impl Evaluator {
         for (hits, cutoff) in self.hits.iter_mut().zip(CUTOFFS) {
             *hits += ranked.iter().take(cutoff).filter(|&&label| given.contains(label)).count();
         }
-        let predicted: LabelSet = select(scores, selection).iter().map(|tag| tag.label).collect();
+        let predicted: LabelSet =
+            select(scores, selection).tags.iter().map(|tag| tag.label).collect();
         for &label in predicted.ids() {
             let confusion = self.label(label);
             if given.contains(label) {

@@ -1,4 +1,4 @@
-//! Scores become tags: thresholds and caps, pure functions.
+//! Scores become tags and suggestions: thresholds and caps, pure functions.
 
 use std::num::NonZeroUsize;
 
@@ -53,7 +53,7 @@ impl From<Threshold> for f32 {
     }
 }
 
-/// Which labels become tags.
+/// Which labels become tags, and which are suggested to whoever reviews them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
     /// The threshold of every label that has none of its own.
@@ -64,6 +64,9 @@ pub struct Selection {
     /// The most tags that one text gets, the best first; no limit where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tags: Option<NonZeroUsize>,
+    /// The score from which on a label that is no tag is suggested; nothing is where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review: Option<Threshold>,
 }
 
 impl Selection {
@@ -78,36 +81,119 @@ impl Selection {
     }
 }
 
-/// Keeps the scores that reach their label's threshold, the highest first.
+/// What a text's scores became: labels in bands of confidence, in each the highest score first.
 ///
-/// Ties stand in the order of their ids. A score of 0 is never a tag, whatever the threshold.
-pub fn select(scores: Vec<LabelScore>, selection: &Selection) -> Vec<LabelScore> {
-    let mut tags: Vec<LabelScore> = scores
+/// Ties stand in the order of their ids.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selected {
+    /// The labels that are given to the text.
+    pub tags: Vec<LabelScore>,
+    /// The labels that a person may want to look at.
+    pub suggestions: Vec<LabelScore>,
+}
+
+/// Parts the scores: those that reach their label's threshold are tags, of the others those that
+/// reach the review threshold are suggestions.
+///
+/// What a cap leaves over of the tags counts among the others. A score of 0 is neither, whatever
+/// the thresholds.
+pub fn select(scores: Vec<LabelScore>, selection: &Selection) -> Selected {
+    let (mut tags, mut others): (Vec<LabelScore>, Vec<LabelScore>) = scores
         .into_iter()
-        .filter(|s| s.score > 0.0 && s.score >= selection.threshold_of(s.label).get())
-        .collect();
-    tags.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.label.cmp(&b.label)));
-    tags.truncate(selection.max_tags.map_or(usize::MAX, NonZeroUsize::get));
-    tags
+        .filter(|s| s.score > 0.0)
+        .partition(|s| s.score >= selection.threshold_of(s.label).get());
+    best_first(&mut tags);
+    let n_tags = tags.len().min(selection.max_tags.map_or(usize::MAX, NonZeroUsize::get));
+    let left_over = tags.split_off(n_tags);
+    let Some(review) = selection.review else {
+        return Selected { tags, suggestions: vec![] };
+    };
+    others.extend(left_over);
+    others.retain(|s| s.score >= review.get());
+    best_first(&mut others);
+    Selected { tags, suggestions: others }
+}
+
+fn best_first(scores: &mut [LabelScore]) {
+    scores.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.label.cmp(&b.label)));
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn check(scores: &[f32], selection: &Selection, expect: &[u32]) {
-        let scores = scores
-            .iter()
-            .enumerate()
-            .map(|(i, &score)| LabelScore {
-                label: LabelId(i as u32),
-                score,
-                model: None,
-                knn: score,
-            })
-            .collect();
-        let tags: Vec<u32> = select(scores, selection).iter().map(|tag| tag.label.0).collect();
-        assert_eq!(tags, expect);
+    fn scores(scores: &[f32]) -> Vec<LabelScore> {
+        let score = |(label, &score): (usize, &f32)| LabelScore {
+            label: LabelId(label as u32),
+            score,
+            model: None,
+            knn: score,
+        };
+        scores.iter().enumerate().map(score).collect()
+    }
+
+    fn ids(scores: &[LabelScore]) -> Vec<u32> {
+        scores.iter().map(|score| score.label.0).collect()
+    }
+
+    fn check(values: &[f32], selection: &Selection, expect: &[u32]) {
+        let Selected { tags, suggestions } = select(scores(values), selection);
+        assert_eq!(ids(&tags), expect);
+        assert!(suggestions.is_empty());
+    }
+
+    fn check_suggestions(values: &[f32], selection: &Selection, tags: &[u32], expect: &[u32]) {
+        let selected = select(scores(values), selection);
+        assert_eq!((ids(&selected.tags), ids(&selected.suggestions)), (tags.into(), expect.into()));
+    }
+
+    #[test]
+    fn labels_between_the_review_threshold_and_their_own_are_suggested() {
+        let selection = Selection { review: Some(Threshold(0.25)), ..Selection::default() };
+        check_suggestions(&[0.3, 0.24, 0.9, 0.25, 0.49], &selection, &[2], &[4, 0, 3]);
+        let per_label = vec![Threshold(0.1), Threshold(0.8)];
+        let selection = Selection { per_label, ..selection };
+        check_suggestions(&[0.2, 0.7, 0.4], &selection, &[0], &[1, 2]);
+        let none = Selection { review: Some(Threshold(0.0)), ..Selection::default() };
+        check_suggestions(&[0.0, 0.1], &none, &[], &[1]);
+    }
+
+    #[test]
+    fn what_a_cap_leaves_over_is_suggested_first() {
+        let (max_tags, review) = (NonZeroUsize::new(1), Some(Threshold(0.3)));
+        let selection = Selection { max_tags, review, ..Selection::default() };
+        check_suggestions(&[0.4, 0.6, 0.9], &selection, &[2], &[1, 0]);
+    }
+
+    proptest! {
+        /// Every label stands in one band at most, and a review threshold changes no tag.
+        #[test]
+        fn bands_do_not_overlap(
+            values in prop::collection::vec(0.0f32..=1.0, 0..12),
+            own in prop::collection::vec(0.0f32..=1.0, 0..12),
+            threshold in 0.0f32..=1.0,
+            review in 0.0f32..=1.0,
+            max_tags in 1usize..12,
+        ) {
+            let per_label = own.into_iter().map(Threshold).collect();
+            let max_tags = NonZeroUsize::new(max_tags);
+            let without = Selection { per_label, max_tags, ..Selection::at(Threshold(threshold)) };
+            let with = Selection { review: Some(Threshold(review)), ..without.clone() };
+            let selected = select(scores(&values), &with);
+            prop_assert_eq!(&selected.tags, &select(scores(&values), &without).tags);
+            let mut all = ids(&selected.tags);
+            all.extend(ids(&selected.suggestions));
+            let n_labels = all.len();
+            all.sort_unstable();
+            all.dedup();
+            prop_assert_eq!(all.len(), n_labels);
+            // Nothing that reaches the review threshold is lost.
+            let n_reached = values.iter().filter(|&&v| v > 0.0 && v >= review).count();
+            prop_assert!(n_labels >= n_reached);
+            prop_assert!(selected.suggestions.iter().all(|s| s.score >= review));
+        }
     }
 
     #[test]

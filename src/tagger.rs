@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::interpolate::{Interpolation, interpolate, knn_scores, weights};
-use crate::select::{Selection, select};
+use crate::select::{Selected, Selection, select};
 use crate::{
     DatastoreReader, Embedding, EncodeError, Encoded, Encoder, Neighbor, Result, SearchMode,
 };
@@ -49,6 +49,9 @@ pub struct Vote {
 pub struct Tagging {
     /// The tags, the highest score first.
     pub tags: Vec<Tag>,
+    /// The labels between the review threshold and their own, the highest score first; none where
+    /// the [`Selection`] has no review threshold.
+    pub suggestions: Vec<Tag>,
     /// The neighbors that voted, the nearest first.
     pub neighbors: Vec<Vote>,
     /// The text's representation.
@@ -168,12 +171,12 @@ impl<E: Encoder> Tagger<E> {
         let knn = (!neighbors.is_empty()).then(|| knn_scores(&neighbors, &weights));
         let scores =
             interpolate(encoded.scores.as_ref(), knn.as_deref(), self.interpolation.proportion);
-        let tags = select(scores, &self.selection);
+        let Selected { tags, suggestions } = select(scores, &self.selection);
         let neighbors = neighbors
             .into_iter()
             .zip(weights)
             .map(|(neighbor, weight)| Vote { neighbor, weight })
             .collect();
-        Tagging { tags, neighbors, embedding: encoded.embedding }
+        Tagging { tags, suggestions, neighbors, embedding: encoded.embedding }
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use autotag::{Proportion, Temperature, Threshold};
+use autotag::{Proportion, Selection, Temperature, Threshold};
 use autotag_onnx::Device;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -162,6 +162,23 @@ pub(crate) struct SettingArgs {
     /// The score from which on a label becomes a tag, 0 to 1
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     pub(crate) threshold: Option<Threshold>,
+}
+
+/// What is suggested.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct ReviewArgs {
+    /// The score from which on a label that is no tag is suggested, 0 to 1; where absent the
+    /// bundle's, which may have none
+    #[arg(long, value_name = "SCORE", value_parser = threshold)]
+    review: Option<Threshold>,
+}
+
+impl ReviewArgs {
+    /// Puts what is given in the place of a selection's own.
+    pub(crate) fn put_into(self, selection: &mut Selection) {
+        selection.review = self.review.or(selection.review);
+    }
 }
 
 /// More threads than any machine's: a typing error shall not start millions.

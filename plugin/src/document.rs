@@ -9,7 +9,7 @@ use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
-use crate::{Error, Evidence, Result, TagFields};
+use crate::{Error, Evidence, Result, TagEvidence, TagFields};
 
 /// What a value costs beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;
@@ -29,7 +29,7 @@ pub(crate) fn check(
             return Err(Error::UnknownField { key, field: field.field_id() });
         }
         let entry = schema.get_field_entry(field);
-        if field == fields.tags || field == fields.evidence {
+        if [Some(fields.tags), Some(fields.evidence), fields.suggestions].contains(&Some(field)) {
             return Err(Error::ReservedField { key, field: entry.name().to_owned() });
         }
         if !fits(value, entry.field_type()) {
@@ -134,14 +134,21 @@ pub(crate) fn text_values(
     })
 }
 
-/// Attaches the tags of the evidence as facets, and the evidence itself.
+/// Attaches the evidence's tags and suggestions as facets, and the evidence itself.
 pub(crate) fn attach(document: &mut TantivyDocument, fields: &TagFields, evidence: &Evidence) {
-    // Labels such as `a::b` and `/a/b` are one facet.
-    let facets: BTreeSet<Facet> = evidence.tags.iter().map(|tag| facet(&tag.label)).collect();
-    for facet in &facets {
-        document.add_leaf_field_value(fields.tags, ReferenceValueLeaf::Facet(facet.encoded_str()));
+    attach_facets(document, fields.tags, &evidence.tags);
+    if let Some(field) = fields.suggestions {
+        attach_facets(document, field, &evidence.suggestions);
     }
     document.add_text(fields.evidence, evidence.to_json());
+}
+
+fn attach_facets(document: &mut TantivyDocument, field: Field, tags: &[TagEvidence]) {
+    // Labels such as `a::b` and `/a/b` are one facet.
+    let facets: BTreeSet<Facet> = tags.iter().map(|tag| facet(&tag.label)).collect();
+    for facet in &facets {
+        document.add_leaf_field_value(field, ReferenceValueLeaf::Facet(facet.encoded_str()));
+    }
 }
 
 /// Returns a label's facet.

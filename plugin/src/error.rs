@@ -222,6 +222,12 @@ pub enum Error {
         path: String,
     },
 
+    /// Suggestions were searched for in an index that has no field for them.
+    #[error(
+        "the index keeps no suggestions that can be searched: make it with a field for them, `FieldNames::suggestions`"
+    )]
+    NoSuggestions,
+
     /// A document's evidence does not decode.
     #[error(
         "a document's evidence does not decode: field number {field} holds something that autotag did not write"

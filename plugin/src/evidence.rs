@@ -1,6 +1,6 @@
 //! Why a document has its tags: kept beside them in the index.
 
-use autotag::{DatastoreReader, Tagging};
+use autotag::{DatastoreReader, Tag, Tagging};
 use serde::{Deserialize, Serialize};
 use tantivy::TantivyDocument;
 use tantivy::schema::Value;
@@ -12,6 +12,9 @@ use crate::{Error, Result, TagFields};
 pub struct Evidence {
     /// The tags, the highest score first.
     pub tags: Vec<TagEvidence>,
+    /// The labels below the threshold that are suggested, the highest score first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suggestions: Vec<TagEvidence>,
     /// The neighbors that voted, the nearest first; none where a person gave the tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbors: Vec<NeighborEvidence>,
@@ -92,19 +95,21 @@ impl Evidence {
             knn: 0.0,
             origin: Origin::Human,
         };
-        Evidence { tags: labels.iter().map(tag).collect(), neighbors: vec![], silent: false }
+        Evidence { tags: labels.iter().map(tag).collect(), ..Evidence::default() }
     }
 
     /// Records what the tagger decided; the datastore names labels and neighbors.
     pub(crate) fn predicted(tagging: &Tagging, datastore: &DatastoreReader) -> Result<Self> {
         let name = |label| datastore.labels().name(label).to_owned();
-        let tags = tagging.tags.iter().map(|tag| TagEvidence {
+        let evidence = |tag: &Tag| TagEvidence {
             label: name(tag.label),
             score: tag.score,
             model: tag.model,
             knn: tag.knn,
             origin: origin(tag.model, tag.knn),
-        });
+        };
+        let tags = tagging.tags.iter().map(evidence).collect();
+        let suggestions = tagging.suggestions.iter().map(evidence).collect();
         let mut neighbors = Vec::with_capacity(tagging.neighbors.len());
         for vote in &tagging.neighbors {
             neighbors.push(NeighborEvidence {
@@ -114,7 +119,7 @@ impl Evidence {
                 labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
             });
         }
-        Ok(Evidence { tags: tags.collect(), neighbors, silent: false })
+        Ok(Evidence { tags, suggestions, neighbors, silent: false })
     }
 
     /// Writes the form that is stored.

@@ -18,16 +18,21 @@ pub struct FieldNames {
     pub tags: String,
     /// The tags' scores and where they come from.
     pub evidence: String,
+    /// The suggestions: labels below the threshold that a person may want to look at. Without the
+    /// field they stand in the evidence only, and cannot be searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestions: Option<String>,
 }
 
 impl Default for FieldNames {
-    /// Returns `id`, `text`, `tags` and `evidence`.
+    /// Returns `id`, `text`, `tags` and `evidence`, and no field for suggestions.
     fn default() -> Self {
         FieldNames {
             key: "id".to_owned(),
             texts: vec!["text".to_owned()],
             tags: "tags".to_owned(),
             evidence: "evidence".to_owned(),
+            suggestions: None,
         }
     }
 }
@@ -55,6 +60,8 @@ pub struct TagFields {
     pub tags: Field,
     /// The tags' scores and where they come from: a stored text field that is not indexed.
     pub evidence: Field,
+    /// The suggestions, where the schema has a field for them: a facet field, stored.
+    pub suggestions: Option<Field>,
 }
 
 impl TagFields {
@@ -79,8 +86,12 @@ impl TagFields {
                 .iter()
                 .map(|name| schema.add_text_field(name, TEXT | STORED))
                 .collect(),
-            tags: schema.add_facet_field(&names.tags, facets),
+            tags: schema.add_facet_field(&names.tags, facets.clone()),
             evidence: schema.add_text_field(&names.evidence, STORED),
+            suggestions: names
+                .suggestions
+                .as_ref()
+                .map(|name| schema.add_facet_field(name, facets)),
         })
     }
 
@@ -104,6 +115,11 @@ impl TagFields {
             texts,
             tags: find(TAGS_ROLE, &names.tags)?,
             evidence: find(EVIDENCE_ROLE, &names.evidence)?,
+            suggestions: names
+                .suggestions
+                .as_ref()
+                .map(|name| find(SUGGESTIONS_ROLE, name))
+                .transpose()?,
         };
         fields.check(schema)?;
         Ok(fields)
@@ -122,6 +138,7 @@ impl TagFields {
             texts: self.texts.iter().map(|&field| name(field)).collect(),
             tags: name(self.tags),
             evidence: name(self.evidence),
+            suggestions: self.suggestions.map(name),
         })
     }
 
@@ -141,6 +158,9 @@ impl TagFields {
         let is_tags =
             |field: &FieldType| matches!(field, FieldType::Facet(options) if options.is_stored());
         check_type(schema, self.tags, TAGS_ROLE, "a stored facet field", is_tags)?;
+        if let Some(suggestions) = self.suggestions {
+            check_type(schema, suggestions, SUGGESTIONS_ROLE, "a stored facet field", is_tags)?;
+        }
         let is_evidence = |field: &FieldType| match field {
             FieldType::Str(options) => {
                 options.is_stored() && options.get_indexing_options().is_none()
@@ -156,6 +176,7 @@ const KEY_ROLE: &str = "key";
 const TEXT_ROLE: &str = "text";
 const TAGS_ROLE: &str = "tags";
 const EVIDENCE_ROLE: &str = "evidence";
+const SUGGESTIONS_ROLE: &str = "suggestions";
 
 fn check_names(names: &FieldNames) -> Result<()> {
     if names.texts.is_empty() {
@@ -163,6 +184,7 @@ fn check_names(names: &FieldNames) -> Result<()> {
     }
     let mut all = vec![&names.key, &names.tags, &names.evidence];
     all.extend(&names.texts);
+    all.extend(&names.suggestions);
     all.sort_unstable();
     match all.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(Error::FieldTwice { name: pair[0].clone() }),
@@ -240,9 +262,35 @@ mod tests {
         let names = FieldNames { tags: "id".to_owned(), ..FieldNames::default() };
         let error = TagFields::add_to(&mut Schema::builder(), &names).unwrap_err();
         assert!(matches!(error, Error::FieldTwice { name } if name == "id"));
+        let suggestions = Some("tags".to_owned());
+        let names = FieldNames { suggestions, ..FieldNames::default() };
+        let error = TagFields::add_to(&mut Schema::builder(), &names).unwrap_err();
+        assert!(matches!(error, Error::FieldTwice { name } if name == "tags"));
         let names = FieldNames { texts: vec![], ..FieldNames::default() };
         let error = TagFields::add_to(&mut Schema::builder(), &names).unwrap_err();
         assert!(matches!(error, Error::NoTextField));
+    }
+
+    #[test]
+    fn a_field_for_suggestions_may_be_there_or_not() {
+        let names =
+            FieldNames { suggestions: Some("suggestions".to_owned()), ..FieldNames::default() };
+        let mut schema = Schema::builder();
+        let fields = TagFields::add_to(&mut schema, &names).unwrap();
+        let schema = schema.build();
+        assert_eq!(fields.names(&schema).unwrap(), names);
+        let without = TagFields::from_schema(&schema, &FieldNames::default()).unwrap();
+        assert_eq!(without.suggestions, None);
+        // Names that were written before there were suggestions.
+        let json = r#"{"key": "id", "texts": ["text"], "tags": "tags", "evidence": "evidence"}"#;
+        assert_eq!(serde_json::from_str::<FieldNames>(json).unwrap(), FieldNames::default());
+        let names = FieldNames {
+            suggestions: Some("text".to_owned()),
+            texts: vec!["id".to_owned()],
+            key: "id".to_owned(),
+            ..FieldNames::default()
+        };
+        assert!(TagFields::from_schema(&schema, &names).is_err());
     }
 
     #[test]

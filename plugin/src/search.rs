@@ -27,6 +27,9 @@ pub struct SearchRequest {
     pub query: String,
     /// The tags that every document found must have, or have one below; see [`parse_tag`].
     pub tags: Vec<Facet>,
+    /// The suggestions that every document found must have, or have one below it. They need an
+    /// index whose schema has a field for suggestions.
+    pub suggested: Vec<Facet>,
     /// The tag below which tags are counted; [`Facet::root`] counts those of the first level.
     pub facets: Option<Facet>,
     /// The most documents that are returned, the best first.
@@ -38,7 +41,14 @@ pub struct SearchRequest {
 impl Default for SearchRequest {
     /// Returns the request for the first 10 of all documents.
     fn default() -> Self {
-        SearchRequest { query: String::new(), tags: vec![], facets: None, limit: 10, offset: 0 }
+        SearchRequest {
+            query: String::new(),
+            tags: vec![],
+            suggested: vec![],
+            facets: None,
+            limit: 10,
+            offset: 0,
+        }
     }
 }
 
@@ -73,6 +83,8 @@ pub struct FoundDocument {
     pub texts: Vec<String>,
     /// Its tags.
     pub tags: Vec<Facet>,
+    /// Its suggestions; none where the schema has no field for them.
+    pub suggestions: Vec<Facet>,
     /// Why it has them; absent where it was indexed untagged.
     pub evidence: Option<Evidence>,
     /// All that is stored of it.
@@ -166,10 +178,10 @@ impl TagSearcher {
             parsed.map_err(|source| Error::Query { query, source })?
         };
         let mut clauses = vec![(Occur::Must, text)];
-        // The root has no term: every document is below it.
-        for tag in request.tags.iter().filter(|tag| !tag.is_root()) {
-            let term = Term::from_facet(self.fields.tags, tag);
-            clauses.push((Occur::Must, Box::new(TermQuery::new(term, IndexRecordOption::Basic))));
+        clauses.extend(have(self.fields.tags, &request.tags));
+        if !request.suggested.is_empty() {
+            let field = self.fields.suggestions.ok_or(Error::NoSuggestions)?;
+            clauses.extend(have(field, &request.suggested));
         }
         Ok(BooleanQuery::new(clauses))
     }
@@ -186,14 +198,12 @@ impl TagSearcher {
         let texts = self.fields.texts.iter().flat_map(|&field| {
             document::text_values(&document, field).map(|text| text.into_owned())
         });
-        let tags = document
-            .get_all(self.fields.tags)
-            .filter_map(|tag| Facet::from_encoded(tag.as_facet()?.as_bytes().to_vec()).ok());
         Ok(FoundDocument {
             key: key.and_then(|key| key.as_str()).unwrap_or_default().to_owned(),
             score,
             texts: texts.collect(),
-            tags: tags.collect(),
+            tags: facets(&document, self.fields.tags),
+            suggestions: self.fields.suggestions.map_or(vec![], |field| facets(&document, field)),
             evidence: Evidence::from_document(&document, &self.fields)?,
             document,
         })
@@ -217,6 +227,23 @@ impl TagSearcher {
         counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.tag.cmp(&b.tag)));
         Ok(counts)
     }
+}
+
+/// Returns what makes every document have these facets, or one below each.
+fn have(field: Field, facets: &[Facet]) -> impl Iterator<Item = (Occur, Box<dyn Query>)> {
+    // The root has no term: every document is below it.
+    facets.iter().filter(|facet| !facet.is_root()).map(move |facet| {
+        let term = Term::from_facet(field, facet);
+        let query: Box<dyn Query> = Box::new(TermQuery::new(term, IndexRecordOption::Basic));
+        (Occur::Must, query)
+    })
+}
+
+fn facets(document: &TantivyDocument, field: Field) -> Vec<Facet> {
+    let facets = document.get_all(field);
+    facets
+        .filter_map(|facet| Facet::from_encoded(facet.as_facet()?.as_bytes().to_vec()).ok())
+        .collect()
 }
 
 fn find(

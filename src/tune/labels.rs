@@ -11,7 +11,7 @@ use crate::{Interpolation, Threshold};
 pub struct LabelThresholds {
     /// The thresholds by label id; none where one for all labels does at least as well.
     pub thresholds: Vec<Threshold>,
-    /// The number of examples of an average label that were added to each label's own.
+    /// The number of a label's own examples that all labels' average counted as.
     pub smoothing: f64,
     /// The objective with thresholds for each label on documents held out, by cross-validation.
     pub held_out: f64,
@@ -20,22 +20,22 @@ pub struct LabelThresholds {
 }
 
 /// The smoothing that is tried where none is given.
-const SMOOTHINGS: [f64; 8] = [100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 1.0, 0.0];
+const SMOOTHINGS: [f64; 10] = [1000.0, 300.0, 100.0, 50.0, 20.0, 10.0, 5.0, 2.0, 1.0, 0.0];
 
 /// The parts that documents are split into: each is held out once.
 const FOLDS: usize = 5;
 
 /// Chooses a threshold for each label, with the k, tau and lambda that were tuned for all.
 ///
-/// A label with few examples says little about its own threshold. So `s` examples of an average
-/// label are added to its own: `TP_l(t) + s TP(t) / n` right and `FP_l(t) + s FP(t) / n` wrong ones
-/// at or above the threshold t, with the sums TP, FP and n (given labels) over all labels. A label
-/// without examples gets the threshold that suits all labels together; one with many its own.
+/// Label l takes the threshold t with the largest `own_l(t) + s average(t)`: what t is worth to the
+/// label, and to all labels on average, which counts as much as s of the label's examples. So a
+/// label with few examples stays near the threshold that suits all, and one with many gets its own.
 ///
-/// With these counts [`Objective::Macro`] takes the t of the best F1 of the label alone. For
-/// [`Objective::Micro`] a label is no end in itself: it takes the t of the largest
-/// `2 TP - F (TP + FP)`, F being the micro-F1 of one threshold for all: what raises micro-F1 when
-/// the other labels stay as they are (Dinkelbach's method for a ratio, in one step).
+/// - [`Objective::Macro`]: `own_l = n_l F1_l(t)`, n_l being the documents given the label; the
+///   average is that of F1 over the labels.
+/// - [`Objective::Micro`]: `own_l = 2 TP_l(t) - F (TP_l(t) + FP_l(t))`, F being the micro-F1 of one
+///   threshold for all: where it is positive, micro-F1 grows (Dinkelbach's method for a ratio, in
+///   one step). The average is their sum over the labels, divided by the sum of the n_l.
 ///
 /// Where `smoothing` is `None` it is chosen by cross-validation over 5 stretches of the documents,
 /// and where no smoothing beats one threshold for all labels there, that one stays. `n_labels` is
@@ -153,25 +153,43 @@ fn cross_validate(
 
 /// Returns each label's bin; of equal ones the nearest to `center`.
 fn choose(labels: &[Histogram], objective: Objective, s: f64, center: usize) -> Vec<usize> {
-    let pooled = pool(labels);
-    let micro_f1 = best_threshold(std::slice::from_ref(&pooled)).1;
-    let n = f64::from(pooled.n_given().max(1));
-    let average: Vec<(f64, f64)> = pooled
-        .at_or_above()
-        .iter()
-        .map(|&(right, wrong)| (s * f64::from(right) / n, s * f64::from(wrong) / n))
-        .collect();
-    let choose = |label: &Histogram| {
-        let n_given = f64::from(label.n_given()) + s;
-        let mut values = vec![0.0; BINS + 1];
-        for ((value, own), added) in values.iter_mut().zip(label.at_or_above()).zip(&average) {
-            let (right, wrong) = (f64::from(own.0) + added.0, f64::from(own.1) + added.1);
-            *value = match objective {
-                Objective::Micro => 2.0 * right - micro_f1 * (right + wrong),
-                Objective::Macro => f1(right, wrong, n_given),
-            };
-        }
-        best_bin(&values, center).0
+    let own = own_values(labels, objective);
+    let n_given = labels.iter().map(|label| f64::from(label.n_given()));
+    let weight = match objective {
+        Objective::Micro => n_given.sum::<f64>(),
+        Objective::Macro => n_given.filter(|&n| n > 0.0).count() as f64,
     };
-    labels.iter().map(choose).collect()
+    let mut average = vec![0.0; BINS + 1];
+    for (values, label) in own.iter().zip(labels) {
+        let share = match objective {
+            Objective::Micro => 1.0,
+            Objective::Macro => 1.0 / f64::from(label.n_given().max(1)),
+        };
+        for (sum, value) in average.iter_mut().zip(values) {
+            *sum += share * value / weight.max(1.0);
+        }
+    }
+    let choose = |values: &Vec<f64>| {
+        let smoothed: Vec<f64> =
+            values.iter().zip(&average).map(|(own, average)| own + s * average).collect();
+        best_bin(&smoothed, center).0
+    };
+    own.iter().map(choose).collect()
+}
+
+/// Returns what each label's threshold is worth to it, for every bin.
+fn own_values(labels: &[Histogram], objective: Objective) -> Vec<Vec<f64>> {
+    let micro_f1 = best_threshold(&[pool(labels)]).1;
+    let values = |label: &Histogram| {
+        let n_given = f64::from(label.n_given());
+        let value = |(right, wrong): (u32, u32)| {
+            let (right, wrong) = (f64::from(right), f64::from(wrong));
+            match objective {
+                Objective::Micro => 2.0 * right - micro_f1 * (right + wrong),
+                Objective::Macro => n_given * f1(right, wrong, n_given),
+            }
+        };
+        label.at_or_above().into_iter().map(value).collect()
+    };
+    labels.iter().map(values).collect()
 }

@@ -82,12 +82,15 @@ fn an_empty_grid_or_no_predictions_give_the_defaults() {
 /// Texts of two frequent labels, whose scores separate at .2 and at .8, and of a rare one.
 fn two_scales() -> Vec<Prediction> {
     let mut predictions = Vec::new();
-    for _ in 0..30 {
+    for _ in 0..300 {
         predictions.push(prediction(&[0], &[0.3, 0.7, 0.0], &[]));
         predictions.push(prediction(&[1], &[0.1, 0.9, 0.0], &[]));
     }
+    predictions.extend(vec![prediction(&[], &[0.08, 0.08, 0.0], &[]); 1000]);
     predictions.push(prediction(&[2], &[0.0, 0.0, 0.05], &[]));
-    predictions
+    // Every stretch of the documents has some of each kind.
+    let n = predictions.len();
+    (0..n).map(|i| predictions[i * 7 % n].clone()).collect()
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn frequent_labels_get_thresholds_of_their_own_and_rare_ones_do_not() {
     let predictions = two_scales();
     for objective in [Objective::Micro, Objective::Macro] {
         let tuned = tune_for(&predictions, 3, Method::Model, objective, &Grid::default());
-        let labels = tune_labels(&predictions, 3, objective, &tuned, Some(2.0));
+        let labels = tune_labels(&predictions, 3, objective, &tuned, Some(100.0));
         let thresholds: Vec<f32> = labels.thresholds.iter().map(|t| t.get()).collect();
         assert!(0.1 < thresholds[0] && thresholds[0] <= 0.3, "{thresholds:?}");
         assert!(0.7 < thresholds[1] && thresholds[1] <= 0.9, "{thresholds:?}");
@@ -151,13 +154,16 @@ proptest! {
     /// With no example of its own that weighs, every label gets what is best for all.
     #[test]
     fn much_smoothing_gives_the_one_threshold(predictions in texts()) {
-        let tuned = tune(&predictions, Method::Interpolated);
-        let labels = tune_labels(&predictions, 4, Objective::Micro, &tuned, Some(1e18));
-        prop_assert_eq!(labels.thresholds.len(), 4);
-        for threshold in labels.thresholds {
-            let (method, selection) = (Method::Interpolated, Selection::at(threshold));
-            let evaluation = evaluate(&predictions, 4, method, &tuned.interpolation, &selection);
-            prop_assert!((evaluation.micro_f1 - tuned.score).abs() < 1e-9, "{threshold:?}");
+        let method = Method::Interpolated;
+        for objective in [Objective::Micro, Objective::Macro] {
+            let tuned = tune_for(&predictions, 4, method, objective, &Grid::default());
+            let labels = tune_labels(&predictions, 4, objective, &tuned, Some(1e18));
+            prop_assert_eq!(labels.thresholds.len(), 4);
+            for threshold in labels.thresholds {
+                let selection = Selection::at(threshold);
+                let all = evaluate(&predictions, 4, method, &tuned.interpolation, &selection);
+                prop_assert!((objective.of(&all) - tuned.score).abs() < 1e-9, "{threshold:?}");
+            }
         }
     }
 

@@ -111,12 +111,16 @@ fn dimensions(config: &BundleConfig) -> String {
 }
 
 fn thresholds(selection: &Selection) -> String {
-    let Selection { threshold, per_label, .. } = selection;
+    let Selection { threshold, per_label, review, .. } = selection;
     let own = match per_label.len() {
         0 => String::new(),
         n => format!("; {n} labels have one of their own"),
     };
-    format!("{}{own}", threshold.get())
+    let suggested = match review {
+        None => String::new(),
+        Some(review) => format!("; suggestions from {} on", review.get()),
+    };
+    format!("{}{own}{suggested}", threshold.get())
 }
 
 fn trained(report: &TrainReport) -> String {

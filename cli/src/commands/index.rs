@@ -15,7 +15,7 @@ use tantivy_autotag::{
     WriterOptions,
 };
 
-use crate::args::{Args, Common, DocumentArgs, SettingArgs};
+use crate::args::{Args, Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::model::{self, Model};
 use crate::documents::{Document, Documents};
 use crate::output;
@@ -56,6 +56,9 @@ pub(crate) struct IndexArgs {
 
     #[command(flatten)]
     settings: SettingArgs,
+
+    #[command(flatten)]
+    review: ReviewArgs,
 
     #[command(flatten)]
     documents: DocumentArgs,
@@ -125,7 +128,9 @@ fn bundle_for_new(args: &IndexArgs) -> &Path {
 
 fn create(index: &Path, bundle: &ModelBundle) -> anyhow::Result<IndexFolder> {
     let mut schema = Schema::builder();
-    let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
+    let suggestions = Some("suggestions".to_owned());
+    let names = FieldNames { suggestions, ..FieldNames::default() };
+    let fields = TagFields::add_to(&mut schema, &names)?;
     // Whoever opens the index later may stand in another folder.
     let path = std::path::absolute(bundle.path()).unwrap_or_else(|_| bundle.path().to_path_buf());
     let (encoder, path) = (bundle.encoder_fingerprint(), path.to_string_lossy());
@@ -155,7 +160,8 @@ impl<'a> Indexer<'a> {
             threads: Some(model.threads),
             ..WriterOptions::default()
         };
-        let tagger = model.tagger(&args.settings);
+        let mut tagger = model.tagger(&args.settings);
+        args.review.put_into(&mut tagger.selection);
         let (index, fields) = folder.index()?;
         let writer = TaggingWriter::open(index, model.datastore, tagger, fields.clone(), options)?;
         Ok(Indexer { writer, fields, args, common, uncommitted: 0 })

@@ -49,8 +49,8 @@ impl Settings {
         interpolation.proportion = given.lambda.unwrap_or(interpolation.proportion);
         if let Some(threshold) = given.threshold {
             // One threshold for all labels was asked for.
-            let max_tags = self.selection.max_tags;
-            self.selection = Selection { max_tags, ..Selection::at(threshold) };
+            self.selection.threshold = threshold;
+            self.selection.per_label.clear();
         }
         self
     }

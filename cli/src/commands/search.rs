@@ -31,6 +31,10 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "/FACET/VALUE", value_parser = tag)]
     tag: Vec<Facet>,
 
+    /// A suggestion that every document must have, or one below it; may be given several times
+    #[arg(long, value_name = "/FACET/VALUE", value_parser = tag)]
+    suggested: Vec<Facet>,
+
     /// Count the tags right below this one among all documents that match; / counts the first level
     #[arg(long, value_name = "/FACET", value_parser = tag)]
     facets: Option<Facet>,
@@ -61,6 +65,7 @@ pub(crate) fn run(args: &SearchArgs, common: &Common) -> anyhow::Result<()> {
     let request = SearchRequest {
         query: args.query.join(" "),
         tags: args.tag.clone(),
+        suggested: args.suggested.clone(),
         facets: args.facets.clone(),
         limit: args.limit,
         offset: args.offset,
@@ -91,7 +96,9 @@ fn search(searcher: &TagSearcher, request: &SearchRequest) -> anyhow::Result<Sea
 }
 
 fn has_tags(document: &FoundDocument, request: &SearchRequest) -> bool {
-    let has =
-        |wanted: &Facet| document.tags.iter().any(|tag| tag == wanted || wanted.is_prefix_of(tag));
-    request.tags.iter().all(|wanted| wanted.is_root() || has(wanted))
+    let has_all = |tags: &[Facet], wanted: &[Facet]| {
+        let has = |wanted: &Facet| tags.iter().any(|tag| tag == wanted || wanted.is_prefix_of(tag));
+        wanted.iter().all(|wanted| wanted.is_root() || has(wanted))
+    };
+    has_all(&document.tags, &request.tags) && has_all(&document.suggestions, &request.suggested)
 }

@@ -8,11 +8,11 @@ use std::thread;
 
 use anyhow::{Context, bail};
 use autotag::tagger::StageTimes;
-use autotag::{DatastoreReader, EncodeError, Encoder, Tagger, Tagging};
+use autotag::{DatastoreReader, EncodeError, Encoder, Tag, Tagger, Tagging};
 use serde::Serialize;
 use tantivy_autotag::IndexFolder;
 
-use crate::args::{Common, DocumentArgs, SettingArgs};
+use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::model::{self, Model};
 use crate::documents::{BlankLines, Document, Documents, ReadError, ReadOptions};
 use crate::output::{WriteError, print_json_line};
@@ -21,7 +21,8 @@ use feed::Feed;
 
 /// Tag documents from standard input: one JSON line out for each line in, in their order
 ///
-/// Every answer is {"id", "tags": [{"label", "score"}, ...]}. A line that cannot be tagged is
+/// Every answer is {"id", "tags": [{"label", "score"}, ...]}, with "suggestions" like "tags" where
+/// there are some. A line that cannot be tagged is
 /// answered by {"id", "line", "error"}; the others are still tagged, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -46,6 +47,9 @@ pub(crate) struct TagArgs {
     settings: SettingArgs,
 
     #[command(flatten)]
+    review: ReviewArgs,
+
+    #[command(flatten)]
     documents: DocumentArgs,
 }
 
@@ -55,7 +59,8 @@ const BATCH: usize = 256;
 pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
     let model = open(args, common)?;
     let datastore = model.datastore.reader()?;
-    let tagger = model.tagger(&args.settings);
+    let mut tagger = model.tagger(&args.settings);
+    args.review.put_into(&mut tagger.selection);
     let options = ReadOptions { blank_lines: BlankLines::Report, ..args.documents.read_options() };
     let documents = Documents::open(Path::new("-"), &options)?;
     let detail = if args.explain { Detail::Explained } else { Detail::Tags };
@@ -105,6 +110,9 @@ enum Answer {
     Tagged {
         id: String,
         tags: Vec<TagAnswer>,
+        /// Absent where nothing is suggested.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        suggestions: Vec<TagAnswer>,
         #[serde(skip_serializing_if = "Option::is_none")]
         neighbors: Option<Vec<NeighborAnswer>>,
     },
@@ -203,11 +211,13 @@ fn tagged(
     };
     let name = |label| datastore.labels().name(label).to_owned();
     let is_explained = detail == Detail::Explained;
-    let tags = tagging.tags.iter().map(|tag| TagAnswer {
+    let answer = |tag: &Tag| TagAnswer {
         label: name(tag.label),
         score: tag.score,
         parts: is_explained.then_some(Parts { model: tag.model, knn: tag.knn }),
-    });
+    };
+    let tags = tagging.tags.iter().map(answer).collect();
+    let suggestions = tagging.suggestions.iter().map(answer).collect();
     let mut neighbors = Vec::new();
     for vote in tagging.neighbors.iter().filter(|_| is_explained) {
         neighbors.push(NeighborAnswer {
@@ -218,7 +228,7 @@ fn tagged(
         });
     }
     let neighbors = is_explained.then_some(neighbors);
-    Ok(Answer::Tagged { id, tags: tags.collect(), neighbors })
+    Ok(Answer::Tagged { id, tags, suggestions, neighbors })
 }
 
 /// Writes an error and its causes on one line.

@@ -10,7 +10,7 @@ use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned
 use autotag::{Proportion, Selection, Temperature};
 use autotag_onnx::ModelBundle;
 
-use crate::args::{Common, DocumentArgs, proportion, temperature};
+use crate::args::{Common, DocumentArgs, ReviewArgs, proportion, temperature};
 use crate::commands::labeled::read_to_measure;
 use crate::commands::model::{self, Settings};
 use crate::commands::predict::{Labels, Predicted, predict_file};
@@ -50,10 +50,13 @@ pub(crate) struct TuneArgs {
     #[arg(long)]
     per_label: bool,
 
-    /// The examples of an average label that are added to each label's own, so that a rare label's
+    /// How many of a label's examples the average of all labels counts as, so that a rare label's
     /// threshold stays near that of all; chosen by cross-validation where absent
     #[arg(long, value_name = "N", requires = "per_label", value_parser = smoothing)]
     smoothing: Option<f64>,
+
+    #[command(flatten)]
+    review: ReviewArgs,
 
     /// Keep this number of neighbors
     #[arg(long, value_name = "N")]
@@ -139,11 +142,9 @@ fn tune(
         .per_label
         .then(|| tune::tune_labels(predictions, n_labels, objective, &tuned, args.smoothing));
     let thresholds = own.iter().flat_map(|LabelThresholds { thresholds, .. }| thresholds);
-    let selection = Selection {
-        threshold,
-        per_label: thresholds.copied().collect(),
-        ..before.selection.clone()
-    };
+    let per_label = thresholds.copied().collect();
+    let mut selection = Selection { threshold, per_label, ..before.selection.clone() };
+    args.review.put_into(&mut selection);
     let after = Settings { interpolation, selection };
     let measure = |Settings { interpolation, selection }: &Settings| {
         tune::evaluate(predictions, n_labels, method, interpolation, selection)

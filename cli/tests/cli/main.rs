@@ -6,4 +6,5 @@ mod end_to_end;
 mod files;
 mod limits;
 mod support;
+mod tune;
 mod usage;

@@ -1,6 +1,7 @@
 //! The plugin's behavior through its public API, with a small encoder instead of a model.
 #![allow(clippy::unwrap_used)]
 
+mod suggestions;
 mod support;
 
 mod concurrency;

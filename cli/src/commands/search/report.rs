@@ -33,10 +33,14 @@ struct DocumentReport {
     text: String,
     /// Paths.
     tags: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suggestions: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence>,
     #[serde(skip)]
     scores: Vec<String>,
+    #[serde(skip)]
+    suggestion_scores: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,7 +88,10 @@ impl DocumentReport {
             Some(evidence) => evidence.tags.iter().map(scored).collect(),
             None => tags.clone(),
         };
+        let suggested = document.evidence.iter().flat_map(|evidence| &evidence.suggestions);
         DocumentReport {
+            suggestions: document.suggestions.iter().map(tag_path).collect(),
+            suggestion_scores: suggested.map(scored).collect(),
             id: document.key,
             score: document.score,
             text: document.texts.join("\n"),
@@ -101,6 +108,10 @@ impl DocumentReport {
             Some(evidence) => text += &explain(evidence),
             None if self.scores.is_empty() => text += "     no tags\n",
             None => text += &wrap(&self.scores, 95),
+        }
+        if let Some((first, others)) = self.suggestion_scores.split_first() {
+            let first = [format!("suggested: {first}")];
+            text += &wrap(&[&first, others].concat(), 95);
         }
         text
     }
