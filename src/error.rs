@@ -115,6 +115,26 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// Changes were prepared, and nobody said yet whether they are to be applied or discarded.
+    #[error("the datastore in {} holds the prepared changes of generation {generation}: apply or discard them first", path.display())]
+    DatastorePrepared {
+        /// The datastore's folder.
+        path: PathBuf,
+        /// The generation that the changes lead to.
+        generation: u64,
+    },
+
+    /// Changes were to be prepared under a generation that the datastore is past.
+    #[error("the datastore in {} is at generation {current}, so nothing can be prepared as generation {given}: give a larger one", path.display())]
+    DatastoreGeneration {
+        /// The datastore's folder.
+        path: PathBuf,
+        /// The datastore's generation.
+        current: u64,
+        /// The one given.
+        given: u64,
+    },
+
     /// Something stored does not decode.
     #[error("the datastore in {} is damaged: {what} does not decode; restore it or build the index again", path.display())]
     DatastoreDamaged {

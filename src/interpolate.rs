@@ -1,6 +1,7 @@
 //! Neighbors vote, and their votes are mixed with the model's scores: pure functions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
@@ -47,46 +48,98 @@ impl From<Temperature> for f32 {
     }
 }
 
-/// The weight lambda of the kNN side, within 0..=1; the model's side weighs 1 - lambda.
+/// The weight lambda of the kNN side; the model's side weighs 1 - lambda.
+///
+/// It is one number within 0..=1 for all texts, or [adaptive](Proportion::ADAPTIVE): a lambda(x) of
+/// its own for each text. Written out it is that number, or the word `adaptive`.
+///
+/// ```
+/// use autotag::Proportion;
+///
+/// assert_eq!(Proportion::new(0.25)?.to_string(), "0.25");
+/// assert_eq!(Proportion::ADAPTIVE.to_string(), "adaptive");
+/// # Ok::<(), autotag::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "f32", into = "f32")]
-pub struct Proportion(f32);
+#[serde(try_from = "Written", into = "Written")]
+pub struct Proportion(Kind);
+
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+enum Kind {
+    Fixed(f32),
+    Adaptive,
+}
+
+/// A proportion in a file: a plain number, or a word.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number within 0..=1 or \"adaptive\"")]
+enum Written {
+    Number(f32),
+    Word(Word),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    Adaptive,
+}
 
 impl Proportion {
     /// The model alone.
-    pub const MODEL: Proportion = Proportion(0.0);
+    pub const MODEL: Proportion = Proportion(Kind::Fixed(0.0));
     /// The neighbors alone.
-    pub const NEIGHBORS: Proportion = Proportion(1.0);
+    pub const NEIGHBORS: Proportion = Proportion(Kind::Fixed(1.0));
+    /// Each text's own lambda(x), as [`adaptive_lambda`] says.
+    pub const ADAPTIVE: Proportion = Proportion(Kind::Adaptive);
 
-    /// Checks a proportion.
+    /// Checks a proportion that is the same for all texts.
     ///
     /// # Errors
     ///
     /// [`Error::Parameter`] unless `lambda` is within 0..=1.
     pub fn new(lambda: f32) -> Result<Self> {
         if (0.0..=1.0).contains(&lambda) {
-            return Ok(Proportion(lambda));
+            return Ok(Proportion(Kind::Fixed(lambda)));
         }
-        Err(Error::Parameter { name: "lambda", value: lambda.into(), expected: "within 0..=1" })
+        let value = lambda.into();
+        Err(Error::Parameter { name: "lambda", value, expected: "within 0..=1, or adaptive" })
     }
 
-    /// Returns lambda.
-    pub fn get(self) -> f32 {
-        self.0
+    /// Returns lambda where it is the same for all texts.
+    pub fn fixed(self) -> Option<f32> {
+        match self.0 {
+            Kind::Fixed(lambda) => Some(lambda),
+            Kind::Adaptive => None,
+        }
     }
 }
 
-impl TryFrom<f32> for Proportion {
+impl fmt::Display for Proportion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Kind::Fixed(lambda) => lambda.fmt(formatter),
+            Kind::Adaptive => formatter.pad("adaptive"),
+        }
+    }
+}
+
+impl TryFrom<Written> for Proportion {
     type Error = Error;
 
-    fn try_from(lambda: f32) -> Result<Self> {
-        Proportion::new(lambda)
+    fn try_from(written: Written) -> Result<Self> {
+        match written {
+            Written::Number(lambda) => Proportion::new(lambda),
+            Written::Word(Word::Adaptive) => Ok(Proportion::ADAPTIVE),
+        }
     }
 }
 
-impl From<Proportion> for f32 {
-    fn from(lambda: Proportion) -> f32 {
-        lambda.0
+impl From<Proportion> for Written {
+    fn from(proportion: Proportion) -> Written {
+        match proportion.0 {
+            Kind::Fixed(lambda) => Written::Number(lambda),
+            Kind::Adaptive => Written::Word(Word::Adaptive),
+        }
     }
 }
 
@@ -107,7 +160,7 @@ impl Default for Interpolation {
         Interpolation {
             k: NonZeroUsize::new(5).expect("5 is not 0"),
             temperature: Temperature(1.0),
-            proportion: Proportion(0.5),
+            proportion: Proportion(Kind::Fixed(0.5)),
         }
     }
 }
@@ -150,6 +203,31 @@ pub fn knn_scores(neighbors: &[Neighbor], weights: &[f32]) -> Vec<(LabelId, f32)
     scores.into_iter().map(|(label, score): (_, f32)| (label, score.min(1.0))).collect()
 }
 
+/// The model's score from which on it is confident of a label.
+pub(crate) const CONFIDENT: f32 = 0.5;
+
+/// Chooses one text's proportion: lambda(x) = min { knn_l : model_l >= 0.5 }, or 1 where the model
+/// is confident of no label.
+///
+/// It is that of DENN (arXiv 2408.03202): neighbors weigh as much as they confirm the labels that
+/// the model is confident of, and decide alone where there are none. `confirmed` are the kNN scores
+/// knn_l of those labels, 0 for one that no neighbor has.
+pub fn adaptive_lambda(confirmed: impl IntoIterator<Item = f32>) -> f32 {
+    confirmed.into_iter().fold(1.0, f32::min)
+}
+
+/// Returns the proportion of one text; `knn` stands in the order of the labels' ids.
+fn lambda(proportion: Proportion, model: &[f32], knn: &[(LabelId, f32)]) -> f32 {
+    let knn_of = |label: usize| {
+        let found = knn.binary_search_by_key(&label, |(label, _)| label.index());
+        found.map_or(0.0, |position| knn[position].1)
+    };
+    let is_confident = |&label: &usize| model[label] >= CONFIDENT;
+    proportion
+        .fixed()
+        .unwrap_or_else(|| adaptive_lambda((0..model.len()).filter(is_confident).map(knn_of)))
+}
+
 /// Mixes both sides: score = lambda * knn + (1 - lambda) * model.
 ///
 /// A label that the model does not know has only its kNN score, as if lambda were 1 for it.
@@ -161,8 +239,8 @@ pub fn interpolate(
     knn: Option<&[(LabelId, f32)]>,
     proportion: Proportion,
 ) -> Vec<LabelScore> {
-    let lambda = if knn.is_some() { proportion.get() } else { 0.0 };
     let model = model.map_or(&[][..], Scores::values);
+    let lambda = knn.map_or(0.0, |knn| lambda(proportion, model, knn));
     let mut scores: Vec<LabelScore> = model
         .iter()
         .enumerate()
@@ -209,7 +287,7 @@ mod tests {
     fn a_label_the_model_does_not_know_has_its_knn_score() {
         let model = Scores::new(vec![0.8]).unwrap();
         let knn = knn_scores(&[neighbor(1.0, &[0, 3])], &[1.0]);
-        let scores = interpolate(Some(&model), Some(&knn), Proportion(0.25));
+        let scores = interpolate(Some(&model), Some(&knn), Proportion::new(0.25).unwrap());
         assert!((scores[0].score - (0.25 + 0.75 * 0.8)).abs() < 1e-6);
         assert_eq!(scores[1], LabelScore { label: LabelId(3), score: 1.0, model: None, knn: 1.0 });
     }
@@ -217,9 +295,40 @@ mod tests {
     #[test]
     fn without_neighbors_the_model_alone_answers() {
         let model = Scores::new(vec![0.8, 0.1]).unwrap();
-        let scores = interpolate(Some(&model), None, Proportion(0.5));
+        let scores = interpolate(Some(&model), None, Proportion::new(0.5).unwrap());
         let mixed: Vec<f32> = scores.iter().map(|score| score.score).collect();
         assert_eq!(mixed, [0.8, 0.1]);
+    }
+
+    #[test]
+    fn an_adaptive_lambda_is_what_neighbors_confirm() {
+        let model = |scores: [f32; 3]| Scores::new(scores).unwrap();
+        let lambda_of = |scores, knn: &[(LabelId, f32)]| {
+            let scores = interpolate(Some(&model(scores)), Some(knn), Proportion::ADAPTIVE);
+            // The last label has no kNN score: what is left of the model's is 1 - lambda.
+            1.0 - scores[2].score / scores[2].model.unwrap()
+        };
+        let knn = [(LabelId(0), 0.75), (LabelId(1), 0.25)];
+        assert_eq!(lambda_of([0.9, 0.1, 0.25], &knn), 0.75);
+        assert_eq!(lambda_of([0.9, 0.5, 0.25], &knn), 0.25);
+        assert_eq!(lambda_of([0.4, 0.4, 0.25], &knn), 1.0);
+        assert_eq!(lambda_of([0.9, 0.1, 0.5], &knn), 0.0);
+    }
+
+    #[test]
+    fn a_proportion_is_written_as_a_number_or_a_word() {
+        let check = |proportion: Proportion, json: &str| {
+            assert_eq!(serde_json::to_string(&proportion).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Proportion>(json).unwrap(), proportion);
+            assert_eq!(json.trim_matches('"'), proportion.to_string());
+        };
+        check(Proportion::new(0.9).unwrap(), "0.9");
+        check(Proportion::ADAPTIVE, "\"adaptive\"");
+        assert_eq!(serde_json::from_str::<Proportion>("1").unwrap(), Proportion::NEIGHBORS);
+        for wrong in ["1.5", "\"half\"", "null"] {
+            let error = serde_json::from_str::<Proportion>(wrong).unwrap_err().to_string();
+            assert!(error.contains("0..=1") && error.contains("adaptive"), "{error}");
+        }
     }
 
     #[test]
@@ -256,6 +365,11 @@ mod tests {
             }
             for score in interpolate(Some(&model), Some(&knn), Proportion::NEIGHBORS) {
                 prop_assert!((score.score - score.knn).abs() < 1e-6);
+            }
+            for score in interpolate(Some(&model), Some(&knn), Proportion::ADAPTIVE) {
+                let parts = [score.knn, score.model.unwrap()];
+                let (low, high) = (parts[0].min(parts[1]), parts[0].max(parts[1]));
+                prop_assert!((low - 1e-6..=high + 1e-6).contains(&score.score), "{score:?}");
             }
         }
     }

@@ -17,6 +17,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
+#[doc(hidden)]
+pub mod failpoint;
 
 pub mod label;
 

@@ -1,6 +1,11 @@
-//! Predictions kept to be evaluated and tuned: k, tau, lambda and one threshold.
+//! Predictions kept to be evaluated and tuned: k, tau, lambda, one threshold or one for each label.
+
+mod histogram;
+mod labels;
 
 use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
 
 use crate::interpolate::{LabelScore, interpolate, knn_scores, weights};
 use crate::metrics::{Evaluation, Evaluator};
@@ -8,6 +13,9 @@ use crate::{
     Interpolation, LabelId, LabelSet, Neighbor, Proportion, Scores, Selection, Temperature,
     Threshold,
 };
+
+use histogram::{Histogram, TaggedDocument, best_threshold, count, likely};
+pub use labels::{LabelThresholds, tune_labels};
 
 /// Which side of the interpolation answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,15 +39,72 @@ pub struct Prediction {
     pub neighbors: Vec<Neighbor>,
 }
 
-/// The settings that gave the best micro-F1.
+/// What tuning makes as large as it can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Objective {
+    /// The F1 of all decisions together: frequent labels matter most.
+    #[default]
+    Micro,
+    /// The mean of the labels' own F1: every label matters alike.
+    Macro,
+}
+
+impl Objective {
+    /// Returns the objective's value.
+    pub fn of(self, evaluation: &Evaluation) -> f64 {
+        match self {
+            Objective::Micro => evaluation.micro_f1,
+            Objective::Macro => evaluation.macro_f1,
+        }
+    }
+}
+
+/// The settings that [`tune_for`] tries, each k with each tau and each lambda.
+///
+/// Of settings that do equally well the one that stands first wins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    /// The numbers of neighbors k.
+    pub ks: Vec<NonZeroUsize>,
+    /// The temperatures tau.
+    pub temperatures: Vec<Temperature>,
+    /// The proportions lambda, of which the one method [`Method::Interpolated`] has a choice.
+    pub proportions: Vec<Proportion>,
+}
+
+impl Grid {
+    /// Returns the whole grid with the same lambda for all texts.
+    pub fn fixed() -> Self {
+        let k = |k| NonZeroUsize::new(k).expect("the grid's k are not 0");
+        let tau = |tau| Temperature::new(tau).expect("the grid's tau are in range");
+        let lambda = |lambda| Proportion::new(lambda).expect("the grid's lambda are in range");
+        Grid {
+            ks: KS.map(k).into(),
+            temperatures: TAUS.map(tau).into(),
+            proportions: LAMBDAS.map(lambda).into(),
+        }
+    }
+}
+
+impl Default for Grid {
+    /// Returns the whole grid, the adaptive lambda after the fixed ones.
+    fn default() -> Self {
+        let mut grid = Grid::fixed();
+        grid.proportions.push(Proportion::ADAPTIVE);
+        grid
+    }
+}
+
+/// The settings that did best.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tuned {
     /// k, tau and lambda.
     pub interpolation: Interpolation,
     /// The threshold of all labels.
     pub threshold: Threshold,
-    /// The micro-F1 reached with them on the predictions that they were tuned on.
-    pub micro_f1: f64,
+    /// The value of the objective reached with them on the predictions that they were tuned on.
+    pub score: f64,
 }
 
 /// The neighbors that [`tune`] needs of each document.
@@ -84,207 +149,72 @@ fn scores(
     interpolate(prediction.model.as_ref(), knn.as_deref(), proportion)
 }
 
+/// Returns what the k nearest say of each label that one of them has, in the order of their ids.
 fn votes(neighbors: &[Neighbor], k: usize, temperature: Temperature) -> Vec<(LabelId, f32)> {
     let nearest = &neighbors[..neighbors.len().min(k)];
     let distances: Vec<f32> = nearest.iter().map(|neighbor| neighbor.distance).collect();
     knn_scores(nearest, &weights(&distances, temperature))
 }
 
-/// Searches the grid of k, tau, lambda and one threshold for the best micro-F1.
-///
-/// For each lambda the model's part of all scores is counted once into a histogram by score; a
-/// (k, tau) then only moves the few labels that the neighbors have, and one pass over the
-/// histogram's bins tries all thresholds. The whole grid takes about a second for 3,000 documents.
-/// Of equal results the one nearest to the paper's setting wins, the same on every run.
+/// Searches k, tau, lambda and one threshold for the best micro-F1, lambda the same for all texts.
 pub fn tune(predictions: &[Prediction], method: Method) -> Tuned {
+    tune_for(predictions, 0, method, Objective::Micro, &Grid::fixed())
+}
+
+/// Searches a grid of k, tau and lambda, and all thresholds in steps of 1/200, for the best value
+/// of an objective.
+///
+/// `n_labels` is what [`evaluate`] is given. The default grid takes about a second for 3,000
+/// documents. Of equal results the one that stands first in the grid wins, the same on every run;
+/// in the default grid that is the one nearest to the paper's setting.
+pub fn tune_for(
+    predictions: &[Prediction],
+    n_labels: usize,
+    method: Method,
+    objective: Objective,
+    grid: &Grid,
+) -> Tuned {
     let start = Interpolation::default();
-    let lambdas: &[f32] = match method {
-        Method::Model => &[0.0],
-        Method::Knn => &[1.0],
-        Method::Interpolated => &LAMBDAS,
+    let (paper_k, paper_tau) = ([start.k], [start.temperature]);
+    let (ks, taus, proportions): (&[_], &[_], &[_]) = match method {
+        Method::Model => (&paper_k, &paper_tau, &[Proportion::MODEL]),
+        Method::Knn => (&grid.ks, &grid.temperatures, &[Proportion::NEIGHBORS]),
+        Method::Interpolated => (&grid.ks, &grid.temperatures, &grid.proportions),
     };
-    let model_parts: Vec<Histogram> =
-        lambdas.iter().map(|&lambda| Histogram::of_models(predictions, 1.0 - lambda)).collect();
-    let mut best: Option<Tuned> = None;
-    let mut consider = |interpolation: Interpolation, histogram: &Histogram| {
-        let (threshold, micro_f1) = histogram.best_threshold();
-        if best.is_none_or(|best: Tuned| micro_f1 > best.micro_f1) {
-            best = Some(Tuned { interpolation, threshold, micro_f1 });
-        }
-    };
-    if method == Method::Model {
-        let interpolation = Interpolation { proportion: Proportion::MODEL, ..start };
-        consider(interpolation, &model_parts[0]);
-    } else {
-        for (k, tau) in KS.into_iter().flat_map(|k| TAUS.map(|tau| (k, tau))) {
-            let temperature = Temperature::new(tau).expect("the grid's tau are in range");
-            let votes: Vec<_> =
-                predictions.iter().map(|p| votes(&p.neighbors, k, temperature)).collect();
-            for (&lambda, model_part) in lambdas.iter().zip(&model_parts) {
-                let mut histogram = model_part.clone();
-                histogram.add_votes(predictions, &votes, lambda);
-                let k = NonZeroUsize::new(k).expect("the grid's k are not 0");
-                let proportion = Proportion::new(lambda).expect("the grid's lambda are in range");
-                consider(Interpolation { k, temperature, proportion }, &histogram);
-            }
-        }
-    }
-    best.expect("every method tries at least one setting")
-}
-
-const BINS: usize = 200;
-
-/// How many right and wrong labels have a score in each bin of 1/200.
-#[derive(Clone)]
-struct Histogram {
-    right: Vec<i64>,
-    wrong: Vec<i64>,
-    n_given: i64,
-}
-
-impl Histogram {
-    /// Counts every model score, multiplied by `share`.
-    fn of_models(predictions: &[Prediction], share: f32) -> Self {
-        let mut histogram =
-            Histogram { right: vec![0; BINS + 1], wrong: vec![0; BINS + 1], n_given: 0 };
-        for prediction in predictions {
-            histogram.n_given += prediction.given.len() as i64;
-            let model = prediction.model.as_ref().map_or(&[][..], Scores::values);
-            for &score in model {
-                histogram.wrong[bin(share * score)] += 1;
-            }
-            for label in prediction.given.ids() {
-                if let Some(&score) = model.get(label.index()) {
-                    histogram.wrong[bin(share * score)] -= 1;
-                    histogram.right[bin(share * score)] += 1;
+    let likely = likely(predictions);
+    let mut histograms = Histogram::empty(predictions, n_labels, objective);
+    let mut best = Tuned { interpolation: start, threshold: Threshold::default(), score: -1.0 };
+    for &k in ks {
+        for &temperature in taus {
+            let documents = tagged(predictions, &likely, method, k, temperature);
+            for &proportion in proportions {
+                count(&documents, proportion, objective, &mut histograms);
+                let (threshold, score) = best_threshold(&histograms);
+                if score > best.score {
+                    let interpolation = Interpolation { k, temperature, proportion };
+                    best = Tuned { interpolation, threshold, score };
                 }
             }
         }
-        histogram
     }
-
-    /// Moves the labels that neighbors vote for from their model part to the whole score.
-    fn add_votes(
-        &mut self,
-        predictions: &[Prediction],
-        votes: &[Vec<(LabelId, f32)>],
-        lambda: f32,
-    ) {
-        for (prediction, votes) in predictions.iter().zip(votes) {
-            let model = prediction.model.as_ref().map_or(&[][..], Scores::values);
-            for &(label, knn) in votes {
-                let counts = if prediction.given.contains(label) {
-                    &mut self.right
-                } else {
-                    &mut self.wrong
-                };
-                let score = match model.get(label.index()) {
-                    Some(&model) => {
-                        counts[bin((1.0 - lambda) * model)] -= 1;
-                        lambda * knn + (1.0 - lambda) * model
-                    }
-                    None => knn,
-                };
-                counts[bin(score)] += 1;
-            }
-        }
-    }
-
-    /// Returns the threshold with the highest micro-F1; of equal ones the nearest to 0.5.
-    fn best_threshold(&self) -> (Threshold, f64) {
-        let (mut right, mut wrong) = (0, 0);
-        let mut best = (BINS, 0.0);
-        for bin in (1..=BINS).rev() {
-            right += self.right[bin];
-            wrong += self.wrong[bin];
-            let f1 = 2.0 * right as f64 / (right + wrong + self.n_given).max(1) as f64;
-            let is_nearer = bin.abs_diff(BINS / 2) < best.0.abs_diff(BINS / 2);
-            if f1 > best.1 || f1 == best.1 && is_nearer {
-                best = (bin, f1);
-            }
-        }
-        let threshold = Threshold::new(best.0 as f32 / BINS as f32);
-        (threshold.expect("a bin's edge is within 0..=1"), best.1)
-    }
+    Tuned { score: best.score.max(0.0), ..best }
 }
 
-/// Returns the bin whose lower edge, bin / 200, is the highest threshold that the score reaches.
-fn bin(score: f32) -> usize {
-    let bin = (score.clamp(0.0, 1.0) * BINS as f32) as usize;
-    // Rounding may leave the product on the wrong side of an edge.
-    if bin < BINS && score >= (bin + 1) as f32 / BINS as f32 {
-        bin + 1
-    } else if bin > 0 && score < bin as f32 / BINS as f32 {
-        bin - 1
-    } else {
-        bin
-    }
+/// Lets the neighbors of every document vote.
+fn tagged(
+    predictions: &[Prediction],
+    likely: &[Vec<(LabelId, f32)>],
+    method: Method,
+    k: NonZeroUsize,
+    temperature: Temperature,
+) -> Vec<TaggedDocument> {
+    let tag = |(prediction, likely): (&Prediction, &Vec<_>)| {
+        let neighbors = if method == Method::Model { &[][..] } else { &prediction.neighbors };
+        let votes = votes(neighbors, k.get(), temperature);
+        TaggedDocument::new(prediction, likely, &votes, !neighbors.is_empty())
+    };
+    predictions.iter().zip(likely).map(tag).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::ItemId;
-
-    fn prediction(given: &[u32], model: &[f32], neighbors: &[(f32, &[u32])]) -> Prediction {
-        let labels = |ids: &[u32]| ids.iter().copied().map(LabelId).collect::<LabelSet>();
-        Prediction {
-            given: labels(given),
-            model: Some(Scores::new(model).unwrap()),
-            neighbors: neighbors
-                .iter()
-                .map(|&(distance, ids)| Neighbor { item: ItemId(0), distance, labels: labels(ids) })
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn tuning_finds_the_threshold_that_separates() {
-        let predictions =
-            [prediction(&[0], &[0.30, 0.10], &[]), prediction(&[1], &[0.15, 0.25], &[])];
-        let tuned = tune(&predictions, Method::Model);
-        assert_eq!(tuned.micro_f1, 1.0);
-        assert!((0.155..=0.25).contains(&tuned.threshold.get()), "{tuned:?}");
-    }
-
-    #[test]
-    fn neighbors_that_know_better_get_the_weight() {
-        let predictions = [
-            prediction(&[0], &[0.3, 0.5], &[(1.0, &[0])]),
-            prediction(&[1], &[0.5, 0.3], &[(1.0, &[1])]),
-        ];
-        let tuned = tune(&predictions, Method::Interpolated);
-        assert_eq!(tuned.micro_f1, 1.0);
-        assert!(tune(&predictions, Method::Model).micro_f1 < 1.0);
-    }
-
-    proptest! {
-        /// What the grid promises is what evaluating its settings gives.
-        #[test]
-        fn the_tuned_score_is_what_evaluation_gives(
-            rows in prop::collection::vec(
-                (prop::collection::vec(0.0f32..=1.0, 3), 0u32..3, 0u32..4, 0.1f32..5.0),
-                1..12,
-            ),
-        ) {
-            let predictions: Vec<Prediction> = rows
-                .iter()
-                .map(|(model, given, other, d)| {
-                    prediction(&[*given], model, &[(*d, &[*other]), (d + 1.0, &[*given, 3])])
-                })
-                .collect();
-            for method in [Method::Model, Method::Knn, Method::Interpolated] {
-                let tuned = tune(&predictions, method);
-                let selection = Selection::at(tuned.threshold);
-                let evaluation =
-                    evaluate(&predictions, 4, method, &tuned.interpolation, &selection);
-                prop_assert!(
-                    (evaluation.micro_f1 - tuned.micro_f1).abs() < 1e-9,
-                    "{method:?} {tuned:?} {evaluation:?}"
-                );
-            }
-        }
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use autotag_onnx::Device;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{bundle, completions, eval, index, search, tag, train};
+use crate::commands::{bundle, completions, eval, index, search, tag, train, tune, verify};
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
@@ -87,9 +87,11 @@ pub(crate) enum Format {
 pub(crate) enum Command {
     Train(train::TrainArgs),
     Eval(eval::EvalArgs),
+    Tune(tune::TuneArgs),
     Index(index::IndexArgs),
     Tag(tag::TagArgs),
     Search(search::SearchArgs),
+    Verify(verify::VerifyArgs),
     Bundle(bundle::BundleArgs),
     Completions(completions::CompletionsArgs),
 }
@@ -152,8 +154,9 @@ pub(crate) struct SettingArgs {
     #[arg(long, value_name = "TAU", value_parser = temperature)]
     pub(crate) tau: Option<Temperature>,
 
-    /// The weight of the neighbors, 0 (the model alone) to 1 (the neighbors alone)
-    #[arg(long, value_name = "LAMBDA", value_parser = proportion)]
+    /// The weight of the neighbors, 0 (the model alone) to 1 (the neighbors alone), or `adaptive`:
+    /// for each text as much as they confirm what the model is confident of
+    #[arg(long, value_name = "LAMBDA|adaptive", value_parser = proportion)]
     pub(crate) lambda: Option<Proportion>,
 
     /// The score from which on a label becomes a tag, 0 to 1
@@ -169,11 +172,14 @@ fn threads(text: &str) -> Result<NonZeroUsize, String> {
     number.and_then(NonZeroUsize::new).ok_or_else(|| format!("it must be within 1..={MAX_THREADS}"))
 }
 
-fn temperature(text: &str) -> Result<Temperature, String> {
+pub(crate) fn temperature(text: &str) -> Result<Temperature, String> {
     Temperature::new(number(text)?).map_err(|error| error.to_string())
 }
 
-fn proportion(text: &str) -> Result<Proportion, String> {
+pub(crate) fn proportion(text: &str) -> Result<Proportion, String> {
+    if text == "adaptive" {
+        return Ok(Proportion::ADAPTIVE);
+    }
     Proportion::new(number(text)?).map_err(|error| error.to_string())
 }
 
@@ -198,6 +204,7 @@ mod tests {
     fn settings_out_of_range_are_refused() {
         assert!(temperature("0").is_err() && temperature("1").is_ok());
         assert!(proportion("1.5").is_err() && proportion("x").is_err());
+        assert_eq!(proportion("adaptive"), Ok(Proportion::ADAPTIVE));
         assert!(threshold("-0.1").is_err() && threshold("NaN").is_err());
     }
 }

@@ -15,6 +15,7 @@ mod config;
 mod draft;
 mod manifest;
 pub(crate) mod model;
+mod settings;
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,25 +1,46 @@
-//! How both stores are committed, and what a commit says of itself.
+//! How both stores are committed as one, and what a commit says of itself.
 //!
-//! A commit goes in three steps, after everything handed over before was applied:
+//! Tantivy's commit is the instant that counts: it publishes the segments and a [`Payload`] with the
+//! commit's generation g, by renaming one file. The datastore's changes wait beside it in a journal
+//! that bears g too. Whoever next opens the index for writing compares the two numbers and knows
+//! whether that instant was reached.
 //!
-//! 1. Tantivy's `prepare_commit` writes the segments; nobody sees them yet.
-//! 2. The datastore commits its own transaction.
-//! 3. Tantivy's commit publishes the segments, with a [`Payload`].
+//! After everything that was handed over before has been applied to Tantivy's writer and staged in
+//! the datastore's, a commit goes through these states. "Old" and "new" are the states before and
+//! after it, "Tantivy" is what a search finds, "neighbors" what a reader of the datastore finds.
 //!
-//! What a process that dies leaves behind:
+//! | after | Tantivy | neighbors | on disk beside them | what the next writer does |
+//! | --- | --- | --- | --- | --- |
+//! | (before) | old | old | perhaps staged changes and segments, which nobody knows | drops both |
+//! | 1. Tantivy's `prepare_commit` writes the segments | old | old | the same | drops both |
+//! | 2. the datastore's `prepare` makes the journal durable | old | old | journal g, payload older | drops journal and segments |
+//! | 3. Tantivy's commit publishes segments and payload | new | old | journal g, payload g | applies the journal |
+//! | 4. the datastore's `apply` makes the journal visible and removes it | new | new | payload g | nothing |
 //!
-//! - before or in step 1, or in step 2: the state of the last commit in both stores; segments that
-//!   were written are orphans and deleted when the index is next opened for writing;
-//! - between 2 and 3, or in 3: the datastore is one commit ahead. Its new neighbors vote already,
-//!   though their documents are not in the index. Adding the same documents again, as a caller does
-//!   whose commit did not return, makes both agree;
-//! - after 3: the new state in both stores.
+//! Each of 2, 3 and 4 is atomic: LMDB's transaction, a rename, LMDB's transaction. A death within
+//! one leaves the state before or after it. The next writer's own work ([`settle`]) is one LMDB
+//! transaction as well and can be interrupted and begun again. [`TaggingWriter::commit`] returns
+//! after 4, so that what it acknowledged is always there; what it did not is there as a whole, when
+//! the process died after 3, or not at all.
+//!
+//! Where a commit has no new neighbors and removes none, there is no journal, and 2 and 4 do nothing.
+//!
+//! What readers see: each store is always as of one commit. Between 3 and 4, and after a death there
+//! until the index is opened for writing, the datastore is one commit behind Tantivy: documents are
+//! there whose votes do not count yet. It is never ahead.
+//!
+//! Generations count up through all commits of an index. The next is larger than Tantivy's payload
+//! and the datastore's own number, so that a journal can never be taken for that of another commit.
+//! A program that commits to the index without autotag takes the payload away: a journal that waits
+//! then is dropped.
 //!
 //! When a step fails, the writer stops: nothing that follows could be told apart from what failed.
+//!
+//! [`TaggingWriter::commit`]: crate::TaggingWriter::commit
 
 use std::time::{Duration, Instant};
 
-use autotag::Fingerprint;
+use autotag::{DatastoreWriter, Fingerprint, failpoint};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
 
@@ -33,7 +54,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Payload {
     version: u32,
-    /// Counts the commits that autotag made.
+    /// Grows with every commit that autotag makes.
     pub(crate) generation: u64,
     encoder: Fingerprint,
 }
@@ -53,7 +74,7 @@ struct VersionOnly {
 impl Payload {
     /// Reads the last commit's payload and checks that the same encoder made it.
     ///
-    /// An index that was never committed through autotag begins at generation 0.
+    /// An index that was never committed through autotag is at generation 0.
     pub(crate) fn of(index: &Index, encoder: Fingerprint) -> Result<Payload> {
         let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
         let json = metas.payload.unwrap_or_default();
@@ -71,6 +92,11 @@ impl Payload {
             return Err(Error::EncoderMismatch { index: last.encoder, tagger: encoder });
         }
         Ok(last)
+    }
+
+    /// Returns the payload, its generation not smaller than the one given.
+    pub(crate) fn at_least(self, generation: u64) -> Self {
+        Payload { generation: self.generation.max(generation), ..self }
     }
 
     fn next(&self) -> Payload {
@@ -92,22 +118,51 @@ pub(crate) struct Committed {
     pub(crate) datastore: Duration,
 }
 
+/// Brings the datastore to Tantivy's last commit, wherever the process that wrote before died.
+///
+/// Both stores must be locked, so that nobody commits meanwhile.
+pub(crate) fn settle(datastore: &mut DatastoreWriter, last: &Payload) -> Result<()> {
+    match datastore.prepared() {
+        None => {}
+        Some(generation) if generation == last.generation => {
+            tracing::info!(generation, "completing a commit that was interrupted");
+            datastore.apply()?;
+        }
+        Some(generation) => {
+            tracing::info!(generation, "dropping a commit that was interrupted");
+            datastore.discard()?;
+        }
+    }
+    Ok(())
+}
+
 /// Commits both stores.
 #[tracing::instrument(level = "debug", name = "commit", skip_all, fields(generation = last.generation + 1))]
 pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<Committed> {
     let payload = last.next();
+    failpoint::reach("commit::begun");
     let started = Instant::now();
     let prepared = stores.tantivy.prepare_commit();
     let mut prepared = prepared.map_err(Error::tantivy("prepared the commit"))?;
     prepared.set_payload(&payload.to_json());
-    let preparing = started.elapsed();
+    let mut tantivy = started.elapsed();
+    failpoint::reach("commit::prepared");
 
     let started = Instant::now();
-    stores.datastore.commit()?;
-    let datastore = started.elapsed();
+    stores.datastore.prepare(payload.generation)?;
+    let mut datastore = started.elapsed();
+    failpoint::reach("commit::journaled");
 
     let started = Instant::now();
     let opstamp = prepared.commit().map_err(Error::tantivy("committed"))?;
+    tantivy += started.elapsed();
+    failpoint::reach("commit::published");
+
+    let started = Instant::now();
+    stores.datastore.apply()?;
+    datastore += started.elapsed();
+    failpoint::reach("commit::applied");
+
     stores.committed();
-    Ok(Committed { payload, opstamp, tantivy: preparing + started.elapsed(), datastore })
+    Ok(Committed { payload, opstamp, tantivy, datastore })
 }

@@ -15,6 +15,9 @@ pub struct Evidence {
     /// The neighbors that voted, the nearest first; none where a person gave the tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbors: Vec<NeighborEvidence>,
+    /// Whether people gave the tags but they do not vote, since the text could not be encoded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub silent: bool,
 }
 
 /// A tag's score and the parts that it is made of.
@@ -89,7 +92,7 @@ impl Evidence {
             knn: 0.0,
             origin: Origin::Human,
         };
-        Evidence { tags: labels.iter().map(tag).collect(), neighbors: vec![] }
+        Evidence { tags: labels.iter().map(tag).collect(), neighbors: vec![], silent: false }
     }
 
     /// Records what the tagger decided; the datastore names labels and neighbors.
@@ -111,7 +114,7 @@ impl Evidence {
                 labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
             });
         }
-        Ok(Evidence { tags: tags.collect(), neighbors })
+        Ok(Evidence { tags: tags.collect(), neighbors, silent: false })
     }
 
     /// Writes the form that is stored.

@@ -10,12 +10,15 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use autotag::{Datastore, Encoder, Fingerprint, Tagger};
+use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
 use tantivy::schema::Schema;
 
-use crate::{Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions};
+use crate::{
+    Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, VerifyReport, WriterOptions,
+    files, verify,
+};
 
 /// The newest format version, which this program writes.
 const VERSION: u32 = 1;
@@ -98,11 +101,15 @@ impl IndexFolder {
         let (own, mark) = (own_folder(path), unfinished_path(path));
         fs::create_dir_all(&own).map_err(io_error("create", &own))?;
         File::create(&mark).map_err(io_error("create", &mark))?;
+        failpoint::reach("create::marked");
         seed.copy_to(&datastore_path(path))?;
+        failpoint::reach("create::seeded");
         Index::create_in_dir(path, schema).map_err(Error::tantivy("made the index"))?;
+        failpoint::reach("create::indexed");
         let description =
             Description { version: VERSION, fields: names, encoder, bundle: bundle.to_owned() };
         publish(path, &description)?;
+        failpoint::reach("create::described");
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
         Ok(IndexFolder { path: path.to_owned(), description })
     }
@@ -182,7 +189,7 @@ impl IndexFolder {
         Ok(Datastore::open(&self.datastore_path(), &self.encoder())?)
     }
 
-    /// Opens the index for tagging.
+    /// Opens the index for tagging, and removes what killed processes left in the folder.
     ///
     /// # Errors
     ///
@@ -197,7 +204,10 @@ impl IndexFolder {
             return Err(Error::EncoderMismatch { index: expected, tagger: found });
         }
         let (index, fields) = self.index()?;
-        TaggingWriter::open(index, self.open_for_writing()?, tagger, fields, options)
+        let datastore = self.open_for_writing()?;
+        let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields, options)?;
+        files::remove_unused(&self.path, &index)?;
+        Ok(writer)
     }
 
     /// Opens the index for searching.
@@ -208,6 +218,22 @@ impl IndexFolder {
     pub fn searcher(&self) -> Result<TagSearcher> {
         let (index, fields) = self.index()?;
         TagSearcher::new(&index, fields)
+    }
+
+    /// Checks an index at rest, changing nothing: the files' checksums, the fingerprints, that the
+    /// datastore can be read and hangs together, and that both stores hold the same: every document
+    /// that people labelled votes with its labels, and every neighbor that is not of the training
+    /// set has its document.
+    ///
+    /// Where a commit was interrupted, the stores are compared as they will be once the index is
+    /// opened for writing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] while a writer has the index open or this process its datastore; whatever
+    /// is wrong with the index stands in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        verify::verify(self)
     }
 
     fn open_for_writing(&self) -> Result<Datastore> {

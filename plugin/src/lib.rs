@@ -75,6 +75,9 @@ mod search;
 
 mod folder;
 
+mod files;
+mod verify;
+
 pub use error::{Error, Result};
 pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fields::{FieldNames, TagFields};
@@ -84,6 +87,7 @@ pub use search::{
     FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_tag, tag_path,
 };
 pub use stats::{CommitSummary, FailedDocument, WriterStats, WriterTimes};
+pub use verify::{Interrupted, Problem, VerifyReport};
 pub use writer::TaggingWriter;
 
 // The version whose documents, schemas and facets this crate takes and returns.

@@ -72,7 +72,7 @@ pub struct CommitSummary {
     pub times: WriterTimes,
     /// Tantivy's number of the commit.
     pub opstamp: u64,
-    /// The number of this commit among those that autotag made in the index.
+    /// The commit's number, larger than that of every earlier commit to the index.
     pub generation: u64,
 }
 

@@ -129,7 +129,9 @@ impl<E: Encoder> Worker<E> {
         encoded: Result<Encoded, EncodeError>,
         tally: &mut Tally,
     ) -> Option<Kept> {
-        document::attach(&mut document, &self.fields, &Evidence::human(&labels));
+        let mut evidence = Evidence::human(&labels);
+        evidence.silent = encoded.is_err();
+        document::attach(&mut document, &self.fields, &evidence);
         match encoded {
             Ok(Encoded { embedding, .. }) => {
                 tally.labeled += 1;

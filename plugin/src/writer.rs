@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use autotag::{Datastore, Encoder, LabelVocabulary, Tagger};
+use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger, failpoint};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexWriter, TantivyDocument};
@@ -57,7 +57,8 @@ struct Shared<E> {
 const MERGED_DELETES_RATIO: f32 = 0.2;
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
-    /// Opens an index for tagging; files that a killed process left in it are removed.
+    /// Opens an index for tagging. Where a process was killed while it wrote, its last commit is
+    /// completed or dropped, in both stores alike, and its unused files are removed.
     ///
     /// The index may have any schema that has the fields which `fields` names. The datastore holds
     /// the neighbors and changes with the index: give every index one of its own.
@@ -77,10 +78,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<Self> {
         let schema = index.schema();
         fields.check(&schema)?;
-        let payload = Payload::of(&index, tagger.encoder().fingerprint())?;
+        let (stores, payload) =
+            open_stores(&index, &datastore, tagger.encoder().fingerprint(), &fields, &options)?;
         let neighbors = datastore.reader()?;
         check_labels(tagger.encoder().labels(), neighbors.labels())?;
-        let stores = open_stores(&index, &datastore, &fields, &options)?;
+        let payload = payload.at_least(neighbors.generation());
 
         let n_threads = options.n_threads();
         let shared = Arc::new(Shared {
@@ -304,12 +306,32 @@ impl<E: Encoder> Shared<E> {
     }
 }
 
+/// Locks both stores and brings them to the state of the last commit.
 fn open_stores(
     index: &Index,
     datastore: &Datastore,
+    encoder: Fingerprint,
     fields: &TagFields,
     options: &WriterOptions,
-) -> Result<Stores> {
+) -> Result<(Stores, Payload)> {
+    let tantivy = open_tantivy(index, options)?;
+    let mut datastore = datastore.writer().map_err(|error| match error {
+        autotag::Error::DatastoreInUse { .. } => Error::InUse,
+        error => Error::Datastore(error),
+    })?;
+    // Not before both are locked: another writer may have been committing.
+    let last = Payload::of(index, encoder)?;
+    failpoint::reach("open::locked");
+    commit::settle(&mut datastore, &last)?;
+    failpoint::reach("open::settled");
+    // A process that was killed leaves segment files that no commit knows.
+    let collected = tantivy.garbage_collect_files().wait();
+    collected.map_err(Error::tantivy("removed unused files"))?;
+    failpoint::reach("open::collected");
+    Ok((Stores::new(tantivy, datastore, fields.key), last))
+}
+
+fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
     let writer_options = IndexWriterOptions::builder()
         .num_worker_threads(options.tantivy_threads.get())
         .memory_budget_per_thread(options.tantivy_memory)
@@ -321,14 +343,7 @@ fn open_stores(
     let mut merge_policy = LogMergePolicy::default();
     merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
     tantivy.set_merge_policy(Box::new(merge_policy));
-    // A process that was killed leaves segment files that no commit knows.
-    let collected = tantivy.garbage_collect_files().wait();
-    collected.map_err(Error::tantivy("removed unused files"))?;
-    let datastore = datastore.writer().map_err(|error| match error {
-        autotag::Error::DatastoreInUse { .. } => Error::InUse,
-        error => Error::Datastore(error),
-    })?;
-    Ok(Stores::new(tantivy, datastore, fields.key))
+    Ok(tantivy)
 }
 
 /// Checks that the ids of the model's labels mean the same in the datastore.

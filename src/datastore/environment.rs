@@ -2,7 +2,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use arroy::distances::Euclidean;
 use heed::byteorder::BigEndian;
@@ -26,6 +27,9 @@ pub(super) struct Databases {
 
 /// The key of the header in `meta`.
 pub(super) const HEADER: &str = "header";
+
+/// The key of the journal in `meta`, which is there while changes wait to be applied.
+pub(super) const JOURNAL: &str = "journal";
 
 /// The environment's file inside the folder.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -102,26 +106,36 @@ pub(super) enum Length {
 /// Refuses a truncated file, of which reading the missing part would kill the process.
 ///
 /// A process that died between a commit and [`fill_up`] has left a file that is short but whole;
-/// where we may write, zeros fill it up, and only zeros where content belongs are damage.
+/// where we may write, zeros fill it up, and only zeros where content belongs are damage. A process
+/// that is alive and writes fills the file up itself.
 pub(super) fn check_length(folder: &Path, env: &Env<WithoutTls>, access: Access) -> Result<Length> {
-    let file = fs::metadata(folder.join(DATA_FILE));
-    let length = file.map_err(io_error(folder, "look at the datastore in"))?.len();
-    if length >= expected_length(env) {
-        return Ok(Length::Whole);
-    }
-    match access {
-        Access::ReadWrite => fill_up(folder, env).map(|()| Length::FilledUp),
-        Access::Immutable => {
+    let patience = Instant::now();
+    while file_length(folder)? < expected_length(env) {
+        if access == Access::Immutable {
             let what = "its file, which is truncated,";
-            Err(Error::DatastoreDamaged { path: folder.to_owned(), what })
+            return Err(Error::DatastoreDamaged { path: folder.to_owned(), what });
+        }
+        match lock_for_writing(folder) {
+            Ok(_lock) => return fill_up(folder, env).map(|()| Length::FilledUp),
+            Err(Error::DatastoreInUse { .. }) if patience.elapsed() < CLOSING => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(Length::Whole)
+}
+
+fn file_length(folder: &Path) -> Result<u64> {
+    let file = fs::metadata(folder.join(DATA_FILE));
+    Ok(file.map_err(io_error(folder, "look at the datastore in"))?.len())
 }
 
 /// Gives the file the length that its last page's number says.
 ///
 /// LMDB leaves pages at the end unwritten that a transaction took and freed. Filling them up makes
-/// a truncated file recognizable.
+/// a truncated file recognizable. Only whoever holds the writer's lock may do so: the file could
+/// grow between the look at its length and the change, which would then cut it.
 pub(super) fn fill_up(folder: &Path, env: &Env<WithoutTls>) -> Result<()> {
     let expected = expected_length(env);
     let file = env.try_clone_inner_file().map_err(lmdb_error(folder, "looked at its file"))?;

@@ -2,8 +2,9 @@
 //!
 //! Database `meta` holds the [`Header`]; `items` maps an item's number (u32, big-endian, so that
 //! LMDB's order is the numbers') to its record; `keys` maps keys to numbers; `labels` maps label
-//! ids to names; `staged` holds operations that wait for a commit; `trees` belongs to Arroy, which
-//! keeps native-endian copies of the vectors beside its trees.
+//! ids to names; `staged` holds operations that wait for a commit, which outlive their process
+//! where `meta` holds a [`Journal`] too; `trees` belongs to Arroy, which keeps native-endian copies
+//! of the vectors beside its trees.
 
 use crate::{Fingerprint, LabelId, LabelSet, Source};
 
@@ -62,6 +63,44 @@ impl Header {
             generation: input.u64()?,
             n_items: input.u64()?,
         })
+    }
+}
+
+/// What makes the operations in `staged` durable: they wait to be applied or discarded as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Journal {
+    /// The generation that the datastore has once they are applied.
+    pub(super) generation: u64,
+    /// They are numbered from 0 on.
+    pub(super) n_operations: u64,
+    /// The labels that they add to the vocabulary, in the order of their ids.
+    pub(super) labels: Vec<Box<str>>,
+}
+
+impl Journal {
+    /// Lays out generation (u64), number of operations (u64), and for each label its length (u16)
+    /// and its name.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(self.generation.to_le_bytes());
+        bytes.extend(self.n_operations.to_le_bytes());
+        for label in &self.labels {
+            bytes.extend((label.len() as u16).to_le_bytes());
+            bytes.extend(label.as_bytes());
+        }
+        bytes
+    }
+
+    /// Reads a journal; `None` when the bytes are none.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut input = Input(bytes);
+        let (generation, n_operations) = (input.u64()?, input.u64()?);
+        let mut labels = Vec::new();
+        while !input.0.is_empty() {
+            let length = u16::from_le_bytes(input.array()?);
+            labels.push(std::str::from_utf8(input.take(length.into())?).ok()?.into());
+        }
+        Some(Journal { generation, n_operations, labels })
     }
 }
 
@@ -267,8 +306,21 @@ mod tests {
         }
 
         #[test]
+        fn journals_round_trip_and_no_part_of_a_label_decodes(
+            generation: u64,
+            labels in proptest::collection::vec(".{1,20}", 0..4),
+        ) {
+            let labels: Vec<Box<str>> = labels.iter().map(|label| label.as_str().into()).collect();
+            let journal = Journal { generation, n_operations: 7, labels };
+            let bytes = journal.encode();
+            prop_assert_eq!(Journal::decode(&bytes), Some(journal));
+            prop_assert_eq!(Journal::decode(&[&bytes[..], &[1]].concat()), None);
+        }
+
+        #[test]
         fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
             let _ = Operation::decode(&bytes, 4);
+            let _ = Journal::decode(&bytes);
             let _ = Header::decode(&bytes);
         }
     }

@@ -19,6 +19,7 @@ mod reader;
 mod search;
 mod store;
 mod trees;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -32,6 +33,7 @@ use crate::{Embedding, Fingerprint, LabelSet, LabelVocabulary, Result};
 
 pub use exact::{ExactIndex, Found};
 pub use reader::DatastoreReader;
+pub use verify::{DatastoreProblem, DatastoreReport, PreparedChange, PreparedChanges};
 pub use writer::{DatastoreWriter, MAX_KEY_BYTES};
 
 use environment::Access;
@@ -231,5 +233,27 @@ impl Datastore {
     /// [`Datastore::open_read_only`].
     pub fn writer(&self) -> Result<DatastoreWriter> {
         DatastoreWriter::begin(&self.store)
+    }
+
+    /// Returns the changes that a writer prepared and nobody has applied or discarded yet; `None`
+    /// where there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`DatastoreDamaged`](crate::Error::DatastoreDamaged) when they do not decode.
+    pub fn prepared(&self) -> Result<Option<PreparedChanges>> {
+        self.store.read(|txn| verify::read_prepared(&self.store, txn))
+    }
+
+    /// Reads everything: items, keys, labels, trees and journal, and whether they fit together.
+    ///
+    /// LMDB keeps no checksums: a value that was changed into another valid one is not noticed,
+    /// unless it is in a vector, which the trees hold too.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be read at all; whatever else is wrong stands in the report.
+    pub fn verify(&self) -> Result<DatastoreReport> {
+        verify::verify(&self.store)
     }
 }

@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use heed::{Env, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::environment::{
-    Access, DATA_FILE, Databases, HEADER, Length, PAGE_MULTIPLE, SMALLEST_FILE, check_length,
-    fill_up, initialize, io_error, lmdb_error, lock_for_writing, look_inside, open_env,
-    read_header, refuse_existing,
+    Access, DATA_FILE, Databases, HEADER, JOURNAL, Length, PAGE_MULTIPLE, SMALLEST_FILE,
+    check_length, fill_up, initialize, io_error, lmdb_error, lock_for_writing, look_inside,
+    open_env, read_header, refuse_existing,
 };
-use super::format::Header;
+use super::format::{Header, Journal};
 use super::reader::Snapshot;
 use super::search::Costs;
 use super::{DatastoreOptions, StorageOptions};
-use crate::{Error, Fingerprint, LabelVocabulary, Result};
+use crate::{Error, Fingerprint, LabelVocabulary, Result, failpoint};
 
 /// An open environment, its newest snapshot and what searching it costs.
 pub(super) struct Store {
@@ -190,6 +190,7 @@ impl Store {
         let mut txn = self.env.write_txn().map_err(self.lmdb("began to write"))?;
         let value = change(&mut txn)?;
         txn.commit().map_err(self.lmdb(action))?;
+        failpoint::reach("datastore::committed");
         fill_up(&self.folder, &self.env)?;
         Ok(value)
     }
@@ -220,6 +221,26 @@ impl Store {
     pub(super) fn put_header(&self, txn: &mut RwTxn, header: &Header) -> Result<()> {
         let put = self.databases.meta.put(txn, HEADER, &header.encode());
         put.map_err(self.lmdb("wrote its header"))
+    }
+
+    /// Returns the journal as the transaction sees it; `None` where nothing waits to be applied.
+    pub(super) fn journal(&self, txn: &RoTxn) -> Result<Option<Journal>> {
+        let bytes = self.databases.meta.get(txn, JOURNAL).map_err(self.lmdb("read its journal"))?;
+        let decode = |bytes| Journal::decode(bytes).ok_or_else(|| self.damaged("its journal"));
+        bytes.map(decode).transpose()
+    }
+
+    /// Begins a journal: what is staged outlives this process.
+    pub(super) fn put_journal(&self, txn: &mut RwTxn, journal: &Journal) -> Result<()> {
+        let put = self.databases.meta.put(txn, JOURNAL, &journal.encode());
+        put.map_err(self.lmdb("wrote its journal"))
+    }
+
+    /// Removes what is staged, and its journal.
+    pub(super) fn clear_staged(&self, txn: &mut RwTxn) -> Result<()> {
+        let lmdb = self.lmdb("dropped staged changes");
+        self.databases.staged.clear(txn).map_err(&lmdb)?;
+        self.databases.meta.delete(txn, JOURNAL).map(drop).map_err(&lmdb)
     }
 
     /// Returns the vocabulary as the transaction sees it.

@@ -9,6 +9,8 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::Error;
 
+mod prepared;
+
 const ENCODER: Fingerprint = Fingerprint([1; 32]);
 
 /// A map that even creating the databases fills.

@@ -7,6 +7,7 @@ use arroy::distances::Euclidean;
 use heed::{RoTxn, RwTxn};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use roaring::RoaringBitmap;
 
 use super::store::Store;
 use crate::{Error, Result};
@@ -62,6 +63,24 @@ pub(super) fn nearest(
     })?;
     searched.map_err(arroy_error(store, "searched the trees"))?;
     Ok(found)
+}
+
+/// Follows every branch of the trees, and returns the numbers of the items that they lead to.
+pub(super) fn reached(store: &Store, txn: &RoTxn) -> Result<RoaringBitmap> {
+    let found = no_panic(store, || -> arroy::Result<RoaringBitmap> {
+        let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
+        let mut search = reader.nns(reader.n_items() as usize);
+        search.search_k(NonZeroUsize::MAX);
+        let anywhere = vec![1.0; store.dimensions];
+        Ok(search.by_vector(txn, &anywhere)?.into_iter().map(|(id, _)| id).collect())
+    })?;
+    found.map_err(arroy_error(store, "followed the trees"))
+}
+
+/// Returns the vector that the trees have for an item.
+pub(super) fn vector(store: &Store, txn: &RoTxn, id: u32) -> Result<Option<Vec<f32>>> {
+    let found = no_panic(store, || writer(store).item_vector(txn, id))?;
+    found.map_err(arroy_error(store, "read an item"))
 }
 
 fn n_candidates(n_items: usize, n_trees: usize, k: usize) -> NonZeroUsize {

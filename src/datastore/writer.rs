@@ -6,17 +6,25 @@ use std::sync::Arc;
 use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;
 
-use super::format::{Operation, Record};
+use super::format::{Journal, Operation, Record};
 use super::store::Store;
+use super::verify::staged;
 use super::{Source, trees};
-use crate::{Embedding, Error, LabelSet, LabelVocabulary, Result};
+use crate::{Embedding, Error, LabelSet, LabelVocabulary, Result, failpoint};
 
 /// The longest key, in bytes: LMDB's limit.
 pub const MAX_KEY_BYTES: usize = 511;
 
-/// Collects changes; nothing is visible to readers before [`DatastoreWriter::commit`].
+/// Collects changes; nothing is visible to readers before they are committed.
 ///
-/// Dropping a writer loses what it has not committed, and so does the death of its process.
+/// [`commit`](DatastoreWriter::commit) does so at once. Who commits another store together with this
+/// one goes in two steps: [`prepare`](DatastoreWriter::prepare) makes the changes durable, and once
+/// it is known whether the other store has committed, [`apply`](DatastoreWriter::apply) makes them
+/// visible or [`discard`](DatastoreWriter::discard) drops them. Prepared changes outlive the process:
+/// [`prepared`](DatastoreWriter::prepared) tells the next writer of them, which must decide first.
+///
+/// Dropping a writer loses what it has neither committed nor prepared, and so does the death of its
+/// process.
 #[derive(Debug)]
 pub struct DatastoreWriter {
     store: Arc<Store>,
@@ -27,6 +35,9 @@ pub struct DatastoreWriter {
     buffer: Vec<Operation>,
     buffer_bytes: usize,
     n_spilled: u64,
+    /// The generation of the journal, where there is one: then all changes are in `staged`, and
+    /// there may be no others.
+    prepared: Option<u64>,
     /// Locked as long as this writer lives.
     _lock: File,
 }
@@ -34,23 +45,46 @@ pub struct DatastoreWriter {
 impl DatastoreWriter {
     pub(super) fn begin(store: &Arc<Store>) -> Result<Self> {
         let lock = store.lock_for_writing()?;
-        let (vocabulary, leftovers) = store.read(|txn| {
-            let n_staged = store.databases.staged.len(txn);
-            Ok((store.vocabulary(txn)?, n_staged.map_err(store.lmdb("read staged changes"))?))
+        let (committed, journal, n_staged) = store.read(|txn| {
+            let n_staged = store.databases.staged.len(txn).map_err(store.lmdb("read it"))?;
+            Ok((store.vocabulary(txn)?, store.journal(txn)?, n_staged))
         })?;
-        if leftovers > 0 {
-            tracing::debug!(leftovers, "dropping changes that nobody committed");
-            store.write("dropped staged changes", |txn| clear_staged(store, txn))?;
-        }
-        Ok(DatastoreWriter {
+        let mut writer = DatastoreWriter {
             store: store.clone(),
-            n_committed_labels: vocabulary.len(),
-            vocabulary,
+            n_committed_labels: committed.len(),
+            vocabulary: committed,
             buffer: Vec::new(),
             buffer_bytes: 0,
             n_spilled: 0,
+            prepared: None,
             _lock: lock,
-        })
+        };
+        match journal {
+            Some(journal) => writer.take_over(&journal, n_staged)?,
+            None if n_staged > 0 => {
+                tracing::debug!(n_staged, "dropping changes that nobody committed");
+                store.write("dropped staged changes", |txn| store.clear_staged(txn))?;
+            }
+            None => {}
+        }
+        Ok(writer)
+    }
+
+    /// Takes over what a writer prepared that neither applied nor discarded it.
+    fn take_over(&mut self, journal: &Journal, n_staged: u64) -> Result<()> {
+        let damaged = || self.store.damaged("its journal");
+        if journal.n_operations != n_staged {
+            return Err(damaged());
+        }
+        for label in &journal.labels {
+            let id = self.vocabulary.insert(label).map_err(|_| damaged())?;
+            if id.index() + 1 != self.vocabulary.len() {
+                return Err(damaged());
+            }
+        }
+        self.n_spilled = n_staged;
+        self.prepared = Some(journal.generation);
+        Ok(())
     }
 
     /// Stores an item under its key, replacing the one that is there.
@@ -69,6 +103,7 @@ impl DatastoreWriter {
         labels: &[&str],
         source: Source,
     ) -> Result<()> {
+        self.refuse_prepared()?;
         check_key(key)?;
         check_dimensions(self.store.dimensions, embedding)?;
         let labels = self.label_ids(labels)?;
@@ -82,6 +117,7 @@ impl DatastoreWriter {
     ///
     /// [`Error::Key`] for a key that cannot be there.
     pub fn delete(&mut self, key: &str) -> Result<()> {
+        self.refuse_prepared()?;
         check_key(key)?;
         self.stage(Operation::Delete(key.into()))
     }
@@ -91,18 +127,120 @@ impl DatastoreWriter {
     /// # Errors
     ///
     /// When LMDB or the disk fails; nothing is committed then, the changes stay staged, and the
-    /// commit can be tried again.
+    /// commit can be tried again. [`Error::DatastorePrepared`] while prepared changes wait.
     pub fn commit(&mut self) -> Result<()> {
-        if self.buffer.is_empty() && self.n_spilled == 0 {
+        self.refuse_prepared()?;
+        self.make_visible()
+    }
+
+    /// Makes all changes durable but not visible, to be applied as the given generation.
+    ///
+    /// The generation must be larger than the datastore's, and becomes it once they are applied.
+    /// Where nothing was changed, nothing is prepared.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DatastoreGeneration`] for a generation that is not larger,
+    /// [`Error::DatastorePrepared`] while other changes wait, and when LMDB or the disk fails; the
+    /// changes stay staged then.
+    pub fn prepare(&mut self, generation: u64) -> Result<()> {
+        self.refuse_prepared()?;
+        if self.is_empty() {
             return Ok(());
         }
-        let n_operations = self.n_spilled + self.buffer.len() as u64;
-        let _span = tracing::debug_span!("commit", n_operations).entered();
-        self.store.write("committed", |txn| self.apply(txn))?;
+        let (store, n_operations) = (&self.store, self.n_operations());
+        let _span = tracing::debug_span!("prepare", n_operations, generation).entered();
+        let labels = self.new_labels().map(|(_, name)| name.into()).collect();
+        let journal = Journal { generation, n_operations, labels };
+        store.write("prepared changes", |txn| {
+            let current = store.header(txn)?.generation;
+            if generation <= current {
+                let path = store.folder().to_owned();
+                return Err(Error::DatastoreGeneration { path, current, given: generation });
+            }
+            self.put_buffer(txn)?;
+            store.put_journal(txn, &journal)?;
+            failpoint::reach("datastore::preparing");
+            Ok(())
+        })?;
+        failpoint::reach("datastore::prepared");
+        self.n_spilled = n_operations;
+        self.clear_buffer();
+        self.prepared = Some(generation);
+        Ok(())
+    }
+
+    /// Returns the generation of the prepared changes, by this writer or one whose process died;
+    /// `None` where none wait.
+    pub fn prepared(&self) -> Option<u64> {
+        self.prepared
+    }
+
+    /// Makes the prepared changes visible at once, durably; where none wait, does nothing.
+    ///
+    /// # Errors
+    ///
+    /// When LMDB or the disk fails; the changes stay prepared then.
+    pub fn apply(&mut self) -> Result<()> {
+        if self.prepared.is_some() { self.make_visible() } else { Ok(()) }
+    }
+
+    /// Drops the prepared changes; where none wait, does nothing.
+    ///
+    /// # Errors
+    ///
+    /// When LMDB or the disk fails; the changes stay prepared then.
+    pub fn discard(&mut self) -> Result<()> {
+        if self.prepared.is_none() {
+            return Ok(());
+        }
+        let store = &self.store;
+        let committed = store.read(|txn| store.vocabulary(txn))?;
+        failpoint::reach("datastore::discard");
+        store.write("dropped staged changes", |txn| store.clear_staged(txn))?;
+        failpoint::reach("datastore::discarded");
+        self.vocabulary = committed;
+        self.n_spilled = 0;
+        self.prepared = None;
+        Ok(())
+    }
+
+    fn make_visible(&mut self) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let _span = tracing::debug_span!("commit", n_operations = self.n_operations()).entered();
+        failpoint::reach("datastore::apply");
+        self.store.write("committed", |txn| self.apply_to(txn))?;
+        failpoint::reach("datastore::applied");
         self.n_committed_labels = self.vocabulary.len();
         self.n_spilled = 0;
+        self.prepared = None;
         self.clear_buffer();
         Ok(())
+    }
+
+    fn refuse_prepared(&self) -> Result<()> {
+        match self.prepared {
+            None => Ok(()),
+            Some(generation) => {
+                let path = self.store.folder().to_owned();
+                Err(Error::DatastorePrepared { path, generation })
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.n_operations() == 0
+    }
+
+    fn n_operations(&self) -> u64 {
+        self.n_spilled + self.buffer.len() as u64
+    }
+
+    /// Returns the labels that no commit has, with their ids.
+    fn new_labels(&self) -> impl Iterator<Item = (u32, &str)> {
+        (0..).zip(self.vocabulary.names()).skip(self.n_committed_labels)
     }
 
     fn label_ids(&mut self, names: &[&str]) -> Result<LabelSet> {
@@ -132,16 +270,18 @@ impl DatastoreWriter {
 
     /// Moves the buffer into the database `staged`, in a transaction of its own.
     fn spill(&mut self) -> Result<()> {
-        let (store, buffer, first) = (&self.store, &self.buffer, self.n_spilled);
-        store.write("staged changes", |txn| {
-            for (number, operation) in (first..).zip(buffer) {
-                let put = store.databases.staged.put(txn, &number, &operation.encode());
-                put.map_err(store.lmdb("staged changes"))?;
-            }
-            Ok(())
-        })?;
+        self.store.write("staged changes", |txn| self.put_buffer(txn))?;
+        failpoint::reach("datastore::spilled");
         self.n_spilled += self.buffer.len() as u64;
         self.clear_buffer();
+        Ok(())
+    }
+
+    fn put_buffer(&self, txn: &mut RwTxn) -> Result<()> {
+        for (number, operation) in (self.n_spilled..).zip(&self.buffer) {
+            let put = self.store.databases.staged.put(txn, &number, &operation.encode());
+            put.map_err(self.store.lmdb("staged changes"))?;
+        }
         Ok(())
     }
 
@@ -151,34 +291,30 @@ impl DatastoreWriter {
     }
 
     /// Applies all changes in their order and rebuilds the trees.
-    fn apply(&self, txn: &mut RwTxn) -> Result<()> {
+    fn apply_to(&self, txn: &mut RwTxn) -> Result<()> {
         let store = &self.store;
         let mut header = store.header(txn)?;
         let mut ids = Ids::load(store, txn)?;
         for number in 0..self.n_spilled {
-            let operation = self.spilled(txn, number)?;
+            let operation = staged(store, txn, number)?;
             apply_one(store, txn, &mut ids, &operation)?;
         }
         for operation in &self.buffer {
             apply_one(store, txn, &mut ids, operation)?;
         }
         self.append_labels(txn)?;
-        clear_staged(store, txn)?;
-        header.generation += 1;
+        failpoint::reach("datastore::applying");
+        store.clear_staged(txn)?;
+        header.generation = self.prepared.unwrap_or(header.generation + 1);
         header.n_items = ids.used.len();
         store.put_header(txn, &header)?;
-        trees::build(store, txn, header.n_trees as usize)
-    }
-
-    fn spilled(&self, txn: &RoTxn, number: u64) -> Result<Operation> {
-        let store = &self.store;
-        let bytes = store.databases.staged.get(txn, &number).map_err(store.lmdb("read it"))?;
-        let operation = bytes.and_then(|bytes| Operation::decode(bytes, store.dimensions));
-        operation.ok_or_else(|| store.damaged("a staged change"))
+        trees::build(store, txn, header.n_trees as usize)?;
+        failpoint::reach("datastore::built");
+        Ok(())
     }
 
     fn append_labels(&self, txn: &mut RwTxn) -> Result<()> {
-        for (id, name) in (0..).zip(self.vocabulary.names()).skip(self.n_committed_labels) {
+        for (id, name) in self.new_labels() {
             let put = self.store.databases.labels.put(txn, &id, name);
             put.map_err(self.store.lmdb("wrote the labels"))?;
         }
@@ -197,10 +333,6 @@ fn check_key(key: &str) -> Result<()> {
 pub(super) fn check_dimensions(expected: usize, embedding: &Embedding) -> Result<()> {
     let found = embedding.values().len();
     if found == expected { Ok(()) } else { Err(Error::Dimensions { expected, found }) }
-}
-
-fn clear_staged(store: &Store, txn: &mut RwTxn) -> Result<()> {
-    store.databases.staged.clear(txn).map_err(store.lmdb("dropped staged changes"))
 }
 
 fn apply_one(store: &Store, txn: &mut RwTxn, ids: &mut Ids, operation: &Operation) -> Result<()> {

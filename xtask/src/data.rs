@@ -137,7 +137,7 @@ fn min_count(source: &Source) -> usize {
 
 fn print_counts(counts: &Counts, min_count: usize) {
     let Counts { train, dev, test, tagged, untagged, labels } = counts;
-    eprintln!("{tagged} documents have labels, {untagged} have none");
+    eprintln!("{tagged} documents are indexed with their labels, {untagged} are to be tagged");
     eprintln!("{labels} labels are carried by {min_count} or more training documents");
     eprintln!("train {train}, dev {dev}, test {test} documents with these labels");
 }

@@ -58,6 +58,7 @@ pub(crate) struct Counts {
 ///
 /// The first three keep only labels that at least `min_count` training documents carry, and only
 /// documents that keep a label; `tagged.jsonl` has every labeled document with all of its labels.
+/// `untagged.jsonl` has those that [`is_to_be_tagged`] names.
 /// `folder` must exist.
 pub(crate) fn write(documents: &[Document], min_count: usize, folder: &Path) -> Result<Counts> {
     let kept = frequent_labels(documents, min_count);
@@ -72,13 +73,14 @@ pub(crate) fn write(documents: &[Document], min_count: usize, folder: &Path) -> 
     let mut test = create("test.jsonl")?;
     let mut tagged = create("tagged.jsonl")?;
     let mut untagged = create("untagged.jsonl")?;
+    let is_to_be_tagged = is_to_be_tagged(documents);
     for document in documents {
         let all: Vec<&str> = document.labels.iter().map(String::as_str).collect();
-        if all.is_empty() {
-            untagged.push(document, &all)?;
-            continue;
+        if is_to_be_tagged(document) {
+            untagged.push(document, &[])?;
+        } else {
+            tagged.push(document, &all)?;
         }
-        tagged.push(document, &all)?;
         let labels: Vec<&str> = all.into_iter().filter(|label| kept.contains(label)).collect();
         if labels.is_empty() {
             continue;
@@ -103,6 +105,16 @@ pub(crate) fn write(documents: &[Document], min_count: usize, folder: &Path) -> 
         counts.tagged
     );
     Ok(counts)
+}
+
+/// Tells which documents are indexed without labels, to be tagged: those that have none, or where
+/// there is no such document those of the test part.
+pub(crate) fn is_to_be_tagged(documents: &[Document]) -> impl Fn(&Document) -> bool + use<> {
+    let all_are_labeled = documents.iter().all(|document| !document.labels.is_empty());
+    move |document| match all_are_labeled {
+        true => Part::of(&document.group) == Part::Test,
+        false => document.labels.is_empty(),
+    }
 }
 
 /// Writes the documents with these keys, without labels, to one file.
@@ -238,6 +250,12 @@ mod tests {
         assert_eq!(ids(&folder.join("tagged.jsonl"))[0].1, ["often", "rare"]);
         assert_eq!(ids(&folder.join("untagged.jsonl"))[0].0, "u1");
         assert!(write(&documents, 3, &folder).unwrap_err().to_string().contains("3 or more"));
+
+        // Without a document that lacks labels, the test part stands in.
+        let counts = write(&documents[..6], 2, &folder).unwrap();
+        assert_eq!((counts.tagged, counts.untagged, counts.test), (4, 2, 1));
+        let untagged = ids(&folder.join("untagged.jsonl"));
+        assert_eq!(untagged[0], ("e1".to_owned(), Vec::new()));
         wheel::remove(&folder).unwrap();
     }
 }

@@ -16,6 +16,9 @@ pub(crate) fn run() -> Result<()> {
     result
 }
 
+/// The examples, each of which must run to its end.
+const EXAMPLES: [&str; 3] = ["tag_on_ingest", "faceted_search", "async_service"];
+
 fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.run("set-up", || setup::onnxruntime(Build::Cpu))?;
     steps.run("format", || process::run(process::cargo().args(["fmt", "--all", "--check"])))?;
@@ -24,6 +27,11 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
         process::run(process::cargo().args(lints))
     })?;
     steps.run("tests", || process::run(&mut tests()?))?;
+    for example in EXAMPLES {
+        steps.run(&format!("example {example}"), || {
+            process::run(process::cargo().args(["run", "--quiet", "--example", example]))
+        })?;
+    }
     steps.run("doc tests", || {
         process::run(process::cargo().args(["test", "--doc", "--workspace"]))
     })?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::dataset::Document;
+use crate::dataset::{Document, is_to_be_tagged};
 
 /// The questions that the demo asks the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,10 +81,11 @@ pub(crate) fn of(documents: &[Document]) -> Tour {
     }
 }
 
-/// Chooses documents without labels: those preferred, else some spread over all of them.
+/// Chooses documents that are to be tagged: those preferred, else some spread over all of them.
 fn explained(documents: &[Document], preferred: &[&str]) -> Vec<String> {
+    let is_to_be_tagged = is_to_be_tagged(documents);
     let untagged: Vec<&str> =
-        documents.iter().filter(|d| d.labels.is_empty()).map(|d| d.id.as_str()).collect();
+        documents.iter().filter(|d| is_to_be_tagged(d)).map(|d| d.id.as_str()).collect();
     let step = (untagged.len() / N_EXPLAINED).max(1);
     let known = preferred.iter().copied().filter(|id| untagged.contains(id));
     let spread = untagged.iter().copied().step_by(step);

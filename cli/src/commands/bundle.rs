@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use autotag::Selection;
 use autotag_onnx::{BundleConfig, ModelBundle};
 use autotag_train::TrainReport;
 use clap::Subcommand;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Common;
 use crate::commands::model;
+use crate::commands::tune::TuneRecord;
 use crate::output::{self, Report, shorten, table};
 
 /// Show or verify a model bundle
@@ -91,10 +93,13 @@ impl Report for Shown {
         row("labels", format!("{}: {}", self.labels.len(), shorten(&self.labels.join(", "), 400)));
         row("neighbors", format!("{} labelled texts", self.neighbors));
         let (k, tau) = (interpolation.k, interpolation.temperature.get());
-        row("votes", format!("k = {k}, tau = {tau}, lambda = {}", interpolation.proportion.get()));
-        row("threshold", config.selection.threshold.get().to_string());
+        row("votes", format!("k = {k}, tau = {tau}, lambda = {}", interpolation.proportion));
+        row("threshold", thresholds(&config.selection));
         if let Ok(report) = TrainReport::deserialize(&config.training) {
             row("trained", trained(&report));
+        }
+        if let Some(record) = TuneRecord::of(config) {
+            row("tuned", record.to_string());
         }
         table.to_string()
     }
@@ -103,6 +108,15 @@ impl Report for Shown {
 fn dimensions(config: &BundleConfig) -> String {
     let length = if config.normalized { ", of length 1" } else { "" };
     format!("{} dimensions{length}", config.dimensions)
+}
+
+fn thresholds(selection: &Selection) -> String {
+    let Selection { threshold, per_label, .. } = selection;
+    let own = match per_label.len() {
+        0 => String::new(),
+        n => format!("; {n} labels have one of their own"),
+    };
+    format!("{}{own}", threshold.get())
 }
 
 fn trained(report: &TrainReport) -> String {

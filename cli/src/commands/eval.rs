@@ -1,20 +1,19 @@
 //! `autotag eval`: how well a bundle's model, its neighbors, and both tag labelled documents.
 
-mod predict;
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
 use autotag::{Interpolation, Selection};
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
-use crate::commands::labeled::{read_to_measure, warn_of_unknown};
-use crate::commands::model::{self, Model, Settings};
-use crate::documents::Document;
+use crate::commands::labeled::read_to_measure;
+use crate::commands::model::{self, Settings};
+use crate::commands::predict::{Labels, Predicted, predict_file};
 use crate::output;
 
-use predict::{Labels, Predicted, predict};
 use report::{EvalReport, Row};
 
 /// Measure a bundle on labelled documents: the model alone, its neighbors alone, and both
@@ -37,6 +36,10 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "DEV")]
     tune: Option<PathBuf>,
 
+    /// Measure also with the bundle's own settings, with the thresholds that labels have of their own
+    #[arg(long)]
+    bundle_settings: bool,
+
     #[command(flatten)]
     settings: SettingArgs,
 
@@ -54,8 +57,9 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     };
     let model = model::open(&args.bundle, common)?;
     let settings = Settings::default().or(&args.settings);
-    let k = settings.interpolation.k.get();
-    let k = if dev.is_some() { k.max(MAX_K) } else { k };
+    let own = args.bundle_settings.then_some(&model.settings);
+    let k = settings.interpolation.k.max(own.map_or(NonZeroUsize::MIN, |own| own.interpolation.k));
+    let k = if dev.is_some() { k.get().max(MAX_K) } else { k.get() };
 
     let mut labels = Labels::new(&model)?;
     let tuned = match &dev {
@@ -66,22 +70,9 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         None => None,
     };
     let test = predict_file(&model, &args.data, &test, &mut labels, k, common)?;
-    let report = evaluate(&test, labels.n_known(), &settings, tuned.as_ref());
+    let report = evaluate(&test, labels.n_known(), &settings, tuned.as_ref(), own);
     output::print(common.format, &report)?;
     Ok(())
-}
-
-fn predict_file(
-    model: &Model,
-    path: &Path,
-    documents: &[Document],
-    labels: &mut Labels,
-    k: usize,
-    common: &Common,
-) -> anyhow::Result<Predicted> {
-    let predicted = predict(model, path, documents, labels, k, common)?;
-    warn_of_unknown(path, &labels.take_unknown());
-    Ok(predicted)
 }
 
 fn evaluate(
@@ -89,11 +80,12 @@ fn evaluate(
     n_labels: usize,
     settings: &Settings,
     tuned: Option<&[Tuned; 3]>,
+    own: Option<&Settings>,
 ) -> EvalReport {
     let predictions: &[Prediction] = &test.predictions;
     let row = |method, interpolation: &Interpolation, selection: &Selection| {
         let measures = tune::evaluate(predictions, n_labels, method, interpolation, selection);
-        Row::new(method, interpolation, selection.threshold, &measures, test)
+        Row::new(method, interpolation, selection, &measures, test)
     };
     let mut rows: Vec<Row> =
         METHODS.map(|method| row(method, &settings.interpolation, &settings.selection)).into();
@@ -101,5 +93,6 @@ fn evaluate(
         let selection = Selection::at(tuned.threshold);
         rows.push(row(*method, &tuned.interpolation, &selection).tuned());
     }
-    EvalReport { documents: predictions.len(), rows }
+    let bundle = own.map(|own| row(Method::Interpolated, &own.interpolation, &own.selection));
+    EvalReport { documents: predictions.len(), rows, bundle }
 }

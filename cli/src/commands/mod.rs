@@ -7,9 +7,12 @@ pub(crate) mod index;
 pub(crate) mod search;
 pub(crate) mod tag;
 pub(crate) mod train;
+pub(crate) mod tune;
+pub(crate) mod verify;
 
 mod labeled;
 mod model;
+mod predict;
 
 use anyhow::Context;
 
@@ -26,9 +29,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Train(args) => train::run(args, common),
         Command::Eval(args) => eval::run(args, common),
+        Command::Tune(args) => tune::run(args, common),
         Command::Index(args) => index::run(args, common),
         Command::Tag(args) => tag::run(args, common),
         Command::Search(args) => search::run(args, common),
+        Command::Verify(args) => verify::run(args, common),
         Command::Bundle(args) => bundle::run(args, common),
         Command::Completions(args) => completions::run(args),
     }

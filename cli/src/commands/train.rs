@@ -112,7 +112,7 @@ impl Report for Trained {
             &self.report;
         let n_labels = self.labels;
         let Interpolation { k, temperature, proportion } = interpolation;
-        let (tau, lambda) = (temperature.get(), proportion.get());
+        let (tau, lambda) = (temperature.get(), proportion);
         let (best, n_epochs) = (fit.best_epoch, fit.epochs.len());
         format!(
             "{}: {n_labels} labels, trained on {n_train} documents, epoch {best} of {n_epochs}\n\

@@ -37,15 +37,13 @@ fn an_index_on_a_full_disk_keeps_what_was_committed_and_can_go_on() {
     let second = folder.write("second.jsonl", lines(&documents(400, 2)));
     let (bundle, index) = (bundle(), folder.path("index"));
     autotag(&format!("index --bundle {bundle} --index {index} --data {first}")).ok();
-    let mut n_failed = 0;
-    for n_blocks in (4..16).map(|power| 1 << power) {
+    for (n_failed, n_blocks) in (4..16).map(|power| 1 << power).enumerate() {
         let run = autotag_within(n_blocks, &format!("index --index {index} --data {second}"));
         if run.code == 0 {
             assert_eq!(total(&index), 460);
             assert!(n_failed > 3, "the limits were no limits");
             return;
         }
-        n_failed += 1;
         let error = run.error();
         assert!(
             error.contains("File too large") || error.contains("Input/output error"),

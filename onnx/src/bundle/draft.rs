@@ -71,6 +71,17 @@ impl BundleDraft {
         Ok(BundleDraft { folder, target: target.to_path_buf(), contents })
     }
 
+    /// Begins a bundle whose files are yet to be copied.
+    pub(super) fn empty(target: &Path, contents: Contents) -> Result<Self> {
+        let folder = sibling(target, "draft")?;
+        Ok(BundleDraft { folder, target: target.to_path_buf(), contents })
+    }
+
+    /// Returns the folder that the draft is written in.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Loads the draft's model, to compare its answers and to encode the training set.
     ///
     /// # Errors
@@ -139,10 +150,33 @@ impl BundleDraft {
         if fs::symlink_metadata(&self.target).is_err() {
             return self.publish();
         }
-        if !self.target.join(MANIFEST).is_file() || !self.target.join(CONFIG).is_file() {
-            return Err(OnnxError::TargetExists { path: self.target });
-        }
+        self.check_target()?;
         self.finish()?;
+        self.replace()
+    }
+
+    /// Publishes, as [`BundleDraft::publish_replacing`], a draft whose datastore is a copy of a
+    /// bundle's and so compact already.
+    pub(super) fn publish_copy_replacing(self) -> Result<ModelBundle> {
+        if fs::symlink_metadata(&self.target).is_err() {
+            self.seal()?;
+            return self.rename();
+        }
+        self.check_target()?;
+        self.seal()?;
+        self.replace()
+    }
+
+    /// Checks that what lies at the target is a bundle.
+    fn check_target(&self) -> Result<()> {
+        if self.target.join(MANIFEST).is_file() && self.target.join(CONFIG).is_file() {
+            return Ok(());
+        }
+        Err(OnnxError::TargetExists { path: self.target.clone() })
+    }
+
+    /// Puts the finished draft in the place of the bundle at the target.
+    fn replace(self) -> Result<ModelBundle> {
         let attic = sibling(&self.target, "old")?;
         let old = attic.path().join("bundle");
         fs::rename(&self.target, &old).map_err(OnnxError::io(&self.target, "move"))?;
@@ -155,11 +189,15 @@ impl BundleDraft {
         })
     }
 
-    /// Writes configuration and manifest, and waits until the disk has everything.
     fn finish(&self) -> Result<()> {
+        self.compact_datastore().map_err(|source| core_error(&self.target, source))?;
+        self.seal()
+    }
+
+    /// Writes configuration and manifest, and waits until the disk has everything.
+    fn seal(&self) -> Result<()> {
         let folder = self.folder.path();
         write_json(&folder.join(CONFIG), &self.contents.config)?;
-        self.compact_datastore().map_err(|source| core_error(&self.target, source))?;
         Manifest::of_folder(folder)?.write(folder)?;
         sync_below(folder)
     }

@@ -60,6 +60,17 @@ impl Manifest {
         }
     }
 
+    /// Returns the listed files' paths inside the bundle.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// Checks a folder that holds all listed files but one.
+    pub(super) fn check_but(mut self, folder: &Path, left_out: &str) -> Result<()> {
+        self.files.remove(left_out);
+        self.check(folder)
+    }
+
     /// Checks that a folder holds the listed files, unchanged, and no others.
     pub(super) fn check(&self, bundle: &Path) -> Result<()> {
         if let Some(name) = self.files.keys().find(|name| !is_inside(name)) {

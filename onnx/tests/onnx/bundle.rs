@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use autotag::{Interpolation, Proportion, Selection, Threshold};
 use autotag_onnx::graph::{Dim, GraphBuilder};
 use autotag_onnx::proto::{
     AttributeProto, AttributeType, ElementType, GraphProto, ModelProto, StringStringEntryProto,
@@ -270,4 +271,54 @@ fn a_model_that_refers_to_other_files_is_refused() {
         let error = refused_model(model);
         assert!(matches!(&error, OnnxError::ExternalTensor { tensor, .. } if tensor == "outside"));
     }
+}
+
+#[test]
+fn a_bundle_with_other_settings_makes_the_same_embeddings() {
+    let (root, path) = fixture::bundle(parts());
+    let bundle = ModelBundle::open(&path).unwrap();
+    let interpolation =
+        Interpolation { proportion: Proportion::ADAPTIVE, ..Interpolation::default() };
+    let selection = Selection {
+        per_label: vec![Threshold::new(0.25).unwrap(); 2],
+        ..Selection::at(Threshold::new(0.3).unwrap())
+    };
+    let training = serde_json::json!({"tuned": true});
+    let with_settings = |target: &Path| {
+        bundle.with_settings(target, interpolation, selection.clone(), training.clone())
+    };
+    let target = root.path().join("deep").join("tuned");
+    let tuned = with_settings(&target).unwrap();
+    assert_eq!(tuned.encoder_fingerprint(), bundle.encoder_fingerprint());
+    assert_ne!(tuned.fingerprint(), bundle.fingerprint());
+    let config = &tuned.config();
+    assert_eq!((config.interpolation, &config.selection), (interpolation, &selection));
+    assert_eq!(config.training, training);
+    ModelBundle::verify(&target, &fixture::on_cpu()).unwrap();
+    // Nothing else is left beside it, and the old one is as it was.
+    assert_eq!(fs::read_dir(root.path().join("deep")).unwrap().count(), 1);
+    assert_eq!(ModelBundle::open(&path).unwrap().fingerprint(), bundle.fingerprint());
+
+    // In the place of another bundle, also of itself; not in the place of anything else.
+    assert_eq!(with_settings(&target).unwrap().fingerprint(), tuned.fingerprint());
+    assert_eq!(with_settings(&path).unwrap().fingerprint(), tuned.fingerprint());
+    let error = bundle.with_settings(&target, interpolation, selection.clone(), training.clone());
+    assert!(matches!(error, Err(OnnxError::FileChanged { .. })), "{error:?}");
+    let file = root.path().join("file");
+    fs::write(&file, "not a bundle").unwrap();
+    let error = tuned.with_settings(&file, interpolation, selection, training).unwrap_err();
+    assert!(matches!(error, OnnxError::TargetExists { .. }), "{error}");
+}
+
+#[test]
+fn a_bundle_that_changed_meanwhile_is_not_copied() {
+    let (root, path) = fixture::bundle(parts());
+    let bundle = ModelBundle::open(&path).unwrap();
+    edit(&path.join("labels.json"), "program", "progress");
+    let (config, target) = (bundle.config().clone(), root.path().join("copy"));
+    let error = bundle
+        .with_settings(&target, config.interpolation, config.selection, config.training)
+        .unwrap_err();
+    assert!(matches!(error, OnnxError::FileLength { .. }), "{error}");
+    assert!(!target.exists());
 }

@@ -44,7 +44,7 @@ fn main() {
     report("train", STEPS * BATCH, started);
 
     let texts: Vec<&[u32]> = batches.iter().flatten().map(Vec::as_slice).collect();
-    let folded = cnn.fold();
+    let folded = cnn.network().fold();
     folded.predict(&texts);
     let started = Instant::now();
     folded.predict(&texts);

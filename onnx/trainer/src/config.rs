@@ -24,11 +24,14 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// The passes without a better dev figure after which training ends.
     pub patience: usize,
+    /// How much the average over epochs keeps of the earlier ones, from 0 (only the last epoch
+    /// counts) to less than 1.
+    pub averaging: f32,
     /// The tokens of a text that the model reads.
     pub max_length: usize,
     /// The most tokens of a vocabulary made from the training set, where no encoder brings one.
     pub vocabulary_size: usize,
-    /// How neighbors vote when dev is measured, and the bundle's setting.
+    /// How neighbors vote in the untuned figure that is reported for dev each epoch.
     pub interpolation: Interpolation,
     /// How the embedding and the convolution are exported.
     pub form: GraphForm,
@@ -47,7 +50,8 @@ impl Default for TrainConfig {
             batch_size: 128,
             epochs: 30,
             patience: 3,
-            max_length: 200,
+            averaging: 0.7,
+            max_length: 300,
             vocabulary_size: 30_000,
             interpolation: Interpolation::default(),
             form: GraphForm::default(),
@@ -91,6 +95,8 @@ impl TrainConfig {
         let embedding_dropout = cnn.embedding_dropout;
         let is_share = share.contains(&embedding_dropout);
         is_true("embedding dropout", embedding_dropout, is_share, "0 or more, less than 1")?;
+        let is_share = share.contains(&self.averaging);
+        is_true("averaging", self.averaging, is_share, "0 or more, less than 1")?;
         let ContrastiveConfig { gamma, temperature } = self.contrastive;
         is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
         is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;

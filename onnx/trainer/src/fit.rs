@@ -16,20 +16,20 @@ use crate::{Result, TrainConfig, TrainError};
 
 /// A model that [`fit`] can train.
 pub trait Model {
-    /// What [`Model::restore`] needs to bring an earlier state back.
-    type Checkpoint;
+    /// The model as it stands after an epoch.
+    type Snapshot: Predict;
 
     /// Trains on one batch.
     fn step(&mut self, texts: &[&[u32]], labels: &[&LabelSet]) -> StepLoss;
 
-    /// Predicts texts with the current parameters.
-    fn predict(&mut self, texts: &[&[u32]]) -> Predicted;
+    /// Ends an epoch and returns what the model is now.
+    fn snapshot(&mut self) -> Self::Snapshot;
+}
 
-    /// Keeps the current parameters.
-    fn checkpoint(&mut self) -> Self::Checkpoint;
-
-    /// Brings kept parameters back.
-    fn restore(&mut self, checkpoint: Self::Checkpoint);
+/// A model that represents and scores texts.
+pub trait Predict {
+    /// Predicts texts.
+    fn predict(&self, texts: &[&[u32]]) -> Predicted;
 }
 
 /// Texts as the model reads them, with their labels.
@@ -92,7 +92,7 @@ pub struct FitReport {
     pub best_epoch: usize,
 }
 
-/// Trains a model until dev stops improving, and leaves it with its best epoch's parameters.
+/// Trains a model until dev stops improving, and returns it as of its best epoch.
 ///
 /// Dev is measured with the neighbors in the score, since that is how the model will answer: the
 /// figure that decides is the micro-F1 of the interpolation with k, tau, lambda and the threshold
@@ -101,6 +101,10 @@ pub struct FitReport {
 /// # Errors
 ///
 /// [`TrainError::Diverged`] when a loss is no longer finite.
+///
+/// # Panics
+///
+/// When the configuration asks for no epoch; [`TrainConfig::check`] finds that out.
 pub fn fit<M: Model>(
     model: &mut M,
     train: &TokenizedTexts,
@@ -108,24 +112,25 @@ pub fn fit<M: Model>(
     n_labels: usize,
     config: &TrainConfig,
     progress: &mut dyn FnMut(Progress),
-) -> Result<FitReport> {
+) -> Result<(M::Snapshot, FitReport)> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(config.seed);
     let mut order: Vec<usize> = (0..train.texts.len()).collect();
     let mut epochs: Vec<EpochReport> = Vec::new();
-    let mut best: Option<(EpochReport, M::Checkpoint)> = None;
+    let mut best: Option<(EpochReport, M::Snapshot)> = None;
     for epoch in 1..=config.epochs {
         order.shuffle(&mut rng);
         let started = Instant::now();
         let loss = train_epoch(model, train, &order, epoch, config, progress)?;
         let elapsed = started.elapsed();
-        let predictions = predict_dev(model, train, dev);
+        let snapshot = model.snapshot();
+        let predictions = predict_dev(&snapshot, train, dev);
         let mut report = measure(&predictions, n_labels, config);
         report.epoch = epoch;
         (report.bce, report.contrastive) = (loss.bce, loss.contrastive);
         report.texts_per_second = per_second(train.texts.len(), elapsed);
         report.best = best.as_ref().is_none_or(|(best, _)| report.tuned_f1 > best.tuned_f1);
         if report.best {
-            best = Some((report, model.checkpoint()));
+            best = Some((report, snapshot));
         }
         epochs.push(report);
         progress(Progress::Epoch(report));
@@ -134,11 +139,8 @@ pub fn fit<M: Model>(
             break;
         }
     }
-    let best_epoch = best.as_ref().map_or(0, |(best, _)| best.epoch);
-    if let Some((_, checkpoint)) = best {
-        model.restore(checkpoint);
-    }
-    Ok(FitReport { epochs, best_epoch })
+    let (best, snapshot) = best.expect("there is at least one epoch, and the first is the best");
+    Ok((snapshot, FitReport { epochs, best_epoch: best.epoch }))
 }
 
 /// The steps between two reports of an epoch's progress.
@@ -182,8 +184,8 @@ fn train_epoch<M: Model>(
 }
 
 /// Predicts dev, with its neighbors among the training texts.
-pub fn predict_dev<M: Model>(
-    model: &mut M,
+pub fn predict_dev(
+    model: &impl Predict,
     train: &TokenizedTexts,
     dev: &TokenizedTexts,
 ) -> Vec<Prediction> {
@@ -208,7 +210,7 @@ fn measure(predictions: &[Prediction], n_labels: usize, config: &TrainConfig) ->
         let selection = Selection::default();
         tune::evaluate(predictions, n_labels, method, &config.interpolation, &selection).micro_f1
     };
-    let Tuned { micro_f1: tuned_f1, .. } = tune::tune(predictions, Method::Interpolated);
+    let Tuned { score: tuned_f1, .. } = tune::tune(predictions, Method::Interpolated);
     EpochReport {
         epoch: 0,
         bce: 0.0,

@@ -16,8 +16,8 @@ use autotag_onnx::{
     BundleConfig, BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions, TextTokenizer,
 };
 
-use crate::cnn::{Cnn, CnnParameters, Predicted, StepLoss};
-use crate::fit::{FitReport, Model, Progress, TokenizedTexts, fit, predict_dev};
+use crate::cnn::{Cnn, Network, Predicted, StepLoss};
+use crate::fit::{FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
 use crate::matrix::Matrix;
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
 
@@ -90,26 +90,26 @@ fn train_on_these_threads(
     let n_labels = train.vocabulary().len();
     let n_tokens = tokenizer.get_vocab_size(true);
     let cnn = Cnn::new(config.cnn.clone(), n_tokens, n_labels, token_table, config.seed);
-    let mut model = CnnModel::new(cnn, config);
-    let fit_report =
+    let mut model = CnnModel { cnn, config, average: None, n_epochs: 0 };
+    let (network, fit_report) =
         fit(&mut model, &train_texts, &dev_texts, dev.vocabulary().len(), config, progress)?;
 
     progress(Progress::Stage("tune"));
-    let predictions = predict_dev(&mut model, &train_texts, &dev_texts);
+    drop(model);
+    let predictions = predict_dev(&network, &train_texts, &dev_texts);
     let tuned = tune::tune(&predictions, Method::Interpolated);
 
     progress(Progress::Stage("export"));
-    let CnnModel { cnn, .. } = model;
-    let model_file = cnn.to_onnx(config.form);
+    let model_file = network.to_onnx(config.form);
     let mut draft =
         BundleDraft::create(out, bundle_config, train.vocabulary(), &tokenizer, model_file)?;
     let encoder = draft.encoder(options)?;
-    let export_difference = compare(&cnn, &encoder, dev, &dev_texts)?;
+    let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
 
     progress(Progress::Stage("datastore"));
     fill_datastore(&draft, &encoder, train)?;
     drop(encoder);
-    let Tuned { interpolation, threshold, micro_f1 } = tuned;
+    let Tuned { interpolation, threshold, score } = tuned;
     let report = TrainReport {
         config: config.clone(),
         n_train: train.len(),
@@ -117,7 +117,7 @@ fn train_on_these_threads(
         fit: fit_report,
         interpolation,
         threshold,
-        dev_micro_f1: micro_f1,
+        dev_micro_f1: score,
         export_difference,
     };
     draft.set_interpolation(interpolation);
@@ -196,33 +196,33 @@ fn tokenize(tokenizer: &TextTokenizer, dataset: &Dataset) -> Result<TokenizedTex
 struct CnnModel<'a> {
     cnn: Cnn,
     config: &'a TrainConfig,
-}
-
-impl<'a> CnnModel<'a> {
-    fn new(cnn: Cnn, config: &'a TrainConfig) -> Self {
-        CnnModel { cnn, config }
-    }
+    /// The average over epochs.
+    average: Option<Network>,
+    n_epochs: usize,
 }
 
 impl Model for CnnModel<'_> {
-    type Checkpoint = CnnParameters;
+    type Snapshot = Network;
 
     fn step(&mut self, texts: &[&[u32]], labels: &[&LabelSet]) -> StepLoss {
         self.cnn.step(texts, labels, &self.config.contrastive, &self.config.adam)
     }
 
-    fn predict(&mut self, texts: &[&[u32]]) -> Predicted {
+    /// Averages the epochs: all of them alike at first, the later ones more once there are many.
+    fn snapshot(&mut self) -> Network {
         self.cnn.settle(&self.config.adam);
-        self.cnn.fold().predict(texts)
+        self.n_epochs += 1;
+        let share = (1.0 - self.config.averaging).max(1.0 / self.n_epochs as f32);
+        let network = self.cnn.network();
+        let average = self.average.get_or_insert_with(|| network.clone());
+        average.average_in(network, share);
+        average.clone()
     }
+}
 
-    fn checkpoint(&mut self) -> CnnParameters {
-        self.cnn.settle(&self.config.adam);
-        self.cnn.parameters().clone()
-    }
-
-    fn restore(&mut self, parameters: CnnParameters) {
-        self.cnn.set_parameters(parameters);
+impl Predict for Network {
+    fn predict(&self, texts: &[&[u32]]) -> Predicted {
+        self.fold().predict(texts)
     }
 }
 
@@ -238,14 +238,14 @@ const ENCODE_BATCH: usize = 32;
 /// Runs dev texts through the exported model, in batches of different lengths, and compares its
 /// answers with the trainer's; returns the largest difference.
 fn compare(
-    cnn: &Cnn,
+    network: &Network,
     encoder: &OnnxEncoder,
     dev: &Dataset,
     dev_texts: &TokenizedTexts,
 ) -> Result<f32> {
     let n = dev.len().min(COMPARED);
     let texts: Vec<&[u32]> = dev_texts.texts[..n].iter().map(Vec::as_slice).collect();
-    let expected = cnn.fold().predict(&texts);
+    let expected = network.fold().predict(&texts);
     let mut largest = 0f32;
     let rows: Vec<usize> = (0..n).collect();
     for rows in rows.chunks(ENCODE_BATCH) {

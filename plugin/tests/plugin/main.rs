@@ -4,10 +4,12 @@
 mod support;
 
 mod concurrency;
+mod crash;
 mod evidence;
 mod failures;
 mod folder;
 mod model;
 mod opening;
 mod search;
+mod verify;
 mod writing;

@@ -2,10 +2,10 @@
 
 use autotag::metrics::Evaluation;
 use autotag::tune::Method;
-use autotag::{Interpolation, Threshold};
+use autotag::{Interpolation, Proportion, Selection};
 use serde::Serialize;
 
-use super::predict::Predicted;
+use crate::commands::predict::Predicted;
 use crate::output::{Report, table};
 
 /// How well the methods did.
@@ -14,6 +14,9 @@ pub(super) struct EvalReport {
     /// The number of documents.
     pub(super) documents: usize,
     pub(super) rows: Vec<Row>,
+    /// Both sides with the bundle's own settings, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bundle: Option<Row>,
 }
 
 /// How well one method did with one setting.
@@ -25,8 +28,12 @@ pub(super) struct Row {
     /// k and tau are null for the model, which has no neighbors.
     k: Option<usize>,
     tau: Option<f64>,
-    lambda: f64,
+    /// A number, or "adaptive".
+    lambda: Proportion,
     threshold: f64,
+    /// How many labels have a threshold of their own, where some have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label_thresholds: Option<usize>,
     micro_f1: f64,
     macro_f1: f64,
     hamming_loss: f64,
@@ -40,7 +47,7 @@ impl Row {
     pub(super) fn new(
         method: Method,
         interpolation: &Interpolation,
-        threshold: Threshold,
+        selection: &Selection,
         measures: &Evaluation,
         predicted: &Predicted,
     ) -> Self {
@@ -48,9 +55,9 @@ impl Row {
         let time =
             if has_neighbors { predicted.encode + predicted.nearest } else { predicted.encode };
         let (name, lambda) = match method {
-            Method::Model => ("model", 0.0),
-            Method::Knn => ("knn", 1.0),
-            Method::Interpolated => ("interpolated", decimal(interpolation.proportion.get())),
+            Method::Model => ("model", Proportion::MODEL),
+            Method::Knn => ("knn", Proportion::NEIGHBORS),
+            Method::Interpolated => ("interpolated", interpolation.proportion),
         };
         Row {
             method: name,
@@ -58,7 +65,8 @@ impl Row {
             k: has_neighbors.then_some(interpolation.k.get()),
             tau: has_neighbors.then(|| decimal(interpolation.temperature.get())),
             lambda,
-            threshold: decimal(threshold.get()),
+            threshold: decimal(selection.threshold.get()),
+            label_thresholds: Some(selection.per_label.len()).filter(|&n| n > 0),
             micro_f1: measures.micro_f1,
             macro_f1: measures.macro_f1,
             hamming_loss: measures.hamming_loss,
@@ -72,6 +80,11 @@ impl Row {
     /// Says that the settings were tuned.
     pub(super) fn tuned(self) -> Self {
         Row { tuned: true, ..self }
+    }
+
+    fn own_thresholds(&self) -> String {
+        let n = self.label_thresholds;
+        n.map_or(String::new(), |n| format!(", {n} labels with thresholds of their own"))
     }
 
     fn cells(&self) -> Vec<String> {
@@ -100,22 +113,24 @@ const HEADER: [&str; 12] = [
 
 impl Report for EvalReport {
     fn to_text(&self) -> String {
-        let mut text = format!("{} documents\n\nas set\n{}\n", self.documents, self.block(false));
+        let rows = |tuned| self.rows.iter().filter(move |row| row.tuned == tuned);
+        let mut text = format!("{} documents\n\nas set\n{}\n", self.documents, block(rows(false)));
         if self.rows.iter().any(|row| row.tuned) {
-            text += &format!("\ntuned\n{}\n", self.block(true));
+            text += &format!("\ntuned\n{}\n", block(rows(true)));
+        }
+        if let Some(row) = &self.bundle {
+            text += &format!("\nbundle{}\n{}\n", row.own_thresholds(), block([row]));
         }
         text
     }
 }
 
-impl EvalReport {
-    fn block(&self, tuned: bool) -> String {
-        let mut table = table(&HEADER, 1);
-        for row in self.rows.iter().filter(|row| row.tuned == tuned) {
-            table.add_row(row.cells());
-        }
-        table.to_string()
+fn block<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
+    let mut table = table(&HEADER, 1);
+    for row in rows {
+        table.add_row(row.cells());
     }
+    table.to_string()
 }
 
 /// Returns the number that prints as the setting does: 0.1 and not 0.10000000149.

@@ -7,6 +7,8 @@ use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::TrainConfig;
 use autotag_train::cnn::{AdamConfig, CnnConfig, ContrastiveConfig, GraphForm};
 
+use crate::args::proportion;
+
 /// Every hyper-parameter of the CNN and its training.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
@@ -22,6 +24,9 @@ pub(super) struct HyperArgs {
     /// The passes without a better figure on dev after which training ends
     #[arg(long, value_name = "N", default_value_t = defaults().patience)]
     patience: usize,
+    /// How much the average over epochs keeps of the earlier ones; 0 keeps the last epoch alone
+    #[arg(long, value_name = "SHARE", default_value_t = defaults().averaging)]
+    averaging: f32,
 
     /// The texts of a step; the contrastive loss compares those of one batch
     #[arg(long, value_name = "N", default_value_t = defaults().batch_size)]
@@ -92,10 +97,10 @@ pub(super) struct HyperArgs {
     #[arg(default_value_t = defaults().interpolation.temperature.get())]
     tau: f32,
 
-    /// The weight of the neighbors, 0 (the model alone) to 1 (the neighbors alone)
-    #[arg(long, value_name = "LAMBDA")]
-    #[arg(default_value_t = defaults().interpolation.proportion.get())]
-    lambda: f32,
+    /// The weight of the neighbors, 0 (the model alone) to 1 (the neighbors alone), or `adaptive`
+    #[arg(long, value_name = "LAMBDA|adaptive", value_parser = proportion)]
+    #[arg(default_value_t = defaults().interpolation.proportion)]
+    lambda: Proportion,
 }
 
 /// How the model is written.
@@ -111,7 +116,6 @@ impl HyperArgs {
     /// Returns the trainer's configuration, or says which option is out of range.
     pub(super) fn config(&self, threads: NonZeroUsize) -> Result<TrainConfig, String> {
         let temperature = Temperature::new(self.tau).map_err(|error| error.to_string())?;
-        let proportion = Proportion::new(self.lambda).map_err(|error| error.to_string())?;
         let config = TrainConfig {
             cnn: CnnConfig {
                 embedding_dimensions: self.embedding_dimensions,
@@ -129,9 +133,10 @@ impl HyperArgs {
             batch_size: self.batch_size,
             epochs: self.epochs,
             patience: self.patience,
+            averaging: self.averaging,
             max_length: self.max_length,
             vocabulary_size: self.vocabulary_size,
-            interpolation: Interpolation { k: self.k, temperature, proportion },
+            interpolation: Interpolation { k: self.k, temperature, proportion: self.lambda },
             form: match self.graph {
                 Graph::Folded => GraphForm::Folded,
                 Graph::Plain => GraphForm::Plain,

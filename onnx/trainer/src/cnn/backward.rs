@@ -8,7 +8,7 @@ use autotag::LabelSet;
 
 use super::forward::{normalize_rows, widest};
 use super::tokens::DistinctTokens;
-use super::{AdamConfig, Cnn, CnnConfig, ContrastiveConfig, Scratch, StepLoss};
+use super::{AdamConfig, Cnn, CnnConfig, ContrastiveConfig, Network, Scratch, StepLoss};
 use crate::loss::{binary_cross_entropy, contrastive};
 use crate::matrix::{Matrix, multiply};
 
@@ -32,27 +32,26 @@ impl Cnn {
         contrastive: &ContrastiveConfig,
         adam: &AdamConfig,
     ) -> StepLoss {
-        let n_tokens = self.parameters.embedding.n_rows();
-        self.scratch.batch.fill(texts, n_tokens, widest(&self.config));
-        let batch = &self.scratch.batch;
-        self.optimizer.catch_up(adam, &mut self.parameters.embedding, |token| {
-            batch.position(token).is_some()
-        });
+        let Network { config, parameters } = &mut self.network;
+        let batch = &mut self.scratch.batch;
+        batch.fill(texts, parameters.embedding.n_rows(), widest(config));
+        let is_in_batch = |token| batch.position(token).is_some();
+        self.optimizer.catch_up(adam, &mut parameters.embedding, is_in_batch);
         let loss = self.gradients(labels, contrastive);
-        let Cnn { optimizer, parameters, scratch, .. } = self;
-        optimizer.step(adam, parameters, &scratch.gradients, &scratch.batch);
+        let Cnn { optimizer, network, scratch, .. } = self;
+        optimizer.step(adam, &mut network.parameters, &scratch.gradients, &scratch.batch);
         self.n_steps += 1;
         loss
     }
 
     /// Brings every embedding row up to date, as is needed before the model is read.
     pub fn settle(&mut self, adam: &AdamConfig) {
-        self.optimizer.catch_up(adam, &mut self.parameters.embedding, |_| true);
+        self.optimizer.catch_up(adam, &mut self.network.parameters.embedding, |_| true);
     }
 
     /// Computes the losses of the batch in `scratch` and their gradients.
     fn gradients(&mut self, labels: &[&LabelSet], weights: &ContrastiveConfig) -> StepLoss {
-        let Cnn { config, parameters, scratch, seed, n_steps, .. } = self;
+        let Cnn { network: Network { config, parameters }, scratch, seed, n_steps, .. } = self;
         let Scratch { batch, embedded, embedding_mask, products, pooled, gradients } = scratch;
         let seed = seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         embed(

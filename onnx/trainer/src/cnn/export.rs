@@ -10,7 +10,7 @@ use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
 use super::forward::{NORM_EPSILON, widest};
-use super::{Cnn, CnnConfig};
+use super::{CnnConfig, Network};
 
 /// How the embedding and the convolution are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ const EXCLUDED: f32 = -1e30;
 
 const TO_THE_END: i64 = i64::MAX;
 
-impl Cnn {
+impl Network {
     /// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length], and
     /// outputs `embedding` [batch, R] and `scores` [batch, L].
     pub fn to_onnx(&self, form: GraphForm) -> Vec<u8> {

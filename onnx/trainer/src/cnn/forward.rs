@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::tokens::DistinctTokens;
-use super::{Cnn, CnnConfig};
+use super::{CnnConfig, Network};
 use crate::loss::sigmoid;
 use crate::matrix::{Matrix, multiply};
 
@@ -117,7 +117,7 @@ fn pool_window(
 /// the output layer; the ONNX export holds the same table.
 #[derive(Clone, Debug)]
 pub struct Folded<'a> {
-    cnn: &'a Cnn,
+    network: &'a Network,
     table: Matrix,
 }
 
@@ -133,12 +133,12 @@ pub struct Predicted {
 /// The texts predicted at once.
 const PREDICT_BATCH: usize = 256;
 
-impl Cnn {
+impl Network {
     /// Folds the embedding into the kernel.
     pub fn fold(&self) -> Folded<'_> {
         let mut table = Matrix::default();
         multiply(&mut table, self.parameters.embedding.view(), self.parameters.kernel.transposed());
-        Folded { cnn: self, table }
+        Folded { network: self, table }
     }
 }
 
@@ -151,7 +151,7 @@ impl Folded<'_> {
     /// Predicts texts, given as token ids below V.
     pub fn predict(&self, texts: &[&[u32]]) -> Predicted {
         let (n_filters, n_labels) =
-            (self.cnn.config.n_filters(), self.cnn.parameters.output.n_rows());
+            (self.network.config.n_filters(), self.network.parameters.output.n_rows());
         let mut embeddings = Vec::with_capacity(texts.len() * n_filters);
         let mut scores = Vec::with_capacity(texts.len() * n_labels);
         for batch in texts.chunks(PREDICT_BATCH) {
@@ -166,7 +166,7 @@ impl Folded<'_> {
     }
 
     fn predict_batch(&self, texts: &[&[u32]]) -> Predicted {
-        let Cnn { config, parameters, .. } = self.cnn;
+        let Network { config, parameters } = self.network;
         // The table's rows are token ids, so the "distinct tokens" are all tokens in order.
         let batch = DistinctTokens::identity(texts, widest(config));
         let mut pooled = Pooled::default();

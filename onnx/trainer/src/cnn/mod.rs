@@ -88,11 +88,17 @@ pub struct CnnParameters {
     pub output_bias: Matrix,
 }
 
-/// The model and its optimizer's state.
-#[derive(Clone, Debug)]
-pub struct Cnn {
+/// A CNN as it predicts: its shape and its parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
     config: CnnConfig,
     parameters: CnnParameters,
+}
+
+/// A CNN in training: the network, and what training keeps beside it.
+#[derive(Clone, Debug)]
+pub struct Cnn {
+    network: Network,
     optimizer: optimizer::Adam,
     scratch: Scratch,
     seed: u64,
@@ -164,14 +170,23 @@ impl Cnn {
         };
         Cnn {
             optimizer: optimizer::Adam::new(&parameters),
-            config,
-            parameters,
+            network: Network { config, parameters },
             scratch: Scratch::default(),
             seed,
             n_steps: 0,
         }
     }
 
+    /// Returns the network as of the last step.
+    ///
+    /// Rows of the embedding whose tokens did not occur lately may lag behind; [`Cnn::settle`]
+    /// brings them up to date.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+}
+
+impl Network {
     /// Returns the shape.
     pub fn config(&self) -> &CnnConfig {
         &self.config
@@ -182,15 +197,38 @@ impl Cnn {
         &self.parameters
     }
 
-    /// Replaces the parameters, as with those of an earlier epoch.
+    /// Moves every parameter towards another network's by a share of their difference.
+    ///
+    /// Repeated once an epoch, this averages what training passes through; the average predicts
+    /// better than the last step does (Izmailov et al., 2018).
     ///
     /// # Panics
     ///
     /// When the shapes differ.
-    pub fn set_parameters(&mut self, parameters: CnnParameters) {
-        assert_eq!(parameters.embedding.values().len(), self.parameters.embedding.values().len());
-        assert_eq!(parameters.output.values().len(), self.parameters.output.values().len());
-        self.parameters = parameters;
+    pub fn average_in(&mut self, other: &Network, share: f32) {
+        let pairs = self.parameters.all_mut().into_iter().zip(other.parameters.all());
+        for (mine, others) in pairs {
+            assert_eq!(mine.values().len(), others.values().len(), "networks of one shape");
+            for (mine, other) in mine.values_mut().iter_mut().zip(others.values()) {
+                *mine += share * (other - *mine);
+            }
+        }
+    }
+}
+
+impl CnnParameters {
+    fn all(&self) -> [&Matrix; 5] {
+        [&self.embedding, &self.kernel, &self.kernel_bias, &self.output, &self.output_bias]
+    }
+
+    fn all_mut(&mut self) -> [&mut Matrix; 5] {
+        [
+            &mut self.embedding,
+            &mut self.kernel,
+            &mut self.kernel_bias,
+            &mut self.output,
+            &mut self.output_bias,
+        ]
     }
 }
 

@@ -105,31 +105,22 @@ impl Adam {
         embedding: &mut Matrix,
         is_needed: impl Fn(usize) -> bool + Sync,
     ) {
-        let n_dimensions = embedding.n_cols();
         let n_steps = self.n_steps;
-        embedding
-            .values_mut()
-            .par_chunks_mut(n_dimensions)
-            .zip(self.embedding.first.values_mut().par_chunks_mut(n_dimensions))
-            .zip(self.embedding.second.values_mut().par_chunks_mut(n_dimensions))
-            .zip(self.embedding_steps.par_iter_mut())
-            .enumerate()
-            .with_min_len(256)
-            .for_each(|(token, (((row, first), second), step))| {
-                if *step == n_steps || !is_needed(token) {
-                    return;
-                }
-                if *step > 0 {
-                    let factor = missed_factor(config, *step, n_steps);
-                    let n_missed = n_steps - *step;
-                    let decays = (config.beta_1.powi(n_missed), config.beta_2.powi(n_missed));
-                    pulp::Arch::new().dispatch(
-                        #[inline(always)]
-                        || make_up(row, first, second, factor, decays, config.epsilon),
-                    );
-                }
-                *step = n_steps;
-            });
+        self.embedding_rows(embedding).for_each(|(token, row)| {
+            if *row.step == n_steps || !is_needed(token) {
+                return;
+            }
+            if *row.step > 0 {
+                let factor = missed_factor(config, *row.step, n_steps);
+                let n_missed = n_steps - *row.step;
+                let decays = (config.beta_1.powi(n_missed), config.beta_2.powi(n_missed));
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || make_up(row.values, row.first, row.second, factor, decays, config.epsilon),
+                );
+            }
+            *row.step = n_steps;
+        });
     }
 
     /// Moves every parameter against its gradient.
@@ -147,25 +138,44 @@ impl Adam {
         update(step, &mut parameters.output, &gradients.output, &mut self.output);
         update(step, &mut parameters.output_bias, &gradients.output_bias, &mut self.output_bias);
 
-        let n_dimensions = parameters.embedding.n_cols();
         let n_steps = self.n_steps;
-        parameters
-            .embedding
+        self.embedding_rows(&mut parameters.embedding).for_each(|(token, row)| {
+            // Row 0 is padding and stays zero.
+            if let (1.., Some(distinct)) = (token, batch.position(token)) {
+                let gradient = gradients.embedded.row(distinct);
+                move_values(step, row.values, gradient, row.first, row.second);
+                *row.step = n_steps;
+            }
+        });
+    }
+
+    /// Goes through the embedding's rows with what Adam keeps of each.
+    fn embedding_rows<'a>(
+        &'a mut self,
+        embedding: &'a mut Matrix,
+    ) -> impl ParallelIterator<Item = (usize, EmbeddingRow<'a>)> {
+        let n_dimensions = embedding.n_cols();
+        let Moments { first, second } = &mut self.embedding;
+        embedding
             .values_mut()
             .par_chunks_mut(n_dimensions)
-            .zip(self.embedding.first.values_mut().par_chunks_mut(n_dimensions))
-            .zip(self.embedding.second.values_mut().par_chunks_mut(n_dimensions))
+            .zip(first.values_mut().par_chunks_mut(n_dimensions))
+            .zip(second.values_mut().par_chunks_mut(n_dimensions))
             .zip(self.embedding_steps.par_iter_mut())
-            .enumerate()
             .with_min_len(256)
-            .for_each(|(token, (((row, first), second), last))| {
-                // Row 0 is padding and stays zero.
-                if let (1.., Some(distinct)) = (token, batch.position(token)) {
-                    move_values(step, row, gradients.embedded.row(distinct), first, second);
-                    *last = n_steps;
-                }
-            });
+            .enumerate()
+            .map(|(token, (((values, first), second), step))| {
+                (token, EmbeddingRow { values, first, second, step })
+            })
     }
+}
+
+/// A token's embedding, its running means, and the step up to which they are updated.
+struct EmbeddingRow<'a> {
+    values: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    step: &'a mut i32,
 }
 
 /// Returns sum_{i=1..n} of the step sizes that m and v, decayed by i steps, would have made, in

@@ -32,7 +32,7 @@ const WEIGHTS: ContrastiveConfig = ContrastiveConfig { gamma: 2.0, temperature: 
 fn loss_of(cnn: &mut Cnn) -> f64 {
     let (texts, labels) = (texts(), label_sets());
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    cnn.scratch.batch.fill(&texts, N_TOKENS, widest(&cnn.config));
+    cnn.scratch.batch.fill(&texts, N_TOKENS, widest(&cnn.network.config));
     let loss = cnn.gradients(&labels.iter().collect::<Vec<_>>(), &WEIGHTS);
     f64::from(loss.bce) + f64::from(WEIGHTS.gamma * loss.contrastive)
 }
@@ -48,15 +48,15 @@ fn check(
 ) {
     let mut cnn = Cnn::new(config(normalize), N_TOKENS, 3, None, 7);
     // Larger than they start, so that the differences stand out of f32's rounding.
-    cnn.parameters.embedding.values_mut().iter_mut().for_each(|value| *value *= 5.0);
+    cnn.network.parameters.embedding.values_mut().iter_mut().for_each(|value| *value *= 5.0);
     let here = loss_of(&mut cnn);
     let computed = gradient(&cnn);
     let step = 2e-3;
     let (mut largest, mut n_kinks) = (0f64, 0);
     for i in 0..computed.values().len() {
-        let start = parameter(&mut cnn.parameters).values()[i];
+        let start = parameter(&mut cnn.network.parameters).values()[i];
         let mut loss_at = |value| {
-            parameter(&mut cnn.parameters).values_mut()[i] = value;
+            parameter(&mut cnn.network.parameters).values_mut()[i] = value;
             loss_of(&mut cnn)
         };
         let above = (loss_at(start + step) - here) / f64::from(step);
@@ -78,7 +78,7 @@ fn check(
 /// Spreads the rows of distinct tokens to all tokens, as the embedding is shaped; padding's own
 /// gradient is left out, since padding is never trained.
 fn embedding_gradient(cnn: &Cnn) -> Matrix {
-    let mut gradient = Matrix::zeros(N_TOKENS, cnn.config.embedding_dimensions);
+    let mut gradient = Matrix::zeros(N_TOKENS, cnn.network.config.embedding_dimensions);
     for token in 0..N_TOKENS {
         if let Some(row) = cnn.scratch.batch.position(token) {
             gradient.row_mut(token).copy_from_slice(cnn.scratch.gradients.embedded.row(row));
@@ -120,7 +120,7 @@ fn steps_lower_the_loss_and_repeat_with_the_seed() {
         let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
         let losses: Vec<f32> =
             (0..100).map(|_| cnn.step(&texts, &labels, &WEIGHTS, &adam).bce).collect();
-        (losses, cnn.parameters)
+        (losses, cnn.network.parameters)
     };
     let (losses, parameters) = train();
     assert!(losses[99] < 0.3 * losses[0], "{} -> {}", losses[0], losses[99]);
@@ -143,7 +143,7 @@ fn rare_tokens_move_as_under_plain_adam() {
             }
         }
         cnn.settle(&adam);
-        cnn.parameters.embedding
+        cnn.network.parameters.embedding
     };
     for (a, b) in run(true).values().iter().zip(run(false).values()) {
         assert!((a - b).abs() < 1e-4, "{a} {b}");
@@ -155,7 +155,7 @@ fn padding_and_company_do_not_change_what_is_predicted() {
     let cnn = Cnn::new(config(false), N_TOKENS, 3, None, 7);
     let texts = texts();
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let folded = cnn.fold();
+    let folded = cnn.network().fold();
     let together = folded.predict(&texts);
     for (row, text) in texts.iter().enumerate() {
         let alone = folded.predict(&[text]);

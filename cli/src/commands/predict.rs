@@ -14,6 +14,7 @@ use autotag::{
 };
 
 use crate::args::Common;
+use crate::commands::labeled::warn_of_unknown;
 use crate::commands::model::{Model, OurTagger};
 use crate::documents::Document;
 use crate::progress::Progress;
@@ -67,8 +68,22 @@ impl Labels {
 /// The texts that a thread encodes at once.
 const SHARE: usize = 256;
 
+/// Predicts a file's documents, and says which labels can only be missed.
+pub(super) fn predict_file(
+    model: &Model,
+    path: &Path,
+    documents: &[Document],
+    labels: &mut Labels,
+    k: usize,
+    common: &Common,
+) -> anyhow::Result<Predicted> {
+    let predicted = predict(model, path, documents, labels, k, common)?;
+    warn_of_unknown(path, &labels.take_unknown());
+    Ok(predicted)
+}
+
 /// Predicts documents; a document that cannot be encoded is an error.
-pub(super) fn predict(
+fn predict(
     model: &Model,
     path: &Path,
     documents: &[Document],

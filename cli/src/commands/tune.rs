@@ -1,0 +1,153 @@
+//! `autotag tune`: a bundle with the settings that do best on labelled documents.
+
+mod record;
+mod report;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
+use autotag::{Proportion, Selection, Temperature};
+use autotag_onnx::ModelBundle;
+
+use crate::args::{Common, DocumentArgs, proportion, temperature};
+use crate::commands::labeled::read_to_measure;
+use crate::commands::model::{self, Settings};
+use crate::commands::predict::{Labels, Predicted, predict_file};
+use crate::output;
+
+pub(super) use record::TuneRecord;
+use report::TuneReport;
+
+/// Find the settings that do best on labelled documents, and write a bundle with them
+///
+/// Tries k, tau, lambda and thresholds, without training: the new bundle has the same model and
+/// neighbors, and indexes made with the old one go on with it. Take documents that the model was
+/// not trained on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  autotag tune --bundle bundle --data dev.jsonl --out tuned --objective macro --per-label")]
+pub(crate) struct TuneArgs {
+    /// The bundle
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: PathBuf,
+
+    /// The labelled documents to do best on
+    #[arg(long, value_name = "DEV")]
+    data: PathBuf,
+
+    /// The new bundle's folder; an older bundle there is replaced when the new one is complete
+    #[arg(long, value_name = "BUNDLE")]
+    out: PathBuf,
+
+    /// What is to be as large as it can: `micro` is the F1 of all tags together, `macro` the mean
+    /// of the labels' own F1
+    #[arg(long, value_enum, value_name = "F1", default_value = "micro")]
+    objective: ObjectiveArg,
+
+    /// Give labels thresholds of their own where that does better on documents held out
+    #[arg(long)]
+    per_label: bool,
+
+    /// The examples of an average label that are added to each label's own, so that a rare label's
+    /// threshold stays near that of all; chosen by cross-validation where absent
+    #[arg(long, value_name = "N", requires = "per_label", value_parser = smoothing)]
+    smoothing: Option<f64>,
+
+    /// Keep this number of neighbors
+    #[arg(long, value_name = "N")]
+    k: Option<NonZeroUsize>,
+
+    /// Keep this temperature of the votes
+    #[arg(long, value_name = "TAU", value_parser = temperature)]
+    tau: Option<Temperature>,
+
+    /// Keep this weight of the neighbors, 0 to 1, or `adaptive`
+    #[arg(long, value_name = "LAMBDA|adaptive", value_parser = proportion)]
+    lambda: Option<Proportion>,
+
+    #[command(flatten)]
+    documents: DocumentArgs,
+}
+
+/// What is to be as large as it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum ObjectiveArg {
+    Micro,
+    Macro,
+}
+
+fn smoothing(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..1e9).contains(&number) => Ok(number),
+        _ => Err("it must be a number, 0 or more".to_owned()),
+    }
+}
+
+impl TuneArgs {
+    fn objective(&self) -> Objective {
+        match self.objective {
+            ObjectiveArg::Micro => Objective::Micro,
+            ObjectiveArg::Macro => Objective::Macro,
+        }
+    }
+
+    /// Returns the settings to try: the one given, or all.
+    fn grid(&self) -> Grid {
+        let Grid { ks, temperatures, proportions } = Grid::default();
+        Grid {
+            ks: self.k.map_or(ks, |k| vec![k]),
+            temperatures: self.tau.map_or(temperatures, |tau| vec![tau]),
+            proportions: self.lambda.map_or(proportions, |lambda| vec![lambda]),
+        }
+    }
+}
+
+pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
+    let documents = read_to_measure(&args.data, &args.documents)?;
+    let bundle = ModelBundle::open(&args.bundle)?;
+    let encoder = model::encoder(&bundle, common)?;
+    let model = model::with_datastore(&bundle, encoder, bundle.datastore()?, common);
+    let before = model.settings.clone();
+    let most = args.grid().ks.into_iter().chain([before.interpolation.k]).max();
+    let k = most.map_or(MAX_K, NonZeroUsize::get);
+    let mut labels = Labels::new(&model)?;
+    let predicted = predict_file(&model, &args.data, &documents, &mut labels, k, common)?;
+    let (record, after) = tune(args, &predicted, labels.n_known(), &before);
+    drop((model, labels));
+
+    let training = record.write_into(bundle.config().training.clone());
+    let Settings { interpolation, selection } = after.clone();
+    let tuned = bundle.with_settings(&args.out, interpolation, selection, training)?;
+    output::print(common.format, &TuneReport::new(&tuned, &before, &after, record))?;
+    Ok(())
+}
+
+/// Finds the settings, and measures the bundle's own and them.
+fn tune(
+    args: &TuneArgs,
+    predicted: &Predicted,
+    n_labels: usize,
+    before: &Settings,
+) -> (TuneRecord, Settings) {
+    let (predictions, objective) = (&predicted.predictions, args.objective());
+    let method = Method::Interpolated;
+    let tuned = tune::tune_for(predictions, n_labels, method, objective, &args.grid());
+    let Tuned { interpolation, threshold, .. } = tuned;
+    let own = args
+        .per_label
+        .then(|| tune::tune_labels(predictions, n_labels, objective, &tuned, args.smoothing));
+    let thresholds = own.iter().flat_map(|LabelThresholds { thresholds, .. }| thresholds);
+    let selection = Selection {
+        threshold,
+        per_label: thresholds.copied().collect(),
+        ..before.selection.clone()
+    };
+    let after = Settings { interpolation, selection };
+    let measure = |Settings { interpolation, selection }: &Settings| {
+        tune::evaluate(predictions, n_labels, method, interpolation, selection)
+    };
+    let (old, new) = (measure(before), measure(&after));
+    (TuneRecord::new(objective, predictions.len(), old, new, own), after)
+}

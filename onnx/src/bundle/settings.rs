@@ -1,0 +1,54 @@
+//! The same model with other settings, as a bundle of its own.
+
+use std::fs;
+use std::path::Path;
+
+use autotag::{Interpolation, Selection};
+
+use super::manifest::Manifest;
+use super::{BundleConfig, BundleDraft, CONFIG, ModelBundle};
+use crate::{OnnxError, Result};
+
+impl ModelBundle {
+    /// Writes a bundle with the same model, tokenizer, labels and datastore and other settings.
+    ///
+    /// `training` takes the place of what is told of the training. The encoder's fingerprint stays
+    /// the same, so indexes that were made with this bundle go on with the new one. An older bundle
+    /// at `target`, which may be this one, is replaced once the new one is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::TargetExists`] when something else than a bundle lies at `target`,
+    /// [`OnnxError::FileChanged`] when this bundle was changed since it was opened, or
+    /// [`OnnxError::Io`] when a file cannot be copied for good.
+    pub fn with_settings(
+        &self,
+        target: &Path,
+        interpolation: Interpolation,
+        selection: Selection,
+        training: serde_json::Value,
+    ) -> Result<ModelBundle> {
+        let config =
+            BundleConfig { interpolation, selection, training, ..self.contents.config.clone() };
+        let (manifest, fingerprint) = Manifest::read(&self.path)?;
+        if fingerprint != self.fingerprint {
+            return Err(OnnxError::FileChanged { path: self.path.join(super::MANIFEST) });
+        }
+        let draft =
+            BundleDraft::empty(target, super::Contents { config, ..self.contents.clone() })?;
+        for name in manifest.names().filter(|&name| name != CONFIG) {
+            copy(&self.path.join(name), &draft.folder().join(name))?;
+        }
+        // What was copied is what the source's manifest lists, whatever happened meanwhile.
+        manifest.check_but(draft.folder(), CONFIG)?;
+        draft.publish_copy_replacing()
+    }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(OnnxError::io(parent, "create"))?;
+    }
+    fs::copy(from, to).map_err(OnnxError::io(from, "copy"))?;
+    Ok(())
+}

@@ -1,0 +1,350 @@
+//! Whether an index at rest is whole, and its two stores agree.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use autotag::datastore::{DatastoreProblem, PreparedChanges};
+use autotag::{Datastore, Source};
+use serde::Serialize;
+use tantivy::directory::{DirectoryLock, INDEX_WRITER_LOCK};
+use tantivy::schema::Value;
+use tantivy::{Directory, Index, ReloadPolicy, TantivyDocument};
+
+use crate::commit::Payload;
+use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, files};
+
+/// So many problems are listed; more are only counted.
+const MAX_LISTED: usize = 100;
+
+/// What [`IndexFolder::verify`] found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// The number of the last commit; 0 where autotag has committed nothing yet.
+    pub generation: u64,
+    /// The number of documents, where they can be read.
+    pub documents: Option<u64>,
+    /// Those of them whose labels people gave.
+    pub labeled: u64,
+    /// The number of neighbors, where they can be read.
+    pub neighbors: Option<u64>,
+    /// Those of them that are of the training set.
+    pub training: u64,
+    /// What becomes of a commit that was interrupted, once the index is opened for writing.
+    pub interrupted: Option<Interrupted>,
+    /// Files that no commit knows, as killed processes leave them. Opening the index for writing
+    /// removes them; they do no harm.
+    pub unused_files: Vec<PathBuf>,
+    /// The first problems that were found.
+    pub problems: Vec<Problem>,
+    /// The number of problems.
+    pub n_problems: u64,
+}
+
+/// What becomes of a commit that a process did not live to complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Interrupted {
+    /// Its documents are there, and its neighbors wait to join them.
+    Completed,
+    /// Nothing of it is there, and nothing will be.
+    Dropped,
+}
+
+/// Something in an index that should not be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A file was changed after it was written.
+    #[error("the file {} is damaged: its checksum differs", path.display())]
+    DamagedFile {
+        /// Its path inside the index's folder.
+        path: PathBuf,
+    },
+    /// A part of the index cannot be read.
+    #[error("{what} cannot be read: {cause}")]
+    Unreadable {
+        /// The part.
+        what: &'static str,
+        /// The error and its causes.
+        cause: String,
+    },
+    /// The datastore is wrong in itself.
+    #[error("the datastore: {0}")]
+    Datastore(DatastoreProblem),
+    /// The datastore has commits that the index has not.
+    #[error(
+        "the datastore is at commit {datastore}, the index at {index}: was one restored alone?"
+    )]
+    DatastoreAhead {
+        /// The datastore's last commit.
+        datastore: u64,
+        /// The index's.
+        index: u64,
+    },
+    /// A document has no key.
+    #[error("a document has no key")]
+    NoKey,
+    /// Two documents have the same key.
+    #[error("document {key:?} is there twice")]
+    Twice {
+        /// The key.
+        key: String,
+    },
+    /// A document's evidence does not decode.
+    #[error("the evidence of document {key:?} does not decode")]
+    Evidence {
+        /// The document's key.
+        key: String,
+    },
+    /// People labelled a document, and it has no vote.
+    #[error("document {key:?} was labelled by people but is no neighbor")]
+    NoNeighbor {
+        /// The document's key.
+        key: String,
+    },
+    /// A neighbor came with a document that is not there.
+    #[error("neighbor {key:?} has no document")]
+    NoDocument {
+        /// The neighbor's key.
+        key: String,
+    },
+    /// A document and its neighbor have different labels.
+    #[error("document {key:?} is labelled {document:?}, its neighbor {neighbor:?}")]
+    Labels {
+        /// Their key.
+        key: String,
+        /// The labels that people gave the document.
+        document: BTreeSet<String>,
+        /// The neighbor's labels.
+        neighbor: BTreeSet<String>,
+    },
+}
+
+impl VerifyReport {
+    /// Tells whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.n_problems == 0
+    }
+
+    fn add(&mut self, problem: Problem) {
+        self.n_problems += 1;
+        if self.problems.len() < MAX_LISTED {
+            self.problems.push(problem);
+        }
+    }
+
+    /// Notes that a part cannot be read, and goes on.
+    fn note<T, E: std::error::Error>(
+        &mut self,
+        what: &'static str,
+        outcome: Result<T, E>,
+    ) -> Option<T> {
+        outcome
+            .map_err(|error| self.add(Problem::Unreadable { what, cause: with_causes(&error) }))
+            .ok()
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some libraries repeat their cause in their own message.
+        if !text.contains(&more) {
+            text += &format!(": {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The labels that people gave, by key.
+type Labels = HashMap<String, BTreeSet<String>>;
+
+/// Checks all that can be checked; only what keeps the index from being at rest is an error.
+pub(crate) fn verify(folder: &IndexFolder) -> Result<VerifyReport> {
+    let mut report = VerifyReport::default();
+    let opened = folder.index();
+    let mut documents = None;
+    // Held to the end: nobody writes meanwhile.
+    let mut _lock = None;
+    if let Some((index, fields)) = report.note("the index", opened) {
+        _lock = Some(lock(&index)?);
+        documents = verify_tantivy(folder, &index, &fields, &mut report);
+    }
+    let datastore = match folder.datastore() {
+        Err(Error::Datastore(autotag::Error::DatastoreInUse { .. })) => return Err(Error::InUse),
+        datastore => report.note("the datastore", datastore),
+    };
+    let neighbors = datastore.and_then(|datastore| verify_datastore(&datastore, &mut report));
+    if let (Some(documents), Some(neighbors)) = (documents, neighbors) {
+        compare(documents, neighbors, &mut report);
+    }
+    Ok(report)
+}
+
+fn lock(index: &Index) -> Result<DirectoryLock> {
+    let lock = index.directory().acquire_lock(&INDEX_WRITER_LOCK);
+    lock.map_err(|error| Error::tantivy("locked the index")(error.into()))
+}
+
+/// Checks Tantivy's files, and returns the documents where all of them are whole.
+fn verify_tantivy(
+    folder: &IndexFolder,
+    index: &Index,
+    fields: &TagFields,
+    report: &mut VerifyReport,
+) -> Option<Documents> {
+    let last = Payload::of(index, folder.encoder());
+    report.generation = report.note("the last commit", last).map_or(0, |last| last.generation);
+    let unused = files::unused(folder.path(), index);
+    report.unused_files = report.note("the folder", unused).unwrap_or_default();
+    let damaged = report.note("a file of the index", index.validate_checksum())?;
+    let is_whole = damaged.is_empty();
+    let mut damaged: Vec<PathBuf> = damaged.into_iter().collect();
+    damaged.sort();
+    for path in damaged {
+        report.add(Problem::DamagedFile { path });
+    }
+    if !is_whole {
+        return None;
+    }
+    let documents = read_documents(index, fields, report);
+    let documents = report.note("the documents", documents)?;
+    report.documents = Some(documents.labels.len() as u64);
+    report.labeled = documents.labels.values().filter(|labels| !labels.is_empty()).count() as u64;
+    Some(documents)
+}
+
+/// What is known of all documents.
+#[derive(Default)]
+struct Documents {
+    /// No label where a document was tagged.
+    labels: Labels,
+    /// Those without any tag: people may have said that they have none.
+    untagged: BTreeSet<String>,
+    /// Those whose labels are known not to vote.
+    silent: BTreeSet<String>,
+}
+
+fn read_documents(
+    index: &Index,
+    fields: &TagFields,
+    report: &mut VerifyReport,
+) -> tantivy::Result<Documents> {
+    let mut documents = Documents::default();
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+    for segment in reader.searcher().segment_readers() {
+        let store = segment.get_store_reader(1)?;
+        for document in store.iter::<TantivyDocument>(segment.alive_bitset()) {
+            documents.add(&document?, fields, report);
+        }
+    }
+    Ok(documents)
+}
+
+impl Documents {
+    fn add(&mut self, document: &TantivyDocument, fields: &TagFields, report: &mut VerifyReport) {
+        let value = document.get_first(fields.key);
+        let Some(key) = value.as_ref().and_then(Value::as_str).map(str::to_owned) else {
+            return report.add(Problem::NoKey);
+        };
+        let evidence = match Evidence::from_document(document, fields) {
+            Ok(evidence) => evidence.unwrap_or_default(),
+            Err(_) => {
+                report.add(Problem::Evidence { key: key.clone() });
+                Evidence::default()
+            }
+        };
+        if evidence.tags.is_empty() {
+            self.untagged.insert(key.clone());
+        }
+        if evidence.silent {
+            self.silent.insert(key.clone());
+        }
+        let human = evidence.tags.into_iter().filter(|tag| tag.origin == Origin::Human);
+        let labels = human.map(|tag| tag.label).collect();
+        if self.labels.insert(key.clone(), labels).is_some() {
+            report.add(Problem::Twice { key });
+        }
+    }
+}
+
+/// Checks the datastore, and returns the neighbors that came with documents: as they are once the
+/// index is opened for writing.
+fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<Labels> {
+    let own = report.note("the datastore", datastore.verify())?;
+    let n_listed = own.problems.len() as u64;
+    for problem in own.problems {
+        report.add(Problem::Datastore(problem));
+    }
+    report.n_problems += own.n_problems - n_listed;
+    let (datastore_at, index_at) = (own.generation, report.generation);
+    if index_at > 0 && datastore_at > index_at {
+        report.add(Problem::DatastoreAhead { datastore: datastore_at, index: index_at });
+    }
+    if own.n_problems > 0 {
+        return None;
+    }
+    let neighbors = read_neighbors(datastore);
+    let (mut neighbors, training) = report.note("the neighbors", neighbors)?;
+    report.neighbors = Some((neighbors.len() + training) as u64);
+    report.training = training as u64;
+    let prepared = report.note("the journal", datastore.prepared())?;
+    if let Some(prepared) = prepared {
+        if prepared.generation == index_at {
+            report.interrupted = Some(Interrupted::Completed);
+            apply(prepared, &mut neighbors);
+        } else {
+            report.interrupted = Some(Interrupted::Dropped);
+        }
+    }
+    Some(neighbors)
+}
+
+/// Returns the labels of what people labelled, and the number of all others.
+fn read_neighbors(datastore: &Datastore) -> autotag::Result<(Labels, usize)> {
+    let reader = datastore.reader()?;
+    let (mut labels, mut n_training) = (Labels::new(), 0);
+    reader.for_each(|key, item| -> autotag::Result<()> {
+        match item.source {
+            Source::Training => n_training += 1,
+            Source::Human => {
+                let names = item.labels.ids().iter().map(|&label| reader.labels().name(label));
+                labels.insert(key.to_owned(), names.map(str::to_owned).collect());
+            }
+        }
+        Ok(())
+    })?;
+    Ok((labels, n_training))
+}
+
+fn apply(prepared: PreparedChanges, neighbors: &mut Labels) {
+    for change in prepared.changes {
+        match change.labels {
+            Some(labels) => neighbors.insert(change.key, labels.into_iter().collect()),
+            None => neighbors.remove(&change.key),
+        };
+    }
+}
+
+/// Checks that what people labelled votes, as it is labelled, and nothing else does.
+fn compare(documents: Documents, mut neighbors: Labels, report: &mut VerifyReport) {
+    for (key, document) in documents.labels {
+        match neighbors.remove(&key) {
+            // A tagged document may vote under no label, where people said that it has none.
+            Some(neighbor) if neighbor.is_empty() && documents.untagged.contains(&key) => {}
+            Some(neighbor) if neighbor != document || neighbor.is_empty() => {
+                report.add(Problem::Labels { key, document, neighbor });
+            }
+            Some(_) => {}
+            None if document.is_empty() || documents.silent.contains(&key) => {}
+            None => report.add(Problem::NoNeighbor { key }),
+        }
+    }
+    for key in neighbors.into_keys() {
+        report.add(Problem::NoDocument { key });
+    }
+}

@@ -1,0 +1,156 @@
+//! The process that is killed.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use autotag::{Datastore, Encoder, Fingerprint, StorageOptions};
+use serde::{Deserialize, Serialize};
+use tantivy::Index;
+use tantivy_autotag::{IndexFolder, TaggingWriter, WriterOptions};
+
+use super::model::{Operation, batch_size, operation};
+use crate::support::{LABELS, Words, document, schema, tagger};
+
+/// What a child is to do.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Storm {
+    pub(super) index: PathBuf,
+    pub(super) seed: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) round: u64,
+    /// It ends by itself after so many commits.
+    pub(super) commits: u64,
+    /// How long it waits before each operation.
+    pub(super) delay_us: u64,
+    /// Whether the index is to be made first.
+    pub(super) create: bool,
+}
+
+/// What a child wrote down before it died.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Log {
+    pub(super) is_open: bool,
+    /// The number of operations before the last commit that was begun, and acknowledged.
+    pub(super) begun: u64,
+    pub(super) acknowledged: u64,
+    pub(super) n_acknowledged: u64,
+}
+
+const TASK: &str = "AUTOTAG_TEST_STORM";
+
+/// Starts a child; where a failpoint is given it stops there.
+pub(super) fn start(storm: &Storm, failpoint: Option<&str>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "crash::child::storm", "--ignored", "--nocapture"]);
+    command.env(TASK, serde_json::to_string(storm).unwrap());
+    command.env("AUTOTAG_FAILPOINT", failpoint.unwrap_or_default());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Waits until a child stops at its failpoint, and kills it there.
+///
+/// Where it ends before, its standard error is returned.
+pub(super) fn kill_at_failpoint(child: &mut Child) -> Result<(), String> {
+    let mut said = String::new();
+    let stderr: ChildStderr = child.stderr.take().unwrap();
+    for line in BufReader::new(stderr).lines() {
+        let line = line.unwrap();
+        if line.starts_with("failpoint ") {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return Ok(());
+        }
+        said += &line;
+        said.push('\n');
+    }
+    child.wait().unwrap();
+    Err(said)
+}
+
+/// Waits for a child that ends by itself.
+pub(super) fn finish(child: Child) {
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+impl Log {
+    /// Reads a log; a line that was cut by the kill does not count.
+    pub(super) fn read(path: &Path) -> Log {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let mut log = Log::default();
+        for line in whole.lines() {
+            let number = || line.split(' ').nth(1).unwrap().parse::<u64>().unwrap();
+            match line.split(' ').next() {
+                Some("open") => log.is_open = true,
+                Some("begin") => log.begun = number(),
+                Some("ack") => {
+                    log.acknowledged = number();
+                    log.n_acknowledged += 1;
+                }
+                _ => panic!("{line:?} in {}", path.display()),
+            }
+        }
+        log
+    }
+}
+
+/// Opens the index so that its map grows and its changes spill.
+pub(super) fn open(folder: &IndexFolder) -> TaggingWriter<Words> {
+    let encoder = Words::new(&LABELS);
+    let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 2048 };
+    let path = folder.datastore_path();
+    let datastore = Datastore::open_with(&path, &encoder.fingerprint(), storage).unwrap();
+    let (index, fields): (Index, _) = folder.index().unwrap();
+    let options = WriterOptions {
+        threads: 2.try_into().ok(),
+        chunk_operations: 4.try_into().unwrap(),
+        tantivy_memory: 15_000_000,
+        ..WriterOptions::default()
+    };
+    TaggingWriter::open(index, datastore, tagger(encoder), fields, options).unwrap()
+}
+
+#[test]
+#[ignore = "the other tests start it as a process of its own"]
+fn storm() {
+    let Ok(task) = std::env::var(TASK) else { return };
+    let storm: Storm = serde_json::from_str(&task).unwrap();
+    if storm.create {
+        let encoder = Fingerprint([7; 32]);
+        let seed = Datastore::open_read_only(&storm.seed, &encoder).unwrap();
+        let (schema, fields, _) = schema();
+        IndexFolder::create(&storm.index, schema, &fields, &seed, encoder, "bundle").unwrap();
+    }
+    let mut log = File::options().create(true).append(true).open(&storm.log).unwrap();
+    let folder = IndexFolder::open(&storm.index).unwrap();
+    let (_, fields) = folder.index().unwrap();
+    let writer = open(&folder);
+    log.write_all(b"open\n").unwrap();
+    let mut next = 0;
+    for batch in 0..storm.commits {
+        for number in next..next + batch_size(storm.round, batch) {
+            thread::sleep(Duration::from_micros(storm.delay_us));
+            match operation(storm.round, number) {
+                (key, Operation::Put(entry)) => {
+                    let document = document(&fields, &key, &entry.text);
+                    match entry.labels {
+                        Some(labels) => writer.add_labeled(document, labels).unwrap(),
+                        None => writer.add(document).unwrap(),
+                    }
+                }
+                (key, Operation::Delete) => writer.delete(&key).unwrap(),
+            }
+        }
+        next += batch_size(storm.round, batch);
+        log.write_all(format!("begin {next}\n").as_bytes()).unwrap();
+        let generation = writer.commit().unwrap().generation;
+        log.write_all(format!("ack {next} {generation}\n").as_bytes()).unwrap();
+    }
+    writer.close().unwrap();
+}

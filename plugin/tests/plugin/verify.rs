@@ -1,0 +1,223 @@
+//! Checking an index at rest finds what is wrong with it, and nothing else.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use autotag::{Datastore, Embedding, Fingerprint, Source};
+use tantivy_autotag::{
+    Error, IndexFolder, OnFailure, Problem, TaggingWriter, VerifyReport, WriterOptions,
+};
+use tempfile::TempDir;
+
+use crate::support::{DIMENSIONS, LABELS, Words, datastore_options, document, schema, tagger};
+
+const ENCODER: Fingerprint = Fingerprint([7; 32]);
+
+/// An index with tagged and labelled documents, of several commits.
+struct Sample {
+    folder: TempDir,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let seed = Datastore::create(&folder.path().join("seed"), &datastore_options(&LABELS));
+        let seed = seed.unwrap();
+        let mut writer = seed.writer().unwrap();
+        writer.put("seed", &embedding(), &["role::program"], Source::Training).unwrap();
+        writer.commit().unwrap();
+        let (schema, fields, _) = schema();
+        let path = folder.path().join("index");
+        IndexFolder::create(&path, schema, &fields, &seed, ENCODER, "bundle").unwrap();
+        let sample = Sample { folder };
+        let writer = sample.writer();
+        for number in 0..20 {
+            let (plain, human) = (format!("plain {number}"), format!("human {number}"));
+            writer.add(document(&fields, &plain, "program oven")).unwrap();
+            let labels: &[&str] = if number % 4 == 0 { &[] } else { &["cat", "use::editing"] };
+            writer.add_labeled(document(&fields, &human, "purring reef"), labels).unwrap();
+            if number % 7 == 6 {
+                writer.commit().unwrap();
+            }
+        }
+        writer.delete("human 3").unwrap();
+        writer.add(document(&fields, "human 5", "library")).unwrap();
+        // Its labels stay, and do not vote.
+        writer.add_labeled(document(&fields, "human 6", "broken"), ["dog"]).unwrap();
+        writer.commit().unwrap();
+        writer.close().unwrap();
+        sample
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("index")
+    }
+
+    fn index(&self) -> IndexFolder {
+        IndexFolder::open(&self.path()).unwrap()
+    }
+
+    fn writer(&self) -> TaggingWriter<Words> {
+        let options =
+            WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
+        self.index().writer(tagger(Words::new(&LABELS)), options).unwrap()
+    }
+
+    fn verify(&self) -> VerifyReport {
+        self.index().verify().unwrap()
+    }
+
+    /// Changes the datastore alone, and returns the problems.
+    fn problems_after(&self, change: impl FnOnce(&mut autotag::DatastoreWriter)) -> Vec<Problem> {
+        let datastore = self.index().datastore().unwrap();
+        let mut writer = datastore.writer().unwrap();
+        change(&mut writer);
+        writer.commit().unwrap();
+        drop((writer, datastore));
+        self.verify().problems
+    }
+}
+
+fn embedding() -> Embedding {
+    Embedding::new(vec![1.0; DIMENSIONS]).unwrap()
+}
+
+fn flip(file: &Path, byte: usize, bit: u8) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[byte] ^= 1 << bit;
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_whole_index_is_sound_and_counted() {
+    let report = Sample::new().verify();
+    assert!(report.is_sound(), "{report:#?}");
+    // Of 20 labelled: 5 without any label, one deleted, one tagged anew.
+    assert_eq!((report.documents, report.labeled), (Some(39), 13));
+    assert_eq!((report.neighbors, report.training), (Some(18), 1));
+    assert_eq!((report.interrupted, report.unused_files.len()), (None, 0));
+}
+
+#[test]
+fn an_index_that_is_open_for_writing_is_not_at_rest() {
+    let sample = Sample::new();
+    let writer = sample.writer();
+    assert!(matches!(sample.index().verify(), Err(Error::InUse)));
+    drop(writer);
+    let _datastore = sample.index().datastore().unwrap();
+    assert!(matches!(sample.index().verify(), Err(Error::InUse)));
+}
+
+#[test]
+fn stores_that_disagree_are_told_key_by_key() {
+    let sample = Sample::new();
+    let problems = sample.problems_after(|datastore| datastore.delete("human 1").unwrap());
+    assert!(problems.contains(&Problem::NoNeighbor { key: "human 1".into() }), "{problems:?}");
+    assert!(matches!(problems[0], Problem::DatastoreAhead { .. }), "{problems:?}");
+
+    let problems = sample.problems_after(|datastore| {
+        datastore.put("ghost", &embedding(), &["cat"], Source::Human).unwrap();
+        datastore.put("human 2", &embedding(), &["cat"], Source::Human).unwrap();
+        datastore.put("plain 2", &embedding(), &["cat"], Source::Human).unwrap();
+    });
+    let differing = |key: &str| {
+        problems.iter().any(|problem| matches!(problem, Problem::Labels { key: k, .. } if k == key))
+    };
+    assert!(problems.contains(&Problem::NoDocument { key: "ghost".into() }), "{problems:?}");
+    assert!(differing("human 2") && differing("plain 2"), "{problems:?}");
+    assert_eq!(problems.len(), 5, "{problems:?}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_told() {
+    let sample = Sample::new();
+    let (index, fields) = sample.index().index().unwrap();
+    let mut plain: tantivy::IndexWriter = index.writer(15_000_000).unwrap();
+    plain.add_document(document(&fields, "plain 1", "oven")).unwrap();
+    plain.commit().unwrap();
+    drop(plain);
+    let problems = sample.verify().problems;
+    assert_eq!(problems, [Problem::Twice { key: "plain 1".into() }]);
+}
+
+#[test]
+fn a_flipped_bit_in_a_segment_is_found() {
+    let sample = Sample::new();
+    let mut n_files = 0;
+    for entry in fs::read_dir(sample.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let length = fs::metadata(&path).unwrap().len() as usize;
+        if !path.is_file() || length == 0 || name.contains("json") || name.contains("lock") {
+            continue;
+        }
+        n_files += 1;
+        for byte in [0, length / 3, length / 2, length - 1] {
+            flip(&path, byte, 3);
+            let report = sample.verify();
+            assert!(!report.is_sound(), "byte {byte} of {length} in {name}: {report:#?}");
+            flip(&path, byte, 3);
+        }
+    }
+    assert!(n_files >= 6, "{n_files}");
+    assert!(sample.verify().is_sound());
+}
+
+#[test]
+fn damage_to_the_datastore_is_found() {
+    let sample = Sample::new();
+    let file = sample.index().datastore_path().join("data.mdb");
+    let original = fs::read(&file).unwrap();
+    let vector: Vec<u8> = [1.0f32; DIMENSIONS].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let places: Vec<usize> = (0..original.len() - vector.len())
+        .filter(|&at| original[at..].starts_with(&vector))
+        .collect();
+    // In the item itself and in the trees, where pages that are free now may have it as well.
+    let mut n_found = 0;
+    for place in places {
+        flip(&file, place + 4, 2);
+        n_found += usize::from(!sample.verify().is_sound());
+        flip(&file, place + 4, 2);
+    }
+    assert!(n_found >= 2, "{n_found}");
+    fs::write(&file, &original[..original.len() / 2]).unwrap();
+    let report = sample.verify();
+    assert!(matches!(report.problems[0], Problem::Unreadable { .. }), "{report:#?}");
+    fs::remove_file(&file).unwrap();
+    assert!(!sample.verify().is_sound());
+}
+
+#[test]
+fn an_index_of_another_encoder_or_a_broken_meta_file_is_told() {
+    let sample = Sample::new();
+    let description = sample.path().join("autotag/index.json");
+    let json = fs::read_to_string(&description).unwrap();
+    fs::write(&description, json.replace(&"07".repeat(32), &"09".repeat(32))).unwrap();
+    let problems = sample.verify().problems;
+    assert_eq!(problems.len(), 2, "the last commit's and the datastore's: {problems:#?}");
+    fs::write(&description, json).unwrap();
+    fs::write(sample.path().join("meta.json"), "{").unwrap();
+    let problems = sample.verify().problems;
+    assert!(matches!(&problems[0], Problem::Unreadable { what: "the index", .. }), "{problems:?}");
+}
+
+#[test]
+fn files_that_killed_processes_left_are_listed_and_removed() {
+    let sample = Sample::new();
+    let left = [
+        ".tmpAb12Cd",
+        "0123456789abcdef0123456789abcdef.store",
+        "autotag/datastore/data.mdb.partial",
+        "autotag/index.json.new",
+    ];
+    for name in left {
+        fs::write(sample.path().join(name), "x").unwrap();
+    }
+    fs::write(sample.path().join("notes.txt"), "mine").unwrap();
+    let report = sample.verify();
+    assert!(report.is_sound());
+    assert_eq!(report.unused_files, left.map(PathBuf::from));
+    drop(sample.writer());
+    assert!(sample.verify().unused_files.is_empty());
+    assert!(sample.path().join("notes.txt").is_file());
+}

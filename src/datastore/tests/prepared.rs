@@ -1,0 +1,86 @@
+//! Committing in two steps: prepared changes outlive their writer.
+
+use super::*;
+
+/// Prepares a replacement, a deletion and a new label, spilled in part, and drops the writer.
+fn prepare_and_forget(folder: &Path) {
+    let datastore = Datastore::create_with(folder, &options(32), TINY).unwrap();
+    fill(&datastore, &clustered(40, 32, 20));
+    let mut writer = datastore.writer().unwrap();
+    for (position, vector) in clustered(30, 32, 21).iter().enumerate() {
+        let labels = ["new", "red"];
+        writer.put(&position.to_string(), &embedding(vector), &labels, Source::Human).unwrap();
+    }
+    writer.delete("39").unwrap();
+    writer.prepare(7).unwrap();
+    assert_eq!(writer.prepared(), Some(7));
+    assert_eq!(datastore.reader().unwrap().generation(), 1);
+}
+
+#[test]
+fn prepared_changes_are_applied_by_another_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare_and_forget(folder.path());
+    let datastore = Datastore::open(folder.path(), &ENCODER).unwrap();
+    let before = datastore.reader().unwrap();
+    assert_eq!((before.labels().len(), before.get("39").unwrap().is_some()), (2, true));
+    let mut writer = datastore.writer().unwrap();
+    assert_eq!(writer.prepared(), Some(7));
+    writer.apply().unwrap();
+    assert_eq!(writer.prepared(), None);
+    let reader = datastore.reader().unwrap();
+    assert_eq!((reader.generation(), reader.len()), (7, 39));
+    assert_eq!(reader.labels().names().collect::<Vec<_>>(), ["red", "green", "new"]);
+    for (position, vector) in clustered(30, 32, 21).iter().enumerate() {
+        let item = reader.get(&position.to_string()).unwrap().unwrap();
+        assert_eq!((item.embedding.values(), item.labels.len()), (&vector[..], 2));
+    }
+    assert_eq!(found_keys(&reader, &[0.1; 32], 50, SearchMode::Arroy).len(), 39);
+    writer.delete("0").unwrap();
+    writer.commit().unwrap();
+    assert_eq!(datastore.reader().unwrap().generation(), 8);
+}
+
+#[test]
+fn prepared_changes_are_discarded_as_if_they_had_never_been() {
+    let folder = tempfile::tempdir().unwrap();
+    prepare_and_forget(folder.path());
+    let datastore = Datastore::open(folder.path(), &ENCODER).unwrap();
+    let mut writer = datastore.writer().unwrap();
+    writer.discard().unwrap();
+    assert_eq!(writer.prepared(), None);
+    writer.put("x", &embedding(&[1.0; 32]), &["other"], Source::Human).unwrap();
+    writer.prepare(7).unwrap();
+    writer.apply().unwrap();
+    let reader = datastore.reader().unwrap();
+    assert_eq!((reader.generation(), reader.len()), (7, 41));
+    assert_eq!(reader.labels().names().collect::<Vec<_>>(), ["red", "green", "other"]);
+    assert_eq!(reader.get("0").unwrap().unwrap().source, Source::Training);
+}
+
+#[test]
+fn nothing_is_staged_beside_prepared_changes_and_generations_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let datastore = create(folder.path(), 2);
+    let mut writer = datastore.writer().unwrap();
+    writer.prepare(1).unwrap();
+    assert_eq!(writer.prepared(), None, "nothing was changed");
+    writer.apply().unwrap();
+    let item = embedding(&[1.0, 2.0]);
+    writer.put("a", &item, &[], Source::Human).unwrap();
+    writer.commit().unwrap();
+    writer.put("b", &item, &[], Source::Human).unwrap();
+    let refused = writer.prepare(1);
+    assert!(matches!(refused, Err(Error::DatastoreGeneration { current: 1, given: 1, .. })));
+    writer.prepare(2).unwrap();
+    for refused in [
+        writer.put("c", &item, &[], Source::Human),
+        writer.delete("a"),
+        writer.commit(),
+        writer.prepare(3),
+    ] {
+        assert!(matches!(refused, Err(Error::DatastorePrepared { generation: 2, .. })));
+    }
+    writer.apply().unwrap();
+    assert_eq!(datastore.reader().unwrap().len(), 2);
+}
