@@ -102,7 +102,7 @@ mod tests {
             "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[PAD]"},
         });
         fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-        let n_rows = bytes.len() / 2 / dtype.bitsize() * 8;
+        let n_rows = bytes.len() * 8 / dtype.bitsize() / 2;
         let table = TensorView::new(dtype, vec![n_rows, 2], bytes).unwrap();
         let file = safetensors::serialize([(TABLE_NAMES[0], table)], None).unwrap();
         fs::write(folder.path().join("model.safetensors"), file).unwrap();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
@@ -17,6 +18,7 @@ use autotag_onnx::{
 
 use crate::cnn::{Cnn, Network, Predicted, StepLoss};
 use crate::fit::{FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
+use crate::matrix::Matrix;
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
 
 /// What a training run did and reached; it is written into the bundle.
@@ -82,15 +84,8 @@ fn train_on_these_threads(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(ModelBundle, TrainReport)> {
     progress(Progress::Stage("tokenize"));
-    let (tokenizer, token_table) = match pretrained {
-        Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
-        None => (vocabulary::learn(train.texts(), config.vocabulary_size)?, None),
-    };
-    let bundle_config = bundle_config(train, config);
-    let text_tokenizer = TextTokenizer::new(tokenizer.clone(), &bundle_config)
-        .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
-    let train_texts = tokenize(&text_tokenizer, train)?;
-    let dev_texts = tokenize(&text_tokenizer, dev)?;
+    let Input { tokenizer, token_table, bundle_config, train_texts, dev_texts } =
+        prepare(train, dev, pretrained, config)?;
 
     let n_labels = train.vocabulary().len();
     let n_tokens = tokenizer.get_vocab_size(true);
@@ -129,6 +124,33 @@ fn train_on_these_threads(
     draft.set_selection(Selection::at(threshold));
     draft.set_training(as_json(&report));
     Ok((draft.publish_replacing()?, report))
+}
+
+/// What a model is trained on.
+struct Input {
+    tokenizer: Tokenizer,
+    token_table: Option<Matrix>,
+    bundle_config: BundleConfig,
+    train_texts: TokenizedTexts,
+    dev_texts: TokenizedTexts,
+}
+
+fn prepare(
+    train: &Dataset,
+    dev: &Dataset,
+    pretrained: Option<Pretrained>,
+    config: &TrainConfig,
+) -> Result<Input> {
+    let (tokenizer, token_table) = match pretrained {
+        Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
+        None => (vocabulary::learn(train.texts(), config.vocabulary_size)?, None),
+    };
+    let bundle_config = bundle_config(train, config);
+    let text_tokenizer = TextTokenizer::new(tokenizer.clone(), &bundle_config)
+        .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
+    let train_texts = tokenize(&text_tokenizer, train)?;
+    let dev_texts = tokenize(&text_tokenizer, dev)?;
+    Ok(Input { tokenizer, token_table, bundle_config, train_texts, dev_texts })
 }
 
 /// Writes a report as JSON by way of text, which keeps single-precision figures as short as they are.

@@ -19,6 +19,14 @@ const UNKNOWN: &str = "[UNK]";
 /// What a piece that continues a word begins with.
 const CONTINUING: &str = "##";
 
+/// The bytes of a text that words are learned from: a book's beginning tells its words, and the
+/// tokenizer takes many times the memory of what it is given.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The characters of a word beyond which the tokenizer takes it for unknown; learning from such
+/// words takes a time that grows with the square of their length.
+const MAX_WORD: usize = 100;
+
 /// Learns a WordPiece vocabulary of at most `size` tokens from lower-cased texts.
 ///
 /// Words are split as BERT splits them. Pieces that occur once are left out. The same texts give
@@ -52,6 +60,7 @@ fn train(texts: &[String], size: usize) -> tokenizers::Result<Tokenizer> {
     let mut model = WordPiece::builder()
         .unk_token(UNKNOWN.to_owned())
         .continuing_subword_prefix(CONTINUING.to_owned())
+        .max_input_chars_per_word(MAX_WORD)
         .build()?;
     // Of the tokens given, only padding and the unknown word are special.
     trainer.train(&mut model)?;
@@ -64,12 +73,14 @@ fn train(texts: &[String], size: usize) -> tokenizers::Result<Tokenizer> {
 
 /// Splits a text into the words that pieces are learned from.
 fn words(text: &str) -> tokenizers::Result<Vec<String>> {
-    let mut normalized = NormalizedString::from(text);
+    let mut normalized = NormalizedString::from(&text[..text.floor_char_boundary(MAX_BYTES)]);
     BertNormalizer::default().normalize(&mut normalized)?;
     let mut split = PreTokenizedString::from(normalized);
     BertPreTokenizer.pre_tokenize(&mut split)?;
     let words = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
-    Ok(words.into_iter().map(|(word, ..)| word.to_owned()).collect())
+    let words = words.into_iter().map(|(word, ..)| word);
+    let known = words.filter(|word| word.chars().nth(MAX_WORD).is_none());
+    Ok(known.map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -88,6 +99,14 @@ mod tests {
         let first = vocabulary();
         assert!((0..5).all(|_| vocabulary() == first));
         assert_eq!((first[PADDING], first[UNKNOWN]), (0, 1));
+    }
+
+    #[test]
+    fn a_text_of_50_megabytes_is_learned_from_within_seconds() {
+        let started = std::time::Instant::now();
+        let tokenizer = learn(&["run ".repeat(12_500_000), "ö".repeat(25_000_000)], 100).unwrap();
+        assert!(tokenizer.token_to_id("run").is_some());
+        assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl CnnConfig {
 pub struct CnnParameters {
     /// E: [V, D]. Row 0 is padding: always zero, never trained.
     pub embedding: Matrix,
-    /// W: [C, D], the kernel slices as [`CnnConfig::slice_starts`] orders them.
+    /// W: [C, D], the kernel slices: width by width, offset by offset, filter by filter.
     pub kernel: Matrix,
     /// [1, R], width by width.
     pub kernel_bias: Matrix,
