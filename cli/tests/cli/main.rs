@@ -6,3 +6,4 @@ mod end_to_end;
 mod files;
 mod support;
 mod usage;
+mod verify;
