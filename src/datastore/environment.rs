@@ -43,6 +43,9 @@ pub(super) const SMALLEST_FILE: u64 = 2 * 4096;
 /// How long a handle that is being dropped on another thread may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
 
+/// How long a reader may hold the writer's lock to fill the file up.
+const FILLING_UP: Duration = Duration::from_millis(100);
+
 /// How an environment is used in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -109,21 +112,24 @@ pub(super) enum Length {
 /// where we may write, zeros fill it up, and only zeros where content belongs are damage. A process
 /// that is alive and writes fills the file up itself.
 pub(super) fn check_length(folder: &Path, env: &Env<WithoutTls>, access: Access) -> Result<Length> {
+    if file_length(folder)? >= expected_length(env) {
+        return Ok(Length::Whole);
+    }
+    if access == Access::Immutable {
+        let what = "its file, which is truncated,";
+        return Err(Error::DatastoreDamaged { path: folder.to_owned(), what });
+    }
     let patience = Instant::now();
-    while file_length(folder)? < expected_length(env) {
-        if access == Access::Immutable {
-            let what = "its file, which is truncated,";
-            return Err(Error::DatastoreDamaged { path: folder.to_owned(), what });
-        }
+    loop {
         match lock_for_writing(folder) {
             Ok(_lock) => return fill_up(folder, env).map(|()| Length::FilledUp),
-            Err(Error::DatastoreInUse { .. }) if patience.elapsed() < CLOSING => {
-                thread::sleep(Duration::from_millis(1));
+            Err(Error::DatastoreInUse { .. }) if file_length(folder)? >= expected_length(env) => {
+                return Ok(Length::Whole);
             }
+            Err(Error::DatastoreInUse { .. }) if patience.elapsed() < CLOSING => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(Length::Whole)
 }
 
 fn file_length(folder: &Path) -> Result<u64> {
@@ -275,14 +281,23 @@ pub(super) fn read_header(
     }
 }
 
+/// Takes the lock of whoever writes; waits a moment for one who only fills the file up.
 pub(super) fn lock_for_writing(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK_FILE);
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(io_error(&path, "create"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::DatastoreInUse { path: folder.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(io_error(&path, "lock")(error)),
+    let patience = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if patience.elapsed() < FILLING_UP => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::DatastoreInUse { path: folder.to_owned() });
+            }
+            Err(TryLockError::Error(error)) => return Err(io_error(&path, "lock")(error)),
+        }
     }
 }
 

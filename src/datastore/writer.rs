@@ -45,7 +45,9 @@ pub struct DatastoreWriter {
 impl DatastoreWriter {
     pub(super) fn begin(store: &Arc<Store>) -> Result<Self> {
         let lock = store.lock_for_writing()?;
-        let (committed, journal, n_staged) = store.read(|txn| {
+        // Why not read? While other processes have the environment open, readers see the state before
+        // a commit that killed its process at the very end; beginning to write mends that.
+        let (committed, journal, n_staged) = store.write("began to write", |txn| {
             let n_staged = store.databases.staged.len(txn).map_err(store.lmdb("read it"))?;
             Ok((store.vocabulary(txn)?, store.journal(txn)?, n_staged))
         })?;

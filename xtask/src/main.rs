@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask setup`, `cargo xtask demo`, `cargo xtask test`.
+//! The project's own commands: `cargo xtask setup`, `demo`, `soak` and `test`.
 
 // A program of commands talks to whoever typed them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -18,6 +18,7 @@ mod demo;
 mod explain;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod tour;
 mod user_data;
@@ -41,6 +42,11 @@ Usage: cargo xtask <COMMAND>
       FOLDER (default: target/demo; with --data target/demo-FILE); a second run
       reuses what is there. --quick trains for two epochs only.
 
+  soak [--kills N]
+      Kill N processes (default: 1000) at random instants while they write to one
+      index, and check after each that nothing acknowledged is lost and nothing
+      else is half there. Prints what was survived.
+
   test
       Set up, then check format, lints, tests, doc tests and docs.
 
@@ -55,8 +61,12 @@ enum Task {
     Help,
     Setup(Build),
     Demo(Options),
+    Soak(u64),
     Test,
 }
+
+/// How often `soak` kills where it is not told.
+const KILLS: u64 = 1000;
 
 fn main() -> ExitCode {
     let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
@@ -74,6 +84,7 @@ fn main() -> ExitCode {
         }
         Task::Setup(build) => setup::onnxruntime(build),
         Task::Demo(options) => demo::run(&options),
+        Task::Soak(kills) => soak::run(kills),
         Task::Test => test::run(),
     };
     match result {
@@ -101,10 +112,22 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             _ => Err(format!("setup takes --gpu or nothing, not {}", rest.join(" "))),
         },
         "demo" => parse_demo(rest).map(Task::Demo),
+        "soak" => parse_soak(&rest).map(Task::Soak),
         "test" if rest.is_empty() => Ok(Task::Test),
         "test" => Err(format!("test takes no options, not {}", rest.join(" "))),
         _ => Err(format!("there is no command {command}")),
     }
+}
+
+fn parse_soak(args: &[String]) -> Result<u64, String> {
+    let count = match args {
+        [] => return Ok(KILLS),
+        [name, count] if name == "--kills" => count.as_str(),
+        [arg] => arg.strip_prefix("--kills=").unwrap_or_default(),
+        _ => "",
+    };
+    let count: Option<u64> = count.parse().ok().filter(|&count| count > 0);
+    count.ok_or_else(|| format!("soak takes --kills N or nothing, not {}", args.join(" ")))
 }
 
 fn parse_demo(args: Vec<String>) -> Result<Options, String> {
@@ -142,6 +165,9 @@ mod tests {
         assert_eq!(parse_line("setup"), Ok(Task::Setup(Build::Cpu)));
         assert_eq!(parse_line("setup --gpu"), Ok(Task::Setup(Build::Gpu)));
         assert_eq!(parse_line("test"), Ok(Task::Test));
+        assert_eq!(parse_line("soak"), Ok(Task::Soak(KILLS)));
+        assert_eq!(parse_line("soak --kills 20"), Ok(Task::Soak(20)));
+        assert_eq!(parse_line("soak --kills=20"), Ok(Task::Soak(20)));
         assert_eq!(parse_line("demo"), Ok(Task::Demo(Options::default())));
         let options = Options {
             data: Some(PathBuf::from("a.jsonl")),
@@ -159,6 +185,9 @@ mod tests {
             ("bild", "bild"),
             ("setup --cuda", "--cuda"),
             ("test now", "now"),
+            ("soak --kills", "--kills"),
+            ("soak --kills 0", "0"),
+            ("soak --kills=many", "many"),
             ("demo --data", "needs a file"),
             ("demo --out=", "needs a folder"),
             ("demo --quick=yes", "--quick=yes"),

@@ -8,3 +8,4 @@ mod limits;
 mod support;
 mod tune;
 mod usage;
+mod verify;

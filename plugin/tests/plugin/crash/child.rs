@@ -10,7 +10,7 @@ use std::time::Duration;
 use autotag::{Datastore, Encoder, Fingerprint, StorageOptions};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
-use tantivy_autotag::{IndexFolder, TaggingWriter, WriterOptions};
+use tantivy_autotag::{IndexFolder, SearchRequest, TaggingWriter, WriterOptions};
 
 use super::model::{Operation, batch_size, operation};
 use crate::support::{LABELS, Words, document, schema, tagger};
@@ -41,6 +41,9 @@ pub(super) struct Log {
 }
 
 const TASK: &str = "AUTOTAG_TEST_STORM";
+
+/// Names the index that is read.
+const WATCHED: &str = "AUTOTAG_TEST_WATCHED";
 
 /// Starts a child; where a failpoint is given it stops there.
 pub(super) fn start(storm: &Storm, failpoint: Option<&str>) -> Child {
@@ -114,6 +117,39 @@ pub(super) fn open(folder: &IndexFolder) -> TaggingWriter<Words> {
         ..WriterOptions::default()
     };
     TaggingWriter::open(index, datastore, tagger(encoder), fields, options).unwrap()
+}
+
+/// Starts a process that reads both stores over and over, until it is killed.
+pub(super) fn start_watching(index: &Path) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "crash::child::watch", "--ignored", "--nocapture"]);
+    command.env(WATCHED, index).env_remove("AUTOTAG_FAILPOINT");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+#[test]
+#[ignore = "the other tests start it as a process of its own"]
+fn watch() {
+    let Some(path) = std::env::var_os(WATCHED) else { return };
+    let path = Path::new(&path);
+    while !IndexFolder::exists(path) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    let folder = IndexFolder::open(path).unwrap();
+    loop {
+        let datastore = folder.datastore().unwrap();
+        for _ in 0..20 {
+            let report = datastore.verify().unwrap();
+            assert_eq!(report.problems, []);
+            let reader = datastore.reader().unwrap();
+            assert!(reader.generation() >= report.generation);
+            let searcher = folder.searcher().unwrap();
+            let request = SearchRequest { limit: usize::MAX, ..SearchRequest::default() };
+            searcher.search(&request).unwrap();
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
 
 #[test]

@@ -114,6 +114,15 @@ impl Victim {
     }
 }
 
+impl Drop for Victim {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // For whoever looks into the failure.
+            self.folder.disable_cleanup(true);
+        }
+    }
+}
+
 /// Kills processes at these points one after another, then lets one live.
 #[track_caller]
 fn check(failpoints: &[&str]) {

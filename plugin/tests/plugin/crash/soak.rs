@@ -23,6 +23,8 @@ fn soak() {
     let mut random = Random::new(kills);
     let mut victim = Victim::new();
     let mut outcomes = Outcomes::default();
+    // Another process reads all along.
+    let mut watching = child::start_watching(&victim.index());
     let started = Instant::now();
     for kill in 1..=kills {
         let log = kill_at_random(&mut victim, &mut random);
@@ -37,7 +39,13 @@ fn soak() {
         if kill % 50 == 0 || kill == kills {
             outcomes.print(kill, &victim, started.elapsed());
         }
+        if kill == kills || watching.try_wait().unwrap().is_some() {
+            watching.kill().unwrap();
+            break;
+        }
     }
+    let output = watching.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), None, "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn kill_at_random(victim: &mut Victim, random: &mut Random) -> Log {
@@ -79,6 +87,8 @@ impl Outcomes {
         *count += 1;
     }
 
+    // Shown to whoever runs the soak by itself.
+    #[allow(clippy::print_stdout)]
     fn print(&self, kills: u64, victim: &Victim, elapsed: Duration) {
         let Outcomes { opening, writing, committing } = self;
         println!(
