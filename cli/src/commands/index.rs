@@ -174,8 +174,12 @@ impl<'a> Indexer<'a> {
         let committed = self.commit(&mut report);
         let is_kept = committed.as_ref().err().is_none_or(is_about_a_document);
         outcome.and(committed).with_context(|| {
-            let kept = if is_kept { "what came before" } else { "only what earlier commits hold" };
-            format!("indexing {} stopped; {kept} is committed", path.display())
+            let kept = if is_kept {
+                "what came before is committed"
+            } else {
+                "earlier commits are kept, and this one as a whole or not at all"
+            };
+            format!("indexing {} stopped; {kept}", path.display())
         })?;
         Ok(report.end())
     }
