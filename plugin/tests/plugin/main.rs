@@ -5,6 +5,7 @@ mod suggestions;
 mod support;
 
 mod concurrency;
+#[cfg(unix)]
 mod crash;
 mod evidence;
 mod failures;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::parent_id;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
@@ -133,11 +134,13 @@ pub(super) fn start_watching(index: &Path) -> Child {
 fn watch() {
     let Some(path) = std::env::var_os(WATCHED) else { return };
     let path = Path::new(&path);
-    while !IndexFolder::exists(path) {
+    // A test that failed can no longer kill it.
+    let parent = parent_id();
+    while !IndexFolder::exists(path) && parent_id() == parent {
         thread::sleep(Duration::from_millis(10));
     }
     let folder = IndexFolder::open(path).unwrap();
-    loop {
+    while parent_id() == parent {
         let datastore = folder.datastore().unwrap();
         for _ in 0..20 {
             let report = datastore.verify().unwrap();
