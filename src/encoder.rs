@@ -102,6 +102,12 @@ impl Scores {
     pub fn values(&self) -> &[f32] {
         &self.0
     }
+
+    /// Returns the scores with those below `least` set to 0, which take no room where they are kept.
+    pub fn without_traces(mut self, least: f32) -> Self {
+        self.0.iter_mut().filter(|score| **score < least).for_each(|score| *score = 0.0);
+        self
+    }
 }
 
 /// Why one text could not be encoded.

@@ -36,6 +36,36 @@ pub enum Error {
         name: String,
     },
 
+    /// No label has or had a name.
+    #[error("there is no label {name:?}: check how it is written")]
+    LabelUnknown {
+        /// The name given.
+        name: String,
+    },
+
+    /// A label was to get a name that another one has or had.
+    #[error("another label has or had the name {name:?}: merge the two, or choose another name")]
+    LabelTaken {
+        /// The name given.
+        name: String,
+    },
+
+    /// A label that is to be changed is not in use.
+    #[error("label {name:?} is {state}: restore it first")]
+    LabelInactive {
+        /// The label's name.
+        name: String,
+        /// What became of it.
+        state: &'static str,
+    },
+
+    /// A label was to be merged into itself.
+    #[error("label {name:?} cannot be merged into itself: name two labels")]
+    LabelItself {
+        /// The label's name.
+        name: String,
+    },
+
     /// A vector cannot be a representation.
     #[error("a vector of {dimensions} dimensions cannot be an embedding: {reason}")]
     Embedding {
@@ -90,14 +120,14 @@ pub enum Error {
         found: Fingerprint,
     },
 
-    /// The datastore's format is not one that this version reads.
-    #[error("the datastore in {} has format version {found}, this program reads up to {supported}: use a newer version of autotag", path.display())]
+    /// The datastore's format is not the one that this version reads.
+    #[error("the datastore in {} has format version {found}, this program reads {supported}: {}", path.display(), if found > supported { "use a newer version of autotag" } else { "make it again with this version" })]
     DatastoreVersion {
         /// The datastore's folder.
         path: PathBuf,
         /// The version on disk.
         found: u32,
-        /// The newest version that this program reads.
+        /// The version that this program reads.
         supported: u32,
     },
 

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, LabelId, Neighbor, Result, Scores};
+use crate::{Error, LabelId, LabelVocabulary, Neighbor, Result, Scores};
 
 /// The softmax's temperature tau: greater than 0 and finite.
 ///
@@ -217,15 +217,20 @@ pub fn adaptive_lambda(confirmed: impl IntoIterator<Item = f32>) -> f32 {
 }
 
 /// Returns the proportion of one text; `knn` stands in the order of the labels' ids.
-fn lambda(proportion: Proportion, model: &[f32], knn: &[(LabelId, f32)]) -> f32 {
-    let knn_of = |label: usize| {
-        let found = knn.binary_search_by_key(&label, |(label, _)| label.index());
-        found.map_or(0.0, |position| knn[position].1)
-    };
-    let is_confident = |&label: &usize| model[label] >= CONFIDENT;
-    proportion
-        .fixed()
-        .unwrap_or_else(|| adaptive_lambda((0..model.len()).filter(is_confident).map(knn_of)))
+fn lambda(
+    proportion: Proportion,
+    model: impl Iterator<Item = (LabelId, f32)>,
+    knn: &[(LabelId, f32)],
+) -> f32 {
+    let confident = model.filter(|(_, score)| *score >= CONFIDENT);
+    proportion.fixed().unwrap_or_else(|| {
+        adaptive_lambda(confident.map(|(label, _)| knn_of(knn, label).unwrap_or_default()))
+    })
+}
+
+fn knn_of(knn: &[(LabelId, f32)], label: LabelId) -> Option<f32> {
+    let found = knn.binary_search_by_key(&label, |(label, _)| *label);
+    found.ok().map(|position| knn[position].1)
 }
 
 /// Mixes both sides: score = lambda * knn + (1 - lambda) * model.
@@ -239,25 +244,71 @@ pub fn interpolate(
     knn: Option<&[(LabelId, f32)]>,
     proportion: Proportion,
 ) -> Vec<LabelScore> {
+    interpolate_moved(model, &[], knn, proportion)
+}
+
+/// Mixes both sides as [`interpolate`] does, where the model's scores of labels that were merged
+/// stand for others.
+///
+/// A label with an active fate has the highest score of all that it stands for, the others have 0.
+pub fn interpolate_changed(
+    model: Option<&Scores>,
+    knn: Option<&[(LabelId, f32)]>,
+    proportion: Proportion,
+    labels: &LabelVocabulary,
+) -> Vec<LabelScore> {
+    let Some(model) = model.filter(|_| labels.is_changed()) else {
+        return interpolate(model, knn, proportion);
+    };
+    let mut own = vec![0.0f32; model.values().len()];
+    let mut moved = BTreeMap::new();
+    for (label, &score) in model.values().iter().enumerate() {
+        let Some(target) = labels.resolve(LabelId(label as u32)) else { continue };
+        let known = match own.get_mut(target.index()) {
+            Some(known) => known,
+            None => moved.entry(target).or_insert(0.0),
+        };
+        *known = known.max(score);
+    }
+    let own = Scores::new(own).expect("they were within 0..=1");
+    let moved: Vec<(LabelId, f32)> = moved.into_iter().collect();
+    interpolate_moved(Some(&own), &moved, knn, proportion)
+}
+
+/// `moved` are the model's scores of labels beyond its own, in the order of their ids.
+fn interpolate_moved(
+    model: Option<&Scores>,
+    moved: &[(LabelId, f32)],
+    knn: Option<&[(LabelId, f32)]>,
+    proportion: Proportion,
+) -> Vec<LabelScore> {
     let model = model.map_or(&[][..], Scores::values);
-    let lambda = knn.map_or(0.0, |knn| lambda(proportion, model, knn));
-    let mut scores: Vec<LabelScore> = model
-        .iter()
-        .enumerate()
-        .map(|(label, &model)| LabelScore {
-            label: LabelId(label as u32),
+    let own = (0..).map(LabelId).zip(model.iter().copied());
+    let all = own.chain(moved.iter().copied());
+    let lambda = knn.map_or(0.0, |knn| lambda(proportion, all.clone(), knn));
+    let knn = knn.unwrap_or_default();
+    let mut scores: Vec<LabelScore> = all
+        .map(|(label, model)| LabelScore {
+            label,
             score: (1.0 - lambda) * model,
             model: Some(model),
             knn: 0.0,
         })
         .collect();
-    for &(label, knn) in knn.unwrap_or_default() {
-        match scores.get_mut(label.index()) {
-            Some(known) if label.index() < model.len() => {
-                known.knn = knn;
-                known.score += lambda * knn;
+    for &(label, knn) in knn {
+        let position = match label.index() < model.len() {
+            true => Some(label.index()),
+            false => {
+                let found = moved.binary_search_by_key(&label, |(label, _)| *label);
+                found.ok().map(|position| model.len() + position)
             }
-            _ => scores.push(LabelScore { label, score: knn, model: None, knn }),
+        };
+        match position {
+            Some(position) => {
+                scores[position].knn = knn;
+                scores[position].score += lambda * knn;
+            }
+            None => scores.push(LabelScore { label, score: knn, model: None, knn }),
         }
     }
     scores
@@ -298,6 +349,31 @@ mod tests {
         let scores = interpolate(Some(&model), None, Proportion::new(0.5).unwrap());
         let mixed: Vec<f32> = scores.iter().map(|score| score.score).collect();
         assert_eq!(mixed, [0.8, 0.1]);
+    }
+
+    #[test]
+    fn scores_of_changed_labels_count_for_those_that_stand_for_them() {
+        let mut labels = LabelVocabulary::new(["a", "b", "c", "d", "new", "old"]).unwrap();
+        let [a, b, c, d, new, old] = [0, 1, 2, 3, 4, 5].map(LabelId);
+        labels.merge(a, b).unwrap();
+        labels.merge(c, new).unwrap();
+        labels.retire(d).unwrap();
+        let model = Scores::new(vec![0.8, 0.2, 0.6, 0.9]).unwrap();
+        let knn = [(b, 0.5), (new, 1.0), (old, 0.25)];
+        let half = Proportion::new(0.5).unwrap();
+        let scores = interpolate_changed(Some(&model), Some(&knn), half, &labels);
+        let of = |label| {
+            let found = scores.iter().find(|score| score.label == label);
+            found.map(|score| (score.score, score.model))
+        };
+        assert_eq!(of(a), Some((0.0, Some(0.0))));
+        assert_eq!(of(b), Some((0.65, Some(0.8))));
+        assert_eq!(of(c), Some((0.0, Some(0.0))));
+        assert_eq!(of(d), Some((0.0, Some(0.0))));
+        assert_eq!(of(new), Some((0.8, Some(0.6))));
+        assert_eq!(of(old), Some((0.25, None)));
+        let adaptive = interpolate_changed(Some(&model), Some(&knn), Proportion::ADAPTIVE, &labels);
+        assert_eq!(adaptive[1].score, 0.5 * 0.5 + 0.5 * 0.8);
     }
 
     #[test]

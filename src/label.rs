@@ -1,6 +1,7 @@
 //! Labels: ids, names, facet paths.
 
-use std::collections::HashMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -63,10 +64,62 @@ impl FromIterator<LabelId> for LabelSet {
 ///
 /// Ids are positions and never change; labels are only appended. A datastore's vocabulary begins
 /// with its model's, so that an id below the model's label count is one that the model scores.
+///
+/// A label can be renamed, merged into another and retired; its id stays, and every name that it
+/// ever had leads to it. [`resolve`](LabelVocabulary::resolve) says which label stands for it.
+///
+/// ```
+/// use autotag::LabelVocabulary;
+///
+/// let mut labels = LabelVocabulary::new(["car", "auto", "cart"])?;
+/// let (car, auto, cart) = (labels.known("car")?, labels.known("auto")?, labels.known("cart")?);
+/// labels.rename(car, "vehicle")?;
+/// labels.merge(auto, car)?;
+/// labels.retire(cart)?;
+/// assert_eq!(labels.id("car"), Some(car));
+/// assert_eq!(labels.resolve(auto).map(|label| labels.name(label)), Some("vehicle"));
+/// assert_eq!(labels.resolve(cart), None);
+/// # Ok::<(), autotag::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LabelVocabulary {
+    /// The current names, by id.
     names: Vec<Arc<str>>,
+    /// The ids of current and former names.
     ids: HashMap<Arc<str>, LabelId>,
+    /// What happened to labels; those that are not here are as they were inserted.
+    changes: BTreeMap<LabelId, Change>,
+}
+
+/// What happened to a label since it was inserted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Change {
+    /// The names before the current one, the first first.
+    former: Vec<Arc<str>>,
+    fate: LabelFate,
+}
+
+/// Whether a label is in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LabelFate {
+    /// It is.
+    #[default]
+    Active,
+    /// Another one stands for it.
+    MergedInto(LabelId),
+    /// No text has it any more, whoever gives it.
+    Retired,
+}
+
+/// A label with all that happened to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelHistory {
+    /// The current name.
+    pub name: String,
+    /// The names before it, the first first.
+    pub former: Vec<String>,
+    /// Whether it is in use.
+    pub fate: LabelFate,
 }
 
 impl LabelVocabulary {
@@ -106,12 +159,21 @@ impl LabelVocabulary {
         Ok(id)
     }
 
-    /// Returns the label's id, or `None` when the vocabulary lacks it.
+    /// Returns the id of the label that has or had a name, or `None` when the vocabulary lacks it.
     pub fn id(&self, name: &str) -> Option<LabelId> {
         self.ids.get(name).copied()
     }
 
-    /// Returns the label's name.
+    /// Returns the id of the label that has or had a name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LabelUnknown`] when the vocabulary lacks it.
+    pub fn known(&self, name: &str) -> Result<LabelId> {
+        self.id(name).ok_or_else(|| Error::LabelUnknown { name: name.to_owned() })
+    }
+
+    /// Returns the label's current name.
     ///
     /// # Panics
     ///
@@ -120,12 +182,20 @@ impl LabelVocabulary {
         &self.names[id.index()]
     }
 
-    /// Returns the names in the order of their ids.
+    /// Returns the current names in the order of their ids.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.names.iter().map(AsRef::as_ref)
     }
 
-    /// Returns the number of labels.
+    /// Returns the names that the labels were inserted with, in the order of their ids.
+    pub fn first_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.names.iter().enumerate().map(|(id, name)| {
+            let change = self.changes.get(&LabelId(id as u32));
+            change.and_then(|change| change.former.first()).unwrap_or(name).as_ref()
+        })
+    }
+
+    /// Returns the number of labels, whatever became of them.
     pub fn len(&self) -> usize {
         self.names.len()
     }
@@ -133,6 +203,174 @@ impl LabelVocabulary {
     /// Tells whether there is no label.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// Tells whether a label was ever renamed, merged or retired.
+    pub fn is_changed(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// Tells whether a label is in use.
+    pub fn fate(&self, id: LabelId) -> LabelFate {
+        self.changes.get(&id).map_or(LabelFate::Active, |change| change.fate)
+    }
+
+    /// Returns the label that stands for one: itself, or what it was merged into; `None` where it
+    /// is retired.
+    pub fn resolve(&self, id: LabelId) -> Option<LabelId> {
+        let mut current = id;
+        // Labels are merged into active ones only, so that this ends.
+        for _ in 0..=self.changes.len() {
+            match self.fate(current) {
+                LabelFate::Active => return Some(current),
+                LabelFate::MergedInto(target) => current = target,
+                LabelFate::Retired => return None,
+            }
+        }
+        None
+    }
+
+    /// Returns the labels that stand for those of a set.
+    pub fn resolve_set(&self, labels: &LabelSet) -> LabelSet {
+        if self.changes.is_empty() {
+            return labels.clone();
+        }
+        labels.ids().iter().filter_map(|&label| self.resolve(label)).collect()
+    }
+
+    /// Returns the current name of the label that stands for the one that has or had a name: the
+    /// name itself where the vocabulary lacks it, `None` where the label is retired.
+    pub fn resolve_name<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        match self.id(name) {
+            None => Some(name),
+            Some(id) => self.resolve(id).map(|id| self.name(id)),
+        }
+    }
+
+    /// Checks that a text may get the label of a name: a new one, or one that is not retired.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LabelInactive`] when it is retired.
+    pub fn check_usable(&self, name: &str) -> Result<()> {
+        match self.id(name) {
+            Some(id) if self.resolve(id).is_none() => {
+                let (name, state) = (name.to_owned(), "retired");
+                Err(Error::LabelInactive { name, state })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a label another name; the names that it had lead to it still.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LabelName`] when the name cannot become a facet path, [`Error::LabelTaken`] when
+    /// another label has or had it, [`Error::LabelInactive`] when the label is not in use.
+    pub fn rename(&mut self, id: LabelId, name: &str) -> Result<()> {
+        self.check_active(id)?;
+        check_name(name)?;
+        if self.id(name).is_some_and(|other| other != id) {
+            return Err(Error::LabelTaken { name: name.to_owned() });
+        }
+        if self.name(id) == name {
+            return Ok(());
+        }
+        let name: Arc<str> = name.into();
+        let before = std::mem::replace(&mut self.names[id.index()], name.clone());
+        let former = &mut self.changes.entry(id).or_default().former;
+        if !former.contains(&before) {
+            former.push(before);
+        }
+        self.ids.insert(name, id);
+        Ok(())
+    }
+
+    /// Lets another label stand for one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LabelInactive`] when one of them is not in use, [`Error::LabelItself`] when both
+    /// are the same.
+    pub fn merge(&mut self, id: LabelId, into: LabelId) -> Result<()> {
+        self.check_active(id)?;
+        self.check_active(into)?;
+        if id == into {
+            return Err(Error::LabelItself { name: self.name(id).to_owned() });
+        }
+        self.changes.entry(id).or_default().fate = LabelFate::MergedInto(into);
+        Ok(())
+    }
+
+    /// Takes a label out of use: no text has it any more, until it is
+    /// [restored](LabelVocabulary::restore).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::LabelInactive`] when it is not in use.
+    pub fn retire(&mut self, id: LabelId) -> Result<()> {
+        self.check_active(id)?;
+        self.changes.entry(id).or_default().fate = LabelFate::Retired;
+        Ok(())
+    }
+
+    /// Takes a merged or retired label into use again; one that is in use stays so.
+    pub fn restore(&mut self, id: LabelId) {
+        if let Some(change) = self.changes.get_mut(&id) {
+            change.fate = LabelFate::Active;
+        }
+    }
+
+    /// Returns a label with all that happened to it.
+    ///
+    /// # Panics
+    ///
+    /// When the id comes from a longer vocabulary.
+    pub fn history(&self, id: LabelId) -> LabelHistory {
+        let former = self.changes.get(&id).map_or(&[][..], |change| &change.former);
+        LabelHistory {
+            name: self.name(id).to_owned(),
+            former: former.iter().map(|name| name.to_string()).collect(),
+            fate: self.fate(id),
+        }
+    }
+
+    /// Appends a label with all that happened to it, or puts it in the place of the one that has
+    /// the id; `None` where that cannot be.
+    pub(crate) fn put_history(&mut self, id: LabelId, history: LabelHistory) -> Option<()> {
+        let LabelHistory { name, former, fate } = history;
+        for name in former.iter().chain([&name]) {
+            check_name(name).ok()?;
+            if self.id(name).is_some_and(|other| other != id) {
+                return None;
+            }
+        }
+        let name: Arc<str> = name.into();
+        match id.index().cmp(&self.names.len()) {
+            Ordering::Less => self.names[id.index()] = name.clone(),
+            Ordering::Equal => self.names.push(name.clone()),
+            Ordering::Greater => return None,
+        }
+        let former: Vec<Arc<str>> = former.into_iter().map(Arc::from).collect();
+        for name in former.iter().chain([&name]) {
+            self.ids.insert(name.clone(), id);
+        }
+        if former.is_empty() && fate == LabelFate::Active {
+            self.changes.remove(&id);
+        } else {
+            self.changes.insert(id, Change { former, fate });
+        }
+        Some(())
+    }
+
+    fn check_active(&self, id: LabelId) -> Result<()> {
+        let state = match self.fate(id) {
+            LabelFate::Active => return Ok(()),
+            LabelFate::MergedInto(_) => "merged into another",
+            LabelFate::Retired => "retired",
+        };
+        Err(Error::LabelInactive { name: self.name(id).to_owned(), state })
     }
 }
 
@@ -198,5 +436,62 @@ mod tests {
         assert_eq!(a.ids(), [1, 3].map(LabelId));
         assert_eq!(a.shared(&b), 2);
         assert_eq!(b.shared(&a), 2);
+    }
+
+    fn changed() -> (LabelVocabulary, [LabelId; 4]) {
+        let labels = LabelVocabulary::new(["a", "b", "c", "d"]).unwrap();
+        (labels, [0, 1, 2, 3].map(LabelId))
+    }
+
+    #[test]
+    fn every_name_of_a_label_leads_to_it() {
+        let (mut labels, [a, ..]) = changed();
+        labels.rename(a, "x").unwrap();
+        labels.rename(a, "y").unwrap();
+        for name in ["a", "x", "y"] {
+            assert_eq!(labels.resolve_name(name), Some("y"), "{name}");
+            assert_eq!(labels.insert(name).unwrap(), a, "{name}");
+        }
+        labels.rename(a, "a").unwrap();
+        assert_eq!(labels.resolve_name("x"), Some("a"));
+        assert_eq!(labels.first_names().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+        assert!(matches!(labels.rename(a, "b"), Err(Error::LabelTaken { .. })));
+        assert!(matches!(labels.rename(a, "::"), Err(Error::LabelName { .. })));
+    }
+
+    #[test]
+    fn merged_and_retired_labels_resolve_through_all_steps() {
+        let (mut labels, [a, b, c, d]) = changed();
+        labels.merge(a, b).unwrap();
+        labels.merge(b, c).unwrap();
+        assert_eq!(labels.resolve(a), Some(c));
+        let set: LabelSet = [a, b, d].into_iter().collect();
+        assert_eq!(labels.resolve_set(&set).ids(), [c, d]);
+        labels.retire(c).unwrap();
+        assert_eq!(labels.resolve(a), None);
+        assert_eq!(labels.resolve_set(&set).ids(), [d]);
+        assert!(matches!(labels.merge(c, d), Err(Error::LabelInactive { .. })));
+        assert!(matches!(labels.merge(d, a), Err(Error::LabelInactive { .. })));
+        assert!(matches!(labels.merge(d, d), Err(Error::LabelItself { .. })));
+        labels.restore(c);
+        assert_eq!(labels.resolve(a), Some(c));
+        labels.restore(a);
+        assert_eq!(labels.resolve(a), Some(a));
+    }
+
+    #[test]
+    fn histories_make_the_same_vocabulary_again() {
+        let (mut labels, [a, b, c, _]) = changed();
+        labels.rename(a, "x").unwrap();
+        labels.merge(b, a).unwrap();
+        labels.retire(c).unwrap();
+        let mut copy = LabelVocabulary::default();
+        for id in (0..labels.len() as u32).map(LabelId) {
+            copy.put_history(id, labels.history(id)).unwrap();
+        }
+        assert_eq!(copy, labels);
+        let taken = LabelHistory { name: "x".into(), former: vec![], fate: LabelFate::Active };
+        assert_eq!(copy.put_history(b, taken.clone()), None);
+        assert_eq!(copy.put_history(LabelId(9), taken), None);
     }
 }

@@ -36,12 +36,12 @@ pub mod metrics;
 pub mod tune;
 
 pub use datastore::{
-    Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, ItemId, Neighbor, SearchMode,
-    Source, StorageOptions, StoredItem,
+    Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, DocumentRecord, ItemId, Neighbor,
+    SearchMode, Source, StorageOptions, StoredItem,
 };
 pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
 pub use error::{Error, Result};
 pub use interpolate::{Interpolation, Proportion, Temperature};
-pub use label::{LabelId, LabelSet, LabelVocabulary};
+pub use label::{LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary};
 pub use select::{Selection, Threshold};
 pub use tagger::{Tag, Tagger, Tagging, Vote};

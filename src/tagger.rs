@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::interpolate::{Interpolation, interpolate, knn_scores, weights};
+use crate::interpolate::{Interpolation, interpolate_changed, knn_scores, weights};
 use crate::select::{Selected, Selection, select};
 use crate::{
-    DatastoreReader, Embedding, EncodeError, Encoded, Encoder, Neighbor, Result, SearchMode,
+    DatastoreReader, Embedding, EncodeError, Encoded, Encoder, LabelVocabulary, Neighbor, Result,
+    SearchMode,
 };
 
 /// Tags texts: an encoder, the neighbors of a datastore, and the settings that mix and select.
@@ -158,19 +159,25 @@ impl<E: Encoder> Tagger<E> {
         let mut taggings = Vec::with_capacity(encoded.len());
         for encoded in encoded {
             taggings.push(encoded.map(|encoded| {
-                self.decide(encoded, neighbors.next().expect("one answer for each embedding"))
+                let neighbors = neighbors.next().expect("one answer for each embedding");
+                self.decide(encoded, neighbors, datastore.labels())
             }));
         }
         Ok(taggings)
     }
 
     /// Mixes one text's model scores with its neighbors' votes and selects its tags.
-    fn decide(&self, encoded: Encoded, neighbors: Vec<Neighbor>) -> Tagging {
+    fn decide(
+        &self,
+        encoded: Encoded,
+        neighbors: Vec<Neighbor>,
+        labels: &LabelVocabulary,
+    ) -> Tagging {
         let distances: Vec<f32> = neighbors.iter().map(|neighbor| neighbor.distance).collect();
         let weights = weights(&distances, self.interpolation.temperature);
         let knn = (!neighbors.is_empty()).then(|| knn_scores(&neighbors, &weights));
-        let scores =
-            interpolate(encoded.scores.as_ref(), knn.as_deref(), self.interpolation.proportion);
+        let (model, proportion) = (encoded.scores.as_ref(), self.interpolation.proportion);
+        let scores = interpolate_changed(model, knn.as_deref(), proportion, labels);
         let Selected { tags, suggestions } = select(scores, &self.selection);
         let neighbors = neighbors
             .into_iter()

@@ -34,6 +34,9 @@
 //! A program that commits to the index without autotag takes the payload away: a journal that waits
 //! then is dropped.
 //!
+//! Work over many documents, such as tagging them again, goes through many commits. How far it got
+//! stands in the payload of each ([`Job`]), so that it goes on there after a death.
+//!
 //! When a step fails, the writer stops: nothing that follows could be told apart from what failed.
 //!
 //! [`TaggingWriter::commit`]: crate::TaggingWriter::commit
@@ -44,6 +47,7 @@ use autotag::{DatastoreWriter, Fingerprint, failpoint};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
 
+use crate::jobs::Job;
 use crate::stores::Stores;
 use crate::{Error, Result};
 
@@ -56,7 +60,11 @@ pub(crate) struct Payload {
     version: u32,
     /// Grows with every commit that autotag makes.
     pub(crate) generation: u64,
+    /// The encoder of the datastore that was committed with it.
     encoder: Fingerprint,
+    /// What is under way over several commits, and how far it got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) job: Option<Job>,
 }
 
 /// The payload as it is written, among whatever else a program may keep there.
@@ -72,7 +80,7 @@ struct VersionOnly {
 }
 
 impl Payload {
-    /// Reads the last commit's payload and checks that the same encoder made it.
+    /// Reads the last commit's payload, for an index whose datastore has this encoder now.
     ///
     /// An index that was never committed through autotag is at generation 0.
     pub(crate) fn of(index: &Index, encoder: Fingerprint) -> Result<Payload> {
@@ -83,15 +91,9 @@ impl Payload {
         {
             return Err(Error::CommitVersion { found: version, supported: VERSION });
         }
-        let first = Payload { version: VERSION, generation: 0, encoder };
-        let Ok(Envelope { autotag: last }) = serde_json::from_str::<Envelope<Payload>>(&json)
-        else {
-            return Ok(first);
-        };
-        if last.encoder != encoder {
-            return Err(Error::EncoderMismatch { index: last.encoder, tagger: encoder });
-        }
-        Ok(last)
+        let last = serde_json::from_str::<Envelope<Payload>>(&json);
+        let first = Payload { version: VERSION, generation: 0, encoder, job: None };
+        Ok(Payload { encoder, ..last.map_or(first, |last| last.autotag) })
     }
 
     /// Returns the payload, its generation not smaller than the one given.

@@ -5,6 +5,8 @@ use autotag::{EncodeError, Fingerprint};
 use tantivy::TantivyError;
 use tantivy::query::QueryParserError;
 
+use crate::Job;
+
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -37,6 +39,27 @@ pub enum Error {
     FieldTwice {
         /// The field's name.
         name: String,
+    },
+
+    /// A document is to be read back, and a field of it is not stored.
+    #[error("field {field:?} is not stored, so a document cannot be written anew without losing it: store every field, or hand the document over again")]
+    NotStored {
+        /// The field's name.
+        field: String,
+    },
+
+    /// The index has no document of a key.
+    #[error("there is no document {key:?} in the index: check its key")]
+    NoSuchDocument {
+        /// The key.
+        key: String,
+    },
+
+    /// A job is to begin while another one is not finished.
+    #[error("the index waits for a job to be finished that was interrupted ({job}): resume it first")]
+    JobUnfinished {
+        /// The job.
+        job: Box<Job>,
     },
 
     /// No text field is named.

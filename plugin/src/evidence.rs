@@ -1,6 +1,8 @@
 //! Why a document has its tags: kept beside them in the index.
 
-use autotag::{DatastoreReader, Tag, Tagging};
+use std::collections::BTreeSet;
+
+use autotag::{DatastoreReader, LabelVocabulary, Tag, Tagging};
 use serde::{Deserialize, Serialize};
 use tantivy::TantivyDocument;
 use tantivy::schema::Value;
@@ -120,6 +122,35 @@ impl Evidence {
             });
         }
         Ok(Evidence { tags, suggestions, neighbors, silent: false })
+    }
+
+    /// Returns the same with the labels that stand for those named; of several that one label
+    /// stands for, the highest score counts.
+    pub(crate) fn relabeled(&self, labels: &LabelVocabulary) -> Self {
+        let relabel = |tags: &[TagEvidence]| {
+            let mut relabeled: Vec<TagEvidence> = Vec::with_capacity(tags.len());
+            for tag in tags {
+                let Some(label) = labels.resolve_name(&tag.label) else { continue };
+                // The highest score first: the first of several counts.
+                if !relabeled.iter().any(|known| known.label == label) {
+                    relabeled.push(TagEvidence { label: label.to_owned(), ..tag.clone() });
+                }
+            }
+            relabeled
+        };
+        let mut evidence = self.clone();
+        evidence.tags = relabel(&self.tags);
+        evidence.suggestions = relabel(&self.suggestions);
+        let is_tag = |suggested: &TagEvidence| {
+            evidence.tags.iter().any(|tag| tag.label == suggested.label)
+        };
+        evidence.suggestions.retain(|suggested| !is_tag(suggested));
+        for neighbor in &mut evidence.neighbors {
+            let names = neighbor.labels.iter().filter_map(|label| labels.resolve_name(label));
+            let names: BTreeSet<String> = names.map(str::to_owned).collect();
+            neighbor.labels = names.into_iter().collect();
+        }
+        evidence
     }
 
     /// Writes the form that is stored.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use autotag::EncodeError;
 
-use crate::{CommitSummary, Error, FailedDocument, OnFailure, WriterOptions, WriterTimes};
+use crate::{
+    CommitSummary, Error, FailedDocument, OnFailure, Retagged, WriterOptions, WriterStats,
+    WriterTimes,
+};
 
 /// What was done to the operations of one chunk.
 #[derive(Debug, Default)]
@@ -12,6 +15,9 @@ pub(crate) struct Tally {
     pub(crate) tagged: u64,
     pub(crate) labeled: u64,
     pub(crate) deleted: u64,
+    /// Texts that needed no encoding.
+    pub(crate) reused: u64,
+    pub(crate) retagged: Retagged,
     pub(crate) failures: Vec<FailedDocument>,
     pub(crate) times: WriterTimes,
 }
@@ -25,8 +31,11 @@ pub(crate) struct Ledger {
     times_at_commit: WriterTimes,
     unreported: Option<Unreported>,
     documents: u64,
+    reused: u64,
     batches: u64,
     times: WriterTimes,
+    /// Since the work that tags documents again began.
+    retagged: Retagged,
 }
 
 /// A failure that the policy says to report, and how many came after it.
@@ -46,8 +55,10 @@ impl Ledger {
             times_at_commit: WriterTimes::default(),
             unreported: None,
             documents: 0,
+            reused: 0,
             batches: 0,
             times: WriterTimes::default(),
+            retagged: Retagged::default(),
         }
     }
 
@@ -55,6 +66,8 @@ impl Ledger {
     pub(crate) fn record(&mut self, tally: Tally) {
         self.batches += 1;
         self.documents += tally.tagged + tally.labeled;
+        self.reused += tally.reused;
+        self.retagged.merge(tally.retagged);
         self.times.add(&tally.times);
         self.summary.tagged += tally.tagged;
         self.summary.labeled += tally.labeled;
@@ -101,21 +114,29 @@ impl Ledger {
         self.times.add(times);
     }
 
-    pub(crate) fn times(&self, indexing: Duration) -> WriterTimes {
+    /// Returns what was done since the writer was opened, but for what the ledger does not know.
+    pub(crate) fn stats(&self, indexing: Duration) -> WriterStats {
+        WriterStats {
+            documents: self.documents,
+            reused: self.reused,
+            batches: self.batches,
+            times: self.times(indexing),
+            ..WriterStats::default()
+        }
+    }
+
+    /// Takes what was changed by tagging documents again.
+    pub(crate) fn take_retagged(&mut self) -> Retagged {
+        std::mem::take(&mut self.retagged)
+    }
+
+    fn times(&self, indexing: Duration) -> WriterTimes {
         WriterTimes { tantivy: self.times.tantivy + indexing, ..self.times }
-    }
-
-    pub(crate) fn documents(&self) -> u64 {
-        self.documents
-    }
-
-    pub(crate) fn batches(&self) -> u64 {
-        self.batches
     }
 
     /// Tells whether something would be lost without a commit.
     pub(crate) fn has_uncommitted(&self) -> bool {
         let CommitSummary { tagged, labeled, deleted, .. } = self.summary;
-        tagged + labeled + deleted > 0
+        tagged + labeled + deleted + self.retagged.changed > 0
     }
 }

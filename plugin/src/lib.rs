@@ -71,6 +71,10 @@ mod commit;
 mod ledger;
 mod stats;
 
+mod correct;
+mod jobs;
+mod source;
+
 mod search;
 
 mod folder;
@@ -78,15 +82,17 @@ mod folder;
 mod files;
 mod verify;
 
+pub use correct::Correction;
 pub use error::{Error, Result};
 pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fields::{FieldNames, TagFields};
 pub use folder::IndexFolder;
+pub use jobs::{Job, JobProgress, LabelChange, Task};
 pub use options::{OnFailure, WriterOptions};
 pub use search::{
     FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_tag, tag_path,
 };
-pub use stats::{CommitSummary, FailedDocument, WriterStats, WriterTimes};
+pub use stats::{CommitSummary, FailedDocument, Retagged, WriterStats, WriterTimes};
 pub use verify::{Interrupted, Problem, VerifyReport};
 pub use writer::TaggingWriter;
 

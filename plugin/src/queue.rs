@@ -3,17 +3,18 @@
 //! Operations are collected into chunks, which are numbered in the callers' order; any thread works
 //! on any chunk, and their outcomes are applied in the order of the numbers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use autotag::DatastoreReader;
-use tantivy::TantivyDocument;
+use autotag::{DatastoreReader, LabelSet};
+use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::Permit;
 use crate::ledger::Ledger;
 use crate::worker::Processed;
-use crate::{Error, Result, WriterOptions};
+use crate::{Error, Evidence, Result, WriterOptions, document};
 
 /// What a caller asked for.
 pub(crate) struct Operation {
@@ -23,9 +24,35 @@ pub(crate) struct Operation {
 }
 
 pub(crate) enum Action {
+    /// A document that comes without labels.
     Tag(TantivyDocument),
+    /// A document that comes with labels.
     Label(TantivyDocument, Vec<String>),
     Delete,
+    /// A document of the last commit that a person has labelled anew.
+    Correct(Committed, Corrected),
+    /// A document of the last commit that is tagged again.
+    Retag(Committed),
+    /// A document of the last commit whose labels have other names.
+    Rewrite(Committed, Evidence),
+}
+
+/// A document as the last commit has it, without what autotag attached.
+pub(crate) struct Committed {
+    pub(crate) document: TantivyDocument,
+    pub(crate) evidence: Evidence,
+    /// The commit.
+    pub(crate) generation: u64,
+}
+
+/// What a person said of a document's labels.
+#[derive(Default)]
+pub(crate) struct Corrected {
+    pub(crate) labels: Vec<String>,
+    /// Those that it does not have.
+    pub(crate) rejected: LabelSet,
+    /// Whether this is about what the tagger had said.
+    pub(crate) is_corrected: bool,
 }
 
 /// Operations that are worked on together, and the neighbors to tag them by.
@@ -33,6 +60,21 @@ pub(crate) struct Chunk {
     pub(crate) sequence: u64,
     pub(crate) operations: Vec<Operation>,
     pub(crate) neighbors: DatastoreReader,
+}
+
+/// The last commit as both stores have it.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) generation: u64,
+    pub(crate) neighbors: DatastoreReader,
+    pub(crate) searcher: Searcher,
+}
+
+/// What becomes of an operation that is handed over.
+pub(crate) enum Pushed {
+    Taken,
+    /// What was changed under its key must be committed first.
+    AfterCommit(Operation),
 }
 
 pub(crate) struct Queue {
@@ -60,15 +102,56 @@ struct State {
     is_applying: bool,
     /// While a commit is made: the first chunk that is not part of it.
     barrier: Option<u64>,
-    /// The neighbors as of the last commit.
-    neighbors: Option<DatastoreReader>,
+    /// The last commit; absent while the next one is made.
+    snapshot: Option<Snapshot>,
+    /// The keys that were changed since the last commit.
+    changed: Keys,
+    /// Those that are part of the commit that is being made.
+    committing: Keys,
+    hasher: RandomState,
     ledger: Ledger,
     stopped: Option<Arc<Error>>,
     is_closed: bool,
 }
 
+/// The hashes of changed keys.
+#[derive(Default)]
+struct Keys {
+    all: HashSet<u64>,
+    /// Those whose document was made from the one before it.
+    derived: HashSet<u64>,
+}
+
+impl Action {
+    /// Estimates what an operation takes in memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let length = |labels: &[String]| labels.iter().map(String::len).sum::<usize>();
+        match self {
+            Action::Tag(document) => document::size(document),
+            Action::Label(document, labels) => document::size(document) + length(labels),
+            Action::Delete => 0,
+            Action::Correct(committed, given) => {
+                document::size(&committed.document) + length(&given.labels)
+            }
+            Action::Retag(committed) | Action::Rewrite(committed, _) => {
+                document::size(&committed.document)
+            }
+        }
+    }
+
+    /// Returns the commit whose document this is made from.
+    fn made_from(&self) -> Option<u64> {
+        match self {
+            Action::Correct(committed, _)
+            | Action::Retag(committed)
+            | Action::Rewrite(committed, _) => Some(committed.generation),
+            Action::Tag(_) | Action::Label(..) | Action::Delete => None,
+        }
+    }
+}
+
 impl Queue {
-    pub(crate) fn new(options: &WriterOptions, neighbors: DatastoreReader) -> Self {
+    pub(crate) fn new(options: &WriterOptions, snapshot: Snapshot) -> Self {
         let state = State {
             open: Vec::new(),
             open_bytes: 0,
@@ -79,7 +162,10 @@ impl Queue {
             next_applied: 0,
             is_applying: false,
             barrier: None,
-            neighbors: Some(neighbors),
+            snapshot: Some(snapshot),
+            changed: Keys::default(),
+            committing: Keys::default(),
+            hasher: RandomState::new(),
             ledger: Ledger::new(options),
             stopped: None,
             is_closed: false,
@@ -102,10 +188,15 @@ impl Queue {
     }
 
     /// Appends an operation; its permit has bounded the queue already.
-    pub(crate) fn push(&self, operation: Operation) -> Result<()> {
+    ///
+    /// One that was made from a committed document is not taken when that is no longer what its key
+    /// has, and neither is any other one on a key with such an operation: it must see its outcome.
+    pub(crate) fn push(&self, operation: Operation) -> Result<Pushed> {
         let mut state = self.lock();
-        // The operation, and its permit, must not be dropped under the lock for long: fine here.
         state.check_stopped()?;
+        if !state.note_key(&operation) {
+            return Ok(Pushed::AfterCommit(operation));
+        }
         if state.open.is_empty() {
             state.opened = Instant::now();
             // An idle thread begins to wait for the chunk to fill.
@@ -117,7 +208,26 @@ impl Queue {
             state.seal();
             self.work.notify_one();
         }
-        Ok(())
+        Ok(Pushed::Taken)
+    }
+
+    /// Returns the last commit, waiting while the next one is made.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        let mut state = self.lock();
+        loop {
+            state.check_stopped()?;
+            if let Some(snapshot) = &state.snapshot {
+                return Ok(snapshot.clone());
+            }
+            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Tells whether a key was changed since the last commit.
+    pub(crate) fn is_changed(&self, key: &str) -> bool {
+        let state = self.lock();
+        let hash = state.hasher.hash_one(key);
+        state.changed.all.contains(&hash) || state.committing.all.contains(&hash)
     }
 
     /// Waits for a chunk to work on; `None` when there will be no more.
@@ -179,6 +289,7 @@ impl Queue {
         state.seal();
         let barrier = state.next_sequence;
         state.barrier = Some(barrier);
+        state.committing = std::mem::take(&mut state.changed);
         self.work.notify_all();
         while state.stopped.is_none() && state.next_applied < barrier {
             state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -187,19 +298,31 @@ impl Queue {
     }
 
     /// Lets the snapshot go while the queue is paused: LMDB cannot reuse what a snapshot holds.
-    pub(crate) fn release_neighbors(&self) {
-        self.lock().neighbors = None;
+    pub(crate) fn release_snapshot(&self) {
+        self.lock().snapshot = None;
     }
 
-    /// Sets the neighbors for what comes next.
-    pub(crate) fn set_neighbors(&self, neighbors: DatastoreReader) {
-        self.lock().neighbors = Some(neighbors);
+    /// Goes on after [`Queue::pause`], from what is committed now.
+    pub(crate) fn resume_committed(&self, snapshot: Snapshot) {
+        let mut state = self.lock();
+        state.snapshot = Some(snapshot);
+        state.committing = Keys::default();
+        self.resume_locked(state);
     }
 
-    /// Goes on after [`Queue::pause`].
+    /// Goes on after [`Queue::pause`] as if there had been none.
     pub(crate) fn resume(&self) {
-        self.lock().barrier = None;
+        let mut state = self.lock();
+        let Keys { all, derived } = std::mem::take(&mut state.committing);
+        state.changed.all.extend(all);
+        state.changed.derived.extend(derived);
+        self.resume_locked(state);
+    }
+
+    fn resume_locked(&self, mut state: MutexGuard<'_, State>) {
+        state.barrier = None;
         self.work.notify_all();
+        self.progress.notify_all();
     }
 
     /// Takes no more work, whatever comes; the first cause is kept and returned.
@@ -242,6 +365,29 @@ impl State {
         }
     }
 
+    /// Notes that an operation's key is changed; false where that must wait for a commit.
+    fn note_key(&mut self, operation: &Operation) -> bool {
+        let hash = self.hasher.hash_one(&operation.key);
+        let is_in = |keys: fn(&Keys) -> &HashSet<u64>| {
+            keys(&self.changed).contains(&hash) || keys(&self.committing).contains(&hash)
+        };
+        let made_from = operation.action.made_from();
+        let may_follow = match made_from {
+            None => !is_in(|keys| &keys.derived),
+            Some(generation) => {
+                let current = self.snapshot.as_ref().map(|snapshot| snapshot.generation);
+                current == Some(generation) && !is_in(|keys| &keys.all)
+            }
+        };
+        if may_follow {
+            self.changed.all.insert(hash);
+        }
+        if may_follow && made_from.is_some() {
+            self.changed.derived.insert(hash);
+        }
+        may_follow
+    }
+
     /// Makes the chunk that is being collected ready.
     fn seal(&mut self) {
         if self.open.is_empty() {
@@ -258,7 +404,7 @@ impl State {
         if next >= barrier {
             return None;
         }
-        let neighbors = self.neighbors.clone()?;
+        let neighbors = self.snapshot.as_ref()?.neighbors.clone();
         let (sequence, operations) = self.ready.pop_front()?;
         Some(Chunk { sequence, operations, neighbors })
     }

@@ -101,20 +101,11 @@ impl TagSearcher {
     pub fn new(index: &Index, fields: TagFields) -> Result<Self> {
         let schema = index.schema();
         fields.check(&schema)?;
-        let is_indexed = |field: &Field| schema.get_field_entry(*field).is_indexed();
-        let indexed: Vec<Field> = fields.texts.iter().copied().filter(is_indexed).collect();
-        if indexed.is_empty() {
-            let name = schema.get_field_name(fields.texts[0]).to_owned();
-            return Err(Error::FieldType {
-                role: "text",
-                name,
-                expected: "indexed to be searched",
-            });
-        }
+        let parser = parser(index, &fields)?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
         Ok(TagSearcher {
             reader: reader.map_err(Error::tantivy("opened the index for reading"))?,
-            parser: QueryParser::for_index(index, indexed),
+            parser,
             schema,
             fields,
         })
@@ -173,9 +164,7 @@ impl TagSearcher {
         let text: Box<dyn Query> = if request.query.trim().is_empty() {
             Box::new(AllQuery)
         } else {
-            let query = request.query.clone();
-            let parsed = self.parser.parse_query(&query);
-            parsed.map_err(|source| Error::Query { query, source })?
+            parse(&self.parser, &request.query)?
         };
         let mut clauses = vec![(Occur::Must, text)];
         clauses.extend(have(self.fields.tags, &request.tags));
@@ -227,6 +216,24 @@ impl TagSearcher {
         counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.tag.cmp(&b.tag)));
         Ok(counts)
     }
+}
+
+/// Returns what reads queries over the text fields.
+pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
+    let schema = index.schema();
+    let is_indexed = |field: &Field| schema.get_field_entry(*field).is_indexed();
+    let indexed: Vec<Field> = fields.texts.iter().copied().filter(is_indexed).collect();
+    if indexed.is_empty() {
+        let name = schema.get_field_name(fields.texts[0]).to_owned();
+        return Err(Error::FieldType { role: "text", name, expected: "indexed to be searched" });
+    }
+    Ok(QueryParser::for_index(index, indexed))
+}
+
+/// Reads a query.
+pub(crate) fn parse(parser: &QueryParser, query: &str) -> Result<Box<dyn Query>> {
+    let parsed = parser.parse_query(query);
+    parsed.map_err(|source| Error::Query { query: query.to_owned(), source })
 }
 
 /// Returns what makes every document have these facets, or one below each.

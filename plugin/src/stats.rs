@@ -1,8 +1,12 @@
 //! What a writer tells of its work.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use autotag::EncodeError;
+use serde::Serialize;
+
+use crate::Evidence;
 
 /// Where the time went, summed over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,8 @@ impl WriterTimes {
 pub struct WriterStats {
     /// Documents that were handed over to Tantivy, tagged or with labels of their own.
     pub documents: u64,
+    /// Those of them whose text was encoded before, under the same key.
+    pub reused: u64,
     /// Operations that wait or are worked on.
     pub queue_depth: usize,
     /// Batches in which operations were worked on.
@@ -74,6 +80,47 @@ pub struct CommitSummary {
     pub opstamp: u64,
     /// The commit's number, larger than that of every earlier commit to the index.
     pub generation: u64,
+}
+
+/// What tagging documents again changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Retagged {
+    /// Documents that were looked at.
+    pub documents: u64,
+    /// Those of them that have other tags now.
+    pub changed: u64,
+    /// How many documents have a label now that they had not before, by label.
+    pub gained: BTreeMap<String, u64>,
+    /// How many documents have a label no more, by label.
+    pub lost: BTreeMap<String, u64>,
+}
+
+impl Retagged {
+    /// Counts a document.
+    pub(crate) fn add(&mut self, before: &Evidence, after: &Evidence) {
+        let labels = |evidence: &Evidence| -> BTreeSet<String> {
+            evidence.tags.iter().map(|tag| tag.label.clone()).collect()
+        };
+        let (before, after) = (labels(before), labels(after));
+        self.documents += 1;
+        self.changed += u64::from(before != after);
+        for label in after.difference(&before) {
+            *self.gained.entry(label.clone()).or_default() += 1;
+        }
+        for label in before.difference(&after) {
+            *self.lost.entry(label.clone()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn merge(&mut self, more: Retagged) {
+        self.documents += more.documents;
+        self.changed += more.changed;
+        for (all, more) in [(&mut self.gained, more.gained), (&mut self.lost, more.lost)] {
+            for (label, count) in more {
+                *all.entry(label).or_default() += count;
+            }
+        }
+    }
 }
 
 /// A document that could not be tagged.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use autotag::{DatastoreWriter, Embedding, Source};
+use autotag::{DatastoreWriter, DocumentRecord, Embedding, Source};
 use tantivy::indexer::UserOperation;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, Term};
@@ -23,10 +23,20 @@ pub(crate) struct Change {
 
 /// What a key has from now on.
 pub(crate) enum Content {
-    /// A document, and a neighbor where people labelled it.
-    Document(Metered, Option<NewNeighbor>),
+    /// A document, and what the datastore keeps of it.
+    Document(Metered, Kept),
+    /// A document that says the same otherwise; the datastore has all of it already.
+    Rewritten(Metered),
     /// Nothing, in either store.
     Nothing(Permit),
+}
+
+/// What the datastore keeps of a document.
+pub(crate) struct Kept {
+    /// The neighbor, where people labelled the document.
+    pub(crate) neighbor: Option<NewNeighbor>,
+    /// What is needed to tag it again; absent where it could not be encoded.
+    pub(crate) record: Option<DocumentRecord>,
 }
 
 /// What makes a document a neighbor from the next commit on.
@@ -60,7 +70,7 @@ impl Stores {
     /// Applies a chunk's changes to both stores, in their order; visible after the commit.
     pub(crate) fn apply(&mut self, processed: &mut Processed) -> Result<()> {
         let started = Instant::now();
-        for change in &processed.changes {
+        for change in &mut processed.changes {
             self.apply_to_datastore(change)?;
         }
         processed.tally.times.datastore += started.elapsed();
@@ -72,7 +82,9 @@ impl Stores {
         for Change { key, content, .. } in changes {
             operations.push(UserOperation::Delete(Term::from_field_text(self.key, &key)));
             match content {
-                Content::Document(document, _) => operations.push(UserOperation::Add(document)),
+                Content::Document(document, _) | Content::Rewritten(document) => {
+                    operations.push(UserOperation::Add(document));
+                }
                 Content::Nothing(permit) => permits.push(permit),
             }
         }
@@ -93,16 +105,28 @@ impl Stores {
         self.tantivy.run([nothing]).map(drop).map_err(Error::tantivy("took documents"))
     }
 
-    fn apply_to_datastore(&mut self, change: &Change) -> Result<()> {
+    fn apply_to_datastore(&mut self, change: &mut Change) -> Result<()> {
         let Change { key, had_neighbor, content } = change;
-        let hash = self.hasher.hash_one(key);
-        if let Content::Document(_, Some(NewNeighbor { embedding, labels })) = content {
+        let hash = self.hasher.hash_one(&*key);
+        let kept = match content {
+            Content::Document(_, kept) => Some(kept),
+            Content::Nothing(_) => None,
+            Content::Rewritten(_) => return Ok(()),
+        };
+        let (neighbor, record) =
+            kept.map_or((None, None), |kept| (kept.neighbor.take(), kept.record.take()));
+        if let Some(NewNeighbor { embedding, labels }) = neighbor {
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            self.datastore.put(key, embedding, &labels, Source::Human)?;
+            self.datastore.put(key, &embedding, &labels, Source::Human)?;
             self.put_keys.insert(hash);
         } else if *had_neighbor || self.put_keys.contains(&hash) {
             // Only labels that people gave may vote: a document that is tagged anew does not.
             self.datastore.delete(key)?;
+        }
+        // After the neighbor, with which a record shares its embedding.
+        match record {
+            Some(record) => self.datastore.put_document(key, record)?,
+            None => self.datastore.delete_document(key)?,
         }
         Ok(())
     }

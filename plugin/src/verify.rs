@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use autotag::datastore::{DatastoreProblem, PreparedChanges};
-use autotag::{Datastore, Source};
+use autotag::{Datastore, LabelId, LabelVocabulary, Source};
 use serde::Serialize;
 use tantivy::directory::{DirectoryLock, INDEX_WRITER_LOCK};
 use tantivy::schema::Value;
 use tantivy::{Directory, Index, ReloadPolicy, TantivyDocument};
 
 use crate::commit::Payload;
-use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, files};
+use crate::{Error, Evidence, IndexFolder, Job, Origin, Result, TagFields, Task, files};
 
 /// So many problems are listed; more are only counted.
 const MAX_LISTED: usize = 100;
@@ -30,6 +30,8 @@ pub struct VerifyReport {
     pub neighbors: Option<u64>,
     /// Those of them that are of the training set.
     pub training: u64,
+    /// The job that was begun and not finished.
+    pub job: Option<Job>,
     /// What becomes of a commit that was interrupted, once the index is opened for writing.
     pub interrupted: Option<Interrupted>,
     /// Files that no commit knows, as killed processes leave them. Opening the index for writing
@@ -109,6 +111,12 @@ pub enum Problem {
         /// The neighbor's key.
         key: String,
     },
+    /// Something is kept of a document that is not there.
+    #[error("there is no document {key:?}, of which something is kept to tag it again")]
+    Forgotten {
+        /// The document's key.
+        key: String,
+    },
     /// A document and its neighbor have different labels.
     #[error("document {key:?} is labelled {document:?}, its neighbor {neighbor:?}")]
     Labels {
@@ -178,9 +186,9 @@ pub(crate) fn verify(folder: &IndexFolder) -> Result<VerifyReport> {
         Err(Error::Datastore(autotag::Error::DatastoreInUse { .. })) => return Err(Error::InUse),
         datastore => report.note("the datastore", datastore),
     };
-    let neighbors = datastore.and_then(|datastore| verify_datastore(&datastore, &mut report));
-    if let (Some(documents), Some(neighbors)) = (documents, neighbors) {
-        compare(documents, neighbors, &mut report);
+    let known = datastore.and_then(|datastore| verify_datastore(&datastore, &mut report));
+    if let (Some(documents), Some(known)) = (documents, known) {
+        compare(documents, known, &mut report);
     }
     Ok(report)
 }
@@ -198,7 +206,9 @@ fn verify_tantivy(
     report: &mut VerifyReport,
 ) -> Option<Documents> {
     let last = Payload::of(index, folder.encoder());
-    report.generation = report.note("the last commit", last).map_or(0, |last| last.generation);
+    if let Some(last) = report.note("the last commit", last) {
+        (report.generation, report.job) = (last.generation, last.job);
+    }
     let unused = files::unused(folder.path(), index);
     report.unused_files = report.note("the folder", unused).unwrap_or_default();
     let damaged = report.note("a file of the index", index.validate_checksum())?;
@@ -272,9 +282,17 @@ impl Documents {
     }
 }
 
-/// Checks the datastore, and returns the neighbors that came with documents: as they are once the
-/// index is opened for writing.
-fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<Labels> {
+/// What the datastore knows of the index's documents: as it is once the index is opened for writing.
+struct Known {
+    /// The neighbors that came with documents.
+    neighbors: Labels,
+    /// The documents of which something is kept.
+    kept: BTreeSet<String>,
+    labels: LabelVocabulary,
+}
+
+/// Checks the datastore.
+fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<Known> {
     let own = report.note("the datastore", datastore.verify())?;
     let n_listed = own.problems.len() as u64;
     for problem in own.problems {
@@ -288,24 +306,23 @@ fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<
     if own.n_problems > 0 {
         return None;
     }
-    let neighbors = read_neighbors(datastore);
-    let (mut neighbors, training) = report.note("the neighbors", neighbors)?;
-    report.neighbors = Some((neighbors.len() + training) as u64);
+    let (mut known, training) = report.note("the neighbors", read_known(datastore))?;
+    report.neighbors = Some((known.neighbors.len() + training) as u64);
     report.training = training as u64;
     let prepared = report.note("the journal", datastore.prepared())?;
     if let Some(prepared) = prepared {
         if prepared.generation == index_at {
             report.interrupted = Some(Interrupted::Completed);
-            apply(prepared, &mut neighbors);
+            known.apply(prepared);
         } else {
             report.interrupted = Some(Interrupted::Dropped);
         }
     }
-    Some(neighbors)
+    Some(known)
 }
 
-/// Returns the labels of what people labelled, and the number of all others.
-fn read_neighbors(datastore: &Datastore) -> autotag::Result<(Labels, usize)> {
+/// Returns what is known of documents, and the number of all other neighbors.
+fn read_known(datastore: &Datastore) -> autotag::Result<(Known, usize)> {
     let reader = datastore.reader()?;
     let (mut labels, mut n_training) = (Labels::new(), 0);
     reader.for_each(|key, item| -> autotag::Result<()> {
@@ -318,29 +335,68 @@ fn read_neighbors(datastore: &Datastore) -> autotag::Result<(Labels, usize)> {
         }
         Ok(())
     })?;
-    Ok((labels, n_training))
+    let kept = reader.document_keys()?.into_iter().collect();
+    Ok((Known { neighbors: labels, kept, labels: reader.labels().clone() }, n_training))
 }
 
-fn apply(prepared: PreparedChanges, neighbors: &mut Labels) {
-    for change in prepared.changes {
-        match change.labels {
-            Some(labels) => neighbors.insert(change.key, labels.into_iter().collect()),
-            None => neighbors.remove(&change.key),
-        };
+impl Known {
+    fn apply(&mut self, prepared: PreparedChanges) {
+        self.labels = prepared.labels;
+        for labels in self.neighbors.values_mut() {
+            *labels = resolved(labels, &self.labels);
+        }
+        for change in prepared.changes {
+            match change.labels {
+                Some(labels) => {
+                    let labels = self.labels.resolve_set(&labels);
+                    let name = |&label: &LabelId| self.labels.name(label).to_owned();
+                    self.neighbors.insert(change.key, labels.ids().iter().map(name).collect())
+                }
+                None => self.neighbors.remove(&change.key),
+            };
+        }
+        for (key, is_kept) in prepared.documents {
+            if is_kept { self.kept.insert(key) } else { self.kept.remove(&key) };
+        }
     }
 }
 
+/// Returns the labels that stand for those named.
+fn resolved(names: &BTreeSet<String>, labels: &LabelVocabulary) -> BTreeSet<String> {
+    names.iter().filter_map(|name| labels.resolve_name(name).map(str::to_owned)).collect()
+}
+
 /// Checks that what people labelled votes, as it is labelled, and nothing else does.
-fn compare(documents: Documents, mut neighbors: Labels, report: &mut VerifyReport) {
+fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
+    let Known { mut neighbors, kept, labels } = known;
+    for key in kept {
+        if !documents.labels.contains_key(&key) {
+            report.add(Problem::Forgotten { key });
+        }
+    }
+    // Documents do not all have a label yet that is being changed.
+    let changing = report.job.as_ref().and_then(|job| match &job.task {
+        Task::Relabel { label, .. } if (*label as usize) < labels.len() => {
+            labels.resolve(LabelId(*label)).map(|label| labels.name(label).to_owned())
+        }
+        _ => None,
+    });
     for (key, document) in documents.labels {
-        match neighbors.remove(&key) {
+        let was_untagged = document.is_empty();
+        let mut document = resolved(&document, &labels);
+        let mut neighbor = neighbors.remove(&key);
+        if let Some(name) = &changing {
+            document.remove(name);
+            neighbor.iter_mut().for_each(|neighbor| drop(neighbor.remove(name)));
+        }
+        match neighbor {
             // A tagged document may vote under no label, where people said that it has none.
             Some(neighbor) if neighbor.is_empty() && documents.untagged.contains(&key) => {}
-            Some(neighbor) if neighbor != document || neighbor.is_empty() => {
+            Some(neighbor) if neighbor != document || (was_untagged && neighbor.is_empty()) => {
                 report.add(Problem::Labels { key, document, neighbor });
             }
             Some(_) => {}
-            None if document.is_empty() || documents.silent.contains(&key) => {}
+            None if was_untagged || documents.silent.contains(&key) => {}
             None => report.add(Problem::NoNeighbor { key }),
         }
     }

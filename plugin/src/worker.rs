@@ -1,23 +1,28 @@
 //! What the tagging threads do with a chunk of operations.
 
 use std::borrow::Cow;
+use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
 
 use autotag::tagger::StageTimes;
-use autotag::{DatastoreReader, EncodeError, Encoded, Encoder, Tagger, Tagging};
+use autotag::{
+    DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, LabelId, LabelSet, Tagger,
+    Tagging,
+};
+use sha2::{Digest, Sha256};
 use tantivy::TantivyDocument;
 
-use crate::budget::Metered;
+use crate::budget::{Metered, Permit};
 use crate::ledger::Tally;
-use crate::queue::{Action, Chunk, Operation};
-use crate::stores::{Change, Content, NewNeighbor};
+use crate::queue::{Action, Chunk, Committed, Corrected, Operation};
+use crate::stores::{Change, Content, Kept, NewNeighbor};
 use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document};
 
 /// What tagging needs; shared by the threads.
 pub(crate) struct Worker<E> {
-    pub(crate) tagger: Tagger<E>,
+    tagger: RwLock<Tagger<E>>,
     pub(crate) fields: TagFields,
-    pub(crate) on_failure: OnFailure,
+    on_failure: OnFailure,
 }
 
 /// A chunk's outcome: what to change in both stores, and how much was done.
@@ -26,139 +31,355 @@ pub(crate) struct Processed {
     pub(crate) tally: Tally,
 }
 
-/// What the tagger says of a chunk's documents, each kind in the order of its operations.
-struct Answers {
-    taggings: Vec<Result<Tagging, EncodeError>>,
-    /// The labelled documents' representations.
-    encoded: Vec<Result<Encoded, EncodeError>>,
+/// What is known of an operation's text.
+struct Text {
+    content: [u8; 16],
+    /// What is kept of the document that the last commit has under the key.
+    record: Option<DocumentRecord>,
+    encoded: Result<Encoded, EncodeError>,
+    /// Absent where people gave the labels.
+    tagging: Option<Tagging>,
 }
+
+/// Model scores below count as 0, so that those kept of a document take little room.
+const LEAST_SCORE: f32 = 1.0 / 4096.0;
 
 const ONE_EACH: &str = "every document has an answer";
 
 impl<E: Encoder> Worker<E> {
+    pub(crate) fn new(tagger: Tagger<E>, fields: TagFields, on_failure: OnFailure) -> Self {
+        Worker { tagger: RwLock::new(tagger), fields, on_failure }
+    }
+
+    /// Returns the tagger that is in use.
+    pub(crate) fn tagger(&self) -> Tagger<E> {
+        self.tagger.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Uses another tagger from the next chunk on.
+    pub(crate) fn set_tagger(&self, tagger: Tagger<E>) {
+        *self.tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
+    }
+
     /// Tags a chunk's documents, in their order.
     ///
     /// # Errors
     ///
-    /// When the neighbors cannot be searched. A document that cannot be tagged is dealt with as the
+    /// When the datastore cannot be read. A document that cannot be tagged is dealt with as the
     /// policy says.
-    pub(crate) fn process(&self, chunk: Chunk) -> Result<Processed> {
+    pub(crate) fn process(&self, mut chunk: Chunk) -> Result<Processed> {
         let mut tally = Tally::default();
-        let Answers { taggings, encoded } = self.answers(&chunk, &mut tally)?;
-        let (mut taggings, mut encoded) = (taggings.into_iter(), encoded.into_iter());
-
+        let mut texts = self.texts(&mut chunk, &mut tally)?.into_iter();
         let started = Instant::now();
         let neighbors = &chunk.neighbors;
         let mut changes = Vec::with_capacity(chunk.operations.len());
         for Operation { key, action, permit } in chunk.operations {
-            let kept = match action {
-                Action::Tag(document) => {
-                    let evidence = predicted(taggings.next().expect(ONE_EACH), neighbors)?;
-                    self.tagged(&key, document, evidence, &mut tally)
-                }
-                Action::Label(document, labels) => {
-                    let encoded = encoded.next().expect(ONE_EACH);
-                    self.labeled(&key, document, labels, encoded, &mut tally)
-                }
-                Action::Delete => {
-                    tally.deleted += 1;
-                    changes.push(change(key, Content::Nothing(permit), neighbors)?);
-                    continue;
-                }
-            };
-            if let Some((document, neighbor)) = kept {
-                let content = Content::Document(Metered::new(document, permit), neighbor);
-                changes.push(change(key, content, neighbors)?);
+            let text = has_text(&action).then(|| texts.next().expect(ONE_EACH));
+            let had_neighbor = neighbors.get(&key)?.is_some();
+            let content = self.content(&key, action, text, permit, neighbors, &mut tally)?;
+            if let Some(content) = content {
+                changes.push(Change { key, had_neighbor, content });
             }
         }
         tally.times.neighbors += started.elapsed();
         Ok(Processed { changes, tally })
     }
 
-    /// Encodes all texts together, and tags those that came without labels.
-    fn answers(&self, chunk: &Chunk, tally: &mut Tally) -> Result<Answers> {
-        let mut texts: Vec<Cow<'_, str>> = Vec::with_capacity(chunk.operations.len());
-        let mut is_labeled = Vec::with_capacity(chunk.operations.len());
-        for operation in &chunk.operations {
-            if let Action::Tag(document) | Action::Label(document, _) = &operation.action {
-                texts.push(document::text(document, &self.fields));
-                is_labeled.push(matches!(operation.action, Action::Label(..)));
+    /// Decides what an operation's key has from now on; `None` where it keeps what it has.
+    fn content(
+        &self,
+        key: &str,
+        action: Action,
+        text: Option<Text>,
+        permit: Permit,
+        neighbors: &DatastoreReader,
+        tally: &mut Tally,
+    ) -> Result<Option<Content>> {
+        let kept = match (action, text) {
+            (Action::Delete, _) => {
+                tally.deleted += 1;
+                return Ok(Some(Content::Nothing(permit)));
             }
-        }
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
-        let mut times = StageTimes::default();
-        let all = self.tagger.encode(&texts, &mut times);
-        tally.times.tokenize = times.tokenize;
-        tally.times.encode = times.encode;
+            (Action::Rewrite(committed, evidence), _) => {
+                tally.retagged.add(&committed.evidence, &evidence);
+                let mut document = committed.document;
+                document::attach(&mut document, &self.fields, &evidence);
+                return Ok(Some(Content::Rewritten(Metered::new(document, permit))));
+            }
+            (Action::Tag(document), Some(text)) => self.tagged(key, document, text, neighbors, tally)?,
+            (Action::Retag(committed), Some(text)) => {
+                self.retagged(key, committed, text, neighbors, tally)?
+            }
+            (Action::Label(document, labels), Some(text)) => {
+                let labels = resolved(labels, neighbors);
+                let given = Corrected { labels, ..Corrected::default() };
+                self.labeled(key, document, text, given, neighbors, tally)
+            }
+            (Action::Correct(committed, corrected), Some(text)) => {
+                self.labeled(key, committed.document, text, corrected, neighbors, tally)
+            }
+            (_, None) => unreachable!("`has_text` says which operations have one"),
+        };
+        Ok(kept.map(|kept| Content::Document(Metered::new(kept.document, permit), kept.rest)))
+    }
 
-        let (mut encoded, mut unlabeled) = (Vec::new(), Vec::new());
-        for (outcome, is_labeled) in all.into_iter().zip(is_labeled) {
-            if is_labeled { &mut encoded } else { &mut unlabeled }.push(outcome);
+    /// Encodes the texts that are not known yet, all together, and tags those without labels.
+    fn texts(&self, chunk: &mut Chunk, tally: &mut Tally) -> Result<Vec<Text>> {
+        let neighbors = &chunk.neighbors;
+        let with_text: Vec<&mut Operation> =
+            chunk.operations.iter_mut().filter(|operation| has_text(&operation.action)).collect();
+        let keys: Vec<&str> = with_text.iter().map(|operation| operation.key.as_str()).collect();
+        let records = neighbors.documents(&keys)?;
+
+        let mut all: Vec<Cow<'_, str>> = Vec::with_capacity(with_text.len());
+        for operation in &with_text {
+            all.push(document::text(document_of(&operation.action), &self.fields));
         }
+        let contents: Vec<[u8; 16]> = all.iter().map(|text| digest(text)).collect();
+        let is_known = |position: usize| {
+            let record: &Option<DocumentRecord> = &records[position];
+            record.as_ref().is_some_and(|record| {
+                record.content == contents[position] && record.encoded.is_some()
+            })
+        };
+        let unknown: Vec<&str> =
+            (0..all.len()).filter(|&p| !is_known(p)).map(|p| all[p].as_ref()).collect();
+        tally.reused += (all.len() - unknown.len()) as u64;
+        let tagger = self.tagger();
+        let mut times = StageTimes::default();
+        let mut answers = tagger.encode(&unknown, &mut times).into_iter();
+        (tally.times.tokenize, tally.times.encode) = (times.tokenize, times.encode);
+
+        let known: Vec<bool> = (0..all.len()).map(is_known).collect();
+        drop(all);
+        let mut texts = Vec::with_capacity(contents.len());
+        for ((content, record), is_known) in contents.into_iter().zip(records).zip(known) {
+            let encoded = match &record {
+                Some(DocumentRecord { encoded: Some(encoded), .. }) if is_known => {
+                    Ok(encoded.clone())
+                }
+                _ => answers.next().expect(ONE_EACH).map(without_traces),
+            };
+            texts.push(Text { content, record, encoded, tagging: None });
+        }
+        for (operation, text) in with_text.into_iter().zip(&texts) {
+            keep_correction(operation, text, neighbors)?;
+        }
+        self.tag(&tagger, chunk, &mut texts, tally)?;
+        Ok(texts)
+    }
+
+    /// Tags the texts whose documents have no labels of their own.
+    fn tag(
+        &self,
+        tagger: &Tagger<E>,
+        chunk: &Chunk,
+        texts: &mut [Text],
+        tally: &mut Tally,
+    ) -> Result<()> {
         let started = Instant::now();
-        let taggings = self.tagger.tag_encoded(unlabeled, &chunk.neighbors)?;
+        let actions = chunk.operations.iter().map(|operation| &operation.action);
+        let is_tagged = |action: &&Action| matches!(action, Action::Tag(_) | Action::Retag(_));
+        let untagged: Vec<&mut Text> = actions
+            .filter(|action| has_text(action))
+            .zip(texts)
+            .filter(|(action, text)| is_tagged(action) && text.encoded.is_ok())
+            .map(|(_, text)| text)
+            .collect();
+        let encoded = untagged.iter().map(|text| text.encoded.clone()).collect();
+        let taggings = tagger.tag_encoded(encoded, &chunk.neighbors)?;
+        let labels = chunk.neighbors.labels();
+        for (text, tagging) in untagged.into_iter().zip(taggings) {
+            let mut tagging = tagging.ok();
+            if let (Some(tagging), Some(record)) = (&mut tagging, &text.record) {
+                let rejected = labels.resolve_set(&record.rejected);
+                tagging.tags.retain(|tag| !rejected.contains(tag.label));
+                tagging.suggestions.retain(|tag| !rejected.contains(tag.label));
+            }
+            text.tagging = tagging;
+        }
         tally.times.neighbors = started.elapsed();
-        Ok(Answers { taggings, encoded })
+        Ok(())
     }
 
     fn tagged(
         &self,
         key: &str,
         mut document: TantivyDocument,
-        evidence: Result<Evidence, EncodeError>,
+        text: Text,
+        neighbors: &DatastoreReader,
         tally: &mut Tally,
-    ) -> Option<Kept> {
-        match evidence {
-            Ok(evidence) => {
-                tally.tagged += 1;
-                document::attach(&mut document, &self.fields, &evidence);
-                Some((document, None))
-            }
+    ) -> Result<Option<NewDocument>> {
+        let evidence = match predicted(&text, neighbors)? {
+            Ok(evidence) => evidence,
             Err(cause) => {
                 tally.failures.push(FailedDocument { key: key.to_owned(), cause });
-                (self.on_failure == OnFailure::IndexUntagged).then_some((document, None))
+                let is_kept = self.on_failure == OnFailure::IndexUntagged;
+                let rest = Kept { neighbor: None, record: None };
+                return Ok(is_kept.then_some(NewDocument { document, rest }));
             }
+        };
+        tally.tagged += 1;
+        document::attach(&mut document, &self.fields, &evidence);
+        let rest = Kept { neighbor: None, record: Some(text.into_record(LabelSet::default())) };
+        Ok(Some(NewDocument { document, rest }))
+    }
+
+    /// Tags a document again; one whose tags and evidence stay as they were is not written again.
+    fn retagged(
+        &self,
+        key: &str,
+        committed: Committed,
+        text: Text,
+        neighbors: &DatastoreReader,
+        tally: &mut Tally,
+    ) -> Result<Option<NewDocument>> {
+        let evidence = match predicted(&text, neighbors)? {
+            Ok(evidence) => evidence,
+            Err(cause) => {
+                tally.failures.push(FailedDocument { key: key.to_owned(), cause });
+                return Ok(None);
+            }
+        };
+        tally.retagged.add(&committed.evidence, &evidence);
+        let is_recorded = text.record.as_ref().is_some_and(|r| r.content == text.content);
+        if evidence == committed.evidence && is_recorded {
+            return Ok(None);
         }
+        let mut document = committed.document;
+        document::attach(&mut document, &self.fields, &evidence);
+        let rest = Kept { neighbor: None, record: Some(text.into_record(LabelSet::default())) };
+        Ok(Some(NewDocument { document, rest }))
     }
 
     fn labeled(
         &self,
         key: &str,
         mut document: TantivyDocument,
-        labels: Vec<String>,
-        encoded: Result<Encoded, EncodeError>,
+        text: Text,
+        given: Corrected,
+        neighbors: &DatastoreReader,
         tally: &mut Tally,
-    ) -> Option<Kept> {
+    ) -> Option<NewDocument> {
+        let Corrected { labels, rejected, is_corrected } = given;
         let mut evidence = Evidence::human(&labels);
-        evidence.silent = encoded.is_err();
+        evidence.silent = text.encoded.is_err();
         document::attach(&mut document, &self.fields, &evidence);
-        match encoded {
+        match &text.encoded {
             Ok(Encoded { embedding, .. }) => {
                 tally.labeled += 1;
-                Some((document, Some(NewNeighbor { embedding, labels })))
+                let has = |label: &LabelId| {
+                    labels.iter().any(|name| neighbors.labels().id(name) == Some(*label))
+                };
+                let neighbor = NewNeighbor { embedding: embedding.clone(), labels: labels.clone() };
+                let mut record = text.into_record(rejected);
+                record.rejected = record.rejected.ids().iter().copied().filter(|l| !has(l)).collect();
+                record.is_corrected = is_corrected;
+                let neighbor = Some(neighbor);
+                let rest = Kept { neighbor, record: Some(record) };
+                Some(NewDocument { document, rest })
             }
             Err(cause) => {
+                let cause = cause.clone();
                 tally.failures.push(FailedDocument { key: key.to_owned(), cause });
-                (self.on_failure == OnFailure::IndexUntagged).then_some((document, None))
+                let is_kept = self.on_failure == OnFailure::IndexUntagged || is_corrected;
+                let rest = Kept { neighbor: None, record: None };
+                is_kept.then_some(NewDocument { document, rest })
             }
         }
     }
 }
 
-/// A document that is to be indexed, and its neighbor where people labelled it.
-type Kept = (TantivyDocument, Option<NewNeighbor>);
+/// A document that is to be indexed, and what the datastore keeps of it.
+struct NewDocument {
+    document: TantivyDocument,
+    rest: Kept,
+}
 
-fn change(key: String, content: Content, neighbors: &DatastoreReader) -> Result<Change> {
-    let had_neighbor = neighbors.get(&key)?.is_some();
-    Ok(Change { key, had_neighbor, content })
+impl Text {
+    /// Returns what is kept of the document; what people rejected before stays rejected.
+    fn into_record(self, rejected: LabelSet) -> DocumentRecord {
+        let before = self.record.map(|record| record.rejected).unwrap_or_default();
+        let rejected = rejected.ids().iter().chain(before.ids()).copied().collect();
+        let encoded = self.encoded.ok();
+        DocumentRecord { content: self.content, is_corrected: false, rejected, encoded }
+    }
+}
+
+/// Tells whether an operation needs its document's text encoded.
+fn has_text(action: &Action) -> bool {
+    !matches!(action, Action::Delete | Action::Rewrite(..))
+}
+
+fn document_of(action: &Action) -> &TantivyDocument {
+    match action {
+        Action::Tag(document) | Action::Label(document, _) => document,
+        Action::Correct(committed, _)
+        | Action::Retag(committed)
+        | Action::Rewrite(committed, _) => &committed.document,
+        Action::Delete => unreachable!("a deletion has no text"),
+    }
+}
+
+/// Lets a document that a person corrected keep its labels when it comes again with the same text.
+///
+/// Why? Whoever feeds documents does not know of the correction.
+fn keep_correction(
+    operation: &mut Operation,
+    text: &Text,
+    neighbors: &DatastoreReader,
+) -> Result<()> {
+    let is_kept = |record: &DocumentRecord| record.is_corrected && record.content == text.content;
+    let Some(record) = text.record.as_ref().filter(|record| is_kept(record)) else {
+        return Ok(());
+    };
+    let (Action::Tag(document), Some(item)) = (&mut operation.action, neighbors.get(&operation.key)?)
+    else {
+        return Ok(());
+    };
+    let names = item.labels.ids().iter().map(|&label| neighbors.labels().name(label).to_owned());
+    let (labels, rejected) = (names.collect(), record.rejected.clone());
+    let corrected = Corrected { labels, rejected, is_corrected: true };
+    let document = std::mem::take(document);
+    let generation = neighbors.generation();
+    let committed = Committed { document, evidence: Evidence::default(), generation };
+    operation.action = Action::Correct(committed, corrected);
+    Ok(())
+}
+
+/// Returns the names of the labels that stand for those given; retired ones are left out.
+fn resolved(labels: Vec<String>, neighbors: &DatastoreReader) -> Vec<String> {
+    if !neighbors.labels().is_changed() {
+        return labels;
+    }
+    let mut names: Vec<String> = Vec::with_capacity(labels.len());
+    for label in &labels {
+        let name = neighbors.labels().resolve_name(label);
+        if let Some(name) = name.filter(|name| !names.iter().any(|known| known == name)) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+fn without_traces(encoded: Encoded) -> Encoded {
+    let scores = encoded.scores.map(|scores| scores.without_traces(LEAST_SCORE));
+    Encoded { scores, ..encoded }
+}
+
+/// Returns the beginning of a text's SHA-256 digest.
+fn digest(text: &str) -> [u8; 16] {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    *digest.first_chunk().expect("32 bytes begin with 16")
 }
 
 fn predicted(
-    tagging: Result<Tagging, EncodeError>,
+    text: &Text,
     neighbors: &DatastoreReader,
 ) -> Result<Result<Evidence, EncodeError>> {
-    match tagging {
-        Ok(tagging) => Evidence::predicted(&tagging, neighbors).map(Ok),
-        Err(cause) => Ok(Err(cause)),
+    match (&text.encoded, &text.tagging) {
+        (Ok(_), Some(tagging)) => Evidence::predicted(tagging, neighbors).map(Ok),
+        (Ok(_), None) => unreachable!("what is encoded and has no labels is tagged"),
+        (Err(cause), _) => Ok(Err(cause.clone())),
     }
 }

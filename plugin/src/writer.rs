@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger, failpoint};
+use autotag::{Datastore, Encoder, LabelVocabulary, Tagger, failpoint};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::Schema;
-use tantivy::{Index, IndexWriter, TantivyDocument};
+use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument};
 
 use crate::budget::{Budget, Metered};
-use crate::commit::{self, Payload};
-use crate::queue::{Action, Chunk, Operation, Queue};
+use crate::commit::{self, Committed, Payload};
+use crate::queue::{Action, Chunk, Operation, Pushed, Queue, Snapshot};
 use crate::stores::Stores;
 use crate::worker::Worker;
 use crate::{
@@ -36,18 +36,22 @@ use crate::{
 /// [`Error::Stopped`] with the cause, and the index must be opened again, in the state of its last
 /// commit.
 pub struct TaggingWriter<E: Encoder + 'static> {
-    shared: Arc<Shared<E>>,
-    schema: Schema,
+    pub(crate) shared: Arc<Shared<E>>,
+    pub(crate) schema: Schema,
     datastore: Datastore,
+    /// Tantivy's side of the last commit.
+    reader: IndexReader,
     /// The last commit; locked while one is made.
-    committed: Mutex<Payload>,
+    pub(crate) committed: Mutex<Payload>,
+    /// Locked while documents are tagged again: one such job at a time.
+    pub(crate) job: Mutex<()>,
     threads: Vec<JoinHandle<()>>,
     opened: Instant,
 }
 
-struct Shared<E> {
-    worker: Worker<E>,
-    queue: Queue,
+pub(crate) struct Shared<E> {
+    pub(crate) worker: Worker<E>,
+    pub(crate) queue: Queue,
     budget: Arc<Budget>,
     /// Absent once the writer was closed.
     stores: Mutex<Option<Stores>>,
@@ -78,22 +82,35 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<Self> {
         let schema = index.schema();
         fields.check(&schema)?;
-        let (stores, payload) =
-            open_stores(&index, &datastore, tagger.encoder().fingerprint(), &fields, &options)?;
+        let (found, expected) = (tagger.encoder().fingerprint(), datastore.encoder());
+        if found != expected {
+            return Err(Error::EncoderMismatch { index: expected, tagger: found });
+        }
+        let (stores, payload) = open_stores(&index, &datastore, &fields, &options)?;
         let neighbors = datastore.reader()?;
         check_labels(tagger.encoder().labels(), neighbors.labels())?;
         let payload = payload.at_least(neighbors.generation());
+        let reader = open_reader(&index)?;
+        let (generation, searcher) = (payload.generation, reader.searcher());
+        let snapshot = Snapshot { generation, neighbors, searcher };
 
         let n_threads = options.n_threads();
         let shared = Arc::new(Shared {
-            queue: Queue::new(&options, neighbors),
+            queue: Queue::new(&options, snapshot),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
-            worker: Worker { tagger, fields, on_failure: options.on_failure },
+            worker: Worker::new(tagger, fields, options.on_failure),
         });
-        let (committed, opened) = (Mutex::new(payload), Instant::now());
-        let mut writer =
-            TaggingWriter { shared, schema, datastore, committed, threads: vec![], opened };
+        let mut writer = TaggingWriter {
+            shared,
+            schema,
+            datastore,
+            reader,
+            committed: Mutex::new(payload),
+            job: Mutex::new(()),
+            threads: vec![],
+            opened: Instant::now(),
+        };
         for number in 0..n_threads {
             let shared = writer.shared.clone();
             let thread = thread::Builder::new().name(format!("autotag-{number}"));
@@ -106,7 +123,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Tags a document and indexes it, in the place of the one that has its key.
     ///
     /// It is no neighbor: one that was under this key is removed, since its text and labels are no
-    /// longer those of a document.
+    /// longer those of a document. Only labels that a person gave by [`correct`] stay, as long as
+    /// the text stays the same; those that a person rejected by it stay rejected in any case. A text
+    /// that is the same as before is not encoded again.
+    ///
+    /// [`correct`]: TaggingWriter::correct
     ///
     /// # Errors
     ///
@@ -115,15 +136,15 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// document where the policy says so, [`Error::Stopped`] that the writer takes no more work.
     pub fn add(&self, document: TantivyDocument) -> Result<()> {
         let key = document::check(&document, &self.shared.worker.fields, &self.schema)?;
-        let bytes = document::size(&document);
-        self.submit(key, bytes, Action::Tag(document))
+        self.submit(key, Action::Tag(document))
     }
 
     /// Indexes a document with the labels that a person gave it, in the place of the one that has
     /// its key, and makes it a neighbor from the next commit on.
     ///
     /// Labels may be new: documents like this one get them from then on, without training. No
-    /// label at all says that the document has none.
+    /// label at all says that the document has none. Of labels that were changed by
+    /// [`change_labels`](TaggingWriter::change_labels) the document gets those that stand for them.
     ///
     /// # Errors
     ///
@@ -134,9 +155,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         labels: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<()> {
         let key = document::check(&document, &self.shared.worker.fields, &self.schema)?;
-        let labels = check_own_labels(&key, labels)?;
-        let bytes = document::size(&document) + labels.iter().map(String::len).sum::<usize>();
-        self.submit(key, bytes, Action::Label(document, labels))
+        let labels = check_labels_of(&key, labels)?;
+        self.submit(key, Action::Label(document, labels))
     }
 
     /// Deletes the document and the neighbor that have a key; it is no error when there are none.
@@ -146,7 +166,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// When the key is empty or too long, and as [`add`](TaggingWriter::add) for earlier documents.
     pub fn delete(&self, key: &str) -> Result<()> {
         document::check_key(key)?;
-        self.submit(key.to_owned(), key.len(), Action::Delete)
+        self.submit(key.to_owned(), Action::Delete)
     }
 
     /// Makes everything that was handed over before visible and durable, in both stores.
@@ -159,20 +179,42 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// [`Error::Document`] reports an earlier document where the policy says so; then nothing was
     /// committed, and the next call commits all others. [`Error::Stopped`] when a store failed.
     pub fn commit(&self) -> Result<CommitSummary> {
-        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-        let summary = self.shared.queue.pause().and_then(|()| self.commit_paused(&mut committed));
-        self.shared.queue.resume();
-        summary
+        let done = self.commit_with(|_, _| Ok(()))?;
+        let indexing = self.shared.budget.indexing();
+        let mut summary = self.shared.queue.ledger(|ledger| ledger.take_summary(indexing));
+        summary.opstamp = done.opstamp;
+        summary.generation = done.payload.generation;
+        Ok(summary)
+    }
+
+    /// Uses another tagger from now on: other settings, or the same model run otherwise.
+    ///
+    /// Documents that were tagged before keep their tags; [`retag`](TaggingWriter::retag) tags them
+    /// anew.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EncoderMismatch`] when its encoder is another one, whose vectors cannot be compared
+    /// with those of the index, and [`Error::LabelMismatch`]. The tagger in use stays in use then.
+    pub fn replace_tagger(&self, tagger: Tagger<E>) -> Result<()> {
+        let (found, expected) = (tagger.encoder().fingerprint(), self.datastore.encoder());
+        if found != expected {
+            return Err(Error::EncoderMismatch { index: expected, tagger: found });
+        }
+        let snapshot = self.shared.queue.snapshot()?;
+        check_labels(tagger.encoder().labels(), snapshot.neighbors.labels())?;
+        self.shared.worker.set_tagger(tagger);
+        Ok(())
     }
 
     /// Tells what was done since the writer was opened.
     pub fn stats(&self) -> WriterStats {
         let Shared { queue, budget, .. } = &*self.shared;
         let indexing = budget.indexing();
-        let (documents, batches, times) =
-            queue.ledger(|ledger| (ledger.documents(), ledger.batches(), ledger.times(indexing)));
-        let queue_depth = budget.operations();
-        WriterStats { documents, queue_depth, batches, times, wall: self.opened.elapsed() }
+        let mut stats = queue.ledger(|ledger| ledger.stats(indexing));
+        stats.queue_depth = budget.operations();
+        stats.wall = self.opened.elapsed();
+        stats
     }
 
     /// Closes the writer: waits for Tantivy's merges and releases the index.
@@ -194,36 +236,84 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         }
     }
 
-    fn submit(&self, key: String, bytes: usize, action: Action) -> Result<()> {
-        let Shared { queue, budget, .. } = &*self.shared;
-        queue.check()?;
-        match budget.acquire(bytes, || self.shared.probe()) {
-            Some(permit) => queue.push(Operation { key, action, permit }),
-            // Shut after the queue stopped, so that this tells why.
-            None => queue.check(),
+    /// Hands an operation over, committing what it must see the outcome of.
+    fn submit(&self, key: String, mut action: Action) -> Result<()> {
+        loop {
+            match self.try_submit(&key, action)? {
+                None => return Ok(()),
+                Some(refused) => action = refused,
+            }
+            // What was done stands in the summary of the next call of `commit`.
+            self.commit_with(|_, _| Ok(()))?;
         }
     }
 
-    fn commit_paused(&self, committed: &mut Payload) -> Result<CommitSummary> {
+    /// Hands an operation over; returns it where its key's changes must be committed first.
+    pub(crate) fn try_submit(&self, key: &str, action: Action) -> Result<Option<Action>> {
         let Shared { queue, budget, .. } = &*self.shared;
         queue.check()?;
-        queue.release_neighbors();
+        let bytes = key.len() + action.bytes();
+        let Some(permit) = budget.acquire(bytes, || self.shared.probe()) else {
+            // Shut after the queue stopped, so that this tells why.
+            return queue.check().map(|()| None);
+        };
+        match queue.push(Operation { key: key.to_owned(), action, permit })? {
+            Pushed::Taken => Ok(None),
+            Pushed::AfterCommit(operation) => Ok(Some(operation.action)),
+        }
+    }
+
+    /// Commits what was handed over before, and with it what `change` does to the stores and the
+    /// payload.
+    ///
+    /// When `change` fails it must have done nothing; nothing is committed then.
+    pub(crate) fn commit_with(
+        &self,
+        change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
+    ) -> Result<Committed> {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = &self.shared.queue;
+        let outcome = queue.pause().and_then(|()| self.commit_paused(&mut committed, change));
+        match outcome {
+            Ok((done, snapshot)) => {
+                queue.resume_committed(snapshot);
+                Ok(done)
+            }
+            Err(error) => {
+                queue.resume();
+                Err(error)
+            }
+        }
+    }
+
+    fn commit_paused(
+        &self,
+        committed: &mut Payload,
+        change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
+    ) -> Result<(Committed, Snapshot)> {
+        let queue = &self.shared.queue;
+        queue.check()?;
+        let mut payload = committed.clone();
+        self.shared.with_stores(|stores| change(stores, &mut payload))?;
+        queue.release_snapshot();
         let outcome = self.shared.with_stores(|stores| {
-            let done = commit::commit(stores, committed)?;
-            queue.set_neighbors(self.datastore.reader()?);
-            Ok(done)
+            let done = commit::commit(stores, &payload)?;
+            Ok((done, self.snapshot_of_newest()?))
         });
-        let done = outcome.map_err(|cause| self.shared.stop(cause))?;
-        *committed = done.payload;
-        let indexing = budget.indexing();
-        let mut summary = queue.ledger(|ledger| {
+        let (done, mut snapshot) = outcome.map_err(|cause| self.shared.stop(cause))?;
+        snapshot.generation = done.payload.generation;
+        *committed = done.payload.clone();
+        queue.ledger(|ledger| {
             let (tantivy, datastore) = (done.tantivy, done.datastore);
             ledger.add_times(&WriterTimes { tantivy, datastore, ..WriterTimes::default() });
-            ledger.take_summary(indexing)
         });
-        summary.opstamp = done.opstamp;
-        summary.generation = committed.generation;
-        Ok(summary)
+        Ok((done, snapshot))
+    }
+
+    fn snapshot_of_newest(&self) -> Result<Snapshot> {
+        let neighbors = self.datastore.reader()?;
+        self.reader.reload().map_err(Error::tantivy("read the newest commit"))?;
+        Ok(Snapshot { generation: 0, neighbors, searcher: self.reader.searcher() })
     }
 
     fn shut_down(&mut self) {
@@ -310,10 +400,10 @@ impl<E: Encoder> Shared<E> {
 fn open_stores(
     index: &Index,
     datastore: &Datastore,
-    encoder: Fingerprint,
     fields: &TagFields,
     options: &WriterOptions,
 ) -> Result<(Stores, Payload)> {
+    let encoder = datastore.encoder();
     let tantivy = open_tantivy(index, options)?;
     let mut datastore = datastore.writer().map_err(|error| match error {
         autotag::Error::DatastoreInUse { .. } => Error::InUse,
@@ -329,6 +419,11 @@ fn open_stores(
     collected.map_err(Error::tantivy("removed unused files"))?;
     failpoint::reach("open::collected");
     Ok((Stores::new(tantivy, datastore, fields.key), last))
+}
+
+fn open_reader(index: &Index) -> Result<IndexReader> {
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
+    reader.map_err(Error::tantivy("opened the index for reading"))
 }
 
 fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
@@ -348,7 +443,7 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
 
 /// Checks that the ids of the model's labels mean the same in the datastore.
 fn check_labels(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
-    let mut stored = datastore.names();
+    let mut stored = datastore.first_names();
     for (id, expected) in model.names().enumerate() {
         let found = stored.next().unwrap_or_default();
         if found != expected {
@@ -360,7 +455,7 @@ fn check_labels(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<
 }
 
 /// Checks a document's labels; one given twice counts once.
-fn check_own_labels(
+pub(crate) fn check_labels_of(
     key: &str,
     labels: impl IntoIterator<Item = impl AsRef<str>>,
 ) -> Result<Vec<String>> {

@@ -11,8 +11,8 @@ use heed::types::{Bytes, Str, U32, U64};
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
 use super::StorageOptions;
-use super::format::{Header, HeaderError, VERSION};
-use crate::{Error, LabelVocabulary, Result};
+use super::format::{Header, HeaderError, VERSION, encode_history};
+use crate::{Error, LabelId, LabelVocabulary, Result};
 
 /// The databases inside the environment; `format` says what they hold.
 #[derive(Clone, Copy)]
@@ -20,13 +20,17 @@ pub(super) struct Databases {
     pub(super) meta: Database<'static, Str, Bytes>,
     pub(super) items: Database<'static, U32<BigEndian>, Bytes>,
     pub(super) keys: Database<'static, Bytes, U32<BigEndian>>,
-    pub(super) labels: Database<'static, U32<BigEndian>, Str>,
+    pub(super) documents: Database<'static, Bytes, Bytes>,
+    pub(super) labels: Database<'static, U32<BigEndian>, Bytes>,
     pub(super) staged: Database<'static, U64<BigEndian>, Bytes>,
     pub(super) trees: arroy::Database<'static, Euclidean>,
 }
 
 /// The key of the header in `meta`.
 pub(super) const HEADER: &str = "header";
+
+/// The key of the trees' center in `meta`, which is there from the first commit on.
+pub(super) const CENTER: &str = "center";
 
 /// The key of the journal in `meta`, which is there while changes wait to be applied.
 pub(super) const JOURNAL: &str = "journal";
@@ -211,17 +215,20 @@ fn try_initialize(
         let meta = opener.create_database::<Str, Bytes>(txn, Some("meta"))?;
         let items = opener.create_database(txn, Some("items"))?;
         let keys = opener.create_database(txn, Some("keys"))?;
-        let names = opener.create_database::<U32<BigEndian>, Str>(txn, Some("labels"))?;
+        let documents = opener.create_database(txn, Some("documents"))?;
+        let names = opener.create_database::<U32<BigEndian>, Bytes>(txn, Some("labels"))?;
         let staged = opener.create_database(txn, Some("staged"))?;
         let trees = opener.create_database(txn, Some("trees"))?;
         meta.put(txn, HEADER, &header.encode())?;
-        for (id, name) in (0..).zip(labels.names()) {
-            names.put(txn, &id, name)?;
+        for id in (0..labels.len() as u32).map(LabelId) {
+            names.put(txn, &id.0, &encode_history(&labels.history(id)))?;
         }
-        Ok(CommitOrAbort::<_, ()>::Commit((meta, items, keys, names, staged, trees)))
+        let labels = names;
+        let all = (meta, items, keys, documents, labels, staged, trees);
+        Ok(CommitOrAbort::<_, ()>::Commit(all))
     })?;
-    let (meta, items, keys, labels, staged, trees) = created.unwrap_commit();
-    Ok(Databases { meta, items, keys, labels, staged, trees })
+    let (meta, items, keys, documents, labels, staged, trees) = created.unwrap_commit();
+    Ok(Databases { meta, items, keys, documents, labels, staged, trees })
 }
 
 /// Opens the databases and reads the header; `None` where the environment is not a datastore.
@@ -235,12 +242,14 @@ pub(super) fn look_inside(
         let meta = opener.open_database(txn, Some("meta"))?;
         let items = opener.open_database(txn, Some("items"))?;
         let keys = opener.open_database(txn, Some("keys"))?;
+        let documents = opener.open_database(txn, Some("documents"))?;
         let labels = opener.open_database(txn, Some("labels"))?;
         let staged = opener.open_database(txn, Some("staged"))?;
         let trees = opener.open_database(txn, Some("trees"))?;
-        Ok(CommitOrAbort::<_, ()>::Commit((meta, items, keys, labels, staged, trees)))
+        let all = (meta, items, keys, documents, labels, staged, trees);
+        Ok(CommitOrAbort::<_, ()>::Commit(all))
     });
-    let (meta, items, keys, labels, staged, trees) = opened.map_err(&lmdb)?.unwrap_commit();
+    let (meta, items, keys, documents, labels, staged, trees) = opened.map_err(&lmdb)?.unwrap_commit();
     let Some(meta) = meta else { return Ok(None) };
     // The header first: a newer format may have other databases.
     let txn = env.read_txn().map_err(&lmdb)?;
@@ -250,6 +259,7 @@ pub(super) fn look_inside(
             meta,
             items: items?,
             keys: keys?,
+            documents: documents?,
             labels: labels?,
             staged: staged?,
             trees: trees?,

@@ -1,15 +1,34 @@
 //! What lies on disk: little-endian records, one format version for all of them.
 //!
-//! Database `meta` holds the [`Header`]; `items` maps an item's number (u32, big-endian, so that
-//! LMDB's order is the numbers') to its record; `keys` maps keys to numbers; `labels` maps label
-//! ids to names; `staged` holds operations that wait for a commit, which outlive their process
-//! where `meta` holds a [`Journal`] too; `trees` belongs to Arroy, which keeps native-endian copies
-//! of the vectors beside its trees.
+//! Database `meta` holds the [`Header`] and the trees' center; `items` maps an item's number (u32,
+//! big-endian, so that LMDB's order is the numbers') to its [`Record`]; `keys` maps keys to numbers;
+//! `documents` maps keys to [`DocumentRecord`]s; `labels` maps label ids to [`LabelHistory`]s;
+//! `staged` holds operations that wait for a commit, which outlive their process where `meta` holds
+//! a [`Journal`] too; `trees` belongs to Arroy, which keeps native-endian copies of the vectors
+//! beside its trees.
+//!
+//! Every value but Arroy's ends with the CRC-32 of what stands before it: LMDB has no checksums.
 
-use crate::{Fingerprint, LabelId, LabelSet, Source};
+use super::DocumentRecord;
+use crate::{
+    Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores, Source,
+};
 
-/// The newest format version, which this program writes.
-pub(super) const VERSION: u32 = 1;
+/// The only format version that this program reads and writes.
+pub(super) const VERSION: u32 = 2;
+
+/// Appends the checksum of what was written.
+fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend(checksum.to_le_bytes());
+    bytes
+}
+
+/// Returns what stands before a value's checksum; `None` where that is another one's.
+fn unseal(bytes: &[u8]) -> Option<&[u8]> {
+    let (content, checksum) = bytes.split_last_chunk::<4>()?;
+    (crc32fast::hash(content) == u32::from_le_bytes(*checksum)).then_some(content)
+}
 
 /// What a datastore says of itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +39,10 @@ pub(super) struct Header {
     /// Counts commits.
     pub(super) generation: u64,
     pub(super) n_items: u64,
+    /// The number of items whose mean the trees' center is; 0 where there is no center yet.
+    pub(super) n_centered: u64,
+    /// The checksum of Arroy's nodes, without the vectors.
+    pub(super) trees_checksum: u32,
 }
 
 /// Why a header cannot be used.
@@ -31,39 +54,52 @@ pub(super) enum HeaderError {
 
 impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(60);
+        let mut bytes = Vec::with_capacity(76);
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(self.dimensions.to_le_bytes());
         bytes.extend(self.n_trees.to_le_bytes());
         bytes.extend(self.encoder.0);
         bytes.extend(self.generation.to_le_bytes());
         bytes.extend(self.n_items.to_le_bytes());
-        bytes
+        bytes.extend(self.n_centered.to_le_bytes());
+        bytes.extend(self.trees_checksum.to_le_bytes());
+        seal(bytes)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let mut input = Input(bytes);
-        let version = input.u32().ok_or(HeaderError::Damaged)?;
-        if version > VERSION {
+        let version = Input(bytes).u32().ok_or(HeaderError::Damaged)?;
+        if version != VERSION {
             return Err(HeaderError::Version(version));
         }
-        if version != VERSION {
-            return Err(HeaderError::Damaged);
-        }
+        let mut input = Input(unseal(bytes).ok_or(HeaderError::Damaged)?);
         let header = Header::decode_fields(&mut input).ok_or(HeaderError::Damaged)?;
         let usable = input.0.is_empty() && header.dimensions > 0 && header.n_trees > 0;
         usable.then_some(header).ok_or(HeaderError::Damaged)
     }
 
     fn decode_fields(input: &mut Input<'_>) -> Option<Self> {
+        input.u32()?;
         Some(Header {
             dimensions: input.u32()?,
             n_trees: input.u32()?,
             encoder: Fingerprint(input.array()?),
             generation: input.u64()?,
             n_items: input.u64()?,
+            n_centered: input.u64()?,
+            trees_checksum: input.u32()?,
         })
     }
+}
+
+/// Lays out a vector: values (f32 each).
+pub(super) fn encode_vector(values: &[f32]) -> Vec<u8> {
+    seal(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// Reads a vector of so many dimensions; `None` when the bytes are none.
+pub(super) fn decode_vector(bytes: &[u8], dimensions: usize) -> Option<Vec<f32>> {
+    let values = unseal(bytes)?;
+    (values.len() == dimensions.checked_mul(4)?).then(|| words(values).map(f32::from_le_bytes).collect())
 }
 
 /// What makes the operations in `staged` durable: they wait to be applied or discarded as a whole.
@@ -73,35 +109,67 @@ pub(super) struct Journal {
     pub(super) generation: u64,
     /// They are numbered from 0 on.
     pub(super) n_operations: u64,
-    /// The labels that they add to the vocabulary, in the order of their ids.
-    pub(super) labels: Vec<Box<str>>,
+    /// The labels that are new or changed, in the order of their ids.
+    pub(super) labels: Vec<(LabelId, LabelHistory)>,
 }
 
 impl Journal {
-    /// Lays out generation (u64), number of operations (u64), and for each label its length (u16)
-    /// and its name.
+    /// Lays out generation (u64), number of operations (u64), and for each label its id (u32) and
+    /// its history.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(self.generation.to_le_bytes());
         bytes.extend(self.n_operations.to_le_bytes());
-        for label in &self.labels {
-            bytes.extend((label.len() as u16).to_le_bytes());
-            bytes.extend(label.as_bytes());
+        for (id, label) in &self.labels {
+            bytes.extend(id.0.to_le_bytes());
+            put_history(&mut bytes, label);
         }
-        bytes
+        seal(bytes)
     }
 
     /// Reads a journal; `None` when the bytes are none.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut input = Input(bytes);
+        let mut input = Input(unseal(bytes)?);
         let (generation, n_operations) = (input.u64()?, input.u64()?);
         let mut labels = Vec::new();
         while !input.0.is_empty() {
-            let length = u16::from_le_bytes(input.array()?);
-            labels.push(std::str::from_utf8(input.take(length.into())?).ok()?.into());
+            labels.push((LabelId(input.u32()?), input.history()?));
         }
         Some(Journal { generation, n_operations, labels })
     }
+}
+
+/// Lays out a label's history by itself.
+pub(super) fn encode_history(label: &LabelHistory) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_history(&mut bytes, label);
+    seal(bytes)
+}
+
+/// Reads a label's history; `None` when the bytes are none.
+pub(super) fn decode_history(bytes: &[u8]) -> Option<LabelHistory> {
+    let mut input = Input(unseal(bytes)?);
+    let label = input.history()?;
+    input.0.is_empty().then_some(label)
+}
+
+/// Lays out fate (u8: 0 active, 1 merged, 2 retired), what it is merged into (u32), the name, the
+/// number of former names (u16) and those; each name after its length (u16).
+fn put_history(bytes: &mut Vec<u8>, label: &LabelHistory) {
+    let (fate, target) = match label.fate {
+        LabelFate::Active => (0, 0),
+        LabelFate::MergedInto(target) => (1, target.0),
+        LabelFate::Retired => (2, 0),
+    };
+    bytes.push(fate);
+    bytes.extend(u32::to_le_bytes(target));
+    let put_name = |bytes: &mut Vec<u8>, name: &str| {
+        bytes.extend((name.len() as u16).to_le_bytes());
+        bytes.extend(name.as_bytes());
+    };
+    put_name(bytes, &label.name);
+    bytes.extend((label.former.len() as u16).to_le_bytes());
+    label.former.iter().for_each(|name| put_name(bytes, name));
 }
 
 /// An item as it is written.
@@ -116,7 +184,7 @@ pub(super) struct Record {
 impl Record {
     /// Lays out source (u8), key's length (u16), number of labels (u32), key, labels (u32 each),
     /// values (f32 each).
-    pub(super) fn encode_into(&self, bytes: &mut Vec<u8>) {
+    fn encode_into(&self, bytes: &mut Vec<u8>) {
         bytes.push(match self.source {
             Source::Training => 0,
             Source::Human => 1,
@@ -129,9 +197,9 @@ impl Record {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.encoded_len());
+        let mut bytes = Vec::with_capacity(self.encoded_len() + CHECKSUM_BYTES);
         self.encode_into(&mut bytes);
-        bytes
+        seal(bytes)
     }
 
     pub(super) fn encoded_len(&self) -> usize {
@@ -150,17 +218,20 @@ pub(super) struct RecordView<'a> {
 impl<'a> RecordView<'a> {
     /// Reads a record of so many dimensions; `None` when the bytes are none.
     pub(super) fn decode(bytes: &'a [u8], dimensions: usize) -> Option<Self> {
-        let mut input = Input(bytes);
+        RecordView::decode_content(unseal(bytes)?, dimensions)
+    }
+
+    fn decode_content(content: &'a [u8], dimensions: usize) -> Option<Self> {
+        let mut input = Input(content);
         let source = match input.array::<1>()?[0] {
             0 => Source::Training,
             1 => Source::Human,
             _ => return None,
         };
         let key_length = u16::from_le_bytes(input.array()?);
-        let n_labels = input.u32()? as usize;
+        let n_labels = input.u32()?;
         let key = std::str::from_utf8(input.take(key_length.into())?).ok()?;
-        let labels = input.take(n_labels.checked_mul(4)?)?;
-        let labels = words(labels).map(|word| LabelId(u32::from_le_bytes(word))).collect();
+        let labels = input.label_ids(n_labels)?;
         let values = input.take(dimensions.checked_mul(4)?)?;
         input.0.is_empty().then_some(RecordView { key, labels, source, values })
     }
@@ -180,42 +251,139 @@ impl<'a> RecordView<'a> {
     }
 }
 
+/// The length of a checksum.
+const CHECKSUM_BYTES: usize = 4;
+
+/// Lays out content hash (16 bytes), flags (u8: 1 corrected, 2 with an embedding, 4 with scores),
+/// number of rejected labels (u32), those (u32 each), the embedding's values (f32 each), number of
+/// the model's labels (u32), number of scores above 0 (u32), and those (u32 label, f32 score).
+///
+/// Where the document is a neighbor, the embedding stands there alone: pass `None`.
+pub(super) fn encode_document(document: &DocumentRecord, embedding: Option<&Embedding>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(document_len(document) + CHECKSUM_BYTES);
+    put_document(&mut bytes, document, embedding);
+    seal(bytes)
+}
+
+/// Reads what is kept of a document; `None` when the bytes are none.
+pub(super) fn decode_document(bytes: &[u8], dimensions: usize) -> Option<DocumentView> {
+    let mut input = Input(unseal(bytes)?);
+    let document = input.document(dimensions)?;
+    input.0.is_empty().then_some(document)
+}
+
+/// What is kept of a document, without the embedding where that stands in a neighbor.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct DocumentView {
+    pub(super) content: [u8; 16],
+    pub(super) is_corrected: bool,
+    pub(super) rejected: LabelSet,
+    pub(super) embedding: Option<Embedding>,
+    pub(super) scores: Option<Scores>,
+}
+
+impl DocumentView {
+    /// Completes the record with its neighbor's embedding, where it has none of its own.
+    pub(super) fn complete(self, neighbor: impl FnOnce() -> Option<Embedding>) -> DocumentRecord {
+        let DocumentView { content, is_corrected, rejected, embedding, scores } = self;
+        let embedding = embedding.or_else(neighbor);
+        let encoded = embedding.map(|embedding| Encoded { embedding, scores });
+        DocumentRecord { content, is_corrected, rejected, encoded }
+    }
+}
+
+fn put_document(bytes: &mut Vec<u8>, document: &DocumentRecord, embedding: Option<&Embedding>) {
+    let scores = document.encoded.as_ref().and_then(|encoded| encoded.scores.as_ref());
+    bytes.extend(document.content);
+    bytes.push(
+        u8::from(document.is_corrected)
+            | u8::from(embedding.is_some()) << 1
+            | u8::from(scores.is_some()) << 2,
+    );
+    bytes.extend((document.rejected.len() as u32).to_le_bytes());
+    bytes.extend(document.rejected.ids().iter().flat_map(|label| label.0.to_le_bytes()));
+    if let Some(embedding) = embedding {
+        bytes.extend(embedding.values().iter().flat_map(|value| value.to_le_bytes()));
+    }
+    if let Some(scores) = scores {
+        bytes.extend((scores.values().len() as u32).to_le_bytes());
+        bytes.extend((n_above_zero(scores) as u32).to_le_bytes());
+        for (label, &score) in scores.values().iter().enumerate().filter(|(_, s)| **s > 0.0) {
+            bytes.extend((label as u32).to_le_bytes());
+            bytes.extend(score.to_le_bytes());
+        }
+    }
+}
+
+fn n_above_zero(scores: &Scores) -> usize {
+    scores.values().iter().filter(|score| **score > 0.0).count()
+}
+
+fn document_len(document: &DocumentRecord) -> usize {
+    let encoded = document.encoded.as_ref();
+    let scores = encoded.and_then(|encoded| encoded.scores.as_ref());
+    let n_dimensions = encoded.map_or(0, |encoded| encoded.embedding.values().len());
+    29 + 4 * (document.rejected.len() + n_dimensions) + 8 * scores.map_or(0, n_above_zero)
+}
+
 /// A change that waits for its commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operation {
     Put(Record),
     Delete(Box<str>),
+    PutDocument(Box<str>, DocumentRecord),
+    DeleteDocument(Box<str>),
 }
 
 impl Operation {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.encoded_len());
+        let mut bytes = Vec::with_capacity(self.encoded_len() + CHECKSUM_BYTES);
         match self {
-            Operation::Put(record) => {
-                bytes.push(1);
-                record.encode_into(&mut bytes);
-            }
             Operation::Delete(key) => {
                 bytes.push(0);
                 bytes.extend(key.as_bytes());
             }
+            Operation::Put(record) => {
+                bytes.push(1);
+                record.encode_into(&mut bytes);
+            }
+            Operation::DeleteDocument(key) => {
+                bytes.push(2);
+                bytes.extend(key.as_bytes());
+            }
+            Operation::PutDocument(key, document) => {
+                bytes.push(3);
+                bytes.extend((key.len() as u16).to_le_bytes());
+                bytes.extend(key.as_bytes());
+                put_document(&mut bytes, document, document.embedding());
+            }
         }
-        bytes
+        seal(bytes)
     }
 
+    /// Returns the length without the checksum, an upper bound for documents.
     pub(super) fn encoded_len(&self) -> usize {
         1 + match self {
             Operation::Put(record) => record.encoded_len(),
-            Operation::Delete(key) => key.len(),
+            Operation::Delete(key) | Operation::DeleteDocument(key) => key.len(),
+            Operation::PutDocument(key, document) => 2 + key.len() + document_len(document),
         }
     }
 
     /// Reads an operation; `None` when the bytes are none.
     pub(super) fn decode(bytes: &[u8], dimensions: usize) -> Option<Self> {
-        let (&tag, rest) = bytes.split_first()?;
+        let (&tag, rest) = unseal(bytes)?.split_first()?;
+        let key = || std::str::from_utf8(rest).ok().map(Box::from);
         match tag {
-            0 => Some(Operation::Delete(std::str::from_utf8(rest).ok()?.into())),
-            1 => Some(Operation::Put(RecordView::decode(rest, dimensions)?.to_record())),
+            0 => Some(Operation::Delete(key()?)),
+            1 => Some(Operation::Put(RecordView::decode_content(rest, dimensions)?.to_record())),
+            2 => Some(Operation::DeleteDocument(key()?)),
+            3 => {
+                let mut input = Input(rest);
+                let key = input.name()?.into();
+                let document = input.document(dimensions)?.complete(|| None);
+                input.0.is_empty().then_some(Operation::PutDocument(key, document))
+            }
             _ => None,
         }
     }
@@ -242,7 +410,73 @@ impl<'a> Input<'a> {
     fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
+
+    fn name(&mut self) -> Option<&'a str> {
+        let length = u16::from_le_bytes(self.array()?);
+        std::str::from_utf8(self.take(length.into())?).ok()
+    }
+
+    fn label_ids(&mut self, n_labels: u32) -> Option<LabelSet> {
+        let labels = self.take((n_labels as usize).checked_mul(4)?)?;
+        Some(words(labels).map(|word| LabelId(u32::from_le_bytes(word))).collect())
+    }
+
+    fn history(&mut self) -> Option<LabelHistory> {
+        let fate = self.array::<1>()?[0];
+        let target = LabelId(self.u32()?);
+        let fate = match fate {
+            0 => LabelFate::Active,
+            1 => LabelFate::MergedInto(target),
+            2 => LabelFate::Retired,
+            _ => return None,
+        };
+        let name = self.name()?.to_owned();
+        let n_former = u16::from_le_bytes(self.array()?);
+        let mut former = Vec::new();
+        for _ in 0..n_former {
+            former.push(self.name()?.to_owned());
+        }
+        Some(LabelHistory { name, former, fate })
+    }
+
+    fn document(&mut self, dimensions: usize) -> Option<DocumentView> {
+        let content = self.array()?;
+        let flags = self.array::<1>()?[0];
+        if flags > 7 {
+            return None;
+        }
+        let n_rejected = self.u32()?;
+        let rejected = self.label_ids(n_rejected)?;
+        let embedding = match flags & 2 {
+            0 => None,
+            _ => {
+                let values = words(self.take(dimensions.checked_mul(4)?)?).map(f32::from_le_bytes);
+                Some(Embedding::new(values.collect::<Vec<f32>>()).ok()?)
+            }
+        };
+        let scores = if flags & 4 == 0 { None } else { Some(self.scores()?) };
+        let is_corrected = flags & 1 != 0;
+        Some(DocumentView { content, is_corrected, rejected, embedding, scores })
+    }
+
+    fn scores(&mut self) -> Option<Scores> {
+        let n_labels = self.u32()?;
+        let n_scores = self.u32()?;
+        // What damage may have made huge must not set memory aside.
+        if n_labels > MAX_LABELS || n_scores > n_labels {
+            return None;
+        }
+        let mut scores = vec![0.0; n_labels as usize];
+        for _ in 0..n_scores {
+            let label = self.u32()? as usize;
+            *scores.get_mut(label)? = f32::from_le_bytes(self.array()?);
+        }
+        Scores::new(scores).ok()
+    }
 }
+
+/// More labels than any model scores.
+const MAX_LABELS: u32 = 1 << 24;
 
 fn words(bytes: &[u8]) -> impl ExactSizeIterator<Item = [u8; 4]> {
     bytes.chunks_exact(4).map(|word| word.try_into().expect("chunks of 4 bytes"))
@@ -260,6 +494,8 @@ mod tests {
             encoder: Fingerprint([7; 32]),
             generation: 1 << 40,
             n_items: 5,
+            n_centered: 4,
+            trees_checksum: 77,
         }
     }
 
@@ -284,7 +520,9 @@ mod tests {
     #[test]
     fn the_record_layout_is_fixed() {
         let bytes = record("ab", &[258], &[1.0]).encode();
-        assert_eq!(bytes, [1, 2, 0, 1, 0, 0, 0, b'a', b'b', 2, 1, 0, 0, 0, 0, 0x80, 0x3f]);
+        let (content, checksum) = bytes.split_last_chunk().unwrap();
+        assert_eq!(content, [1, 2, 0, 1, 0, 0, 0, b'a', b'b', 2, 1, 0, 0, 0, 0, 0x80, 0x3f]);
+        assert_eq!(u32::from_le_bytes(*checksum), crc32fast::hash(content));
     }
 
     proptest! {
@@ -297,20 +535,62 @@ mod tests {
         ) {
             let put = Operation::Put(record(&key, &labels, &embedding));
             let bytes = put.encode();
-            prop_assert_eq!(bytes.len(), put.encoded_len());
+            prop_assert_eq!(bytes.len(), put.encoded_len() + CHECKSUM_BYTES);
             prop_assert_eq!(Operation::decode(&bytes, 4), Some(put));
             prop_assert_eq!(Operation::decode(&bytes[..cut % bytes.len()], 4), None);
             prop_assert_eq!(Operation::decode(&bytes, 5), None);
-            let delete = Operation::Delete(key.into());
-            prop_assert_eq!(Operation::decode(&delete.encode(), 4), Some(delete));
+            for delete in [Operation::Delete(key.clone().into()), Operation::DeleteDocument(key.into())]
+            {
+                prop_assert_eq!(Operation::decode(&delete.encode(), 4), Some(delete));
+            }
+        }
+
+        #[test]
+        fn documents_round_trip_and_no_changed_bit_goes_unnoticed(
+            key in ".{1,20}",
+            content: [u8; 16],
+            is_corrected: bool,
+            rejected in proptest::collection::vec(0u32..1000, 0..4),
+            encoded: bool,
+            scores in proptest::option::of(proptest::collection::vec(0.0f32..=1.0, 3)),
+            bit: usize,
+        ) {
+            let embedding = Embedding::new(vec![1.0, -2.0]).unwrap();
+            let scores = scores.map(|scores| Scores::new(scores).unwrap());
+            let document = DocumentRecord {
+                content,
+                is_corrected,
+                rejected: rejected.into_iter().map(LabelId).collect(),
+                encoded: encoded.then(|| Encoded { embedding: embedding.clone(), scores }),
+            };
+            let own = encode_document(&document, document.embedding());
+            let view = decode_document(&own, 2).unwrap();
+            prop_assert_eq!(view.complete(|| None), document.clone());
+            let shared = encode_document(&document, None);
+            let view = decode_document(&shared, 2).unwrap();
+            prop_assert_eq!(view.complete(|| document.embedding().cloned()), document.clone());
+            let put = Operation::PutDocument(key.into(), document);
+            let mut bytes = put.encode();
+            prop_assert!(bytes.len() <= put.encoded_len() + CHECKSUM_BYTES);
+            prop_assert_eq!(Operation::decode(&bytes, 2), Some(put));
+            let bit = bit % (8 * bytes.len());
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert_eq!(Operation::decode(&bytes, 2), None);
         }
 
         #[test]
         fn journals_round_trip_and_no_part_of_a_label_decodes(
             generation: u64,
-            labels in proptest::collection::vec(".{1,20}", 0..4),
+            names in proptest::collection::vec(".{1,20}", 0..4),
+            target: u32,
         ) {
-            let labels: Vec<Box<str>> = labels.iter().map(|label| label.as_str().into()).collect();
+            let fates =
+                [LabelFate::Active, LabelFate::Retired, LabelFate::MergedInto(LabelId(target))];
+            let label = |(id, name): (u32, &String)| {
+                let (former, fate) = (names.clone(), fates[id as usize % 3]);
+                (LabelId(id), LabelHistory { name: name.clone(), former, fate })
+            };
+            let labels = (0..).zip(&names).map(label).collect();
             let journal = Journal { generation, n_operations: 7, labels };
             let bytes = journal.encode();
             prop_assert_eq!(Journal::decode(&bytes), Some(journal));
@@ -322,6 +602,14 @@ mod tests {
             let _ = Operation::decode(&bytes, 4);
             let _ = Journal::decode(&bytes);
             let _ = Header::decode(&bytes);
+            let _ = decode_document(&bytes, 4);
+            let _ = decode_history(&bytes);
+            // Behind the checksum too.
+            let sealed = seal(bytes);
+            let _ = Operation::decode(&sealed, 4);
+            let _ = Journal::decode(&sealed);
+            let _ = decode_document(&sealed, 4);
+            let _ = decode_history(&sealed);
         }
     }
 }

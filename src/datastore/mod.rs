@@ -29,7 +29,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Embedding, Fingerprint, LabelSet, LabelVocabulary, Result};
+use crate::{Embedding, Encoded, Fingerprint, LabelSet, LabelVocabulary, Result};
 
 pub use exact::{ExactIndex, Found};
 pub use reader::DatastoreReader;
@@ -76,6 +76,26 @@ pub struct StoredItem {
     pub labels: LabelSet,
     /// Who labelled it.
     pub source: Source,
+}
+
+/// What is kept of a document, whoever labelled it, so that it can be tagged again without being
+/// encoded again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DocumentRecord {
+    /// What tells the document's text from others: a digest that the caller makes.
+    pub content: [u8; 16],
+    /// Whether a person corrected its labels.
+    pub is_corrected: bool,
+    /// The labels that people said it does not have.
+    pub rejected: LabelSet,
+    /// What the encoder said of the text; scores of 0 take no room.
+    pub encoded: Option<Encoded>,
+}
+
+impl DocumentRecord {
+    fn embedding(&self) -> Option<&Embedding> {
+        self.encoded.as_ref().map(|encoded| &encoded.embedding)
+    }
 }
 
 /// How neighbors are searched.
@@ -235,6 +255,11 @@ impl Datastore {
         DatastoreWriter::begin(&self.store)
     }
 
+    /// Returns the fingerprint of the encoder that filled it.
+    pub fn encoder(&self) -> Fingerprint {
+        self.store.encoder()
+    }
+
     /// Returns the changes that a writer prepared and nobody has applied or discarded yet; `None`
     /// where there are none.
     ///
@@ -247,8 +272,8 @@ impl Datastore {
 
     /// Reads everything: items, keys, labels, trees and journal, and whether they fit together.
     ///
-    /// LMDB keeps no checksums: a value that was changed into another valid one is not noticed,
-    /// unless it is in a vector, which the trees hold too.
+    /// Every value is compared with its checksum. What LMDB keeps of its own, the order of pages, is
+    /// not: damage there shows as values that are missing, or as an error of LMDB's.
     ///
     /// # Errors
     ///

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use heed::RoTxn;
 
 use super::exact::ExactIndex;
-use super::format::RecordView;
+use super::format::{RecordView, decode_document};
 use super::store::Store;
 use super::writer::check_dimensions;
-use super::{ItemId, Neighbor, SearchMode, Source, StoredItem, search};
+use super::{DocumentRecord, ItemId, Neighbor, SearchMode, Source, StoredItem, search};
 use crate::{Embedding, LabelSet, LabelVocabulary, Result};
 
 /// A snapshot: what was committed when it was taken. Cheap to clone and share between threads.
@@ -76,7 +76,8 @@ impl DatastoreReader {
         search::choice(&self.store, self.len(), n_queries)
     }
 
-    /// Returns the labels known to this snapshot.
+    /// Returns the labels known to this snapshot. Items have those that stand for the ones they
+    /// were given.
     pub fn labels(&self) -> &LabelVocabulary {
         &self.snapshot.vocabulary
     }
@@ -124,6 +125,59 @@ impl DatastoreReader {
     /// None so far.
     pub fn get(&self, key: &str) -> Result<Option<StoredItem>> {
         self.snapshot.row_of_key(key).map(|row| self.snapshot.item(row)).transpose()
+    }
+
+    /// Returns what is kept of documents, in the order of their keys; `None` for those of which
+    /// nothing is.
+    ///
+    /// It is that of the newest commit, whatever commit this snapshot is of; an embedding that a
+    /// neighbor has is this snapshot's.
+    ///
+    /// # Errors
+    ///
+    /// [`DatastoreDamaged`](crate::Error::DatastoreDamaged) when something does not decode.
+    pub fn documents(&self, keys: &[&str]) -> Result<Vec<Option<DocumentRecord>>> {
+        let lmdb = self.store.lmdb("read the documents");
+        self.store.read(|txn| {
+            let mut records = Vec::with_capacity(keys.len());
+            for key in keys {
+                let bytes = match key.is_empty() {
+                    // LMDB has no empty keys.
+                    true => None,
+                    false => {
+                        self.store.databases.documents.get(txn, key.as_bytes()).map_err(&lmdb)?
+                    }
+                };
+                records.push(bytes.map(|bytes| self.document(key, bytes)).transpose()?);
+            }
+            Ok(records)
+        })
+    }
+
+    /// Returns the keys of the documents of which something is kept, as of the newest commit, in
+    /// the order of their bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DatastoreDamaged`](crate::Error::DatastoreDamaged) when one does not decode.
+    pub fn document_keys(&self) -> Result<Vec<String>> {
+        let lmdb = self.store.lmdb("read the documents");
+        self.store.read(|txn| {
+            let mut keys = Vec::new();
+            for entry in self.store.databases.documents.iter(txn).map_err(&lmdb)? {
+                let (key, _) = entry.map_err(&lmdb)?;
+                let key = std::str::from_utf8(key);
+                keys.push(key.map_err(|_| self.store.damaged("a key"))?.to_owned());
+            }
+            Ok(keys)
+        })
+    }
+
+    fn document(&self, key: &str, bytes: &[u8]) -> Result<DocumentRecord> {
+        let view = decode_document(bytes, self.store.dimensions);
+        let view = view.ok_or_else(|| self.store.damaged("a document"))?;
+        let neighbor = || self.snapshot.row_of_key(key).map(|row| self.snapshot.vectors.row(row));
+        Ok(view.complete(|| Embedding::new(neighbor()?).ok()))
     }
 
     /// Hands every item and its key to a function, in the order of the numbers.
@@ -200,7 +254,7 @@ impl Snapshot {
         self.vectors.push(record.values())?;
         self.ids.push(id);
         self.keys.push(record.key.into());
-        self.labels.push(record.labels);
+        self.labels.push(self.vocabulary.resolve_set(&record.labels));
         self.sources.push(record.source);
         Some(())
     }

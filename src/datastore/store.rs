@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use heed::{Env, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::environment::{
-    Access, DATA_FILE, Databases, HEADER, JOURNAL, Length, PAGE_MULTIPLE, SMALLEST_FILE,
+    Access, CENTER, DATA_FILE, Databases, HEADER, JOURNAL, Length, PAGE_MULTIPLE, SMALLEST_FILE,
     check_length, fill_up, initialize, io_error, lmdb_error, lock_for_writing, look_inside,
     open_env, read_header, refuse_existing,
 };
-use super::format::{Header, Journal};
+use super::format::{Header, Journal, decode_history, decode_vector, encode_vector};
 use super::reader::Snapshot;
 use super::search::Costs;
 use super::{DatastoreOptions, StorageOptions};
-use crate::{Error, Fingerprint, LabelVocabulary, Result, failpoint};
+use crate::{Error, Fingerprint, LabelId, LabelVocabulary, Result, failpoint};
 
 /// An open environment, its newest snapshot and what searching it costs.
 pub(super) struct Store {
@@ -65,6 +65,8 @@ impl Store {
             encoder: options.encoder,
             generation: 0,
             n_items: 0,
+            n_centered: 0,
+            trees_checksum: 0,
         };
         open_or_share(&folder, Access::ReadWrite, || {
             refuse_existing(&folder, storage)?;
@@ -135,6 +137,10 @@ impl Store {
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    pub(super) fn encoder(&self) -> Fingerprint {
+        self.encoder
     }
 
     pub(super) fn storage(&self) -> StorageOptions {
@@ -248,13 +254,28 @@ impl Store {
         let lmdb = self.lmdb("read the labels");
         let mut vocabulary = LabelVocabulary::default();
         for entry in self.databases.labels.iter(txn).map_err(&lmdb)? {
-            let (id, name) = entry.map_err(&lmdb)?;
-            let inserted = vocabulary.insert(name).map_err(|_| self.damaged("a label"))?;
-            if inserted.0 != id || vocabulary.len() != id as usize + 1 {
-                return Err(self.damaged("a label"));
-            }
+            let (id, bytes) = entry.map_err(&lmdb)?;
+            let is_next = id as usize == vocabulary.len();
+            let history = decode_history(bytes).filter(|_| is_next);
+            let put = history.and_then(|history| vocabulary.put_history(LabelId(id), history));
+            put.ok_or_else(|| self.damaged("a label"))?;
         }
         Ok(vocabulary)
+    }
+
+    /// Returns the point that the trees take for the origin; `None` before there are trees.
+    pub(super) fn center(&self, txn: &RoTxn) -> Result<Option<Vec<f32>>> {
+        let bytes = self.databases.meta.get(txn, CENTER).map_err(self.lmdb("read its center"))?;
+        let decode = |bytes| {
+            decode_vector(bytes, self.dimensions).ok_or_else(|| self.damaged("its center"))
+        };
+        bytes.map(decode).transpose()
+    }
+
+    /// Sets the point that the trees take for the origin.
+    pub(super) fn put_center(&self, txn: &mut RwTxn, center: &[f32]) -> Result<()> {
+        let put = self.databases.meta.put(txn, CENTER, &encode_vector(center));
+        put.map_err(self.lmdb("wrote its center"))
     }
 
     /// Takes the lock that only one writer at a time holds, over all processes.

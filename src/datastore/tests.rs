@@ -473,14 +473,20 @@ fn damaged_values_are_errors() {
 
 #[test]
 fn a_damaged_header_is_an_error_and_a_newer_one_names_its_version() {
-    let header =
-        |version: u8| [&[version, 0, 0, 0, 3, 0, 0, 0, 10, 0, 0, 0], &[1u8; 32][..]].concat();
-    check_damaged(|folder| overwrite(folder, &header(1), &header(0)));
-    let folder = tempfile::tempdir().unwrap();
-    drop(create(folder.path(), 3));
-    overwrite(folder.path(), &header(1), &header(7));
-    let opened = Datastore::open(folder.path(), &ENCODER);
-    assert!(matches!(opened, Err(Error::DatastoreVersion { found: 7, supported: 1, .. })));
+    let header = |version: u8, n_trees: u8| {
+        [&[version, 0, 0, 0, 3, 0, 0, 0, n_trees, 0, 0, 0], &[1u8; 32][..]].concat()
+    };
+    check_damaged(|folder| overwrite(folder, &header(2, 10), &header(2, 11)));
+    for other in [1, 7] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(create(folder.path(), 3));
+        overwrite(folder.path(), &header(2, 10), &header(other, 10));
+        let opened = Datastore::open(folder.path(), &ENCODER).unwrap_err();
+        let version = u32::from(other);
+        assert!(
+            matches!(opened, Error::DatastoreVersion { found, supported: 2, .. } if found == version)
+        );
+    }
 }
 
 #[test]

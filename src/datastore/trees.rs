@@ -1,19 +1,25 @@
 //! Arroy's trees over the items: built within each commit, read in short transactions.
 
 use std::num::NonZeroUsize;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arroy::distances::Euclidean;
+use heed::types::Bytes;
 use heed::{RoTxn, RwTxn};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use roaring::RoaringBitmap;
 
+use super::format::{Header, RecordView};
 use super::store::Store;
 use crate::{Error, Result};
 
 /// Arroy can hold several indexes in one database; ours has one.
 const INDEX: u16 = 0;
+
+/// The third byte of the keys of Arroy's vectors; those of its other nodes are smaller.
+const ITEM_MODE: u8 = 3;
 
 /// The trees of one datastore depend on its items alone.
 const SEED: u64 = 0x0a07_7a60;
@@ -25,22 +31,103 @@ const SEED: u64 = 0x0a07_7a60;
 /// measures it.
 const CANDIDATES: f64 = 64.0;
 
-pub(super) fn put(store: &Store, txn: &mut RwTxn, id: u32, embedding: &[f32]) -> Result<()> {
-    writer(store).add_item(txn, id, embedding).map_err(arroy_error(store, "added an item"))
+/// Brings the trees to the items as they are now, of which those `touched` were changed.
+///
+/// Why a center? Arroy 0.9 splits by planes through the origin: it drops the offset that it computes
+/// for Euclidean distances. Representations that are mostly positive lie on one side of such planes.
+/// Distances do not change when all vectors move together, so the trees hold them moved by the items'
+/// mean, which is computed anew whenever the items have doubled.
+pub(super) fn update(
+    store: &Store,
+    txn: &mut RwTxn,
+    touched: &RoaringBitmap,
+    header: &mut Header,
+) -> Result<()> {
+    if header.n_items > header.n_centered.saturating_mul(2) {
+        rebuild(store, txn)?;
+        header.n_centered = header.n_items;
+    } else if let Some(center) = store.center(txn)? {
+        replace(store, txn, touched, &center)?;
+    }
+    build(store, txn, header.n_trees as usize)?;
+    header.trees_checksum = checksum(store, txn)?;
+    Ok(())
 }
 
-pub(super) fn delete(store: &Store, txn: &mut RwTxn, id: u32) -> Result<()> {
-    let deleted = writer(store).del_item(txn, id);
-    deleted.map(drop).map_err(arroy_error(store, "deleted an item"))
+/// Puts all items into empty trees, around their own center.
+fn rebuild(store: &Store, txn: &mut RwTxn) -> Result<()> {
+    let lmdb = store.lmdb("read the items");
+    let mut sum = vec![0.0f64; store.dimensions];
+    let mut ids = RoaringBitmap::new();
+    for entry in store.databases.items.iter(txn).map_err(&lmdb)? {
+        let (id, bytes) = entry.map_err(&lmdb)?;
+        let record = record(store, bytes)?;
+        sum.iter_mut().zip(record.values()).for_each(|(sum, value)| *sum += f64::from(value));
+        ids.insert(id);
+    }
+    let n_items = ids.len().max(1) as f64;
+    let center: Vec<f32> = sum.into_iter().map(|sum| (sum / n_items) as f32).collect();
+    store.put_center(txn, &center)?;
+    writer(store).clear(txn).map_err(arroy_error(store, "cleared the trees"))?;
+    replace(store, txn, &ids, &center)
+}
+
+/// Gives the trees the items of these numbers as they are now.
+fn replace(
+    store: &Store,
+    txn: &mut RwTxn,
+    ids: &RoaringBitmap,
+    center: &[f32],
+) -> Result<()> {
+    let writer = writer(store);
+    let mut vector = Vec::with_capacity(store.dimensions);
+    for id in ids {
+        let bytes = store.databases.items.get(txn, &id).map_err(store.lmdb("read an item"))?;
+        let Some(bytes) = bytes else {
+            let deleted = writer.del_item(txn, id);
+            deleted.map_err(arroy_error(store, "deleted an item"))?;
+            continue;
+        };
+        vector.clear();
+        vector.extend(centered(record(store, bytes)?.values(), center));
+        writer.add_item(txn, id, &vector).map_err(arroy_error(store, "added an item"))?;
+    }
+    Ok(())
+}
+
+fn record<'b>(store: &Store, bytes: &'b [u8]) -> Result<RecordView<'b>> {
+    RecordView::decode(bytes, store.dimensions).ok_or_else(|| store.damaged("an item"))
+}
+
+/// Returns a vector as the trees hold it.
+pub(super) fn centered(
+    values: impl Iterator<Item = f32>,
+    center: &[f32],
+) -> impl Iterator<Item = f32> {
+    values.zip(center).map(|(value, center)| value - center)
 }
 
 /// Rebuilds what the changes touch; Arroy refuses to read before that.
-pub(super) fn build(store: &Store, txn: &mut RwTxn, n_trees: usize) -> Result<()> {
+fn build(store: &Store, txn: &mut RwTxn, n_trees: usize) -> Result<()> {
     let mut writer = writer(store);
     writer.set_tmpdir(store.folder());
     let mut rng = StdRng::seed_from_u64(SEED);
     let built = no_panic(store, || writer.builder(&mut rng).n_trees(n_trees).build(txn))?;
     built.map_err(arroy_error(store, "built the trees"))
+}
+
+/// Computes the checksum of Arroy's nodes, without the vectors, which stand behind them.
+pub(super) fn checksum(store: &Store, txn: &RoTxn) -> Result<u32> {
+    let lmdb = store.lmdb("read the trees");
+    let nodes = store.databases.trees.remap_types::<Bytes, Bytes>();
+    let mut hasher = crc32fast::Hasher::new();
+    let end = [&INDEX.to_be_bytes()[..], &[ITEM_MODE]].concat();
+    for entry in nodes.range(txn, &(Unbounded, Excluded(&end[..]))).map_err(&lmdb)? {
+        let (key, bytes) = entry.map_err(&lmdb)?;
+        hasher.update(key);
+        hasher.update(bytes);
+    }
+    Ok(hasher.finalize())
 }
 
 /// Finds the numbers of about k nearest items for each query, in no particular order.
@@ -51,13 +138,15 @@ pub(super) fn nearest(
     k: usize,
 ) -> Result<Vec<Vec<u32>>> {
     let mut found = Vec::with_capacity(queries.len());
+    let center = store.center(txn)?.ok_or_else(|| store.damaged("its center"))?;
     let searched = no_panic(store, || -> arroy::Result<()> {
         let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
         let n_candidates = n_candidates(reader.n_items() as usize, reader.n_trees(), k);
         for query in queries {
+            let query: Vec<f32> = centered(query.iter().copied(), &center).collect();
             let mut search = reader.nns(k);
             search.search_k(n_candidates);
-            found.push(search.by_vector(txn, query)?.into_iter().map(|(id, _)| id).collect());
+            found.push(search.by_vector(txn, &query)?.into_iter().map(|(id, _)| id).collect());
         }
         Ok(())
     })?;

@@ -1,11 +1,13 @@
 //! Checking all that lies in a datastore, and what waits in its journal.
 
+use std::collections::BTreeMap;
+
 use heed::RoTxn;
 use roaring::RoaringBitmap;
 
-use super::format::{Operation, RecordView};
+use super::format::{Header, Operation, RecordView, decode_document};
 use super::store::Store;
-use super::{LabelVocabulary, trees};
+use super::{LabelSet, LabelVocabulary, trees};
 use crate::{Embedding, Error, Result};
 
 /// So many problems are listed; more are only counted.
@@ -59,6 +61,15 @@ pub enum DatastoreProblem {
         /// The number that it leads to.
         item: u32,
     },
+    /// What is kept of a document does not decode.
+    #[error("what is kept of document {key:?} does not decode")]
+    Document {
+        /// The document's key.
+        key: String,
+    },
+    /// The trees are not those that were written.
+    #[error("the trees were changed after they were written")]
+    ChangedTrees,
     /// The trees hold an item otherwise than it is, or not at all, or one that is not there.
     #[error("the trees are not those of item {item}")]
     Trees {
@@ -75,17 +86,22 @@ pub enum DatastoreProblem {
 pub struct PreparedChanges {
     /// The generation that the datastore has once they are applied.
     pub generation: u64,
-    /// In their order.
+    /// The labels as they are once they are applied.
+    pub labels: LabelVocabulary,
+    /// What becomes of neighbors, in its order.
     pub changes: Vec<PreparedChange>,
+    /// The documents of which something is kept (true) or nothing more is (false).
+    pub documents: BTreeMap<String, bool>,
 }
 
-/// What becomes of one key.
+/// What becomes of the neighbor of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedChange {
     /// The key.
     pub key: String,
-    /// The labels of the item that is put under the key; `None` where its item is deleted.
-    pub labels: Option<Vec<String>>,
+    /// The labels that the item which is put under the key was given; `None` where its item is
+    /// deleted.
+    pub labels: Option<LabelSet>,
 }
 
 impl DatastoreReport {
@@ -129,7 +145,9 @@ pub(super) fn verify(store: &Store) -> Result<DatastoreReport> {
         }
         let checked = check_keys(store, txn, &ids, &mut report);
         report.note(checked);
-        let checked = check_trees(store, txn, &ids, &mut report);
+        let checked = check_documents(store, txn, &vocabulary, &mut report);
+        report.note(checked);
+        let checked = check_trees(store, txn, &header, &ids, &mut report);
         report.note(checked);
         let prepared = read_prepared(store, txn);
         report.note(prepared);
@@ -186,16 +204,44 @@ fn check_keys(
     Ok(())
 }
 
-/// Checks that the trees hold the items' vectors and lead to all of them.
+/// Checks that what is kept of documents decodes.
+fn check_documents(
+    store: &Store,
+    txn: &RoTxn,
+    vocabulary: &LabelVocabulary,
+    report: &mut DatastoreReport,
+) -> Result<()> {
+    let lmdb = store.lmdb("read the documents");
+    for entry in store.databases.documents.iter(txn).map_err(&lmdb)? {
+        let (key, bytes) = entry.map_err(&lmdb)?;
+        let document = decode_document(bytes, store.dimensions);
+        let is_known = |label: &crate::LabelId| label.index() < vocabulary.len();
+        let is_whole = document.is_some_and(|found| found.rejected.ids().iter().all(is_known));
+        if !is_whole || std::str::from_utf8(key).is_err() {
+            let key = String::from_utf8_lossy(key).into_owned();
+            report.add(DatastoreProblem::Document { key });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the trees are those that were written, hold the items' vectors and lead to all.
 fn check_trees(
     store: &Store,
     txn: &RoTxn,
+    header: &Header,
     ids: &RoaringBitmap,
     report: &mut DatastoreReport,
 ) -> Result<()> {
-    if ids.is_empty() && store.header(txn)?.generation == 0 {
-        // Arroy has no trees before the first commit.
+    let Some(center) = store.center(txn)? else {
+        // There are no trees before the first commit.
+        if header.n_centered > 0 || !ids.is_empty() {
+            report.add(DatastoreProblem::ChangedTrees);
+        }
         return Ok(());
+    };
+    if trees::checksum(store, txn)? != header.trees_checksum {
+        report.add(DatastoreProblem::ChangedTrees);
     }
     let lmdb = store.lmdb("read the items");
     let reached = trees::reached(store, txn)?;
@@ -208,7 +254,8 @@ fn check_trees(
         let Some(record) = record else { continue };
         let stored = trees::vector(store, txn, item)?;
         let is_same = stored.is_some_and(|stored| {
-            stored.iter().copied().map(f32::to_bits).eq(record.values().map(f32::to_bits))
+            let expected = trees::centered(record.values(), &center).map(f32::to_bits);
+            stored.iter().copied().map(f32::to_bits).eq(expected)
         });
         if !is_same {
             report.add(DatastoreProblem::Trees { item });
@@ -220,14 +267,29 @@ fn check_trees(
 /// Reads the changes in the journal; `None` where there is none.
 pub(super) fn read_prepared(store: &Store, txn: &RoTxn) -> Result<Option<PreparedChanges>> {
     let Some(journal) = store.journal(txn)? else { return Ok(None) };
-    let mut names: Vec<String> = store.vocabulary(txn)?.names().map(str::to_owned).collect();
-    names.extend(journal.labels.iter().map(|label| label.to_string()));
-    let mut changes = Vec::new();
-    for number in 0..journal.n_operations {
-        let operation = staged(store, txn, number)?;
-        changes.push(change(operation, &names).ok_or_else(|| store.damaged("a staged change"))?);
+    let mut labels = store.vocabulary(txn)?;
+    for (id, history) in journal.labels {
+        labels.put_history(id, history).ok_or_else(|| store.damaged("its journal"))?;
     }
-    Ok(Some(PreparedChanges { generation: journal.generation, changes }))
+    let (mut changes, mut documents) = (Vec::new(), BTreeMap::new());
+    for number in 0..journal.n_operations {
+        match staged(store, txn, number)? {
+            Operation::Put(record) => {
+                let known = record.labels.ids().iter().all(|label| label.index() < labels.len());
+                if !known {
+                    return Err(store.damaged("a staged change"));
+                }
+                let given = Some(record.labels);
+                changes.push(PreparedChange { key: record.key.into(), labels: given });
+            }
+            Operation::Delete(key) => {
+                changes.push(PreparedChange { key: key.into(), labels: None });
+            }
+            Operation::PutDocument(key, _) => drop(documents.insert(key.into(), true)),
+            Operation::DeleteDocument(key) => drop(documents.insert(key.into(), false)),
+        }
+    }
+    Ok(Some(PreparedChanges { generation: journal.generation, labels, changes, documents }))
 }
 
 /// Reads a staged operation, which must be there.
@@ -235,16 +297,4 @@ pub(super) fn staged(store: &Store, txn: &RoTxn, number: u64) -> Result<Operatio
     let bytes = store.databases.staged.get(txn, &number).map_err(store.lmdb("read it"))?;
     let operation = bytes.and_then(|bytes| Operation::decode(bytes, store.dimensions));
     operation.ok_or_else(|| store.damaged("a staged change"))
-}
-
-/// Names an operation's labels; `None` where one has no name.
-fn change(operation: Operation, names: &[String]) -> Option<PreparedChange> {
-    match operation {
-        Operation::Delete(key) => Some(PreparedChange { key: key.into(), labels: None }),
-        Operation::Put(record) => {
-            let labels = record.labels.ids().iter().map(|label| names.get(label.index()).cloned());
-            let labels: Vec<String> = labels.collect::<Option<_>>()?;
-            Some(PreparedChange { key: record.key.into(), labels: Some(labels) })
-        }
-    }
 }

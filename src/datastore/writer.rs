@@ -1,16 +1,17 @@
 //! Staging changes and committing them in one transaction.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
 
 use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;
 
-use super::format::{Journal, Operation, Record};
+use super::format::{Journal, Operation, Record, encode_document, encode_history};
 use super::store::Store;
 use super::verify::staged;
-use super::{Source, trees};
-use crate::{Embedding, Error, LabelSet, LabelVocabulary, Result, failpoint};
+use super::{DocumentRecord, Source, trees};
+use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary, Result, failpoint};
 
 /// The longest key, in bytes: LMDB's limit.
 pub const MAX_KEY_BYTES: usize = 511;
@@ -31,6 +32,8 @@ pub struct DatastoreWriter {
     /// The committed labels, and those of staged items behind them.
     vocabulary: LabelVocabulary,
     n_committed_labels: usize,
+    /// The committed labels that were renamed, merged, retired or restored since.
+    changed_labels: BTreeSet<LabelId>,
     /// The newest changes, in their order; those before them are in the database `staged`.
     buffer: Vec<Operation>,
     buffer_bytes: usize,
@@ -55,6 +58,7 @@ impl DatastoreWriter {
             store: store.clone(),
             n_committed_labels: committed.len(),
             vocabulary: committed,
+            changed_labels: BTreeSet::new(),
             buffer: Vec::new(),
             buffer_bytes: 0,
             n_spilled: 0,
@@ -78,10 +82,10 @@ impl DatastoreWriter {
         if journal.n_operations != n_staged {
             return Err(damaged());
         }
-        for label in &journal.labels {
-            let id = self.vocabulary.insert(label).map_err(|_| damaged())?;
-            if id.index() + 1 != self.vocabulary.len() {
-                return Err(damaged());
+        for (id, history) in &journal.labels {
+            self.vocabulary.put_history(*id, history.clone()).ok_or_else(damaged)?;
+            if id.index() < self.n_committed_labels {
+                self.changed_labels.insert(*id);
             }
         }
         self.n_spilled = n_staged;
@@ -124,6 +128,56 @@ impl DatastoreWriter {
         self.stage(Operation::Delete(key.into()))
     }
 
+    /// Keeps what is known of a document, in the place of what was kept under its key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] unless the key has 1 to 511 bytes, [`Error::Dimensions`] for an embedding of
+    /// another length; nothing is staged then.
+    pub fn put_document(&mut self, key: &str, document: DocumentRecord) -> Result<()> {
+        self.refuse_prepared()?;
+        check_key(key)?;
+        if let Some(embedding) = document.embedding() {
+            check_dimensions(self.store.dimensions, embedding)?;
+        }
+        self.stage(Operation::PutDocument(key.into(), document))
+    }
+
+    /// Forgets what is kept of a document; a key that is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Key`] for a key that cannot be there.
+    pub fn delete_document(&mut self, key: &str) -> Result<()> {
+        self.refuse_prepared()?;
+        check_key(key)?;
+        self.stage(Operation::DeleteDocument(key.into()))
+    }
+
+    /// Returns the labels as they are with all changes so far.
+    pub fn labels(&self) -> &LabelVocabulary {
+        &self.vocabulary
+    }
+
+    /// Renames, merges, retires or restores labels; items and model scores follow.
+    ///
+    /// # Errors
+    ///
+    /// What the function returns; the labels stay as they were then.
+    pub fn change_labels<T>(
+        &mut self,
+        change: impl FnOnce(&mut LabelVocabulary) -> Result<T>,
+    ) -> Result<T> {
+        self.refuse_prepared()?;
+        let mut changed = self.vocabulary.clone();
+        let value = change(&mut changed)?;
+        let ids = (0..self.n_committed_labels as u32).map(LabelId);
+        let is_other = |id: &LabelId| changed.history(*id) != self.vocabulary.history(*id);
+        self.changed_labels.extend(ids.filter(is_other));
+        self.vocabulary = changed;
+        Ok(value)
+    }
+
     /// Makes all changes visible at once, durably.
     ///
     /// # Errors
@@ -152,7 +206,7 @@ impl DatastoreWriter {
         }
         let (store, n_operations) = (&self.store, self.n_operations());
         let _span = tracing::debug_span!("prepare", n_operations, generation).entered();
-        let labels = self.new_labels().map(|(_, name)| name.into()).collect();
+        let labels = self.staged_labels().map(|id| (id, self.vocabulary.history(id))).collect();
         let journal = Journal { generation, n_operations, labels };
         store.write("prepared changes", |txn| {
             let current = store.header(txn)?.generation;
@@ -202,6 +256,7 @@ impl DatastoreWriter {
         store.write("dropped staged changes", |txn| store.clear_staged(txn))?;
         failpoint::reach("datastore::discarded");
         self.vocabulary = committed;
+        self.changed_labels.clear();
         self.n_spilled = 0;
         self.prepared = None;
         Ok(())
@@ -216,6 +271,7 @@ impl DatastoreWriter {
         self.store.write("committed", |txn| self.apply_to(txn))?;
         failpoint::reach("datastore::applied");
         self.n_committed_labels = self.vocabulary.len();
+        self.changed_labels.clear();
         self.n_spilled = 0;
         self.prepared = None;
         self.clear_buffer();
@@ -233,16 +289,17 @@ impl DatastoreWriter {
     }
 
     fn is_empty(&self) -> bool {
-        self.n_operations() == 0
+        self.n_operations() == 0 && self.changed_labels.is_empty()
     }
 
     fn n_operations(&self) -> u64 {
         self.n_spilled + self.buffer.len() as u64
     }
 
-    /// Returns the labels that no commit has, with their ids.
-    fn new_labels(&self) -> impl Iterator<Item = (u32, &str)> {
-        (0..).zip(self.vocabulary.names()).skip(self.n_committed_labels)
+    /// Returns the labels that no commit has as they are.
+    fn staged_labels(&self) -> impl Iterator<Item = LabelId> {
+        let new = (self.n_committed_labels as u32..self.vocabulary.len() as u32).map(LabelId);
+        self.changed_labels.iter().copied().chain(new)
     }
 
     fn label_ids(&mut self, names: &[&str]) -> Result<LabelSet> {
@@ -304,20 +361,21 @@ impl DatastoreWriter {
         for operation in &self.buffer {
             apply_one(store, txn, &mut ids, operation)?;
         }
-        self.append_labels(txn)?;
+        self.put_labels(txn)?;
         failpoint::reach("datastore::applying");
         store.clear_staged(txn)?;
         header.generation = self.prepared.unwrap_or(header.generation + 1);
         header.n_items = ids.used.len();
+        trees::update(store, txn, &ids.touched, &mut header)?;
         store.put_header(txn, &header)?;
-        trees::build(store, txn, header.n_trees as usize)?;
         failpoint::reach("datastore::built");
         Ok(())
     }
 
-    fn append_labels(&self, txn: &mut RwTxn) -> Result<()> {
-        for (id, name) in self.new_labels() {
-            let put = self.store.databases.labels.put(txn, &id, name);
+    fn put_labels(&self, txn: &mut RwTxn) -> Result<()> {
+        for id in self.staged_labels() {
+            let history = encode_history(&self.vocabulary.history(id));
+            let put = self.store.databases.labels.put(txn, &id.0, &history);
             put.map_err(self.store.lmdb("wrote the labels"))?;
         }
         Ok(())
@@ -338,9 +396,21 @@ pub(super) fn check_dimensions(expected: usize, embedding: &Embedding) -> Result
 }
 
 fn apply_one(store: &Store, txn: &mut RwTxn, ids: &mut Ids, operation: &Operation) -> Result<()> {
+    let lmdb = store.lmdb("wrote a document");
+    let documents = store.databases.documents;
     match operation {
         Operation::Put(record) => put(store, txn, ids, record),
         Operation::Delete(key) => delete(store, txn, ids, key),
+        Operation::PutDocument(key, document) => {
+            // A neighbor's embedding stands with the neighbor.
+            let id = store.databases.keys.get(txn, key.as_bytes()).map_err(&lmdb)?;
+            let embedding = document.embedding().filter(|_| id.is_none());
+            let bytes = encode_document(document, embedding);
+            documents.put(txn, key.as_bytes(), &bytes).map_err(lmdb)
+        }
+        Operation::DeleteDocument(key) => {
+            documents.delete(txn, key.as_bytes()).map(drop).map_err(lmdb)
+        }
     }
 }
 
@@ -355,8 +425,8 @@ fn put(store: &Store, txn: &mut RwTxn, ids: &mut Ids, record: &Record) -> Result
             id
         }
     };
-    store.databases.items.put(txn, &id, &record.encode()).map_err(&lmdb)?;
-    trees::put(store, txn, id, &record.embedding)
+    ids.touched.insert(id);
+    store.databases.items.put(txn, &id, &record.encode()).map_err(lmdb)
 }
 
 fn delete(store: &Store, txn: &mut RwTxn, ids: &mut Ids, key: &str) -> Result<()> {
@@ -366,7 +436,7 @@ fn delete(store: &Store, txn: &mut RwTxn, ids: &mut Ids, key: &str) -> Result<()
     store.databases.keys.delete(txn, key).map_err(&lmdb)?;
     store.databases.items.delete(txn, &id).map_err(&lmdb)?;
     ids.free(id);
-    trees::delete(store, txn, id)
+    Ok(())
 }
 
 /// The numbers in use; new items get the smallest free one.
@@ -374,6 +444,8 @@ struct Ids {
     used: RoaringBitmap,
     /// No number below is free.
     next: u32,
+    /// The numbers whose items are new, changed or gone.
+    touched: RoaringBitmap,
 }
 
 impl Ids {
@@ -383,7 +455,7 @@ impl Ids {
         for entry in store.databases.keys.iter(txn).map_err(&lmdb)? {
             used.insert(entry.map_err(&lmdb)?.1);
         }
-        Ok(Ids { used, next: 0 })
+        Ok(Ids { used, next: 0, touched: RoaringBitmap::new() })
     }
 
     fn take(&mut self) -> u32 {
@@ -396,6 +468,7 @@ impl Ids {
 
     fn free(&mut self, id: u32) {
         self.used.remove(id);
+        self.touched.insert(id);
         self.next = self.next.min(id);
     }
 }

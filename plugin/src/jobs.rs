@@ -1,0 +1,315 @@
+//! Work over many documents of an index: tagging them again, giving labels other names.
+//!
+//! A job goes through the documents in the order of their keys and commits now and then; each
+//! commit's payload says how far it got. Searches and other writing go on meanwhile.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::PoisonError;
+
+use autotag::{
+    DatastoreReader, DatastoreWriter, Encoder, LabelId, LabelVocabulary, Source, failpoint,
+};
+use serde::{Deserialize, Serialize};
+use tantivy::Term;
+use tantivy::query::{AllQuery, BooleanQuery, Query, TermQuery};
+use tantivy::schema::IndexRecordOption;
+
+use crate::ledger::Ledger;
+use crate::queue::{Action, Committed, Snapshot};
+use crate::{Error, Evidence, Origin, Result, Retagged, TaggingWriter, document, search, source};
+
+/// After so many documents a job commits.
+const COMMIT_EVERY: usize = 10_000;
+
+/// A job, and how far it got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What is done.
+    pub task: Task,
+    /// The key of the last document that it has dealt with.
+    pub after: Option<String>,
+}
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Tags documents again.
+    Retag {
+        /// The query that finds them; all documents where it is empty.
+        query: String,
+    },
+    /// Writes a changed label anew where documents have it.
+    Relabel {
+        /// The label's id in the datastore.
+        label: u32,
+        /// The name that it had before.
+        name: String,
+    },
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.task {
+            Task::Retag { query } if query.is_empty() => write!(formatter, "tagging again")?,
+            Task::Retag { query } => write!(formatter, "tagging again what {query:?} finds")?,
+            Task::Relabel { name, .. } => write!(formatter, "changing the label {name:?}")?,
+        }
+        match &self.after {
+            Some(after) => write!(formatter, ", done up to document {after:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How labels change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelChange {
+    /// Gives a label another name; its earlier names lead to it still.
+    Rename {
+        /// A name of the label.
+        label: String,
+        /// The name that it gets.
+        name: String,
+    },
+    /// Lets a label stand for another one, wherever that was or will be given or predicted.
+    Merge {
+        /// The label that disappears.
+        label: String,
+        /// The label that stands for it.
+        into: String,
+    },
+    /// Takes a label from all documents; it is not given or predicted again.
+    Retire {
+        /// The label.
+        label: String,
+    },
+    /// Takes a merged or retired label into use again.
+    Restore {
+        /// The label.
+        label: String,
+    },
+}
+
+/// How far a job got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobProgress {
+    /// The documents that were looked at.
+    pub done: usize,
+    /// The documents that are to be looked at.
+    pub total: usize,
+}
+
+impl LabelChange {
+    /// Changes a vocabulary; returns the label and the name that it had.
+    fn apply(&self, labels: &mut LabelVocabulary) -> autotag::Result<(LabelId, String)> {
+        let (LabelChange::Rename { label, .. }
+        | LabelChange::Merge { label, .. }
+        | LabelChange::Retire { label }
+        | LabelChange::Restore { label }) = self;
+        let id = labels.known(label)?;
+        let before = labels.name(id).to_owned();
+        match self {
+            LabelChange::Rename { name, .. } => labels.rename(id, name)?,
+            LabelChange::Merge { into, .. } => labels.merge(id, labels.known(into)?)?,
+            LabelChange::Retire { .. } => labels.retire(id)?,
+            LabelChange::Restore { .. } => labels.restore(id),
+        }
+        Ok((id, before))
+    }
+}
+
+impl<E: Encoder + 'static> TaggingWriter<E> {
+    /// Tags documents again by the neighbors and settings of now, and tells what changed.
+    ///
+    /// `query`, in Tantivy's query language, finds them; an empty one finds all. Documents whose
+    /// labels people gave keep them. What the encoder said of a text is used again where the
+    /// datastore has it, else the stored text is encoded. A document that cannot be encoded keeps
+    /// its tags; with [`OnFailure::Fail`](crate::OnFailure::Fail) that interrupts the job.
+    ///
+    /// Everything that was handed over before is committed first. The process may die meanwhile:
+    /// [`resume`](TaggingWriter::resume) goes on where the last commit was made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::JobUnfinished`] when another job is, [`Error::NotStored`] when the schema does not
+    /// store all of a document, [`Error::Query`] when the query cannot be read, and as
+    /// [`commit`](TaggingWriter::commit).
+    pub fn retag(&self, query: &str, progress: impl FnMut(JobProgress)) -> Result<Retagged> {
+        let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        source::check_stored(&self.schema)?;
+        let task = Task::Retag { query: query.to_owned() };
+        // Before it begins: a query that cannot be read would never be finished.
+        self.query(&task, &self.shared.queue.snapshot()?)?;
+        self.begin(|_| Ok(task))?;
+        self.run_job(progress)
+    }
+
+    /// Changes a label everywhere: in the datastore at once, then in all documents that have it.
+    ///
+    /// The process may die meanwhile: [`resume`](TaggingWriter::resume) goes on with the documents.
+    /// Documents that were not labelled by people get a restored label back when they are tagged
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Datastore`] with what is wrong with the labels that are named; nothing is changed
+    /// then. As [`retag`](TaggingWriter::retag) otherwise.
+    pub fn change_labels(
+        &self,
+        change: &LabelChange,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<Retagged> {
+        let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        source::check_stored(&self.schema)?;
+        self.begin(|datastore| {
+            let (id, name) = datastore.change_labels(|labels| change.apply(labels))?;
+            Ok(Task::Relabel { label: id.0, name })
+        })?;
+        self.run_job(progress)
+    }
+
+    /// Returns the job that was begun and not finished; it waits for
+    /// [`resume`](TaggingWriter::resume).
+    pub fn unfinished_job(&self) -> Option<Job> {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner).job.clone()
+    }
+
+    /// Goes on with the job that was begun and not finished; does nothing where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`retag`](TaggingWriter::retag).
+    pub fn resume(&self, progress: impl FnMut(JobProgress)) -> Result<Retagged> {
+        let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        self.run_job(progress)
+    }
+
+    fn begin(&self, task: impl FnOnce(&mut DatastoreWriter) -> Result<Task>) -> Result<()> {
+        let begun = self.commit_with(|stores, payload| {
+            if let Some(job) = &payload.job {
+                return Err(Error::JobUnfinished { job: Box::new(job.clone()) });
+            }
+            payload.job = Some(Job { task: task(&mut stores.datastore)?, after: None });
+            Ok(())
+        });
+        begun.map(drop)
+    }
+
+    fn run_job(&self, mut progress: impl FnMut(JobProgress)) -> Result<Retagged> {
+        let queue = &self.shared.queue;
+        queue.ledger(Ledger::take_retagged);
+        let Some(Job { task, after }) = self.unfinished_job() else {
+            return Ok(Retagged::default());
+        };
+        let keys = self.keys(&task, &queue.snapshot()?)?;
+        let total = keys.len();
+        for (done, key) in (1..).zip(keys) {
+            if after.as_ref().is_none_or(|after| key > *after) {
+                self.work_on(&task, &key)?;
+                if done % COMMIT_EVERY == 0 {
+                    let job = Job { task: task.clone(), after: Some(key) };
+                    self.commit_job(Some(job))?;
+                }
+            }
+            progress(JobProgress { done, total });
+        }
+        self.commit_job(None)?;
+        Ok(queue.ledger(Ledger::take_retagged))
+    }
+
+    fn commit_job(&self, job: Option<Job>) -> Result<()> {
+        let committed = self.commit_with(|_, payload| {
+            payload.job = job;
+            Ok(())
+        });
+        failpoint::reach("job::committed");
+        committed.map(drop)
+    }
+
+    /// Hands one document over; one that was changed since the last commit is up to date anyway.
+    fn work_on(&self, task: &Task, key: &str) -> Result<()> {
+        loop {
+            let Snapshot { generation, neighbors, searcher } = self.shared.queue.snapshot()?;
+            let fields = &self.shared.worker.fields;
+            let Some(committed) = source::read(&searcher, fields, key, generation)? else {
+                return Ok(());
+            };
+            let Some(action) = action(task, key, committed, &neighbors)? else { return Ok(()) };
+            drop((searcher, neighbors));
+            let refused = self.try_submit(key, action)?;
+            if refused.is_none() || self.shared.queue.is_changed(key) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Returns the keys of the documents that a job is about, in their order.
+    fn keys(&self, task: &Task, snapshot: &Snapshot) -> Result<BTreeSet<String>> {
+        let query = self.query(task, snapshot)?;
+        let fields = &self.shared.worker.fields;
+        let mut keys = source::keys(&snapshot.searcher, fields, query.as_ref())?;
+        if let Task::Relabel { label, .. } = task {
+            let neighbors = &snapshot.neighbors;
+            let label = neighbors.labels().resolve(LabelId(*label));
+            neighbors.for_each(|key, item| -> autotag::Result<()> {
+                let has_label = label.is_some_and(|label| item.labels.contains(label));
+                if has_label && item.source == Source::Human {
+                    keys.insert(key.to_owned());
+                }
+                Ok(())
+            })?;
+        }
+        Ok(keys)
+    }
+
+    fn query(&self, task: &Task, snapshot: &Snapshot) -> Result<Box<dyn Query>> {
+        let fields = &self.shared.worker.fields;
+        match task {
+            Task::Retag { query } if query.trim().is_empty() => Ok(Box::new(AllQuery)),
+            Task::Retag { query } => {
+                let parser = search::parser(snapshot.searcher.index(), fields)?;
+                search::parse(&parser, query)
+            }
+            Task::Relabel { name, .. } => {
+                let facet = document::facet(name);
+                let has = |field| -> Box<dyn Query> {
+                    let term = Term::from_facet(field, &facet);
+                    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
+                };
+                let fields = [Some(fields.tags), fields.suggestions];
+                Ok(Box::new(BooleanQuery::union(fields.into_iter().flatten().map(has).collect())))
+            }
+        }
+    }
+}
+
+/// Returns what a task does to a document; `None` where that is nothing.
+fn action(
+    task: &Task,
+    key: &str,
+    committed: Committed,
+    neighbors: &DatastoreReader,
+) -> Result<Option<Action>> {
+    let item = neighbors.get(key)?.filter(|item| item.source == Source::Human);
+    match task {
+        Task::Retag { .. } => {
+            let evidence = &committed.evidence;
+            let is_human = item.is_some()
+                || evidence.silent
+                || evidence.tags.iter().any(|tag| tag.origin == Origin::Human);
+            Ok((!is_human).then_some(Action::Retag(committed)))
+        }
+        Task::Relabel { .. } => {
+            let name = |&label: &LabelId| neighbors.labels().name(label).to_owned();
+            let given = item.map(|item| item.labels.ids().iter().map(name).collect::<Vec<_>>());
+            let evidence = match given {
+                Some(labels) => Evidence::human(&labels),
+                None => committed.evidence.relabeled(neighbors.labels()),
+            };
+            let is_new = evidence != committed.evidence;
+            Ok(is_new.then_some(Action::Rewrite(committed, evidence)))
+        }
+    }
+}

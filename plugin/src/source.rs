@@ -1,0 +1,96 @@
+//! Documents as the last commit has them: read back whole, so that they can be written anew.
+
+use std::collections::BTreeSet;
+
+use tantivy::collector::DocSetCollector;
+use tantivy::query::Query;
+use tantivy::schema::{IndexRecordOption, Schema};
+use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, Term};
+
+use crate::queue::Committed;
+use crate::{Error, Evidence, Result, TagFields};
+
+/// Checks that nothing of a document is lost when it is read back: every field is stored.
+pub(crate) fn check_stored(schema: &Schema) -> Result<()> {
+    match schema.fields().find(|(_, entry)| !entry.is_stored()) {
+        Some((_, entry)) => Err(Error::NotStored { field: entry.name().to_owned() }),
+        None => Ok(()),
+    }
+}
+
+/// Reads the document of a key; `None` where there is none.
+pub(crate) fn read(
+    searcher: &Searcher,
+    fields: &TagFields,
+    key: &str,
+    generation: u64,
+) -> Result<Option<Committed>> {
+    let found = address(searcher, fields, key).map_err(Error::tantivy("looked a key up"))?;
+    let Some(address) = found else { return Ok(None) };
+    let stored: TantivyDocument =
+        searcher.doc(address).map_err(Error::tantivy("read a document"))?;
+    let evidence = Evidence::from_document(&stored, fields)?.unwrap_or_default();
+    let own = [Some(fields.tags), Some(fields.evidence), fields.suggestions];
+    let mut document = TantivyDocument::new();
+    for (field, value) in stored.field_values() {
+        if !own.contains(&Some(field)) {
+            document.add_field_value(field, value);
+        }
+    }
+    Ok(Some(Committed { document, evidence, generation }))
+}
+
+fn address(
+    searcher: &Searcher,
+    fields: &TagFields,
+    key: &str,
+) -> tantivy::Result<Option<DocAddress>> {
+    let term = Term::from_field_text(fields.key, key);
+    for (segment, reader) in (0..).zip(searcher.segment_readers()) {
+        let index = reader.inverted_index(fields.key)?;
+        let Some(mut postings) = index.read_postings(&term, IndexRecordOption::Basic)? else {
+            continue;
+        };
+        while postings.doc() != TERMINATED {
+            if !reader.is_deleted(postings.doc()) {
+                return Ok(Some(DocAddress::new(segment, postings.doc())));
+            }
+            postings.advance();
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the keys of the documents that a query finds, in their order.
+pub(crate) fn keys(
+    searcher: &Searcher,
+    fields: &TagFields,
+    query: &dyn Query,
+) -> Result<BTreeSet<String>> {
+    try_keys(searcher, fields, query).map_err(Error::tantivy("listed the keys"))
+}
+
+fn try_keys(
+    searcher: &Searcher,
+    fields: &TagFields,
+    query: &dyn Query,
+) -> tantivy::Result<BTreeSet<String>> {
+    let found = searcher.search(query, &DocSetCollector)?;
+    let mut keys = BTreeSet::new();
+    for (segment, reader) in (0u32..).zip(searcher.segment_readers()) {
+        let index = reader.inverted_index(fields.key)?;
+        let mut terms = index.terms().stream()?;
+        while terms.advance() {
+            let info = terms.value().clone();
+            let mut postings =
+                index.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
+            while postings.doc() != TERMINATED {
+                if found.contains(&DocAddress::new(segment, postings.doc())) {
+                    keys.insert(String::from_utf8_lossy(terms.key()).into_owned());
+                }
+                postings.advance();
+            }
+        }
+    }
+    Ok(keys)
+}
