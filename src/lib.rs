@@ -36,8 +36,8 @@ pub mod metrics;
 pub mod tune;
 
 pub use datastore::{
-    Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, DocumentRecord, ItemId, Neighbor,
-    SearchMode, Source, StorageOptions, StoredItem,
+    Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, DocumentRecord, ItemId,
+    Neighbor, SearchMode, Source, StorageOptions, StoredItem,
 };
 pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
 pub use error::{Error, Result};

@@ -52,7 +52,7 @@ use crate::stores::Stores;
 use crate::{Error, Result};
 
 /// The newest version of the payload, which this program writes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What Tantivy keeps beside a commit: who made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,6 +65,8 @@ pub(crate) struct Payload {
     /// What is under way over several commits, and how far it got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<Job>,
+    /// The CRC-32 of all of this with a 0 in its place.
+    checksum: u32,
 }
 
 /// The payload as it is written, among whatever else a program may keep there.
@@ -72,6 +74,8 @@ pub(crate) struct Payload {
 struct Envelope<P> {
     autotag: P,
 }
+
+const ENCODES: &str = "numbers and text always encode";
 
 /// What is read first, whatever the version.
 #[derive(Deserialize)]
@@ -92,8 +96,19 @@ impl Payload {
             return Err(Error::CommitVersion { found: version, supported: VERSION });
         }
         let last = serde_json::from_str::<Envelope<Payload>>(&json);
-        let first = Payload { version: VERSION, generation: 0, encoder, job: None };
-        Ok(Payload { encoder, ..last.map_or(first, |last| last.autotag) })
+        let Ok(Envelope { autotag: last }) = last else {
+            return Ok(Payload {
+                version: VERSION,
+                generation: 0,
+                encoder,
+                job: None,
+                checksum: 0,
+            });
+        };
+        if last.checksum != last.expected_checksum() {
+            return Err(Error::CommitChanged);
+        }
+        Ok(Payload { encoder, ..last })
     }
 
     /// Returns the payload, its generation not smaller than the one given.
@@ -105,8 +120,14 @@ impl Payload {
         Payload { generation: self.generation + 1, ..self.clone() }
     }
 
+    fn expected_checksum(&self) -> u32 {
+        let unsealed = Payload { checksum: 0, ..self.clone() };
+        crc32fast::hash(&serde_json::to_vec(&unsealed).expect(ENCODES))
+    }
+
     fn to_json(&self) -> String {
-        serde_json::to_string(&Envelope { autotag: self }).expect("numbers and text always encode")
+        let sealed = Payload { checksum: self.expected_checksum(), ..self.clone() };
+        serde_json::to_string(&Envelope { autotag: sealed }).expect(ENCODES)
     }
 }
 

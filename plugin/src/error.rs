@@ -41,8 +41,23 @@ pub enum Error {
         name: String,
     },
 
+    /// What the last commit says of itself was changed.
+    #[error(
+        "what the last commit says of itself in meta.json was changed: restore the index from a backup"
+    )]
+    CommitChanged,
+
+    /// The description of an index was changed.
+    #[error("{} was changed after it was written: restore it from a backup", path.display())]
+    DescriptionChanged {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A document is to be read back, and a field of it is not stored.
-    #[error("field {field:?} is not stored, so a document cannot be written anew without losing it: store every field, or hand the document over again")]
+    #[error(
+        "field {field:?} is not stored, so a document cannot be written anew without losing it: store every field, or hand the document over again"
+    )]
     NotStored {
         /// The field's name.
         field: String,
@@ -56,7 +71,9 @@ pub enum Error {
     },
 
     /// A job is to begin while another one is not finished.
-    #[error("the index waits for a job to be finished that was interrupted ({job}): resume it first")]
+    #[error(
+        "the index waits for a job to be finished that was interrupted ({job}): resume it first"
+    )]
     JobUnfinished {
         /// The job.
         job: Box<Job>,

@@ -141,9 +141,8 @@ impl Evidence {
         let mut evidence = self.clone();
         evidence.tags = relabel(&self.tags);
         evidence.suggestions = relabel(&self.suggestions);
-        let is_tag = |suggested: &TagEvidence| {
-            evidence.tags.iter().any(|tag| tag.label == suggested.label)
-        };
+        let is_tag =
+            |suggested: &TagEvidence| evidence.tags.iter().any(|tag| tag.label == suggested.label);
         evidence.suggestions.retain(|suggested| !is_tag(suggested));
         for neighbor in &mut evidence.neighbors {
             let names = neighbor.labels.iter().filter_map(|label| labels.resolve_name(label));

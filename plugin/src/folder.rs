@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/                     Tantivy's files
 //! DIR/autotag/index.json   format version, field names, encoder, bundle; written last
-//! DIR/autotag/datastore/   the index's own neighbors
+//! DIR/autotag/datastore/   the index's own neighbors, and what is kept of its documents
 //! ```
 
 use std::fs::{self, File};
@@ -20,8 +20,11 @@ use crate::{
     files, verify,
 };
 
-/// The newest format version, which this program writes.
-const VERSION: u32 = 1;
+/// The only format version that this program reads and writes.
+const VERSION: u32 = 2;
+
+/// The name of the first datastore's folder; migrating makes others.
+const DATASTORE: &str = "datastore";
 
 /// A folder with an index that autotag tags.
 ///
@@ -61,6 +64,27 @@ struct Description {
     fields: FieldNames,
     encoder: Fingerprint,
     bundle: String,
+    /// The name of the datastore's folder.
+    datastore: String,
+    /// The CRC-32 of the schema, which never changes.
+    schema: u32,
+    /// The CRC-32 of all of this with a 0 in its place.
+    checksum: u32,
+}
+
+impl Description {
+    fn sealed(mut self) -> Self {
+        self.checksum = self.expected_checksum();
+        self
+    }
+
+    fn expected_checksum(&self) -> u32 {
+        crc32fast::hash(&to_json(&Description { checksum: 0, ..self.clone() }))
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec_pretty(value).expect("text and numbers always encode")
 }
 
 /// What is read first, whatever the version.
@@ -102,12 +126,21 @@ impl IndexFolder {
         fs::create_dir_all(&own).map_err(io_error("create", &own))?;
         File::create(&mark).map_err(io_error("create", &mark))?;
         failpoint::reach("create::marked");
-        seed.copy_to(&datastore_path(path))?;
+        seed.copy_to(&own.join(DATASTORE))?;
         failpoint::reach("create::seeded");
+        let schema_checksum = crc32fast::hash(&to_json(&schema));
         Index::create_in_dir(path, schema).map_err(Error::tantivy("made the index"))?;
         failpoint::reach("create::indexed");
-        let description =
-            Description { version: VERSION, fields: names, encoder, bundle: bundle.to_owned() };
+        let description = Description {
+            version: VERSION,
+            fields: names,
+            encoder,
+            bundle: bundle.to_owned(),
+            datastore: DATASTORE.to_owned(),
+            schema: schema_checksum,
+            checksum: 0,
+        };
+        let description = description.sealed();
         publish(path, &description)?;
         failpoint::reach("create::described");
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
@@ -135,11 +168,14 @@ impl IndexFolder {
         };
         let damaged = |source| Error::DescriptionDamaged { path: file.clone(), source };
         let VersionOnly { version: found } = serde_json::from_slice(&json).map_err(damaged)?;
-        if found > VERSION {
+        if found != VERSION {
             let path = path.to_owned();
             return Err(Error::IndexVersion { path, found, supported: VERSION });
         }
-        let description = serde_json::from_slice(&json).map_err(damaged)?;
+        let description: Description = serde_json::from_slice(&json).map_err(damaged)?;
+        if description.checksum != description.expected_checksum() {
+            return Err(Error::DescriptionChanged { path: file });
+        }
         Ok(IndexFolder { path: path.to_owned(), description })
     }
 
@@ -150,7 +186,12 @@ impl IndexFolder {
 
     /// Returns the folder of the index's own datastore.
     pub fn datastore_path(&self) -> PathBuf {
-        datastore_path(&self.path)
+        own_folder(&self.path).join(&self.description.datastore)
+    }
+
+    /// Tells whether an index has the schema that it was made with.
+    pub(crate) fn is_schema_of(&self, index: &Index) -> bool {
+        crc32fast::hash(&to_json(&index.schema())) == self.description.schema
     }
 
     /// Returns the names of the fields that autotag uses.
@@ -248,10 +289,6 @@ fn own_folder(path: &Path) -> PathBuf {
     path.join("autotag")
 }
 
-fn datastore_path(path: &Path) -> PathBuf {
-    own_folder(path).join("datastore")
-}
-
 fn description_path(path: &Path) -> PathBuf {
     own_folder(path).join("index.json")
 }
@@ -278,7 +315,7 @@ fn remove_unfinished(path: &Path) -> Result<()> {
         for file in TANTIVY_FILES.map(|name| path.join(name)) {
             allow_missing(fs::remove_file(&file)).map_err(io_error("remove", &file))?;
         }
-        let datastore = datastore_path(path);
+        let datastore = own.join(DATASTORE);
         allow_missing(fs::remove_dir_all(&datastore)).map_err(io_error("remove", &datastore))?;
         let description = temporary_path(path);
         allow_missing(fs::remove_file(&description)).map_err(io_error("remove", &description))?;
@@ -315,7 +352,7 @@ fn check_empty(path: &Path) -> Result<()> {
 /// Writes `index.json` so that it is there as a whole or not at all.
 fn publish(path: &Path, description: &Description) -> Result<()> {
     let (file, temporary) = (description_path(path), temporary_path(path));
-    let json = serde_json::to_vec_pretty(description).expect("text and numbers always encode");
+    let json = to_json(description);
     let write = || -> io::Result<()> {
         let mut output = File::create(&temporary)?;
         output.write_all(&json)?;

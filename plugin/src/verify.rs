@@ -1,9 +1,10 @@
 //! Whether an index at rest is whole, and its two stores agree.
 
 use std::collections::{BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use autotag::datastore::{DatastoreProblem, PreparedChanges};
+use autotag::datastore::{DatastoreProblem, PreparedChanges, SealState, check_seal};
 use autotag::{Datastore, LabelId, LabelVocabulary, Source};
 use serde::Serialize;
 use tantivy::directory::{DirectoryLock, INDEX_WRITER_LOCK};
@@ -179,8 +180,20 @@ pub(crate) fn verify(folder: &IndexFolder) -> Result<VerifyReport> {
     // Held to the end: nobody writes meanwhile.
     let mut _lock = None;
     if let Some((index, fields)) = report.note("the index", opened) {
+        if !folder.is_schema_of(&index) {
+            report.add(Problem::DamagedFile { path: "meta.json".into() });
+        }
         _lock = Some(lock(&index)?);
-        documents = verify_tantivy(folder, &index, &fields, &mut report);
+        let verify = AssertUnwindSafe(|| verify_tantivy(folder, &index, &fields, &mut report));
+        // Tantivy panics at some of what a changed `meta.json` says.
+        documents = catch_unwind(verify).unwrap_or_else(|_| {
+            let cause = "reading it panicked".to_owned();
+            report.add(Problem::Unreadable { what: "the index", cause });
+            None
+        });
+    }
+    if !is_as_sealed(folder, &mut report) {
+        return Ok(report);
     }
     let datastore = match folder.datastore() {
         Err(Error::Datastore(autotag::Error::DatastoreInUse { .. })) => return Err(Error::InUse),
@@ -191,6 +204,21 @@ pub(crate) fn verify(folder: &IndexFolder) -> Result<VerifyReport> {
         compare(documents, known, &mut report);
     }
     Ok(report)
+}
+
+/// Tells whether the datastore's file can be opened without danger.
+fn is_as_sealed(folder: &IndexFolder, report: &mut VerifyReport) -> bool {
+    let path = folder.datastore_path();
+    match report.note("the datastore", check_seal(&path)) {
+        Some(SealState::Damaged) => {
+            let file = path.join("data.mdb");
+            let path = file.strip_prefix(folder.path()).unwrap_or(&file).to_owned();
+            report.add(Problem::DamagedFile { path });
+            false
+        }
+        Some(SealState::Whole | SealState::Unsealed) => true,
+        None => false,
+    }
 }
 
 fn lock(index: &Index) -> Result<DirectoryLock> {
@@ -356,7 +384,11 @@ impl Known {
             };
         }
         for (key, is_kept) in prepared.documents {
-            if is_kept { self.kept.insert(key) } else { self.kept.remove(&key) };
+            if is_kept {
+                self.kept.insert(key)
+            } else {
+                self.kept.remove(&key)
+            };
         }
     }
 }
@@ -387,7 +419,9 @@ fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
         let mut neighbor = neighbors.remove(&key);
         if let Some(name) = &changing {
             document.remove(name);
-            neighbor.iter_mut().for_each(|neighbor| drop(neighbor.remove(name)));
+            if let Some(neighbor) = &mut neighbor {
+                neighbor.remove(name);
+            }
         }
         match neighbor {
             // A tagged document may vote under no label, where people said that it has none.

@@ -106,7 +106,9 @@ impl<E: Encoder> Worker<E> {
                 document::attach(&mut document, &self.fields, &evidence);
                 return Ok(Some(Content::Rewritten(Metered::new(document, permit))));
             }
-            (Action::Tag(document), Some(text)) => self.tagged(key, document, text, neighbors, tally)?,
+            (Action::Tag(document), Some(text)) => {
+                self.tagged(key, document, text, neighbors, tally)?
+            }
             (Action::Retag(committed), Some(text)) => {
                 self.retagged(key, committed, text, neighbors, tally)?
             }
@@ -273,7 +275,8 @@ impl<E: Encoder> Worker<E> {
                 };
                 let neighbor = NewNeighbor { embedding: embedding.clone(), labels: labels.clone() };
                 let mut record = text.into_record(rejected);
-                record.rejected = record.rejected.ids().iter().copied().filter(|l| !has(l)).collect();
+                record.rejected =
+                    record.rejected.ids().iter().copied().filter(|l| !has(l)).collect();
                 record.is_corrected = is_corrected;
                 let neighbor = Some(neighbor);
                 let rest = Kept { neighbor, record: Some(record) };
@@ -333,7 +336,8 @@ fn keep_correction(
     let Some(record) = text.record.as_ref().filter(|record| is_kept(record)) else {
         return Ok(());
     };
-    let (Action::Tag(document), Some(item)) = (&mut operation.action, neighbors.get(&operation.key)?)
+    let (Action::Tag(document), Some(item)) =
+        (&mut operation.action, neighbors.get(&operation.key)?)
     else {
         return Ok(());
     };
@@ -373,10 +377,7 @@ fn digest(text: &str) -> [u8; 16] {
     *digest.first_chunk().expect("32 bytes begin with 16")
 }
 
-fn predicted(
-    text: &Text,
-    neighbors: &DatastoreReader,
-) -> Result<Result<Evidence, EncodeError>> {
+fn predicted(text: &Text, neighbors: &DatastoreReader) -> Result<Result<Evidence, EncodeError>> {
     match (&text.encoded, &text.tagging) {
         (Ok(_), Some(tagging)) => Evidence::predicted(tagging, neighbors).map(Ok),
         (Ok(_), None) => unreachable!("what is encoded and has no labels is tagged"),

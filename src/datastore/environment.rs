@@ -249,7 +249,8 @@ pub(super) fn look_inside(
         let all = (meta, items, keys, documents, labels, staged, trees);
         Ok(CommitOrAbort::<_, ()>::Commit(all))
     });
-    let (meta, items, keys, documents, labels, staged, trees) = opened.map_err(&lmdb)?.unwrap_commit();
+    let (meta, items, keys, documents, labels, staged, trees) =
+        opened.map_err(&lmdb)?.unwrap_commit();
     let Some(meta) = meta else { return Ok(None) };
     // The header first: a newer format may have other databases.
     let txn = env.read_txn().map_err(&lmdb)?;

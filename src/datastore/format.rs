@@ -99,7 +99,8 @@ pub(super) fn encode_vector(values: &[f32]) -> Vec<u8> {
 /// Reads a vector of so many dimensions; `None` when the bytes are none.
 pub(super) fn decode_vector(bytes: &[u8], dimensions: usize) -> Option<Vec<f32>> {
     let values = unseal(bytes)?;
-    (values.len() == dimensions.checked_mul(4)?).then(|| words(values).map(f32::from_le_bytes).collect())
+    (values.len() == dimensions.checked_mul(4)?)
+        .then(|| words(values).map(f32::from_le_bytes).collect())
 }
 
 /// What makes the operations in `staged` durable: they wait to be applied or discarded as a whole.

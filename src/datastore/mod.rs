@@ -16,6 +16,7 @@ mod environment;
 mod exact;
 mod format;
 mod reader;
+mod seal;
 mod search;
 mod store;
 mod trees;
@@ -33,6 +34,7 @@ use crate::{Embedding, Encoded, Fingerprint, LabelSet, LabelVocabulary, Result};
 
 pub use exact::{ExactIndex, Found};
 pub use reader::DatastoreReader;
+pub use seal::{SealState, check_seal};
 pub use verify::{DatastoreProblem, DatastoreReport, PreparedChange, PreparedChanges};
 pub use writer::{DatastoreWriter, MAX_KEY_BYTES};
 

@@ -73,12 +73,7 @@ fn rebuild(store: &Store, txn: &mut RwTxn) -> Result<()> {
 }
 
 /// Gives the trees the items of these numbers as they are now.
-fn replace(
-    store: &Store,
-    txn: &mut RwTxn,
-    ids: &RoaringBitmap,
-    center: &[f32],
-) -> Result<()> {
+fn replace(store: &Store, txn: &mut RwTxn, ids: &RoaringBitmap, center: &[f32]) -> Result<()> {
     let writer = writer(store);
     let mut vector = Vec::with_capacity(store.dimensions);
     for id in ids {

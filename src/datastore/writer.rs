@@ -7,7 +7,9 @@ use std::sync::Arc;
 use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;
 
+use super::environment::io_error;
 use super::format::{Journal, Operation, Record, encode_document, encode_history};
+use super::seal::{break_seal, seal};
 use super::store::Store;
 use super::verify::staged;
 use super::{DocumentRecord, Source, trees};
@@ -48,6 +50,7 @@ pub struct DatastoreWriter {
 impl DatastoreWriter {
     pub(super) fn begin(store: &Arc<Store>) -> Result<Self> {
         let lock = store.lock_for_writing()?;
+        break_seal(store.folder()).map_err(io_error(store.folder(), "begin to write in"))?;
         // Why not read? While other processes have the environment open, readers see the state before
         // a commit that killed its process at the very end; beginning to write mends that.
         let (committed, journal, n_staged) = store.write("began to write", |txn| {
@@ -379,6 +382,15 @@ impl DatastoreWriter {
             put.map_err(self.store.lmdb("wrote the labels"))?;
         }
         Ok(())
+    }
+}
+
+impl Drop for DatastoreWriter {
+    /// Seals the file, while the lock is still held.
+    fn drop(&mut self) {
+        if let Err(error) = seal(self.store.folder()) {
+            tracing::warn!(%error, "the datastore is left unsealed");
+        }
     }
 }
 

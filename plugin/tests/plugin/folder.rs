@@ -78,9 +78,9 @@ fn what_is_no_index_is_told_apart() {
 
     let description = path.join("autotag/index.json");
     let json = fs::read_to_string(&description).unwrap();
-    fs::write(&description, json.replace("\"version\": 1", "\"version\": 2")).unwrap();
+    fs::write(&description, json.replace("\"version\": 2", "\"version\": 3")).unwrap();
     let newer = IndexFolder::open(&path).unwrap_err();
-    assert!(matches!(newer, Error::IndexVersion { found: 2, supported: 1, .. }));
+    assert!(matches!(newer, Error::IndexVersion { found: 3, supported: 2, .. }));
     fs::write(&description, &json[..json.len() / 2]).unwrap();
     assert!(matches!(IndexFolder::open(&path), Err(Error::DescriptionDamaged { .. })));
 }

@@ -182,14 +182,12 @@ fn what_was_not_committed_is_lost_and_the_writer_can_be_opened_again() {
 }
 
 #[test]
-fn a_commit_without_new_neighbors_leaves_the_datastore_alone() {
+fn a_commit_without_changes_leaves_the_datastore_alone() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
     writer.add_labeled(fixture.document("a", "purring"), ["cat"]).unwrap();
     writer.commit().unwrap();
     let before = fixture.datastore.reader().unwrap().generation();
-    writer.add(fixture.document("b", "purring")).unwrap();
-    writer.delete("c").unwrap();
     writer.commit().unwrap();
     assert_eq!(fixture.datastore.reader().unwrap().generation(), before);
 }
