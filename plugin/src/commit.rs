@@ -61,7 +61,7 @@ pub(crate) struct Payload {
     /// Grows with every commit that autotag makes.
     pub(crate) generation: u64,
     /// The encoder of the datastore that was committed with it.
-    encoder: Fingerprint,
+    pub(crate) encoder: Fingerprint,
     /// What is under way over several commits, and how far it got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<Job>,
@@ -108,12 +108,17 @@ impl Payload {
         if last.checksum != last.expected_checksum() {
             return Err(Error::CommitChanged);
         }
-        Ok(Payload { encoder, ..last })
+        Ok(last)
     }
 
     /// Returns the payload, its generation not smaller than the one given.
     pub(crate) fn at_least(self, generation: u64) -> Self {
         Payload { generation: self.generation.max(generation), ..self }
+    }
+
+    /// Returns the payload for a datastore that has this encoder now.
+    pub(crate) fn of_encoder(self, encoder: Fingerprint) -> Self {
+        Payload { encoder, ..self }
     }
 
     fn next(&self) -> Payload {

@@ -171,7 +171,7 @@ pub enum Error {
 
     /// The index was made with another encoder.
     #[error(
-        "the index was made with another bundle: its encoder is {index}, this one is {tagger}; open it with the bundle that made it, or make a new index"
+        "the index was made with another bundle: its encoder is {index}, this one's is {tagger}; open it with the bundle that made it, or make it this one's with `autotag migrate --index DIR --bundle BUNDLE` (IndexFolder::migrate)"
     )]
     EncoderMismatch {
         /// The encoder that made the index.

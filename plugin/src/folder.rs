@@ -10,14 +10,17 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use autotag::datastore::{SealState, check_seal};
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
 use serde::{Deserialize, Serialize};
-use tantivy::Index;
 use tantivy::schema::Schema;
+use tantivy::{Index, IndexReader, ReloadPolicy};
 
+use crate::commit::{self, Payload};
+use crate::rebuild::{Rebuilt, Sources, rebuild};
 use crate::{
-    Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, VerifyReport, WriterOptions,
-    files, verify,
+    Error, FieldNames, JobProgress, RepairReport, Result, TagFields, TagSearcher, TaggingWriter,
+    VerifyReport, WriterOptions, files, rebuild, repair, source, verify,
 };
 
 /// The only format version that this program reads and writes.
@@ -230,7 +233,8 @@ impl IndexFolder {
         Ok(Datastore::open(&self.datastore_path(), &self.encoder())?)
     }
 
-    /// Opens the index for tagging, and removes what killed processes left in the folder.
+    /// Opens the index for tagging, and removes what killed processes left in the folder, as well as
+    /// the datastore of a migration that was not finished.
     ///
     /// # Errors
     ///
@@ -248,6 +252,7 @@ impl IndexFolder {
         let datastore = self.open_for_writing()?;
         let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields, options)?;
         files::remove_unused(&self.path, &index)?;
+        self.remove_other_datastores()?;
         Ok(writer)
     }
 
@@ -277,6 +282,124 @@ impl IndexFolder {
         verify::verify(self)
     }
 
+    /// Makes the index one of another bundle's: its neighbors become the bundle's training set and
+    /// the documents that people labelled, encoded anew from their stored texts. What people
+    /// rejected, renamed, merged and retired stays so.
+    ///
+    /// Searches go on meanwhile, with the tags that documents have; give them the new model's by
+    /// [`TaggingWriter::retag`] afterwards. The process may die meanwhile: the next call goes on
+    /// where it was, unless the index was opened for writing in between. Documents that the new
+    /// encoder cannot encode keep their labels but vote no more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when a writer has the index open, [`Error::NotStored`] when the schema does
+    /// not store all of a document, and when a store fails; the index stays as it is then.
+    pub fn migrate<E: Encoder>(
+        &mut self,
+        tagger: &Tagger<E>,
+        seed: &Datastore,
+        bundle: &str,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<Rebuilt> {
+        let name = format!("datastore-{:.12}", tagger.encoder().fingerprint().to_string());
+        self.replace_datastore(&name, tagger, seed, bundle, progress)
+    }
+
+    /// Mends what can be mended of a damaged index, with the bundle that it was made with, and tells
+    /// what was lost.
+    ///
+    /// Segments that are damaged are set aside in `autotag/damaged` with their documents. A datastore
+    /// that is damaged or disagrees with the documents is made anew from them and from the bundle's
+    /// training set. An index that is sound is left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when a writer has the index open, [`Error::EncoderMismatch`] for another
+    /// bundle's tagger, and when what remains cannot be read or written.
+    pub fn repair<E: Encoder + 'static>(
+        &mut self,
+        tagger: &Tagger<E>,
+        seed: &Datastore,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<RepairReport> {
+        repair::repair(self, tagger, seed, progress)
+    }
+
+    /// Makes the datastore anew under another name, and points the index to it.
+    pub(crate) fn replace_datastore<E: Encoder>(
+        &mut self,
+        name: &str,
+        tagger: &Tagger<E>,
+        seed: &Datastore,
+        bundle: &str,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<Rebuilt> {
+        let (index, fields) = self.index()?;
+        source::check_stored(&index.schema())?;
+        let _lock = verify::lock(&index)?;
+        let old = self.settled_datastore(&index)?;
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
+        let reader: IndexReader = reader.map_err(Error::tantivy("opened the index for reading"))?;
+        let (searcher, fields) = (&reader.searcher(), &fields);
+        let sources = Sources { searcher, fields, tagger, seed, old: old.as_ref() };
+        let rebuilt = rebuild(&sources, &own_folder(&self.path).join(name), progress)?;
+        drop(old);
+        failpoint::reach("migrate::rebuilt");
+        let description = Description {
+            encoder: tagger.encoder().fingerprint(),
+            bundle: bundle.to_owned(),
+            datastore: name.to_owned(),
+            ..self.description.clone()
+        };
+        self.description = description.sealed();
+        publish(&self.path, &self.description)?;
+        failpoint::reach("migrate::published");
+        Ok(rebuilt)
+    }
+
+    /// Opens the datastore with the last commit completed; `None` where it is damaged.
+    fn settled_datastore(&self, index: &Index) -> Result<Option<Datastore>> {
+        if !matches!(check_seal(&self.datastore_path()), Ok(SealState::Whole | SealState::Unsealed))
+        {
+            return Ok(None);
+        }
+        let settle = || -> Result<Datastore> {
+            let datastore = self.datastore()?;
+            let last = Payload::of(index, self.encoder())?;
+            commit::settle(&mut datastore.writer()?, &last)?;
+            let report = datastore.verify()?;
+            match report.problems.is_empty() {
+                true => Ok(datastore),
+                false => Err(Error::Datastore(autotag::Error::DatastoreDamaged {
+                    path: self.datastore_path(),
+                    what: "something in it",
+                })),
+            }
+        };
+        match settle() {
+            Ok(datastore) => Ok(Some(datastore)),
+            Err(Error::Datastore(autotag::Error::DatastoreInUse { .. })) => Err(Error::InUse),
+            Err(
+                Error::Datastore(
+                    autotag::Error::DatastoreDamaged { .. } | autotag::Error::NoDatastore { .. },
+                )
+                | Error::CommitChanged,
+            ) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_other_datastores(&self) -> Result<()> {
+        let own = own_folder(&self.path);
+        let others = rebuild::other_datastores(&own, &self.description.datastore);
+        for folder in others.map_err(io_error("list", &own))? {
+            tracing::info!(path = %folder.display(), "removing a datastore that is not in use");
+            fs::remove_dir_all(&folder).map_err(io_error("remove", &folder))?;
+        }
+        Ok(())
+    }
+
     fn open_for_writing(&self) -> Result<Datastore> {
         self.datastore().map_err(|error| match error {
             Error::Datastore(autotag::Error::DatastoreInUse { .. }) => Error::InUse,
@@ -285,7 +408,7 @@ impl IndexFolder {
     }
 }
 
-fn own_folder(path: &Path) -> PathBuf {
+pub(crate) fn own_folder(path: &Path) -> PathBuf {
     path.join("autotag")
 }
 
@@ -379,7 +502,7 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
     let path = path.to_owned();
     move |source| Error::Io { path: path.clone(), action, source }
 }

@@ -296,10 +296,16 @@ fn action(
     match task {
         Task::Retag { .. } => {
             let evidence = &committed.evidence;
-            let is_human = item.is_some()
-                || evidence.silent
-                || evidence.tags.iter().any(|tag| tag.origin == Origin::Human);
-            Ok((!is_human).then_some(Action::Retag(committed)))
+            let is_given = evidence.tags.iter().any(|tag| tag.origin == Origin::Human);
+            if item.is_some() || evidence.silent {
+                return Ok(None);
+            }
+            if is_given {
+                // An encoder that the index was migrated to cannot encode it.
+                let evidence = Evidence { silent: true, ..evidence.clone() };
+                return Ok(Some(Action::Rewrite(committed, evidence)));
+            }
+            Ok(Some(Action::Retag(committed)))
         }
         Task::Relabel { .. } => {
             let name = |&label: &LabelId| neighbors.labels().name(label).to_owned();

@@ -80,6 +80,8 @@ mod search;
 mod folder;
 
 mod files;
+mod rebuild;
+mod repair;
 mod verify;
 
 pub use correct::Correction;
@@ -89,6 +91,8 @@ pub use fields::{FieldNames, TagFields};
 pub use folder::IndexFolder;
 pub use jobs::{Job, JobProgress, LabelChange, Task};
 pub use options::{OnFailure, WriterOptions};
+pub use rebuild::Rebuilt;
+pub use repair::RepairReport;
 pub use search::{
     FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_tag, tag_path,
 };

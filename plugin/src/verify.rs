@@ -31,6 +31,8 @@ pub struct VerifyReport {
     pub neighbors: Option<u64>,
     /// Those of them that are of the training set.
     pub training: u64,
+    /// Whether the index was made one of another encoder's, and nothing was committed since.
+    pub is_migrated: bool,
     /// The job that was begun and not finished.
     pub job: Option<Job>,
     /// What becomes of a commit that was interrupted, once the index is opened for writing.
@@ -221,7 +223,8 @@ fn is_as_sealed(folder: &IndexFolder, report: &mut VerifyReport) -> bool {
     }
 }
 
-fn lock(index: &Index) -> Result<DirectoryLock> {
+/// Locks an index, so that nobody writes.
+pub(crate) fn lock(index: &Index) -> Result<DirectoryLock> {
     let lock = index.directory().acquire_lock(&INDEX_WRITER_LOCK);
     lock.map_err(|error| Error::tantivy("locked the index")(error.into()))
 }
@@ -235,14 +238,14 @@ fn verify_tantivy(
 ) -> Option<Documents> {
     let last = Payload::of(index, folder.encoder());
     if let Some(last) = report.note("the last commit", last) {
+        let is_of_datastore = last.encoder == folder.encoder();
         (report.generation, report.job) = (last.generation, last.job);
+        report.is_migrated = !is_of_datastore;
     }
     let unused = files::unused(folder.path(), index);
     report.unused_files = report.note("the folder", unused).unwrap_or_default();
-    let damaged = report.note("a file of the index", index.validate_checksum())?;
+    let damaged = report.note("a file of the index", damaged_files(folder, index))?;
     let is_whole = damaged.is_empty();
-    let mut damaged: Vec<PathBuf> = damaged.into_iter().collect();
-    damaged.sort();
     for path in damaged {
         report.add(Problem::DamagedFile { path });
     }
@@ -254,6 +257,23 @@ fn verify_tantivy(
     report.documents = Some(documents.labels.len() as u64);
     report.labeled = documents.labels.values().filter(|labels| !labels.is_empty()).count() as u64;
     Some(documents)
+}
+
+/// The files that every segment has.
+const SEGMENT_FILES: [&str; 6] = ["idx", "pos", "term", "store", "fast", "fieldnorm"];
+
+/// Returns the segments' files that were changed since they were written, or are not there.
+pub(crate) fn damaged_files(folder: &IndexFolder, index: &Index) -> Result<BTreeSet<PathBuf>> {
+    let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
+    let is_damaged = |file: &PathBuf| {
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        match folder.path().join(file).is_file() {
+            // What is too short to have a checksum is an error.
+            true => !index.directory().validate_checksum(file).unwrap_or(false),
+            false => extension.is_some_and(|extension| SEGMENT_FILES.contains(&extension)),
+        }
+    };
+    Ok(metas.list_segment_files().into_iter().filter(is_damaged).collect())
 }
 
 /// What is known of all documents.
@@ -328,7 +348,7 @@ fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<
     }
     report.n_problems += own.n_problems - n_listed;
     let (datastore_at, index_at) = (own.generation, report.generation);
-    if index_at > 0 && datastore_at > index_at {
+    if index_at > 0 && datastore_at > index_at && !report.is_migrated {
         report.add(Problem::DatastoreAhead { datastore: datastore_at, index: index_at });
     }
     if own.n_problems > 0 {

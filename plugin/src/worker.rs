@@ -366,13 +366,14 @@ fn resolved(labels: Vec<String>, neighbors: &DatastoreReader) -> Vec<String> {
     names
 }
 
-fn without_traces(encoded: Encoded) -> Encoded {
+/// Leaves out the model's scores that are too low to matter.
+pub(crate) fn without_traces(encoded: Encoded) -> Encoded {
     let scores = encoded.scores.map(|scores| scores.without_traces(LEAST_SCORE));
     Encoded { scores, ..encoded }
 }
 
 /// Returns the beginning of a text's SHA-256 digest.
-fn digest(text: &str) -> [u8; 16] {
+pub(crate) fn digest(text: &str) -> [u8; 16] {
     let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
     *digest.first_chunk().expect("32 bytes begin with 16")
 }

@@ -410,7 +410,7 @@ fn open_stores(
         error => Error::Datastore(error),
     })?;
     // Not before both are locked: another writer may have been committing.
-    let last = Payload::of(index, encoder)?;
+    let last = Payload::of(index, encoder)?.of_encoder(encoder);
     failpoint::reach("open::locked");
     commit::settle(&mut datastore, &last)?;
     failpoint::reach("open::settled");

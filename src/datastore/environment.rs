@@ -12,6 +12,7 @@ use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoT
 
 use super::StorageOptions;
 use super::format::{Header, HeaderError, VERSION, encode_history};
+use super::seal::{SealState, check_seal};
 use crate::{Error, LabelId, LabelVocabulary, Result};
 
 /// The databases inside the environment; `format` says what they hold.
@@ -112,14 +113,16 @@ pub(super) enum Length {
 
 /// Refuses a truncated file, of which reading the missing part would kill the process.
 ///
-/// A process that died between a commit and [`fill_up`] has left a file that is short but whole;
-/// where we may write, zeros fill it up, and only zeros where content belongs are damage. A process
+/// A process that died between a commit and [`fill_up`] has left a file that is short but whole, and
+/// has not sealed it; where we may write, zeros fill it up, and only zeros where content belongs are
+/// damage. A process
 /// that is alive and writes fills the file up itself.
 pub(super) fn check_length(folder: &Path, env: &Env<WithoutTls>, access: Access) -> Result<Length> {
     if file_length(folder)? >= expected_length(env) {
         return Ok(Length::Whole);
     }
-    if access == Access::Immutable {
+    let was_whole = check_seal(folder).map_err(io_error(folder, "read the seal in"))?;
+    if access == Access::Immutable || was_whole != SealState::Unsealed {
         let what = "its file, which is truncated,";
         return Err(Error::DatastoreDamaged { path: folder.to_owned(), what });
     }

@@ -16,7 +16,7 @@ use super::environment::{
 use super::format::{Header, Journal, decode_history, decode_vector, encode_vector};
 use super::reader::Snapshot;
 use super::search::Costs;
-use super::{DatastoreOptions, StorageOptions, verify};
+use super::{DatastoreOptions, StorageOptions};
 use crate::{Error, Fingerprint, LabelId, LabelVocabulary, Result, failpoint};
 
 /// An open environment, its newest snapshot and what searching it costs.
@@ -101,8 +101,8 @@ impl Store {
             let inside = look_inside(&folder, &env)?;
             let (databases, header) = inside.ok_or_else(no_datastore)?;
             let store = Store::new(folder.clone(), env, databases, &header, access, storage);
-            if length == Length::FilledUp && !verify::verify(&store)?.problems.is_empty() {
-                return Err(damaged("its file, which is truncated,"));
+            if length == Length::FilledUp {
+                Snapshot::load_newest(&store)?;
             }
             Ok(store)
         })?;

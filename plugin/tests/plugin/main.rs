@@ -10,6 +10,7 @@ mod crash;
 mod evidence;
 mod failures;
 mod folder;
+mod mending;
 mod model;
 mod opening;
 mod search;

@@ -14,12 +14,12 @@ use crate::support::{DIMENSIONS, LABELS, Words, datastore_options, document, sch
 const ENCODER: Fingerprint = Fingerprint([7; 32]);
 
 /// An index with tagged and labelled documents, of several commits.
-struct Sample {
+pub(crate) struct Sample {
     folder: TempDir,
 }
 
 impl Sample {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let seed = Datastore::create(&folder.path().join("seed"), &datastore_options(&LABELS));
         let seed = seed.unwrap();
@@ -49,26 +49,34 @@ impl Sample {
         sample
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("index")
     }
 
-    fn index(&self) -> IndexFolder {
+    pub(crate) fn index(&self) -> IndexFolder {
         IndexFolder::open(&self.path()).unwrap()
     }
 
-    fn writer(&self) -> TaggingWriter<Words> {
+    pub(crate) fn writer(&self) -> TaggingWriter<Words> {
         let options =
             WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
         self.index().writer(tagger(Words::new(&LABELS)), options).unwrap()
     }
 
-    fn verify(&self) -> VerifyReport {
+    pub(crate) fn verify(&self) -> VerifyReport {
         self.index().verify().unwrap()
     }
 
+    /// Returns the training set that the index began with.
+    pub(crate) fn seed(&self) -> Datastore {
+        Datastore::open_read_only(&self.folder.path().join("seed"), &ENCODER).unwrap()
+    }
+
     /// Changes the datastore alone, and returns the problems.
-    fn problems_after(&self, change: impl FnOnce(&mut autotag::DatastoreWriter)) -> Vec<Problem> {
+    pub(crate) fn problems_after(
+        &self,
+        change: impl FnOnce(&mut autotag::DatastoreWriter),
+    ) -> Vec<Problem> {
         let datastore = self.index().datastore().unwrap();
         let mut writer = datastore.writer().unwrap();
         change(&mut writer);
@@ -78,11 +86,11 @@ impl Sample {
     }
 }
 
-fn embedding() -> Embedding {
+pub(crate) fn embedding() -> Embedding {
     Embedding::new(vec![1.0; DIMENSIONS]).unwrap()
 }
 
-fn flip(file: &Path, byte: usize, bit: u8) {
+pub(crate) fn flip(file: &Path, byte: usize, bit: u8) {
     let mut bytes = fs::read(file).unwrap();
     bytes[byte] ^= 1 << bit;
     fs::write(file, bytes).unwrap();
