@@ -8,7 +8,9 @@ use autotag_onnx::Device;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{bundle, completions, eval, index, search, tag, train, tune, verify};
+use crate::commands::{
+    bundle, completions, eval, index, migrate, repair, search, tag, train, tune, verify,
+};
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
@@ -91,7 +93,9 @@ pub(crate) enum Command {
     Index(index::IndexArgs),
     Tag(tag::TagArgs),
     Search(search::SearchArgs),
+    Migrate(migrate::MigrateArgs),
     Verify(verify::VerifyArgs),
+    Repair(repair::RepairArgs),
     Bundle(bundle::BundleArgs),
     Completions(completions::CompletionsArgs),
 }

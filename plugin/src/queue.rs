@@ -74,7 +74,7 @@ pub(crate) struct Snapshot {
 pub(crate) enum Pushed {
     Taken,
     /// What was changed under its key must be committed first.
-    AfterCommit(Operation),
+    AfterCommit(Box<Operation>),
 }
 
 pub(crate) struct Queue {
@@ -195,7 +195,7 @@ impl Queue {
         let mut state = self.lock();
         state.check_stopped()?;
         if !state.note_key(&operation) {
-            return Ok(Pushed::AfterCommit(operation));
+            return Ok(Pushed::AfterCommit(Box::new(operation)));
         }
         if state.open.is_empty() {
             state.opened = Instant::now();

@@ -207,6 +207,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         Ok(())
     }
 
+    /// Returns the index's schema.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     /// Tells what was done since the writer was opened.
     pub fn stats(&self) -> WriterStats {
         let Shared { queue, budget, .. } = &*self.shared;

@@ -55,7 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
-    let out = options.out(&target_folder()?);
+    let out = options.out(&from_here(&process::target_folder()?)?);
     fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     steps.run("set up ONNX Runtime", || setup::onnxruntime(Build::Cpu))?;
     let init = steps.run("fetch MiniLM's token table", || Ok(minilm()))?;
@@ -69,16 +69,6 @@ fn run_steps(options: &Options, steps: &mut Steps) -> Result<()> {
     steps.run("explain", || demo.explain())?;
     demo.print_next_commands();
     Ok(())
-}
-
-/// Returns the folder that cargo builds into, as it is called from here.
-fn target_folder() -> Result<PathBuf> {
-    let mut command = process::cargo();
-    command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
-    let metadata: Value = serde_json::from_slice(&process::quiet_output(&mut command)?)
-        .context("cargo metadata wrote no JSON")?;
-    let target = metadata["target_directory"].as_str().context("cargo named no target folder")?;
-    from_here(Path::new(target))
 }
 
 /// Writes a path relative to the current folder, where it lies inside of it.

@@ -3,10 +3,12 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use serde_json::Value;
 
 /// Prints the command line, then runs it with this process's standard streams.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -27,6 +29,16 @@ pub(crate) fn quiet_output(command: &mut Command) -> Result<Vec<u8>> {
     let output = command.stderr(Stdio::inherit()).output().with_context(|| cannot_run(command))?;
     ensure!(output.status.success(), "{} failed: {}", command_line(command), output.status);
     Ok(output.stdout)
+}
+
+/// Returns the folder that cargo builds into, as it is called from here.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let metadata: Value = serde_json::from_slice(&quiet_output(&mut command)?)
+        .context("cargo metadata wrote no JSON")?;
+    let target = metadata["target_directory"].as_str().context("cargo named no target folder")?;
+    Ok(PathBuf::from(target))
 }
 
 /// Tells whether the command runs and succeeds; what it writes is dropped.

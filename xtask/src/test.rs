@@ -27,15 +27,24 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
         process::run(process::cargo().args(lints))
     })?;
     steps.run("tests", || process::run(&mut tests()?))?;
-    for example in EXAMPLES {
-        steps.run(&format!("example {example}"), || {
-            process::run(process::cargo().args(["run", "--quiet", "--example", example]))
-        })?;
-    }
+    steps.run("examples", run_examples)?;
     steps.run("doc tests", || {
         process::run(process::cargo().args(["test", "--doc", "--workspace"]))
     })?;
     steps.run("docs", || process::run(&mut docs()))
+}
+
+/// Runs the examples as they were built for the tests.
+///
+/// Why not `cargo run --example`? It builds one package alone, with other features of its
+/// dependencies than the workspace has: Tantivy would be compiled again.
+fn run_examples() -> Result<()> {
+    process::run(process::cargo().args(["build", "--workspace", "--examples"]))?;
+    let examples = process::target_folder()?.join("debug/examples");
+    for example in EXAMPLES {
+        process::run(&mut Command::new(examples.join(example)))?;
+    }
+    Ok(())
 }
 
 /// Returns `cargo nextest` where it is installed, since it runs all test binaries at once.

@@ -4,6 +4,8 @@ pub(crate) mod bundle;
 pub(crate) mod completions;
 pub(crate) mod eval;
 pub(crate) mod index;
+pub(crate) mod migrate;
+pub(crate) mod repair;
 pub(crate) mod search;
 pub(crate) mod tag;
 pub(crate) mod train;
@@ -33,7 +35,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Index(args) => index::run(args, common),
         Command::Tag(args) => tag::run(args, common),
         Command::Search(args) => search::run(args, common),
+        Command::Migrate(args) => migrate::run(args, common),
         Command::Verify(args) => verify::run(args, common),
+        Command::Repair(args) => repair::run(args, common),
         Command::Bundle(args) => bundle::run(args, common),
         Command::Completions(args) => completions::run(args),
     }
