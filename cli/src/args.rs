@@ -9,7 +9,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    bundle, completions, eval, index, migrate, repair, search, tag, train, tune, verify,
+    bundle, completions, correct, eval, index, labels, migrate, repair, retag, search, tag, train,
+    tune, verify,
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
@@ -93,6 +94,9 @@ pub(crate) enum Command {
     Index(index::IndexArgs),
     Tag(tag::TagArgs),
     Search(search::SearchArgs),
+    Correct(correct::CorrectArgs),
+    Labels(labels::LabelsArgs),
+    Retag(retag::RetagArgs),
     Migrate(migrate::MigrateArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),

@@ -11,6 +11,7 @@ mod documents;
 mod logging;
 mod output;
 mod progress;
+mod signals;
 
 use std::io::{self, Write};
 use std::process::ExitCode;

@@ -306,6 +306,21 @@ impl IndexFolder {
         self.replace_datastore(&name, tagger, seed, bundle, progress)
     }
 
+    /// Remembers another bundle as the index's: one with other settings, whose model is the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EncoderMismatch`] when its encoder is another one, to which
+    /// [`migrate`](IndexFolder::migrate) moves the index, and [`Error::Io`].
+    pub fn use_bundle(&mut self, encoder: Fingerprint, bundle: &str) -> Result<()> {
+        if encoder != self.encoder() {
+            return Err(Error::EncoderMismatch { index: self.encoder(), tagger: encoder });
+        }
+        let description = Description { bundle: bundle.to_owned(), ..self.description.clone() };
+        self.description = description.sealed();
+        publish(&self.path, &self.description)
+    }
+
     /// Mends what can be mended of a damaged index, with the bundle that it was made with, and tells
     /// what was lost.
     ///

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use autotag::{
     DatastoreReader, DatastoreWriter, Encoder, LabelId, LabelVocabulary, Source, failpoint,
@@ -47,6 +48,18 @@ pub enum Task {
         /// The name that it had before.
         name: String,
     },
+}
+
+impl Job {
+    /// Tells whether this tags again what a query finds.
+    pub fn is_retagging(&self, of: &str) -> bool {
+        matches!(&self.task, Task::Retag { query } if query.trim() == of.trim())
+    }
+
+    /// Tells whether this changes the label that had a name before.
+    pub fn is_relabeling(&self, label: &str) -> bool {
+        matches!(&self.task, Task::Relabel { name, .. } if name == label)
+    }
 }
 
 impl fmt::Display for Job {
@@ -186,6 +199,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         self.run_job(progress)
     }
 
+    /// Lets a job that another thread works on stop at its next document: it commits what is done,
+    /// returns what was changed, and waits for [`resume`](TaggingWriter::resume). Does nothing where
+    /// none is worked on.
+    pub fn interrupt_job(&self) {
+        self.interrupts_job.store(true, Ordering::Relaxed);
+    }
+
     fn begin(&self, task: impl FnOnce(&mut DatastoreWriter) -> Result<Task>) -> Result<()> {
         let begun = self.commit_with(|stores, payload| {
             if let Some(job) = &payload.job {
@@ -200,6 +220,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     fn run_job(&self, mut progress: impl FnMut(JobProgress)) -> Result<Retagged> {
         let queue = &self.shared.queue;
         queue.ledger(Ledger::take_retagged);
+        self.interrupts_job.store(false, Ordering::Relaxed);
         let Some(Job { task, after }) = self.unfinished_job() else {
             return Ok(Retagged::default());
         };
@@ -208,9 +229,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         for (done, key) in (1..).zip(keys) {
             if after.as_ref().is_none_or(|after| key > *after) {
                 self.work_on(&task, &key)?;
-                if done % COMMIT_EVERY == 0 {
+                let is_interrupted = self.interrupts_job.load(Ordering::Relaxed);
+                if is_interrupted || done % COMMIT_EVERY == 0 {
                     let job = Job { task: task.clone(), after: Some(key) };
                     self.commit_job(Some(job))?;
+                }
+                if is_interrupted {
+                    return Ok(queue.ledger(Ledger::take_retagged));
                 }
             }
             progress(JobProgress { done, total });

@@ -94,7 +94,8 @@ pub use options::{OnFailure, WriterOptions};
 pub use rebuild::Rebuilt;
 pub use repair::RepairReport;
 pub use search::{
-    FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_tag, tag_path,
+    FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
+    tag_path,
 };
 pub use stats::{CommitSummary, FailedDocument, Retagged, WriterStats, WriterTimes};
 pub use verify::{Interrupted, Problem, VerifyReport};

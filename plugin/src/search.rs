@@ -299,6 +299,28 @@ pub fn parse_tag(text: &str) -> Result<Facet> {
     Ok(Facet::from_path(parsed.to_path().into_iter().filter(|segment| !segment.is_empty())))
 }
 
+/// Reads a label as people write it: by its name, such as `role::program`, or by its tag's path,
+/// such as `/role/program`.
+///
+/// ```
+/// use tantivy_autotag::parse_label;
+///
+/// assert_eq!(parse_label("/role/program")?, "role::program");
+/// assert_eq!(parse_label("role::program")?, "role::program");
+/// # Ok::<(), tantivy_autotag::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::TagPath`] when there is no name in it, or a NUL character.
+pub fn parse_label(text: &str) -> Result<String> {
+    let tag = parse_tag(text)?;
+    if tag.is_root() {
+        return Err(Error::TagPath { path: text.to_owned() });
+    }
+    Ok(if text.starts_with('/') { tag.to_path().join("::") } else { text.to_owned() })
+}
+
 /// Writes a tag's path in the form that [`parse_tag`] reads.
 ///
 /// Why not Tantivy's `Display`? It writes a backslash inside a name as a slash.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -45,6 +46,8 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     pub(crate) committed: Mutex<Payload>,
     /// Locked while documents are tagged again: one such job at a time.
     pub(crate) job: Mutex<()>,
+    /// Whether the job that is worked on shall stop.
+    pub(crate) interrupts_job: AtomicBool,
     threads: Vec<JoinHandle<()>>,
     opened: Instant,
 }
@@ -108,6 +111,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             reader,
             committed: Mutex::new(payload),
             job: Mutex::new(()),
+            interrupts_job: AtomicBool::new(false),
             threads: vec![],
             opened: Instant::now(),
         };
@@ -184,6 +188,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         let mut summary = self.shared.queue.ledger(|ledger| ledger.take_summary(indexing));
         summary.opstamp = done.opstamp;
         summary.generation = done.payload.generation;
+        self.trace(&summary);
         Ok(summary)
     }
 
@@ -313,6 +318,29 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             ledger.add_times(&WriterTimes { tantivy, datastore, ..WriterTimes::default() });
         });
         Ok((done, snapshot))
+    }
+
+    /// Tells whoever listens what a commit brought, and how full the queue is.
+    fn trace(&self, summary: &CommitSummary) {
+        let WriterStats { queue_depth, batches, documents, reused, .. } = self.stats();
+        let CommitSummary { tagged, labeled, deleted, failed, generation, times, .. } = summary;
+        tracing::debug!(
+            generation,
+            tagged,
+            labeled,
+            deleted,
+            failed,
+            queue_depth,
+            batches,
+            documents,
+            reused,
+            tokenize_ms = times.tokenize.as_millis() as u64,
+            encode_ms = times.encode.as_millis() as u64,
+            neighbors_ms = times.neighbors.as_millis() as u64,
+            tantivy_ms = times.tantivy.as_millis() as u64,
+            datastore_ms = times.datastore.as_millis() as u64,
+            "committed"
+        );
     }
 
     fn snapshot_of_newest(&self) -> Result<Snapshot> {

@@ -6,20 +6,21 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use autotag_onnx::{ModelBundle, OnnxEncoder};
 use tantivy_autotag::tantivy::TantivyDocument;
 use tantivy_autotag::tantivy::schema::Schema;
 use tantivy_autotag::{
     CommitSummary, Error, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
-    WriterOptions,
 };
 
 use crate::args::{Args, Common, DocumentArgs, ReviewArgs, SettingArgs};
-use crate::commands::model::{self, Model};
-use crate::documents::{Document, Documents};
+use crate::commands::feed::Feed;
+use crate::commands::model::{self, OurTagger, Settings};
+use crate::documents::{Document, Documents, ReadError};
 use crate::output;
 use crate::progress::Progress;
+use crate::signals::Stop;
 
 use report::{FileReport, IndexReport};
 
@@ -49,6 +50,10 @@ pub(crate) struct IndexArgs {
     /// documents before it; `skip` leaves it out; `untagged` indexes it without tags
     #[arg(long, value_enum, value_name = "POLICY", default_value = "fail")]
     on_failure: Policy,
+
+    /// Begin with this line of the first file; what was before it is indexed already
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    from_line: u64,
 
     /// Commit after every N documents too, so that they can be searched and vote
     #[arg(long, value_name = "N")]
@@ -101,17 +106,46 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
         Some(folder) => folder,
         None => create(&args.index, &bundle)?,
     };
-    let model = model::with_datastore(&bundle, encoder, folder.datastore()?, common);
-    let mut indexer = Indexer::open(&folder, model, args, common)?;
+    let mut settings = Settings::of(&bundle).or(&args.settings);
+    args.review.put_into(&mut settings.selection);
+    let tagger = settings.tagger(encoder);
+    let mut indexer = Indexer::open(&folder, tagger, args, common)?;
     let started = Instant::now();
     let mut reports = Vec::with_capacity(files.len());
     for (path, documents) in files {
         reports.push(indexer.index(path, documents)?);
+        if indexer.stopped_at.is_some() {
+            break;
+        }
     }
     let times = indexer.writer.stats().times;
     indexer.writer.close()?;
     output::print(common.format, &IndexReport::new(reports, started.elapsed(), times))?;
-    Ok(())
+    match indexer.stopped_at {
+        Some(line) => bail!("{}", how_to_go_on(args, line)),
+        None => Ok(()),
+    }
+}
+
+/// Says what is left to be indexed after a signal: a line of a file, and the files behind it.
+fn how_to_go_on(args: &IndexArgs, At { file, line }: At) -> String {
+    let index = args.index.display();
+    let files: Vec<String> =
+        args.data[file..].iter().map(|path| path.display().to_string()).collect();
+    format!(
+        "stopped by a signal; everything before line {line} of {} is committed. The same command \
+         with `--index {index} --data {} --from-line {line}` goes on",
+        files[0],
+        files.join(" ")
+    )
+}
+
+/// A line of one of the files.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    /// Which of the files.
+    file: usize,
+    line: u64,
 }
 
 /// Returns the bundle that a new index is to be made with.
@@ -146,30 +180,31 @@ struct Indexer<'a> {
     common: &'a Common,
     /// Documents that were handed over since the last commit.
     uncommitted: u64,
+    stop: Stop,
+    /// The number of files that were begun.
+    n_files: usize,
+    /// Where a signal ended the work.
+    stopped_at: Option<At>,
 }
 
 impl<'a> Indexer<'a> {
     fn open(
         folder: &IndexFolder,
-        model: Model,
+        tagger: OurTagger,
         args: &'a IndexArgs,
         common: &'a Common,
     ) -> anyhow::Result<Self> {
-        let options = WriterOptions {
-            on_failure: args.on_failure.into(),
-            threads: Some(model.threads),
-            ..WriterOptions::default()
-        };
-        let mut tagger = model.tagger(&args.settings);
-        args.review.put_into(&mut tagger.selection);
-        let (index, fields) = folder.index()?;
-        let writer = TaggingWriter::open(index, model.datastore, tagger, fields.clone(), options)?;
-        Ok(Indexer { writer, fields, args, common, uncommitted: 0 })
+        let writer = model::writer(folder, tagger, args.on_failure.into(), common)?;
+        let fields = TagFields::from_schema(writer.schema(), folder.names())?;
+        let stop = Stop::watch()?;
+        let (uncommitted, n_files, stopped_at) = (0, 0, None);
+        Ok(Indexer { writer, fields, args, common, uncommitted, stop, n_files, stopped_at })
     }
 
     /// Indexes a file and commits it; where a document fails, what came before it is committed.
     fn index(&mut self, path: &Path, documents: Documents) -> anyhow::Result<FileReport> {
         let mut report = FileReport::begin(path);
+        self.n_files += 1;
         let outcome = self.hand_over(path, documents, &mut report);
         let committed = self.commit(&mut report);
         let is_kept = committed.as_ref().err().is_none_or(is_about_a_document);
@@ -191,7 +226,16 @@ impl<'a> Indexer<'a> {
         report: &mut FileReport,
     ) -> anyhow::Result<()> {
         let progress = Progress::begin("index", None, self.common.quiet.into());
-        for document in documents {
+        let from_line = if self.n_files == 1 { self.args.from_line } else { 1 };
+        let mut next_line = from_line;
+        // Read ahead by another thread: whoever waits for more input still hears a signal.
+        let feed = Feed::start(documents);
+        while let Some(document) = feed.next(&self.stop) {
+            let line = line_of(&document);
+            if line.is_some_and(|line| line < from_line) {
+                continue;
+            }
+            next_line = line.map_or(next_line, |line| line + 1);
             let refused = match document {
                 Ok(document) => self.add(path, &document)?,
                 Err(error) if error.ends_the_file() => return Err(error.into()),
@@ -209,6 +253,9 @@ impl<'a> Indexer<'a> {
             if self.args.commit_every.is_some_and(|n| self.uncommitted >= n.get()) {
                 self.commit(report)?;
             }
+        }
+        if self.stop.is_asked() {
+            self.stopped_at = Some(At { file: self.n_files - 1, line: next_line });
         }
         Ok(())
     }
@@ -242,6 +289,14 @@ impl<'a> Indexer<'a> {
         warn_of_failures(&summary);
         report.add(&summary);
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// Returns the line that a document stands on, where it is known.
+fn line_of(document: &Result<Document, ReadError>) -> Option<u64> {
+    match document {
+        Ok(document) => Some(document.line),
+        Err(error) => error.line,
     }
 }
 

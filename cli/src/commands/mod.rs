@@ -2,16 +2,21 @@
 
 pub(crate) mod bundle;
 pub(crate) mod completions;
+pub(crate) mod correct;
 pub(crate) mod eval;
 pub(crate) mod index;
+pub(crate) mod labels;
 pub(crate) mod migrate;
 pub(crate) mod repair;
+pub(crate) mod retag;
 pub(crate) mod search;
 pub(crate) mod tag;
 pub(crate) mod train;
 pub(crate) mod tune;
 pub(crate) mod verify;
 
+mod feed;
+mod job;
 mod labeled;
 mod model;
 mod predict;
@@ -35,6 +40,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Index(args) => index::run(args, common),
         Command::Tag(args) => tag::run(args, common),
         Command::Search(args) => search::run(args, common),
+        Command::Correct(args) => correct::run(args, common),
+        Command::Labels(args) => labels::run(args, common),
+        Command::Retag(args) => retag::run(args, common),
         Command::Migrate(args) => migrate::run(args, common),
         Command::Verify(args) => verify::run(args, common),
         Command::Repair(args) => repair::run(args, common),

@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use anyhow::Context;
 use autotag::{Datastore, Interpolation, Selection, Tagger};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions, runtime};
-use tantivy_autotag::{Error, IndexFolder};
+use tantivy_autotag::{Error, IndexFolder, OnFailure, TaggingWriter, WriterOptions};
 
 use crate::args::{Common, SettingArgs};
 
@@ -33,14 +33,25 @@ pub(super) struct Settings {
 impl Model {
     /// Returns a tagger with the bundle's settings, but for those given.
     pub(super) fn tagger(&self, given: &SettingArgs) -> OurTagger {
-        let mut tagger = Tagger::new(self.encoder.clone());
-        let Settings { interpolation, selection } = self.settings.clone().or(given);
-        (tagger.interpolation, tagger.selection) = (interpolation, selection);
-        tagger
+        self.settings.clone().or(given).tagger(self.encoder.clone())
     }
 }
 
 impl Settings {
+    /// Returns a bundle's.
+    pub(super) fn of(bundle: &ModelBundle) -> Self {
+        let config = bundle.config();
+        let (interpolation, selection) = (config.interpolation, config.selection.clone());
+        Settings { interpolation, selection }
+    }
+
+    /// Returns a tagger with these settings.
+    pub(super) fn tagger(self, encoder: Arc<OnnxEncoder>) -> OurTagger {
+        let mut tagger = Tagger::new(encoder);
+        (tagger.interpolation, tagger.selection) = (self.interpolation, self.selection);
+        tagger
+    }
+
     /// Puts the settings given in the place of these.
     pub(super) fn or(mut self, given: &SettingArgs) -> Self {
         let interpolation = &mut self.interpolation;
@@ -82,6 +93,22 @@ pub(super) fn encoder(bundle: &ModelBundle, common: &Common) -> anyhow::Result<A
     Ok(Arc::new(OnnxEncoder::open(bundle, &onnx_options(common)?)?))
 }
 
+/// Opens an index for writing.
+pub(super) fn writer(
+    index: &IndexFolder,
+    tagger: OurTagger,
+    on_failure: OnFailure,
+    common: &Common,
+) -> anyhow::Result<TaggingWriter<OnnxEncoder>> {
+    let threads = Some(threads(common));
+    let writer =
+        index.writer(tagger, WriterOptions { on_failure, threads, ..WriterOptions::default() })?;
+    if let Some(job) = writer.unfinished_job() {
+        tracing::warn!("{job}: unfinished; `autotag retag` goes on with it");
+    }
+    Ok(writer)
+}
+
 /// Gives a bundle's model neighbors of one's own.
 pub(super) fn with_datastore(
     bundle: &ModelBundle,
@@ -89,9 +116,7 @@ pub(super) fn with_datastore(
     datastore: Datastore,
     common: &Common,
 ) -> Model {
-    let config = bundle.config();
-    let (interpolation, selection) = (config.interpolation, config.selection.clone());
-    let settings = Settings { interpolation, selection };
+    let settings = Settings::of(bundle);
     Model { encoder, datastore, settings, threads: threads(common) }
 }
 

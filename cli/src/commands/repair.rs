@@ -7,7 +7,8 @@ use serde::Serialize;
 use tantivy_autotag::{IndexFolder, RepairReport};
 
 use crate::args::Common;
-use crate::commands::migrate::{JobBar, own_model};
+use crate::commands::job::JobBar;
+use crate::commands::model::{self, Settings};
 use crate::output::{self, Report};
 
 /// Mend what can be mended of a damaged index, and tell what was lost
@@ -48,10 +49,10 @@ struct Repaired {
 
 pub(crate) fn run(args: &RepairArgs, common: &Common) -> anyhow::Result<()> {
     let mut index = IndexFolder::open(&args.index)?;
-    let model = own_model(&index, args.bundle.as_deref(), common)?;
-    let tagger = model.tagger(&Default::default());
+    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
+    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
     let progress = JobBar::begin("rebuild", common);
-    let report = index.repair(&tagger, &model.datastore, |at| progress.show(at.done, at.total))?;
+    let report = index.repair(&tagger, &bundle.datastore()?, |at| progress.show(at))?;
     let repaired = Repaired::from(report);
     output::print(common.format, &repaired)?;
     match repaired.problems.len() {

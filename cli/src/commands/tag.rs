@@ -1,7 +1,5 @@
 //! `autotag tag`: documents from standard input to standard output, one line out for each line in.
 
-mod feed;
-
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,11 +11,10 @@ use serde::Serialize;
 use tantivy_autotag::IndexFolder;
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
+use crate::commands::feed::Feed;
 use crate::commands::model::{self, Model};
-use crate::documents::{BlankLines, Document, Documents, ReadError, ReadOptions};
+use crate::documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 use crate::output::{WriteError, print_json_line};
-
-use feed::Feed;
 
 /// Tag documents from standard input: one JSON line out for each line in, in their order
 ///
@@ -65,7 +62,10 @@ pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
     let documents = Documents::open(Path::new("-"), &options)?;
     let detail = if args.explain { Detail::Explained } else { Detail::Tags };
 
-    let feed = Feed::start(documents);
+    // Nothing in leads to nothing out: no error for a filter.
+    let is_empty = |error: &ReadError| matches!(*error.problem, Problem::Empty);
+    let lines = documents.filter(move |line| !line.as_ref().is_err_and(is_empty));
+    let feed = Feed::start(lines);
     let mut output = BufWriter::new(io::stdout().lock());
     let (mut n_lines, mut n_failed) = (0, 0);
     while let Some(lines) = feed.take(BATCH) {

@@ -33,6 +33,8 @@ struct Verified {
     neighbors: Option<u64>,
     training: u64,
     interrupted_commit: Option<Interrupted>,
+    /// What was begun and interrupted, in words.
+    unfinished_job: Option<String>,
     unused_files: Vec<String>,
     n_problems: u64,
     problems: Vec<String>,
@@ -59,6 +61,7 @@ impl From<VerifyReport> for Verified {
             neighbors: report.neighbors,
             training: report.training,
             interrupted_commit: report.interrupted,
+            unfinished_job: report.job.as_ref().map(ToString::to_string),
             unused_files: report.unused_files.iter().map(display).collect(),
             n_problems: report.n_problems,
             problems: report.problems.iter().map(ToString::to_string).collect(),
@@ -86,6 +89,9 @@ impl Report for Verified {
                 text += "\nA commit was interrupted; nothing of it is in the index.\n";
             }
             None => {}
+        }
+        if let Some(job) = &self.unfinished_job {
+            text += &format!("\nUnfinished: {job}; `autotag retag` goes on with it.\n");
         }
         if !self.problems.is_empty() {
             text += "\n";

@@ -1,16 +1,21 @@
 //! Reads ahead on a thread of its own, within bounds, and hands over what is there.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use crate::documents::{Document, Problem, ReadError};
+use crate::documents::{Document, ReadError};
+use crate::signals::Stop;
 
 type Line = Result<Document, ReadError>;
 
 /// The most lines and bytes that are read ahead; a line that is larger passes alone.
 const MAX_LINES: usize = 1024;
 const MAX_BYTES: usize = 32 << 20;
+
+/// How often whoever waits for a line looks whether the program was asked to end.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Lines that are read ahead.
 pub(super) struct Feed {
@@ -26,6 +31,21 @@ impl Feed {
         let spent = budget.clone();
         thread::spawn(move || read(lines, &sender, &spent));
         Feed { lines: receiver, budget }
+    }
+
+    /// Waits for a line; `None` at the end, and once the program is asked to end.
+    pub(super) fn next(&self, stop: &Stop) -> Option<Line> {
+        while !stop.is_asked() {
+            match self.lines.recv_timeout(LOOK) {
+                Ok(line) => {
+                    self.budget.give_back(size(&line));
+                    return Some(line);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
     }
 
     /// Waits for a line and returns it with those that are there already, at most `n`; `None` at
@@ -52,10 +72,6 @@ impl Drop for Feed {
 
 fn read(lines: impl Iterator<Item = Line>, sender: &SyncSender<Line>, budget: &Budget) {
     for line in lines {
-        // Nothing in leads to nothing out: no error for a filter.
-        if matches!(&line, Err(error) if matches!(*error.problem, Problem::Empty)) {
-            continue;
-        }
         budget.take(size(&line));
         if sender.send(line).is_err() {
             return;

@@ -1,0 +1,117 @@
+//! `autotag correct`: a person says which labels documents have.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tantivy_autotag::{Correction, IndexFolder, OnFailure, parse_label, tag_path};
+
+use crate::args::{Args, Common};
+use crate::commands::model::{self, Settings};
+use crate::output::{self, Report};
+
+/// Say which labels documents have, in the place of their tags
+///
+/// The documents become neighbors by which others are tagged from now on. A label that is taken away
+/// stays away when the document is tagged again, until a person gives it. `autotag retag` lets the
+/// documents that are in the index already profit too.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  autotag correct --index index 42 --add /topic/engines --remove /topic/ships
+  autotag correct --index index 43 44 --labels topic::engines --labels language::en")]
+#[command(group(clap::ArgGroup::new("said").required(true).multiple(true)))]
+pub(crate) struct CorrectArgs {
+    /// The index's folder
+    #[arg(long, value_name = "DIR")]
+    index: PathBuf,
+
+    /// The documents' keys
+    #[arg(value_name = "KEY", required = true)]
+    keys: Vec<String>,
+
+    /// A label that the documents have, beside their tags; may be given several times
+    #[arg(long, value_name = "LABEL", value_parser = label, group = "said")]
+    add: Vec<String>,
+
+    /// A label that the documents do not have; may be given several times
+    #[arg(long, value_name = "LABEL", value_parser = label, group = "said")]
+    remove: Vec<String>,
+
+    /// A label that the documents have, and none but those given by this option
+    #[arg(long, value_name = "LABEL", value_parser = label, group = "said")]
+    #[arg(conflicts_with_all = ["add", "remove"])]
+    labels: Vec<String>,
+
+    /// The documents have no label at all
+    #[arg(long, group = "said", conflicts_with_all = ["add", "remove", "labels"])]
+    no_labels: bool,
+
+    /// The index's bundle, where it does not lie where it did
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: Option<PathBuf>,
+}
+
+/// Reads a label, by its name or by its tag's path.
+pub(super) fn label(text: &str) -> Result<String, String> {
+    parse_label(text).map_err(|error| error.to_string())
+}
+
+impl CorrectArgs {
+    fn correction(&self) -> Correction {
+        match self.no_labels || !self.labels.is_empty() {
+            true => Correction::labels(&self.labels),
+            false => Correction::change(&self.add, &self.remove),
+        }
+    }
+}
+
+/// What was done, as it is printed.
+#[derive(Debug, Serialize)]
+struct Corrected {
+    generation: u64,
+    documents: Vec<CorrectedDocument>,
+}
+
+#[derive(Debug, Serialize)]
+struct CorrectedDocument {
+    id: String,
+    tags: Vec<String>,
+}
+
+pub(crate) fn run(args: &CorrectArgs, common: &Common) -> anyhow::Result<()> {
+    if let Some(both) = args.add.iter().find(|label| args.remove.contains(label)) {
+        let problem = format!("{both} cannot be both added and removed");
+        Args::wrong_usage("correct", &problem);
+    }
+    let index = IndexFolder::open(&args.index)?;
+    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
+    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
+    let writer = model::writer(&index, tagger, OnFailure::Fail, common)?;
+    let correction = args.correction();
+    for key in &args.keys {
+        // Nothing is committed before all of them are known.
+        writer.correct(key, &correction)?;
+    }
+    let generation = writer.commit()?.generation;
+    writer.close()?;
+    let searcher = index.searcher()?;
+    let mut documents = Vec::with_capacity(args.keys.len());
+    for key in &args.keys {
+        let found = searcher.document(key)?;
+        let tags = found.iter().flat_map(|found| &found.tags).map(tag_path).collect();
+        documents.push(CorrectedDocument { id: key.clone(), tags });
+    }
+    output::print(common.format, &Corrected { generation, documents })?;
+    Ok(())
+}
+
+impl Report for Corrected {
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        for CorrectedDocument { id, tags } in &self.documents {
+            let tags = if tags.is_empty() { "no label".to_owned() } else { tags.join(", ") };
+            text += &format!("{id}: {tags}\n");
+        }
+        text
+    }
+}

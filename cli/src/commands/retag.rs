@@ -1,0 +1,77 @@
+//! `autotag retag`: documents that are in an index get the tags that they would get now.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde::Serialize;
+use tantivy_autotag::{IndexFolder, OnFailure, Retagged};
+
+use crate::args::{Common, ReviewArgs, SettingArgs};
+use crate::commands::job;
+use crate::commands::model::{self, Settings};
+use crate::output::{self, Report};
+use crate::signals::Stop;
+
+/// Tag an index's documents again: after corrections, or with other settings
+///
+/// Documents whose labels people gave keep them. Texts are not encoded again but where the index
+/// does not have the model's answer. Searches go on meanwhile, and so does another call after an
+/// interruption.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  autotag retag --index index --query 'engine oil'")]
+pub(crate) struct RetagArgs {
+    /// The index's folder
+    #[arg(long, value_name = "DIR")]
+    index: PathBuf,
+
+    /// The documents to tag, in the language of `autotag search`; all where absent
+    #[arg(long, value_name = "QUERY", default_value = "", hide_default_value = true)]
+    query: String,
+
+    /// The bundle, in place of the one that the index was made with; its model must be the same
+    #[arg(long, value_name = "BUNDLE")]
+    bundle: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: SettingArgs,
+
+    #[command(flatten)]
+    review: ReviewArgs,
+}
+
+/// What was done, as it is printed.
+#[derive(Debug, Serialize)]
+struct RetagReport {
+    #[serde(flatten)]
+    retagged: Retagged,
+    seconds: f64,
+}
+
+pub(crate) fn run(args: &RetagArgs, common: &Common) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let index = IndexFolder::open(&args.index)?;
+    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
+    let encoder = model::encoder(&bundle, common)?;
+    let mut settings = Settings::of(&bundle).or(&args.settings);
+    args.review.put_into(&mut settings.selection);
+    let writer = model::writer(&index, settings.tagger(encoder), OnFailure::Skip, common)?;
+    let stop = Stop::watch()?;
+    let is_same = writer.unfinished_job().is_some_and(|job| job.is_retagging(&args.query));
+    let earlier = job::finish_earlier(&writer, &stop, common)?;
+    let retagged = match earlier {
+        Some(retagged) if is_same => retagged,
+        _ => job::run(&writer, &stop, common, |progress| writer.retag(&args.query, progress))?,
+    };
+    writer.close()?;
+    let seconds = started.elapsed().as_secs_f64();
+    output::print(common.format, &RetagReport { retagged, seconds })?;
+    Ok(())
+}
+
+impl Report for RetagReport {
+    fn to_text(&self) -> String {
+        format!("{}\n{:.1} seconds\n", job::retagged_text(&self.retagged), self.seconds)
+    }
+}
