@@ -20,9 +20,6 @@ use crate::ledger::Ledger;
 use crate::queue::{Action, Committed, Snapshot};
 use crate::{Error, Evidence, Origin, Result, Retagged, TaggingWriter, document, search, source};
 
-/// After so many documents a job commits.
-const COMMIT_EVERY: usize = 10_000;
-
 /// A job, and how far it got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
@@ -230,7 +227,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             if after.as_ref().is_none_or(|after| key > *after) {
                 self.work_on(&task, &key)?;
                 let is_interrupted = self.interrupts_job.load(Ordering::Relaxed);
-                if is_interrupted || done % COMMIT_EVERY == 0 {
+                if is_interrupted || done % self.job_documents == 0 {
                     let job = Job { task: task.clone(), after: Some(key) };
                     self.commit_job(Some(job))?;
                 }

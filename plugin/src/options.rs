@@ -47,6 +47,9 @@ pub struct WriterOptions {
     /// The memory in bytes that each of Tantivy's indexing threads fills before it writes a
     /// segment; Tantivy accepts 15 MB and up.
     pub tantivy_memory: usize,
+    /// The documents after which work over many of them, such as tagging again, commits: an
+    /// interruption costs at most so many.
+    pub job_documents: NonZeroUsize,
     /// The most failures that a commit lists; more are only counted.
     pub listed_failures: usize,
 }
@@ -64,6 +67,7 @@ impl Default for WriterOptions {
             linger: Duration::from_millis(10),
             tantivy_threads: count(1),
             tantivy_memory: 64 << 20,
+            job_documents: count(10_000),
             listed_failures: 100,
         }
     }

@@ -1,6 +1,7 @@
 //! The writer: documents in, tagged documents in the index.
 
 use std::any::Any;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +47,8 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     pub(crate) committed: Mutex<Payload>,
     /// Locked while documents are tagged again: one such job at a time.
     pub(crate) job: Mutex<()>,
+    /// The documents after which a job commits.
+    pub(crate) job_documents: NonZeroUsize,
     /// Whether the job that is worked on shall stop.
     pub(crate) interrupts_job: AtomicBool,
     threads: Vec<JoinHandle<()>>,
@@ -111,6 +114,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             reader,
             committed: Mutex::new(payload),
             job: Mutex::new(()),
+            job_documents: options.job_documents,
             interrupts_job: AtomicBool::new(false),
             threads: vec![],
             opened: Instant::now(),

@@ -236,17 +236,17 @@ impl<'a> Indexer<'a> {
                 continue;
             }
             next_line = line.map_or(next_line, |line| line + 1);
-            let refused = match document {
-                Ok(document) => self.add(path, &document)?,
+            let (key, refused) = match document {
+                Ok(document) => (Some(document.key.clone()), self.add(path, &document)?),
                 Err(error) if error.ends_the_file() => return Err(error.into()),
-                Err(error) => Some(error.into()),
+                Err(error) => (error.key.clone(), Some(error.into())),
             };
             if let Some(error) = refused {
                 if self.args.on_failure == Policy::Fail {
                     return Err(error);
                 }
                 tracing::warn!("{error:#}");
-                report.failed += 1;
+                report.refuse(key.as_deref(), &error);
             }
             progress.add(1);
             self.uncommitted += 1;

@@ -193,6 +193,9 @@ fn a_key_or_label_that_cannot_be_used_follows_the_policy() {
     assert!(run.stderr.contains("data.jsonl:2") && run.stderr.contains("data.jsonl:3"));
     let report = run.json();
     assert_eq!((&report["labeled"], &report["failed"]), (&json!(2), &json!(2)));
+    let failures = &report["files"][0]["failures"];
+    assert_eq!((&failures[0]["id"], failures[1]["id"].is_null()), (&json!("1-1"), true));
+    assert!(failures[0]["error"].as_str().unwrap().contains("no visible character"));
 
     // In training both would only come to light at the end.
     for (position, words) in [(1, "\"1-1\" has a label that cannot be used"), (2, "of 600 bytes")] {

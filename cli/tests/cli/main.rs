@@ -7,5 +7,6 @@ mod files;
 mod limits;
 mod support;
 mod tune;
+mod upkeep;
 mod usage;
 mod verify;

@@ -11,16 +11,16 @@ use tantivy_autotag::{
 use crate::support::{LABELS, Words, datastore_options, document, paths, tagger};
 use crate::verify::{Sample, embedding, flip};
 
-const OTHER: Fingerprint = Fingerprint([9; 32]);
+pub(crate) const OTHER: Fingerprint = Fingerprint([9; 32]);
 
 /// The training set of another bundle: with other labels before those that both have.
 const OTHER_LABELS: [&str; 3] = ["use::new", "role::program", "use::editing"];
 
-fn other_encoder() -> Words {
+pub(crate) fn other_encoder() -> Words {
     Words::new(&OTHER_LABELS).with_fingerprint(9)
 }
 
-fn other_seed(folder: &Path) -> Datastore {
+pub(crate) fn other_seed(folder: &Path) -> Datastore {
     let mut options = datastore_options(&OTHER_LABELS);
     options.encoder = OTHER;
     let seed = Datastore::create(&folder.join("other seed"), &options).unwrap();

@@ -15,12 +15,25 @@ pub(super) struct FileReport {
     documents: u64,
     labeled: u64,
     tagged: u64,
-    pub(super) failed: u64,
+    failed: u64,
+    /// The first documents that failed.
+    failures: Vec<Failure>,
     seconds: f64,
     documents_per_second: f64,
     #[serde(skip)]
     started: Instant,
 }
+
+/// A document that could not be read or tagged.
+#[derive(Debug, Serialize)]
+struct Failure {
+    /// Its key, where that could be read.
+    id: Option<String>,
+    error: String,
+}
+
+/// So many failures of a file are listed; more are only counted.
+const MAX_LISTED: usize = 1000;
 
 impl FileReport {
     pub(super) fn begin(path: &Path) -> Self {
@@ -30,6 +43,7 @@ impl FileReport {
             labeled: 0,
             tagged: 0,
             failed: 0,
+            failures: Vec::new(),
             seconds: 0.0,
             documents_per_second: 0.0,
             started: Instant::now(),
@@ -40,6 +54,21 @@ impl FileReport {
         self.labeled += summary.labeled;
         self.tagged += summary.tagged;
         self.failed += summary.failed;
+        for failure in &summary.failures {
+            self.list(Some(&failure.key), &failure.cause);
+        }
+    }
+
+    /// Counts a document that was not taken.
+    pub(super) fn refuse(&mut self, key: Option<&str>, error: &anyhow::Error) {
+        self.failed += 1;
+        self.list(key, &format!("{error:#}"));
+    }
+
+    fn list(&mut self, key: Option<&str>, error: &impl ToString) {
+        if self.failures.len() < MAX_LISTED {
+            self.failures.push(Failure { id: key.map(str::to_owned), error: error.to_string() });
+        }
     }
 
     pub(super) fn end(mut self) -> Self {
@@ -48,6 +77,17 @@ impl FileReport {
         self.seconds = elapsed.as_secs_f64();
         self.documents_per_second = per_second(self.documents, elapsed);
         self
+    }
+
+    /// Names the failed documents for people; why they failed was told when it happened.
+    fn failures_text(&self) -> String {
+        let keys: Vec<&str> =
+            self.failures.iter().filter_map(|failure| failure.id.as_deref()).take(20).collect();
+        if keys.is_empty() {
+            return String::new();
+        }
+        let more = if self.failed > keys.len() as u64 { ", and others" } else { "" };
+        format!("\nfailed in {}: {}{more}\n", self.file, keys.join(", "))
     }
 
     fn cells(&self, name: &str) -> Vec<String> {
@@ -132,9 +172,13 @@ impl Report for IndexReport {
             cells.push(format!("{:.0}", self.total.documents_per_second));
             counts.add_row(cells);
         }
+        let mut text = format!("{counts}\n");
+        for file in &self.files {
+            text += &file.failures_text();
+        }
         let Times { tokenize, encode, neighbors, tantivy, datastore } = &self.times;
-        let mut text = format!(
-            "{counts}\n\nseconds of work over all threads: tokenize {tokenize:.1}, \
+        text += &format!(
+            "\nseconds of work over all threads: tokenize {tokenize:.1}, \
              encode {encode:.1}, neighbors {neighbors:.1}, Tantivy {tantivy:.1}, \
              datastore {datastore:.1}\n"
         );

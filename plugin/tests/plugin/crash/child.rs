@@ -11,9 +11,11 @@ use std::time::Duration;
 use autotag::{Datastore, Encoder, Fingerprint, StorageOptions};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
-use tantivy_autotag::{IndexFolder, SearchRequest, TaggingWriter, WriterOptions};
+use tantivy_autotag::{
+    Correction, Error, IndexFolder, SearchRequest, TagFields, TaggingWriter, WriterOptions,
+};
 
-use super::model::{Operation, batch_size, operation};
+use super::model::{Entry, Operation, batch_size, operation};
 use crate::support::{LABELS, Words, document, schema, tagger};
 
 /// What a child is to do.
@@ -32,9 +34,12 @@ pub(super) struct Storm {
 }
 
 /// What a child wrote down before it died.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Log {
     pub(super) is_open: bool,
+    /// The numbers of operations before the points, since the last acknowledgement, at which a
+    /// commit was begun or may have been made.
+    pub(super) may_be_committed: Vec<u64>,
     /// The number of operations before the last commit that was begun, and acknowledged.
     pub(super) begun: u64,
     pub(super) acknowledged: u64,
@@ -92,8 +97,13 @@ impl Log {
             let number = || line.split(' ').nth(1).unwrap().parse::<u64>().unwrap();
             match line.split(' ').next() {
                 Some("open") => log.is_open = true,
-                Some("begin") => log.begun = number(),
+                Some("begin") => {
+                    log.begun = number();
+                    log.may_be_committed.push(log.begun);
+                }
+                Some("maybe") => log.may_be_committed.push(number()),
                 Some("ack") => {
+                    log.may_be_committed.clear();
                     log.acknowledged = number();
                     log.n_acknowledged += 1;
                 }
@@ -114,6 +124,7 @@ pub(super) fn open(folder: &IndexFolder) -> TaggingWriter<Words> {
     let options = WriterOptions {
         threads: 2.try_into().ok(),
         chunk_operations: 4.try_into().unwrap(),
+        job_documents: 10.try_into().unwrap(),
         tantivy_memory: 15_000_000,
         ..WriterOptions::default()
     };
@@ -166,30 +177,68 @@ fn storm() {
         let (schema, fields, _) = schema();
         IndexFolder::create(&storm.index, schema, &fields, &seed, encoder, "bundle").unwrap();
     }
-    let mut log = File::options().create(true).append(true).open(&storm.log).unwrap();
+    let log = File::options().create(true).append(true).open(&storm.log).unwrap();
     let folder = IndexFolder::open(&storm.index).unwrap();
     let (_, fields) = folder.index().unwrap();
     let writer = open(&folder);
-    log.write_all(b"open\n").unwrap();
-    let mut next = 0;
+    let mut storming = Storming { log, writer, fields, next: 0 };
+    // What an earlier round began to tag again.
+    storming.writer.resume(|_| {}).unwrap();
+    storming.note("open");
     for batch in 0..storm.commits {
-        for number in next..next + batch_size(storm.round, batch) {
-            thread::sleep(Duration::from_micros(storm.delay_us));
-            match operation(storm.round, number) {
-                (key, Operation::Put(entry)) => {
-                    let document = document(&fields, &key, &entry.text);
-                    match entry.labels {
-                        Some(labels) => writer.add_labeled(document, labels).unwrap(),
-                        None => writer.add(document).unwrap(),
-                    }
-                }
-                (key, Operation::Delete) => writer.delete(&key).unwrap(),
-            }
-        }
-        next += batch_size(storm.round, batch);
-        log.write_all(format!("begin {next}\n").as_bytes()).unwrap();
-        let generation = writer.commit().unwrap().generation;
-        log.write_all(format!("ack {next} {generation}\n").as_bytes()).unwrap();
+        storming.run_batch(&storm, batch);
     }
-    writer.close().unwrap();
+    storming.writer.close().unwrap();
+}
+
+struct Storming {
+    log: File,
+    writer: TaggingWriter<Words>,
+    fields: TagFields,
+    next: u64,
+}
+
+impl Storming {
+    fn note(&mut self, line: &str) {
+        self.log.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    fn run_batch(&mut self, storm: &Storm, batch: u64) {
+        let mut may_commit = false;
+        let end = self.next + batch_size(storm.round, batch);
+        for number in self.next..end {
+            thread::sleep(Duration::from_micros(storm.delay_us));
+            let (key, operation) = operation(storm.round, number);
+            may_commit |= matches!(operation, Operation::Correct(_));
+            if may_commit {
+                self.note(&format!("maybe {number}"));
+            }
+            self.apply(&key, operation);
+        }
+        self.next = end;
+        self.note(&format!("begin {end}"));
+        if batch % 5 == 3 {
+            self.writer.retag("", |_| {}).unwrap();
+        }
+        let generation = self.writer.commit().unwrap().generation;
+        self.note(&format!("ack {end} {generation}"));
+    }
+
+    fn apply(&self, key: &str, operation: Operation) {
+        let writer = &self.writer;
+        match operation {
+            Operation::Put(Entry { text, labels }) => {
+                let document = document(&self.fields, key, &text);
+                match labels {
+                    Some(labels) => writer.add_labeled(document, labels).unwrap(),
+                    None => writer.add(document).unwrap(),
+                }
+            }
+            Operation::Delete => writer.delete(key).unwrap(),
+            Operation::Correct(labels) => match writer.correct(key, &Correction::labels(labels)) {
+                Ok(()) | Err(Error::NoSuchDocument { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+        }
+    }
 }

@@ -6,6 +6,7 @@
 
 mod child;
 mod model;
+mod moving;
 mod observe;
 mod points;
 mod soak;

@@ -19,6 +19,8 @@ pub(super) type State = BTreeMap<String, Entry>;
 pub(super) enum Operation {
     Put(Entry),
     Delete,
+    /// Labels that a person gives a document, where there is one.
+    Correct(Vec<String>),
 }
 
 const N_KEYS: u64 = 60;
@@ -50,6 +52,9 @@ pub(super) fn operation(round: u64, number: u64) -> (String, Operation) {
     if kind == 0 {
         return (key, Operation::Delete);
     }
+    if kind == 9 && has_corrections(round, number) {
+        return (key, Operation::Correct(labels(&mut random)));
+    }
     let mut words = vec![format!("round{round}"), format!("number{number}")];
     words.extend((0..3).map(|_| WORDS[random.below(WORDS.len() as u64) as usize].to_owned()));
     let labels = (kind < 6 && !is_plain(round, number)).then(|| labels(&mut random));
@@ -59,6 +64,11 @@ pub(super) fn operation(round: u64, number: u64) -> (String, Operation) {
 /// Some stretches have no labelled document: their commits may leave the datastore alone.
 fn is_plain(round: u64, number: u64) -> bool {
     Random::new(round ^ (number / 25) << 32).below(4) == 0
+}
+
+/// Some stretches have corrections, which may commit what came before them.
+fn has_corrections(round: u64, number: u64) -> bool {
+    Random::new(round ^ (number / 25) << 24).below(3) == 0
 }
 
 fn labels(random: &mut Random) -> Vec<String> {
@@ -83,9 +93,18 @@ pub(super) fn advance(state: &State, round: u64, numbers: Range<u64>) -> State {
     let mut state = state.clone();
     for number in numbers {
         match operation(round, number) {
-            (key, Operation::Put(entry)) => state.insert(key, entry),
-            (key, Operation::Delete) => state.remove(&key),
-        };
+            (key, Operation::Put(entry)) => {
+                state.insert(key, entry);
+            }
+            (key, Operation::Delete) => {
+                state.remove(&key);
+            }
+            (key, Operation::Correct(labels)) => {
+                if let Some(entry) = state.get_mut(&key) {
+                    entry.labels = Some(labels);
+                }
+            }
+        }
     }
     state
 }

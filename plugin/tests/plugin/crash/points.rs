@@ -61,8 +61,8 @@ impl Victim {
         self.n_acknowledged += log.n_acknowledged;
         let mut candidates = Vec::new();
         for state in &self.candidates {
-            for end in [log.acknowledged, log.begun] {
-                let state = advance(state, self.round, 0..end);
+            for end in log.may_be_committed.iter().chain([&log.acknowledged]) {
+                let state = advance(state, self.round, 0..*end);
                 if !candidates.contains(&state) {
                     candidates.push(state);
                 }
@@ -169,6 +169,14 @@ fn at_every_step_of_a_recovery() {
 }
 
 #[test]
+fn at_every_step_of_tagging_again() {
+    for count in 1..5 {
+        check(&[&format!("job::committed:{count}")]);
+    }
+    check(&["job::committed:2", "open::settled", "job::committed:1"]);
+}
+
+#[test]
 fn at_every_step_of_an_indexs_making() {
     for step in ["marked", "seeded", "indexed", "described"] {
         check(&[&format!("create::{step}")]);
@@ -180,8 +188,9 @@ fn a_commit_is_there_from_the_instant_that_tantivy_publishes_it() {
     for (failpoint, is_there) in [("commit::journaled:2", false), ("commit::published:2", true)] {
         let mut victim = Victim::new();
         let log = victim.kill_at(failpoint);
-        assert!(log.begun > log.acknowledged);
-        let end = if is_there { log.begun } else { log.acknowledged };
+        let begun = *log.may_be_committed.last().unwrap();
+        assert!(begun > log.acknowledged);
+        let end = if is_there { begun } else { log.acknowledged };
         let interrupted = if is_there { Interrupted::Completed } else { Interrupted::Dropped };
         assert_eq!(victim.verify(failpoint).interrupted, Some(interrupted));
         let expected = advance(&State::new(), victim.round, 0..end);
