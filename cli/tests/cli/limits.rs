@@ -194,7 +194,7 @@ fn a_key_or_label_that_cannot_be_used_follows_the_policy() {
     let report = run.json();
     assert_eq!((&report["labeled"], &report["failed"]), (&json!(2), &json!(2)));
     let failures = &report["files"][0]["failures"];
-    assert_eq!((&failures[0]["id"], failures[1]["id"].is_null()), (&json!("1-1"), true));
+    assert_eq!((&failures[0]["id"], &failures[1]["id"]), (&json!("1-1"), &bad[2]["id"]));
     assert!(failures[0]["error"].as_str().unwrap().contains("no visible character"));
 
     // In training both would only come to light at the end.
