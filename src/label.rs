@@ -364,6 +364,14 @@ impl LabelVocabulary {
         Some(())
     }
 
+    /// Tells whether every label that was merged was so into one that is there.
+    pub(crate) fn has_all_targets(&self) -> bool {
+        self.changes.values().all(|change| match change.fate {
+            LabelFate::MergedInto(target) => target.index() < self.len(),
+            LabelFate::Active | LabelFate::Retired => true,
+        })
+    }
+
     fn check_active(&self, id: LabelId) -> Result<()> {
         let state = match self.fate(id) {
             LabelFate::Active => return Ok(()),

@@ -64,14 +64,15 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         document::check_key(key)?;
         source::check_stored(&self.schema)?;
         loop {
+            // Not only where the document is refused: what is said of it may be about labels that
+            // the last commit does not know.
+            if self.shared.queue.is_changed(key) {
+                self.commit_with(|_, _| Ok(()))?;
+            }
             let snapshot = self.shared.queue.snapshot()?;
             let fields = &self.shared.worker.fields;
             let found = source::read(&snapshot.searcher, fields, key, snapshot.generation)?;
             let Some(committed) = found else {
-                if self.shared.queue.is_changed(key) {
-                    self.commit_with(|_, _| Ok(()))?;
-                    continue;
-                }
                 return Err(Error::NoSuchDocument { key: key.to_owned() });
             };
             let neighbors = &snapshot.neighbors;
@@ -81,7 +82,6 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             if self.try_submit(key, action)?.is_none() {
                 return Ok(());
             }
-            self.commit_with(|_, _| Ok(()))?;
         }
     }
 }

@@ -17,7 +17,7 @@ use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, ReloadPolicy};
 
 use crate::commit::{self, Payload};
-use crate::rebuild::{Rebuilt, Sources, rebuild};
+use crate::rebuild::{Rebuilt, Sources};
 use crate::{
     Error, FieldNames, JobProgress, RepairReport, Result, TagFields, TagSearcher, TaggingWriter,
     VerifyReport, WriterOptions, files, rebuild, repair, source, verify,
@@ -302,7 +302,10 @@ impl IndexFolder {
         bundle: &str,
         progress: impl FnMut(JobProgress),
     ) -> Result<Rebuilt> {
-        let name = format!("datastore-{:.12}", tagger.encoder().fingerprint().to_string());
+        let mut name = format!("datastore-{:.12}", tagger.encoder().fingerprint().to_string());
+        if name == self.description.datastore {
+            name += "-again";
+        }
         self.replace_datastore(&name, tagger, seed, bundle, progress)
     }
 
@@ -357,8 +360,11 @@ impl IndexFolder {
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
         let reader: IndexReader = reader.map_err(Error::tantivy("opened the index for reading"))?;
         let (searcher, fields) = (&reader.searcher(), &fields);
-        let sources = Sources { searcher, fields, tagger, seed, old: old.as_ref() };
-        let rebuilt = rebuild(&sources, &own_folder(&self.path).join(name), progress)?;
+        // Where that was changed, only repairing goes on, and nobody commits.
+        let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
+        let sources = Sources { searcher, fields, tagger, seed, old: old.as_ref(), generation };
+        let new = own_folder(&self.path).join(name);
+        let rebuilt = rebuild::rebuild(&sources, &new, progress)?;
         drop(old);
         failpoint::reach("migrate::rebuilt");
         let description = Description {
@@ -370,6 +376,7 @@ impl IndexFolder {
         self.description = description.sealed();
         publish(&self.path, &self.description)?;
         failpoint::reach("migrate::published");
+        rebuild::finish(&new)?;
         Ok(rebuilt)
     }
 
@@ -464,7 +471,7 @@ fn remove_unfinished(path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn allow_missing(result: io::Result<()>) -> io::Result<()> {
+pub(crate) fn allow_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if is_missing(&error) => Ok(()),
         result => result,

@@ -139,6 +139,11 @@ impl Action {
         }
     }
 
+    /// Tells whether it needs its document's text encoded.
+    pub(crate) fn has_text(&self) -> bool {
+        !matches!(self, Action::Delete | Action::Rewrite(..))
+    }
+
     /// Returns the commit whose document this is made from.
     fn made_from(&self) -> Option<u64> {
         match self {
@@ -191,10 +196,11 @@ impl Queue {
     ///
     /// One that was made from a committed document is not taken when that is no longer what its key
     /// has, and neither is any other one on a key with such an operation: it must see its outcome.
+    /// So must a text that comes for a key which was changed since people said something of it.
     pub(crate) fn push(&self, operation: Operation) -> Result<Pushed> {
         let mut state = self.lock();
         state.check_stopped()?;
-        if !state.note_key(&operation) {
+        if !state.note_key(&operation)? {
             return Ok(Pushed::AfterCommit(Box::new(operation)));
         }
         if state.open.is_empty() {
@@ -366,14 +372,18 @@ impl State {
     }
 
     /// Notes that an operation's key is changed; false where that must wait for a commit.
-    fn note_key(&mut self, operation: &Operation) -> bool {
+    fn note_key(&mut self, operation: &Operation) -> Result<bool> {
         let hash = self.hasher.hash_one(&operation.key);
         let is_in = |keys: fn(&Keys) -> &HashSet<u64>| {
             keys(&self.changed).contains(&hash) || keys(&self.committing).contains(&hash)
         };
         let made_from = operation.action.made_from();
         let may_follow = match made_from {
-            None => !is_in(|keys| &keys.derived),
+            None if is_in(|keys| &keys.derived) => false,
+            None if operation.action.has_text() && is_in(|keys| &keys.all) => {
+                !self.is_said_of(&operation.key)?
+            }
+            None => true,
             Some(generation) => {
                 let current = self.snapshot.as_ref().map(|snapshot| snapshot.generation);
                 current == Some(generation) && !is_in(|keys| &keys.all)
@@ -385,7 +395,15 @@ impl State {
         if may_follow && made_from.is_some() {
             self.changed.derived.insert(hash);
         }
-        may_follow
+        Ok(may_follow)
+    }
+
+    /// Tells whether people corrected a key's document or rejected labels of it, as far as the last
+    /// commit knows; always while the next one is made.
+    fn is_said_of(&self, key: &str) -> Result<bool> {
+        let Some(snapshot) = &self.snapshot else { return Ok(true) };
+        let record = snapshot.neighbors.documents(&[key])?.remove(0);
+        Ok(record.is_some_and(|record| record.is_corrected || !record.rejected.is_empty()))
     }
 
     /// Makes the chunk that is being collected ready.

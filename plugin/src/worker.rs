@@ -74,7 +74,7 @@ impl<E: Encoder> Worker<E> {
         let neighbors = &chunk.neighbors;
         let mut changes = Vec::with_capacity(chunk.operations.len());
         for Operation { key, action, permit } in chunk.operations {
-            let text = has_text(&action).then(|| texts.next().expect(ONE_EACH));
+            let text = action.has_text().then(|| texts.next().expect(ONE_EACH));
             let had_neighbor = neighbors.get(&key)?.is_some();
             let content = self.content(&key, action, text, permit, neighbors, &mut tally)?;
             if let Some(content) = content {
@@ -120,7 +120,7 @@ impl<E: Encoder> Worker<E> {
             (Action::Correct(committed, corrected), Some(text)) => {
                 self.labeled(key, committed.document, text, corrected, neighbors, tally)
             }
-            (_, None) => unreachable!("`has_text` says which operations have one"),
+            (_, None) => unreachable!("`Action::has_text` says which operations have one"),
         };
         Ok(kept.map(|kept| Content::Document(Metered::new(kept.document, permit), kept.rest)))
     }
@@ -129,7 +129,7 @@ impl<E: Encoder> Worker<E> {
     fn texts(&self, chunk: &mut Chunk, tally: &mut Tally) -> Result<Vec<Text>> {
         let neighbors = &chunk.neighbors;
         let with_text: Vec<&mut Operation> =
-            chunk.operations.iter_mut().filter(|operation| has_text(&operation.action)).collect();
+            chunk.operations.iter_mut().filter(|operation| operation.action.has_text()).collect();
         let keys: Vec<&str> = with_text.iter().map(|operation| operation.key.as_str()).collect();
         let records = neighbors.documents(&keys)?;
 
@@ -183,7 +183,7 @@ impl<E: Encoder> Worker<E> {
         let actions = chunk.operations.iter().map(|operation| &operation.action);
         let is_tagged = |action: &&Action| matches!(action, Action::Tag(_) | Action::Retag(_));
         let untagged: Vec<&mut Text> = actions
-            .filter(|action| has_text(action))
+            .filter(|action| action.has_text())
             .zip(texts)
             .filter(|(action, text)| is_tagged(action) && text.encoded.is_ok())
             .map(|(_, text)| text)
@@ -270,13 +270,18 @@ impl<E: Encoder> Worker<E> {
         match &text.encoded {
             Ok(Encoded { embedding, .. }) => {
                 tally.labeled += 1;
-                let has = |label: &LabelId| {
-                    labels.iter().any(|name| neighbors.labels().id(name) == Some(*label))
+                let vocabulary = neighbors.labels();
+                let given: LabelSet =
+                    labels.iter().filter_map(|name| vocabulary.id(name)).collect();
+                // Given is also what now stands for a label that was rejected.
+                let is_given = |&label: &LabelId| {
+                    given.contains(label)
+                        || vocabulary.resolve(label).is_some_and(|label| given.contains(label))
                 };
                 let neighbor = NewNeighbor { embedding: embedding.clone(), labels: labels.clone() };
                 let mut record = text.into_record(rejected);
-                record.rejected =
-                    record.rejected.ids().iter().copied().filter(|l| !has(l)).collect();
+                let rejected = record.rejected.ids().iter().copied();
+                record.rejected = rejected.filter(|label| !is_given(label)).collect();
                 record.is_corrected = is_corrected;
                 let neighbor = Some(neighbor);
                 let rest = Kept { neighbor, record: Some(record) };
@@ -307,11 +312,6 @@ impl Text {
         let encoded = self.encoded.ok();
         DocumentRecord { content: self.content, is_corrected: false, rejected, encoded }
     }
-}
-
-/// Tells whether an operation needs its document's text encoded.
-fn has_text(action: &Action) -> bool {
-    !matches!(action, Action::Delete | Action::Rewrite(..))
 }
 
 fn document_of(action: &Action) -> &TantivyDocument {

@@ -91,6 +91,7 @@ impl DatastoreWriter {
                 self.changed_labels.insert(*id);
             }
         }
+        self.vocabulary.has_all_targets().then_some(()).ok_or_else(damaged)?;
         self.n_spilled = n_staged;
         self.prepared = Some(journal.generation);
         Ok(())
@@ -292,7 +293,7 @@ impl DatastoreWriter {
     }
 
     fn is_empty(&self) -> bool {
-        self.n_operations() == 0 && self.changed_labels.is_empty()
+        self.n_operations() == 0 && self.staged_labels().next().is_none()
     }
 
     fn n_operations(&self) -> u64 {

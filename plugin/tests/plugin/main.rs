@@ -9,6 +9,7 @@ mod concurrency;
 mod crash;
 mod evidence;
 mod failures;
+mod faults;
 mod folder;
 mod mending;
 mod model;

@@ -70,6 +70,46 @@ fn another_bundle_is_refused_with_the_command_that_moves_the_index() {
 }
 
 #[test]
+fn what_an_earlier_move_left_is_not_taken_for_the_beginning_of_the_next() {
+    let sample = Sample::new();
+    let (_, fields) = sample.index().index().unwrap();
+    let mut index = migrate(&sample);
+    let move_back = |index: &mut IndexFolder| {
+        let moved = index.migrate(&tagger(Words::new(&LABELS)), &sample.seed(), "first", |_| {});
+        moved.unwrap();
+    };
+    move_back(&mut index);
+    // Unlike `IndexFolder::writer`, this removes nothing.
+    let (tantivy, _) = index.index().unwrap();
+    let (store, tagger) = (index.datastore().unwrap(), tagger(Words::new(&LABELS)));
+    let options = WriterOptions::default();
+    let writer = TaggingWriter::open(tantivy, store, tagger, fields.clone(), options).unwrap();
+    writer.add_labeled(document(&fields, "plain 1", "purring oven"), ["cat"]).unwrap();
+    writer.delete("human 1").unwrap();
+    writer.commit().unwrap();
+    writer.close().unwrap();
+    let seed = Datastore::open_read_only(&sample.path().with_file_name("other seed"), &OTHER);
+    let other = crate::support::tagger(other_encoder());
+    let moved = index.migrate(&other, &seed.unwrap(), "other bundle", |_| {}).unwrap();
+    assert_eq!((moved.labeled, moved.failed.len()), (17, 0));
+    assert_eq!(sample.verify().problems, []);
+}
+
+#[test]
+fn an_index_is_moved_to_the_encoder_that_it_has_again_and_again() {
+    let sample = Sample::new();
+    let before = sample.verify();
+    for _ in 0..3 {
+        let mut index = sample.index();
+        let moved = index.migrate(&tagger(Words::new(&LABELS)), &sample.seed(), "again", |_| {});
+        assert_eq!(moved.unwrap().labeled, 17);
+        let after = sample.verify();
+        assert!(after.is_sound(), "{after:#?}");
+        assert_eq!((after.labeled, after.neighbors), (before.labeled, before.neighbors));
+    }
+}
+
+#[test]
 fn a_moved_index_keeps_what_people_said() {
     let sample = Sample::new();
     let first = sample.writer();
@@ -119,6 +159,8 @@ fn moving_goes_on_where_it_was_interrupted_and_is_dropped_by_whoever_writes() {
     let index = migrate(&sample);
     // As if the process had died before the index was pointed to the new datastore.
     fs::write(&description, before).unwrap();
+    let generation = index.verify().unwrap().generation.to_string();
+    fs::write(index.datastore_path().join("begun"), generation).unwrap();
     let mut again = sample.index();
     let seed =
         Datastore::open_read_only(&sample.path().parent().unwrap().join("other seed"), &OTHER);

@@ -148,8 +148,7 @@ fn a_key_that_is_there_twice_is_told() {
     assert_eq!(problems, [Problem::Twice { key: "plain 1".into() }]);
 }
 
-/// All files that hold something; locks hold nothing, and `.managed.json` only says what Tantivy may
-/// remove.
+/// All files that hold something; locks hold nothing.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -157,7 +156,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         let name = path.file_name().unwrap().to_str().unwrap();
         if path.is_dir() {
             files.extend(self::files(&path));
-        } else if !name.contains("lock") && name != ".managed.json" {
+        } else if !name.contains("lock") {
             files.push(path);
         }
     }

@@ -84,3 +84,23 @@ fn nothing_is_staged_beside_prepared_changes_and_generations_grow() {
     writer.apply().unwrap();
     assert_eq!(datastore.reader().unwrap().len(), 2);
 }
+
+#[test]
+fn labels_are_committed_without_an_item() {
+    let folder = tempfile::tempdir().unwrap();
+    let datastore = create(folder.path(), 2);
+    let mut writer = datastore.writer().unwrap();
+    let retire = |labels: &mut LabelVocabulary| {
+        let id = labels.insert("new")?;
+        labels.retire(id)
+    };
+    writer.change_labels(retire).unwrap();
+    writer.prepare(1).unwrap();
+    assert_eq!(writer.prepared(), Some(1));
+    drop(writer);
+    let mut writer = datastore.writer().unwrap();
+    writer.apply().unwrap();
+    let reader = datastore.reader().unwrap();
+    assert_eq!(reader.labels().names().collect::<Vec<_>>(), ["red", "green", "new"]);
+    assert_eq!(reader.labels().resolve_name("new"), None);
+}

@@ -1,0 +1,303 @@
+//! What an index must hold, in plain maps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::support::LABELS;
+
+/// A label's number: its position in [`State::labels`].
+pub(super) type Id = usize;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fate {
+    Active,
+    MergedInto(Id),
+    Retired,
+}
+
+/// A label, with all names that it ever had; the last is the current one.
+#[derive(Clone, Debug, PartialEq)]
+struct Label {
+    names: Vec<String>,
+    fate: Fate,
+}
+
+/// What is known of a document.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Doc {
+    pub(super) text: String,
+    /// The labels that people gave it.
+    pub(super) given: Option<BTreeSet<Id>>,
+    /// Those that it was tagged with, where nobody gave any.
+    tags: BTreeSet<Id>,
+    pub(super) rejected: BTreeSet<Id>,
+    pub(super) is_corrected: bool,
+}
+
+/// One of the states that an index goes through.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) docs: BTreeMap<String, Doc>,
+    labels: Vec<Label>,
+}
+
+/// A change of labels, by their names.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Rename(String, String),
+    Merge(String, String),
+    Retire(String),
+    Restore(String),
+}
+
+/// An index with a writer: the last commit, and what it leads to.
+#[derive(Debug)]
+pub(super) struct Reference {
+    pub(super) committed: State,
+    pub(super) current: State,
+    /// The keys that were changed since the last commit.
+    changed: BTreeSet<String>,
+    /// Those whose document was made from the committed one.
+    derived: BTreeSet<String>,
+}
+
+impl State {
+    fn new() -> Self {
+        let label = |name: &&str| Label { names: vec![(*name).to_owned()], fate: Fate::Active };
+        State { docs: BTreeMap::new(), labels: LABELS.iter().map(label).collect() }
+    }
+
+    pub(super) fn name(&self, id: Id) -> &str {
+        self.labels[id].names.last().unwrap()
+    }
+
+    fn id(&self, name: &str) -> Option<Id> {
+        self.labels.iter().position(|label| label.names.iter().any(|known| known == name))
+    }
+
+    fn id_or_new(&mut self, name: &str) -> Id {
+        self.id(name).unwrap_or_else(|| {
+            self.labels.push(Label { names: vec![name.to_owned()], fate: Fate::Active });
+            self.labels.len() - 1
+        })
+    }
+
+    fn resolve(&self, id: Id) -> Option<Id> {
+        match self.labels[id].fate {
+            Fate::Active => Some(id),
+            Fate::MergedInto(target) => self.resolve(target),
+            Fate::Retired => None,
+        }
+    }
+
+    pub(super) fn resolve_all(&self, ids: &BTreeSet<Id>) -> BTreeSet<Id> {
+        ids.iter().filter_map(|&id| self.resolve(id)).collect()
+    }
+
+    /// Returns the labels that a document is found by.
+    pub(super) fn tags(&self, doc: &Doc) -> BTreeSet<Id> {
+        self.resolve_all(doc.given.as_ref().unwrap_or(&doc.tags))
+    }
+
+    /// Does what the tagger does: a label's last segment is the word that tells it.
+    fn predict(&self, text: &str, rejected: &BTreeSet<Id>) -> BTreeSet<Id> {
+        let is_told = |&id: &Id| {
+            let word = LABELS[id].rsplit("::").next().unwrap();
+            text.split(' ').any(|found| found == word)
+        };
+        let told = (0..LABELS.len()).filter(is_told).collect();
+        &self.resolve_all(&told) - &self.resolve_all(rejected)
+    }
+
+    /// Leaves out rejected labels for which a given one stands.
+    fn still_rejected(&self, rejected: &BTreeSet<Id>, given: &BTreeSet<Id>) -> BTreeSet<Id> {
+        let is_given = |id: &Id| {
+            given.contains(id) || self.resolve(*id).is_some_and(|label| given.contains(&label))
+        };
+        rejected.iter().copied().filter(|id| !is_given(id)).collect()
+    }
+
+    /// Changes a label; false where that cannot be done.
+    fn change(&mut self, change: &Change) -> bool {
+        let (Change::Rename(name, _)
+        | Change::Merge(name, _)
+        | Change::Retire(name)
+        | Change::Restore(name)) = change;
+        let Some(id) = self.id(name) else { return false };
+        let is_active = |id: Id| self.labels[id].fate == Fate::Active;
+        match change {
+            Change::Rename(_, new) => {
+                if !is_active(id) || self.id(new).is_some_and(|other| other != id) {
+                    return false;
+                }
+                self.labels[id].names.push(new.clone());
+            }
+            Change::Merge(_, into) => {
+                let Some(into) = self.id(into) else { return false };
+                if !is_active(id) || !is_active(into) || id == into {
+                    return false;
+                }
+                self.labels[id].fate = Fate::MergedInto(into);
+            }
+            Change::Retire(_) if !is_active(id) => return false,
+            Change::Retire(_) => self.labels[id].fate = Fate::Retired,
+            Change::Restore(_) => self.labels[id].fate = Fate::Active,
+        }
+        let labels = self.clone();
+        for doc in self.docs.values_mut() {
+            doc.tags = labels.resolve_all(&doc.tags);
+        }
+        true
+    }
+
+    /// Tags again what people have not labelled.
+    fn retag(&mut self) {
+        let labels = self.clone();
+        for doc in self.docs.values_mut().filter(|doc| doc.given.is_none()) {
+            doc.tags = labels.predict(&doc.text, &doc.rejected);
+        }
+    }
+
+    /// Forgets by which way labels came to stand for others.
+    fn migrate(&mut self) {
+        let before = self.clone();
+        for (id, label) in self.labels.iter_mut().enumerate() {
+            label.fate = match before.resolve(id) {
+                Some(same) if same == id => Fate::Active,
+                Some(other) => Fate::MergedInto(other),
+                None => Fate::Retired,
+            };
+        }
+        for doc in self.docs.values_mut() {
+            doc.given = doc.given.as_ref().map(|given| before.resolve_all(given));
+        }
+    }
+}
+
+impl Reference {
+    pub(super) fn new() -> Self {
+        let (committed, current) = (State::new(), State::new());
+        Reference { committed, current, changed: BTreeSet::new(), derived: BTreeSet::new() }
+    }
+
+    pub(super) fn commit(&mut self) {
+        self.committed = self.current.clone();
+        self.changed.clear();
+        self.derived.clear();
+    }
+
+    /// Drops what was not committed.
+    pub(super) fn reopen(&mut self) {
+        self.current = self.committed.clone();
+        self.commit();
+    }
+
+    pub(super) fn add(&mut self, key: &str, text: &str) {
+        self.begin(key, true);
+        let before = self.current.docs.get(key).cloned().unwrap_or_default();
+        let mut doc = Doc { text: text.to_owned(), rejected: before.rejected, ..Doc::default() };
+        if before.is_corrected && before.text == text {
+            let given = self.current.resolve_all(&before.given.unwrap());
+            doc.rejected = self.current.still_rejected(&doc.rejected, &given);
+            (doc.given, doc.is_corrected) = (Some(given), true);
+        } else {
+            doc.tags = self.current.predict(text, &doc.rejected);
+        }
+        self.current.docs.insert(key.to_owned(), doc);
+    }
+
+    pub(super) fn label(&mut self, key: &str, text: &str, labels: &[&str]) {
+        self.begin(key, true);
+        let mut given = BTreeSet::new();
+        for label in labels {
+            let id = self.current.id_or_new(label);
+            given.extend(self.current.resolve(id));
+        }
+        let before = self.current.docs.get(key).cloned().unwrap_or_default();
+        let rejected = self.current.still_rejected(&before.rejected, &given);
+        let doc = Doc { text: text.to_owned(), given: Some(given), rejected, ..Doc::default() };
+        self.current.docs.insert(key.to_owned(), doc);
+    }
+
+    /// Notes an operation on a key that fails.
+    pub(super) fn fail(&mut self, key: &str) {
+        self.begin(key, true);
+    }
+
+    pub(super) fn delete(&mut self, key: &str) {
+        self.begin(key, false);
+        self.current.docs.remove(key);
+    }
+
+    /// Corrects a document of the last commit; false where that cannot be done.
+    pub(super) fn correct(
+        &mut self,
+        key: &str,
+        add: &[&str],
+        remove: &[&str],
+        keeps_tags: bool,
+    ) -> bool {
+        if self.changed.contains(key) {
+            self.commit();
+        }
+        let committed = self.committed.clone();
+        let Some(before) = committed.docs.get(key) else { return false };
+        let is_retired =
+            |name: &&str| committed.id(name).is_some_and(|id| committed.resolve(id).is_none());
+        let removed: Option<Vec<Id>> = remove.iter().map(|name| committed.id(name)).collect();
+        let Some(removed) = removed.filter(|_| !add.iter().any(|name| is_retired(&name))) else {
+            return false;
+        };
+        let mut removed: BTreeSet<Id> =
+            removed.into_iter().filter_map(|id| committed.resolve(id)).collect();
+        let mut given = BTreeSet::new();
+        for name in add {
+            let id = self.current.id_or_new(name);
+            given.extend(self.current.resolve(id));
+        }
+        for id in committed.tags(before) {
+            if keeps_tags && !removed.contains(&id) {
+                given.insert(id);
+            } else {
+                removed.insert(id);
+            }
+        }
+        let rejected = self.current.still_rejected(&(&removed | &before.rejected), &given);
+        let text = before.text.clone();
+        let doc = Doc { text, given: Some(given), rejected, is_corrected: true, ..Doc::default() };
+        self.current.docs.insert(key.to_owned(), doc);
+        self.changed.insert(key.to_owned());
+        self.derived.insert(key.to_owned());
+        true
+    }
+
+    pub(super) fn change(&mut self, change: &Change) -> bool {
+        let is_changed = self.current.change(change);
+        if is_changed {
+            self.commit();
+        }
+        is_changed
+    }
+
+    pub(super) fn retag(&mut self) {
+        self.current.retag();
+        self.commit();
+    }
+
+    pub(super) fn migrate(&mut self) {
+        self.reopen();
+        self.current.migrate();
+        self.commit();
+    }
+
+    /// Notes that a key is changed. What must see the outcome of what was done before to its key
+    /// lets that be committed first.
+    fn begin(&mut self, key: &str, has_text: bool) {
+        let is_said = |doc: &Doc| doc.is_corrected || !doc.rejected.is_empty();
+        let is_said = self.committed.docs.get(key).is_some_and(is_said);
+        let is_changed = self.changed.contains(key);
+        if self.derived.contains(key) || (has_text && is_changed && is_said) {
+            self.commit();
+        }
+        self.changed.insert(key.to_owned());
+    }
+}
