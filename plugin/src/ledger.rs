@@ -15,7 +15,8 @@ pub(crate) struct Tally {
     pub(crate) tagged: u64,
     pub(crate) labeled: u64,
     pub(crate) deleted: u64,
-    /// Texts that needed no encoding.
+    /// Texts that the encoder was given, and those that needed no encoding.
+    pub(crate) encoded: u64,
     pub(crate) reused: u64,
     pub(crate) retagged: Retagged,
     pub(crate) failures: Vec<FailedDocument>,
@@ -31,6 +32,7 @@ pub(crate) struct Ledger {
     times_at_commit: WriterTimes,
     unreported: Option<Unreported>,
     documents: u64,
+    encoded: u64,
     reused: u64,
     batches: u64,
     times: WriterTimes,
@@ -55,6 +57,7 @@ impl Ledger {
             times_at_commit: WriterTimes::default(),
             unreported: None,
             documents: 0,
+            encoded: 0,
             reused: 0,
             batches: 0,
             times: WriterTimes::default(),
@@ -66,6 +69,7 @@ impl Ledger {
     pub(crate) fn record(&mut self, tally: Tally) {
         self.batches += 1;
         self.documents += tally.tagged + tally.labeled;
+        self.encoded += tally.encoded;
         self.reused += tally.reused;
         self.retagged.merge(tally.retagged);
         self.times.add(&tally.times);
@@ -118,6 +122,7 @@ impl Ledger {
     pub(crate) fn stats(&self, indexing: Duration) -> WriterStats {
         WriterStats {
             documents: self.documents,
+            encoded: self.encoded,
             reused: self.reused,
             batches: self.batches,
             times: self.times(indexing),

@@ -49,7 +49,9 @@ impl WriterTimes {
 pub struct WriterStats {
     /// Documents that were handed over to Tantivy, tagged or with labels of their own.
     pub documents: u64,
-    /// Those of them whose text was encoded before, under the same key.
+    /// Texts that the encoder was given.
+    pub encoded: u64,
+    /// Texts that it was not given, since it had answered them before under the same key.
     pub reused: u64,
     /// Operations that wait or are worked on.
     pub queue_depth: usize,

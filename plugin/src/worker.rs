@@ -146,6 +146,7 @@ impl<E: Encoder> Worker<E> {
         };
         let unknown: Vec<&str> =
             (0..all.len()).filter(|&p| !is_known(p)).map(|p| all[p].as_ref()).collect();
+        tally.encoded += unknown.len() as u64;
         tally.reused += (all.len() - unknown.len()) as u64;
         let tagger = self.tagger();
         let mut times = StageTimes::default();

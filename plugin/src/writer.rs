@@ -326,7 +326,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Tells whoever listens what a commit brought, and how full the queue is.
     fn trace(&self, summary: &CommitSummary) {
-        let WriterStats { queue_depth, batches, documents, reused, .. } = self.stats();
+        let WriterStats { queue_depth, batches, encoded, reused, .. } = self.stats();
         let CommitSummary { tagged, labeled, deleted, failed, generation, times, .. } = summary;
         tracing::debug!(
             generation,
@@ -336,7 +336,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             failed,
             queue_depth,
             batches,
-            documents,
+            encoded,
             reused,
             tokenize_ms = times.tokenize.as_millis() as u64,
             encode_ms = times.encode.as_millis() as u64,

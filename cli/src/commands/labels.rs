@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use autotag::{LabelFate, LabelId, LabelVocabulary};
 use serde::Serialize;
-use tantivy_autotag::{
-    IndexFolder, LabelChange, OnFailure, Retagged, SearchRequest, parse_tag,
-};
+use tantivy_autotag::{IndexFolder, LabelChange, OnFailure, Retagged, SearchRequest, parse_tag};
 
 use crate::args::Common;
 use crate::commands::correct::label;

@@ -15,5 +15,6 @@ mod mending;
 mod model;
 mod opening;
 mod search;
+mod upkeep;
 mod verify;
 mod writing;

@@ -1,5 +1,6 @@
 //! The process that is killed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::parent_id;
@@ -204,13 +205,14 @@ impl Storming {
     }
 
     fn run_batch(&mut self, storm: &Storm, batch: u64) {
-        let mut may_commit = false;
+        let mut keys = BTreeSet::new();
         let end = self.next + batch_size(storm.round, batch);
         for number in self.next..end {
             thread::sleep(Duration::from_micros(storm.delay_us));
             let (key, operation) = operation(storm.round, number);
-            may_commit |= matches!(operation, Operation::Correct(_));
-            if may_commit {
+            let is_new = keys.insert(key.clone());
+            // What a person says of a document, or said of one that comes again, is about a commit.
+            if !is_new || matches!(operation, Operation::Correct(_)) {
                 self.note(&format!("maybe {number}"));
             }
             self.apply(&key, operation);
