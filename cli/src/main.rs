@@ -7,7 +7,6 @@
 
 mod args;
 mod commands;
-mod documents;
 mod logging;
 mod output;
 mod progress;
@@ -19,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::Args;
+use autotag_cli::documents;
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use autotag::{Datastore, Encoder, LabelVocabulary, Tagger, failpoint};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument};
 
@@ -475,6 +475,11 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
     let mut merge_policy = LogMergePolicy::default();
     merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
     tantivy.set_merge_policy(Box::new(merge_policy));
+    // Tantivy would give the first operation the last commit's number, and a merge of what that
+    // commit has would take it for part of it: its deletion would be applied before it is
+    // committed, or to one of the merged segments only. This takes the number away.
+    let nothing = std::iter::empty::<UserOperation<Metered>>();
+    tantivy.run(nothing).map_err(Error::tantivy("opened the index for writing"))?;
     Ok(tantivy)
 }
 

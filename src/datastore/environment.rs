@@ -295,6 +295,20 @@ pub(super) fn read_header(
     }
 }
 
+/// What tells an environment's file from any other, under whatever name: device and inode.
+#[cfg(unix)]
+pub(super) fn file_id(folder: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = fs::metadata(folder.join(DATA_FILE)).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+/// Elsewhere only the folder's canonical name tells.
+#[cfg(not(unix))]
+pub(super) fn file_id(_folder: &Path) -> Option<(u64, u64)> {
+    None
+}
+
 /// Takes the lock of whoever writes; waits a moment for one who only fills the file up.
 pub(super) fn lock_for_writing(folder: &Path) -> Result<File> {
     let path = folder.join(LOCK_FILE);

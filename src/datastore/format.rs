@@ -18,7 +18,7 @@ use crate::{
 pub(super) const VERSION: u32 = 2;
 
 /// Appends the checksum of what was written.
-fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
     let checksum = crc32fast::hash(&bytes);
     bytes.extend(checksum.to_le_bytes());
     bytes

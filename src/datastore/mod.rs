@@ -15,6 +15,8 @@
 mod environment;
 mod exact;
 mod format;
+#[cfg(feature = "fuzzing")]
+mod fuzz;
 mod reader;
 mod seal;
 mod search;
@@ -33,6 +35,8 @@ use std::sync::Arc;
 use crate::{Embedding, Encoded, Fingerprint, LabelSet, LabelVocabulary, Result};
 
 pub use exact::{ExactIndex, Found};
+#[cfg(feature = "fuzzing")]
+pub use fuzz::decode_any;
 pub use reader::DatastoreReader;
 pub use seal::{SealState, check_seal};
 pub use verify::{DatastoreProblem, DatastoreReport, PreparedChange, PreparedChanges};

@@ -10,8 +10,8 @@ use heed::{Env, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::environment::{
     Access, CENTER, DATA_FILE, Databases, HEADER, JOURNAL, Length, PAGE_MULTIPLE, SMALLEST_FILE,
-    check_length, fill_up, initialize, io_error, lmdb_error, lock_for_writing, look_inside,
-    open_env, read_header, refuse_existing,
+    check_length, file_id, fill_up, initialize, io_error, lmdb_error, lock_for_writing,
+    look_inside, open_env, read_header, refuse_existing,
 };
 use super::format::{Header, Journal, decode_history, decode_vector, encode_vector};
 use super::reader::Snapshot;
@@ -47,7 +47,7 @@ impl fmt::Debug for Store {
 }
 
 /// The environments that are open in this process, by canonical folder: LMDB forbids opening one
-/// twice.
+/// twice, whatever the name.
 static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Store>>>> = Mutex::new(None);
 
 impl Store {
@@ -178,6 +178,9 @@ impl Store {
         action: &'static str,
         mut change: impl FnMut(&mut RwTxn) -> Result<T>,
     ) -> Result<T> {
+        // A process that was killed while it read would keep all pages from being used again that
+        // are freed from then on.
+        self.env.clear_stale_readers().map_err(self.lmdb("cleared dead readers"))?;
         loop {
             match self.try_write(action, &mut change) {
                 Err(error) if is_mdb(&error, MdbError::MapFull) => self.grow()?,
@@ -260,7 +263,7 @@ impl Store {
             let put = history.and_then(|history| vocabulary.put_history(LabelId(id), history));
             put.ok_or_else(|| self.damaged("a label"))?;
         }
-        Ok(vocabulary)
+        vocabulary.has_all_targets().then_some(vocabulary).ok_or_else(|| self.damaged("a label"))
     }
 
     /// Returns the point that the trees take for the origin; `None` before there are trees.
@@ -319,6 +322,15 @@ fn open_or_share(
         }
         Some(_) => return Err(Error::DatastoreInUse { path: folder.to_owned() }),
         None => {}
+    }
+    // A hard link in another folder: LMDB's locks lie beside each, and would not know of each other.
+    let file = file_id(folder);
+    let is_same = |store: &Store| {
+        let is_alone = (store.access, access) != (Access::Immutable, Access::Immutable);
+        is_alone && file.is_some() && file_id(&store.folder) == file
+    };
+    if stores.values().filter_map(Weak::upgrade).any(|store| is_same(&store)) {
+        return Err(Error::DatastoreInUse { path: folder.to_owned() });
     }
     let store = Arc::new(open()?);
     stores.insert(folder.to_owned(), Arc::downgrade(&store));

@@ -10,6 +10,8 @@ use super::*;
 use crate::Error;
 
 mod prepared;
+#[cfg(unix)]
+mod processes;
 
 const ENCODER: Fingerprint = Fingerprint([1; 32]);
 
@@ -333,6 +335,31 @@ fn a_folder_is_opened_once_whatever_its_name() {
     }
     drop(datastore);
     Datastore::open(&link, &ENCODER).unwrap();
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_is_opened_once_whatever_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, other) = (folder.path().join("real"), folder.path().join("other"));
+    let datastore = create(&real, 2);
+    fs::create_dir(&other).unwrap();
+    let link = other.join("data.mdb");
+    let refused = || {
+        for open in [Datastore::open, Datastore::open_read_only] {
+            let opened = open(&other, &ENCODER);
+            assert!(matches!(opened, Err(Error::DatastoreInUse { .. })), "{opened:?}");
+        }
+    };
+    fs::hard_link(real.join("data.mdb"), &link).unwrap();
+    refused();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(real.join("data.mdb"), &link).unwrap();
+    refused();
+    // Nothing was done to the one that is open.
+    assert_eq!(fill(&datastore, &[vec![1.0, 2.0]]).len(), 1);
+    drop(datastore);
+    assert_eq!(Datastore::open(&other, &ENCODER).unwrap().reader().unwrap().len(), 1);
 }
 
 #[test]

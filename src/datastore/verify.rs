@@ -271,6 +271,7 @@ pub(super) fn read_prepared(store: &Store, txn: &RoTxn) -> Result<Option<Prepare
     for (id, history) in journal.labels {
         labels.put_history(id, history).ok_or_else(|| store.damaged("its journal"))?;
     }
+    labels.has_all_targets().then_some(()).ok_or_else(|| store.damaged("its journal"))?;
     let (mut changes, mut documents) = (Vec::new(), BTreeMap::new());
     for number in 0..journal.n_operations {
         match staged(store, txn, number)? {

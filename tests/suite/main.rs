@@ -6,6 +6,7 @@
 mod tiny;
 
 mod exported_models;
+mod fixtures;
 mod rooms;
 mod tagging;
 mod training;

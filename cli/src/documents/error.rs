@@ -5,20 +5,21 @@ use std::{fmt, io};
 
 /// A document, or a whole file, that could not be read.
 #[derive(Debug)]
-pub(crate) struct ReadError {
+pub struct ReadError {
     /// The file's name.
-    pub(crate) file: String,
+    pub file: String,
     /// The line, counted from 1, where it is about one.
-    pub(crate) line: Option<u64>,
+    pub line: Option<u64>,
     /// The document's key, where it could be read.
-    pub(crate) key: Option<String>,
+    pub key: Option<String>,
     /// What is wrong.
-    pub(crate) problem: Box<Problem>,
+    pub problem: Box<Problem>,
 }
 
-/// What is wrong with a line or file.
+/// What is wrong with a line or file; each message says what to do.
+#[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Problem {
+pub enum Problem {
     #[error("the file cannot be opened")]
     Open(#[source] io::Error),
     #[error("this is a folder: give a file")]
@@ -75,17 +76,17 @@ pub(crate) enum Problem {
 
 impl ReadError {
     /// Makes an error about a file as a whole.
-    pub(crate) fn of_file(file: &str, problem: Problem) -> Self {
+    pub fn of_file(file: &str, problem: Problem) -> Self {
         ReadError { file: file.to_owned(), line: None, key: None, problem: Box::new(problem) }
     }
 
     /// Makes an error about a line.
-    pub(crate) fn at(file: &str, line: u64, key: Option<String>, problem: Problem) -> Self {
+    pub fn at(file: &str, line: u64, key: Option<String>, problem: Problem) -> Self {
         ReadError { file: file.to_owned(), line: Some(line), key, problem: Box::new(problem) }
     }
 
     /// Tells whether nothing after it can be read.
-    pub(crate) fn ends_the_file(&self) -> bool {
+    pub fn ends_the_file(&self) -> bool {
         use Problem::{Empty, Folder, Gzip, NoColumn, Open, Read, Twice};
         matches!(
             *self.problem,

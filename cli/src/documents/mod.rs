@@ -8,9 +8,10 @@ mod json_lines;
 mod tests;
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 
-pub(crate) use error::{Problem, ReadError};
+pub use error::{Problem, ReadError};
 
 use csv_rows::CsvRows;
 use input::Input;
@@ -18,20 +19,20 @@ use json_lines::JsonLines;
 
 /// A document as it stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Document {
+pub struct Document {
     /// The line it begins on, counted from 1.
-    pub(crate) line: u64,
+    pub line: u64,
     /// The caller's key, not empty.
-    pub(crate) key: String,
+    pub key: String,
     /// The text; it may be empty.
-    pub(crate) text: String,
+    pub text: String,
     /// The labels, each once, in the order given; none for an unlabelled document.
-    pub(crate) labels: Vec<String>,
+    pub labels: Vec<String>,
 }
 
 /// How documents are written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum InputFormat {
+pub enum InputFormat {
     /// One JSON object on each line
     Jsonl,
     /// Comma-separated values, the first row naming the columns
@@ -40,7 +41,7 @@ pub(crate) enum InputFormat {
 
 /// What becomes of a line with nothing on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum BlankLines {
+pub enum BlankLines {
     /// It is passed over.
     #[default]
     Skip,
@@ -50,21 +51,21 @@ pub(crate) enum BlankLines {
 
 /// How a file is read.
 #[derive(Clone, Debug)]
-pub(crate) struct ReadOptions {
+pub struct ReadOptions {
     /// The format; by the file's name where absent.
-    pub(crate) format: Option<InputFormat>,
+    pub format: Option<InputFormat>,
     /// The field with the key.
-    pub(crate) key: String,
+    pub key: String,
     /// The fields whose texts, joined by a newline, are the document's.
-    pub(crate) text: Vec<String>,
+    pub text: Vec<String>,
     /// The field with the labels.
-    pub(crate) labels: String,
+    pub labels: String,
     /// What stands between two labels in a CSV cell.
-    pub(crate) label_separator: String,
+    pub label_separator: String,
     /// The longest line or CSV record that is read.
-    pub(crate) max_line_bytes: u64,
+    pub max_line_bytes: u64,
     /// What becomes of blank lines.
-    pub(crate) blank_lines: BlankLines,
+    pub blank_lines: BlankLines,
 }
 
 impl Default for ReadOptions {
@@ -85,7 +86,7 @@ impl Default for ReadOptions {
 ///
 /// A document that cannot be read is an error in its place; after one that ends the file
 /// ([`ReadError::ends_the_file`]) nothing follows. A file without a document is an error too.
-pub(crate) struct Documents {
+pub struct Documents {
     file: String,
     rows: Rows,
     seen_any: bool,
@@ -99,10 +100,37 @@ enum Rows {
 
 impl Documents {
     /// Opens a file, plain or gzip; `-` is standard input.
-    pub(crate) fn open(path: &Path, options: &ReadOptions) -> Result<Self, ReadError> {
-        let input = Input::open(path)?;
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened, or its header not be read.
+    pub fn open(path: &Path, options: &ReadOptions) -> Result<Self, ReadError> {
+        let format = options.format.unwrap_or_else(|| format_of(path));
+        Documents::from_input(Input::open(path)?, format, options)
+    }
+
+    /// Reads what is no file, plain or gzip: JSON lines, unless the options say otherwise. Errors
+    /// call it `name`.
+    ///
+    /// # Errors
+    ///
+    /// When its header cannot be read.
+    pub fn from_reader(
+        name: &str,
+        bytes: impl Read + Send + 'static,
+        options: &ReadOptions,
+    ) -> Result<Self, ReadError> {
+        let format = options.format.unwrap_or(InputFormat::Jsonl);
+        Documents::from_input(Input::new(name.to_owned(), bytes)?, format, options)
+    }
+
+    fn from_input(
+        input: Input,
+        format: InputFormat,
+        options: &ReadOptions,
+    ) -> Result<Self, ReadError> {
         let file = input.name.clone();
-        let rows = match options.format.unwrap_or_else(|| format_of(path)) {
+        let rows = match format {
             InputFormat::Jsonl => Rows::JsonLines(JsonLines::new(input, options)),
             InputFormat::Csv => Rows::Csv(CsvRows::new(input, options)?),
         };
@@ -139,7 +167,11 @@ impl Iterator for Documents {
 }
 
 /// Reads a whole file, in which every key may stand once.
-pub(crate) fn read_all(path: &Path, options: &ReadOptions) -> Result<Vec<Document>, ReadError> {
+///
+/// # Errors
+///
+/// The first that a document has.
+pub fn read_all(path: &Path, options: &ReadOptions) -> Result<Vec<Document>, ReadError> {
     let mut lines_by_key: HashMap<String, u64> = HashMap::new();
     let mut documents = Vec::new();
     let reader = Documents::open(path, options)?;

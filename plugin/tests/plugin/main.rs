@@ -12,6 +12,7 @@ mod failures;
 mod faults;
 mod folder;
 mod mending;
+mod merging;
 mod model;
 mod opening;
 mod search;

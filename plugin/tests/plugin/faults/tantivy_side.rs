@@ -11,6 +11,7 @@ use autotag::{Datastore, Encoder};
 use tantivy::directory::RamDirectory;
 use tantivy::{Index, IndexSettings};
 use tantivy_autotag::{Error, Origin, TagFields, TagSearcher, TaggingWriter, WriterOptions};
+use tempfile::TempDir;
 
 use super::directory::{Duration, Fault, FaultyDirectory, Kind};
 use crate::support::{
@@ -145,7 +146,8 @@ fn check_state(index: &Index, folder: &Path, fields: &TagFields, expect: &[&Stat
 
 /// Lets a session fail, and looks at what it left. Tells whether anything failed.
 fn survive(fault: Fault) -> bool {
-    let folder = tempfile::tempdir().unwrap();
+    // In memory where there is such a folder: the faults are in Tantivy's directory.
+    let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
     let store = folder.path().join("datastore");
     drop(Datastore::create(&store, &datastore_options(&LABELS)).unwrap());
     let (schema, fields, _) = schema();

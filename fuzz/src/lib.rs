@@ -1,0 +1,105 @@
+//! What autotag reads from disk, given any bytes: it answers or refuses, and never panics.
+//!
+//! Each function is a target for cargo-fuzz; `fuzz/corpus/TARGET` holds inputs worth keeping, which
+//! the crate's test replays. `CONTRIBUTING.md` says how to look for more.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
+
+use autotag_cli::documents::{Documents, InputFormat, ReadOptions};
+use autotag_onnx::{BundleConfig, ModelBundle};
+
+/// A target: what is done with any bytes.
+pub type Target = fn(&[u8]);
+
+/// All targets with the names of their corpora.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("bundle_config", bundle_config),
+    ("bundle_manifest", bundle_manifest),
+    ("datastore_codec", datastore_codec),
+    ("json_lines", json_lines),
+    ("csv_rows", csv_rows),
+];
+
+/// Longer lines are refused, so that gzip data cannot unpack to much.
+const MAX_LINE_BYTES: u64 = 1 << 16;
+
+/// Takes the bytes for a bundle's `config.json`: what can be read is written so that it reads the
+/// same.
+pub fn bundle_config(bytes: &[u8]) {
+    with_bundle(|folder| {
+        let file = folder.join("config.json");
+        fs::write(&file, bytes).expect("a temporary file can be written");
+        // The manifest knows another one.
+        assert!(ModelBundle::open(folder).is_err());
+    });
+    let Ok(config) = serde_json::from_slice::<BundleConfig>(bytes) else { return };
+    let written = serde_json::to_vec(&config).expect("what was read can be written");
+    let again: BundleConfig = serde_json::from_slice(&written).expect("what was written reads");
+    assert_eq!(again, config);
+}
+
+/// Takes the bytes for the manifest of a bundle with no other file than a configuration.
+pub fn bundle_manifest(bytes: &[u8]) {
+    with_bundle(|folder| {
+        let file = folder.join("manifest.json");
+        fs::write(&file, bytes).expect("a temporary file can be written");
+        // The model is missing, whatever the manifest lists.
+        assert!(ModelBundle::open(folder).is_err());
+    });
+}
+
+/// Takes the bytes for each kind of value in a datastore.
+pub fn datastore_codec(bytes: &[u8]) {
+    autotag::datastore::decode_any(bytes);
+}
+
+/// Takes the bytes for a file of JSON lines, plain or gzip.
+pub fn json_lines(bytes: &[u8]) {
+    documents(bytes, InputFormat::Jsonl);
+}
+
+/// Takes the bytes for a CSV file, plain or gzip.
+pub fn csv_rows(bytes: &[u8]) {
+    documents(bytes, InputFormat::Csv);
+}
+
+fn documents(bytes: &[u8], format: InputFormat) {
+    let options = ReadOptions {
+        format: Some(format),
+        max_line_bytes: MAX_LINE_BYTES,
+        ..ReadOptions::default()
+    };
+    let Ok(documents) = Documents::from_reader("input", Cursor::new(bytes.to_vec()), &options)
+    else {
+        return;
+    };
+    let (mut line, mut n_documents) = (0, 0u64);
+    for outcome in documents {
+        n_documents += 1;
+        // Every document and every error takes at least one byte, unless it is unpacked.
+        assert!(n_documents <= bytes.len() as u64 + 1 || bytes.starts_with(&[0x1f, 0x8b]));
+        match outcome {
+            Ok(document) => {
+                // Not larger: rows of CSV that end with a carriage return alone are one line.
+                assert!(document.line >= line && !document.key.is_empty(), "{document:?}");
+                line = document.line;
+                let labels: HashSet<&String> = document.labels.iter().collect();
+                assert_eq!(labels.len(), document.labels.len(), "{document:?}");
+            }
+            Err(error) => assert!(error.to_string().starts_with("input"), "{error}"),
+        }
+    }
+}
+
+/// Hands a folder with a bundle's configuration to a function.
+fn with_bundle(look: impl FnOnce(&Path)) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("config.json"), CONFIG).expect("a temporary file can be written");
+    look(folder.path());
+}
+
+/// A configuration as the program writes it.
+const CONFIG: &[u8] = include_bytes!("../corpus/bundle_config/written.json");

@@ -1,0 +1,49 @@
+//! Segments that are merged while documents are replaced.
+
+use tantivy::indexer::NoMergePolicy;
+use tantivy::{IndexWriter, TantivyDocument, Term};
+
+use crate::support::{Fixture, LABELS, Words, chunks_of};
+
+/// Deletes documents as the writer does, but merges nothing, and keeps what autotag says of the
+/// last commit.
+fn delete_without_merging(fixture: &Fixture, keys: &[String]) {
+    let payload = fixture.index.load_metas().unwrap().payload.unwrap();
+    let mut plain: IndexWriter<TantivyDocument> = fixture.index.writer(15_000_000).unwrap();
+    plain.set_merge_policy(Box::new(NoMergePolicy));
+    for key in keys {
+        plain.delete_term(Term::from_field_text(fixture.fields.key, key));
+    }
+    let mut prepared = plain.prepare_commit().unwrap();
+    prepared.set_payload(&payload);
+    prepared.commit().unwrap();
+}
+
+#[test]
+fn the_first_operation_after_opening_is_no_part_of_the_commit_before() {
+    let fixture = Fixture::new();
+    let keys = |prefix: &str, n: usize| -> Vec<String> {
+        (0..n).map(|number| format!("{prefix} {number}")).collect()
+    };
+    // A large segment, and a small one of which so much is deleted that both are to be merged.
+    for keys in [keys("large", 9), keys("small", 6)] {
+        let writer = fixture.open(Words::new(&LABELS), chunks_of(4)).unwrap();
+        for key in keys {
+            writer.add(fixture.document(&key, "program")).unwrap();
+        }
+        writer.commit().unwrap();
+        writer.close().unwrap();
+    }
+    delete_without_merging(&fixture, &keys("small", 3));
+
+    // Tantivy gives the first operation the last commit's number.
+    let writer = fixture.open(Words::new(&LABELS), chunks_of(4)).unwrap();
+    writer.add(fixture.document("small 4", "library")).unwrap();
+    writer.commit().unwrap();
+    writer.close().unwrap();
+    let mut expected = keys("large", 9);
+    expected.extend(keys("small", 6).split_off(3));
+    assert_eq!(fixture.keys(), expected);
+    assert_eq!(fixture.tags("small 4"), ["/role/library"]);
+    assert_eq!(fixture.index.load_metas().unwrap().segments.len(), 2, "two were merged");
+}
