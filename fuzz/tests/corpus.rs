@@ -32,7 +32,8 @@ fn every_target_has_a_program_and_a_corpus() {
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         let mut expected: Vec<String> =
             TARGETS.iter().map(|(name, _)| format!("{name}{extension}")).collect();
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected, "{folder}");
     }
 }
