@@ -244,7 +244,7 @@ impl Reference {
         let is_retired =
             |name: &&str| committed.id(name).is_some_and(|id| committed.resolve(id).is_none());
         let removed: Option<Vec<Id>> = remove.iter().map(|name| committed.id(name)).collect();
-        let Some(removed) = removed.filter(|_| !add.iter().any(|name| is_retired(&name))) else {
+        let Some(removed) = removed.filter(|_| !add.iter().any(is_retired)) else {
             return false;
         };
         let mut removed: BTreeSet<Id> =
