@@ -6,13 +6,14 @@
 //! DIR/autotag/datastore/   the index's own neighbors, and what is kept of its documents
 //! ```
 
+mod description;
+
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use autotag::datastore::{SealState, check_seal};
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
-use serde::{Deserialize, Serialize};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, ReloadPolicy};
 
@@ -23,8 +24,7 @@ use crate::{
     VerifyReport, WriterOptions, files, rebuild, repair, source, verify,
 };
 
-/// The only format version that this program reads and writes.
-const VERSION: u32 = 2;
+use description::{Description, VERSION, description_path, publish, temporary_path, to_json};
 
 /// The name of the first datastore's folder; migrating makes others.
 const DATASTORE: &str = "datastore";
@@ -58,42 +58,6 @@ const DATASTORE: &str = "datastore";
 pub struct IndexFolder {
     path: PathBuf,
     description: Description,
-}
-
-/// What `index.json` holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Description {
-    version: u32,
-    fields: FieldNames,
-    encoder: Fingerprint,
-    bundle: String,
-    /// The name of the datastore's folder.
-    datastore: String,
-    /// The CRC-32 of the schema, which never changes.
-    schema: u32,
-    /// The CRC-32 of all of this with a 0 in its place.
-    checksum: u32,
-}
-
-impl Description {
-    fn sealed(mut self) -> Self {
-        self.checksum = self.expected_checksum();
-        self
-    }
-
-    fn expected_checksum(&self) -> u32 {
-        crc32fast::hash(&to_json(&Description { checksum: 0, ..self.clone() }))
-    }
-}
-
-fn to_json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec_pretty(value).expect("text and numbers always encode")
-}
-
-/// What is read first, whatever the version.
-#[derive(Deserialize)]
-struct VersionOnly {
-    version: u32,
 }
 
 impl IndexFolder {
@@ -158,27 +122,7 @@ impl IndexFolder {
     /// [`Error::IndexVersion`] when a newer program made it, [`Error::DescriptionDamaged`] and
     /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
-        let file = description_path(path);
-        let json = match fs::read(&file) {
-            Ok(json) => json,
-            Err(error) if is_missing(&error) && unfinished_path(path).is_file() => {
-                return Err(Error::IndexUnfinished { path: path.to_owned() });
-            }
-            Err(error) if is_missing(&error) => {
-                return Err(Error::NoIndex { path: path.to_owned() });
-            }
-            Err(error) => return Err(io_error("read", &file)(error)),
-        };
-        let damaged = |source| Error::DescriptionDamaged { path: file.clone(), source };
-        let VersionOnly { version: found } = serde_json::from_slice(&json).map_err(damaged)?;
-        if found != VERSION {
-            let path = path.to_owned();
-            return Err(Error::IndexVersion { path, found, supported: VERSION });
-        }
-        let description: Description = serde_json::from_slice(&json).map_err(damaged)?;
-        if description.checksum != description.expected_checksum() {
-            return Err(Error::DescriptionChanged { path: file });
-        }
+        let description = Description::read(path)?;
         Ok(IndexFolder { path: path.to_owned(), description })
     }
 
@@ -434,14 +378,6 @@ pub(crate) fn own_folder(path: &Path) -> PathBuf {
     path.join("autotag")
 }
 
-fn description_path(path: &Path) -> PathBuf {
-    own_folder(path).join("index.json")
-}
-
-fn temporary_path(path: &Path) -> PathBuf {
-    own_folder(path).join("index.json.new")
-}
-
 /// The file that is there while an index is being made.
 fn unfinished_path(path: &Path) -> PathBuf {
     own_folder(path).join("unfinished")
@@ -491,32 +427,6 @@ fn check_empty(path: &Path) -> Result<()> {
             return Err(Error::FolderNotEmpty { path: path.to_owned(), found });
         }
     }
-    Ok(())
-}
-
-/// Writes `index.json` so that it is there as a whole or not at all.
-fn publish(path: &Path, description: &Description) -> Result<()> {
-    let (file, temporary) = (description_path(path), temporary_path(path));
-    let json = to_json(description);
-    let write = || -> io::Result<()> {
-        let mut output = File::create(&temporary)?;
-        output.write_all(&json)?;
-        output.sync_all()?;
-        fs::rename(&temporary, &file)?;
-        // Also the entries themselves: the file's in `autotag`, and `autotag`'s in the folder.
-        sync_folder(&own_folder(path))?;
-        sync_folder(path)
-    };
-    write().map_err(io_error("write", &file))
-}
-
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! The writer: documents in, tagged documents in the index.
 
+mod opening;
+
 use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,12 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use autotag::{Datastore, Encoder, LabelVocabulary, Tagger, failpoint};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
+use autotag::{Datastore, Encoder, LabelVocabulary, Tagger};
 use tantivy::schema::Schema;
-use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument};
+use tantivy::{Index, IndexReader, TantivyDocument};
 
-use crate::budget::{Budget, Metered};
+use crate::budget::Budget;
 use crate::commit::{self, Committed, Payload};
 use crate::queue::{Action, Chunk, Operation, Pushed, Queue, Snapshot};
 use crate::stores::Stores;
@@ -21,6 +22,8 @@ use crate::worker::Worker;
 use crate::{
     CommitSummary, Error, Result, TagFields, WriterOptions, WriterStats, WriterTimes, document,
 };
+
+use opening::{check_labels, open_reader, open_stores};
 
 /// Tags documents while they are indexed.
 ///
@@ -62,9 +65,6 @@ pub(crate) struct Shared<E> {
     /// Absent once the writer was closed.
     stores: Mutex<Option<Stores>>,
 }
-
-/// The share of deleted documents from which on Tantivy merges a segment to be rid of them.
-const MERGED_DELETES_RATIO: f32 = 0.2;
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Opens an index for tagging. Where a process was killed while it wrote, its last commit is
@@ -431,69 +431,6 @@ impl<E: Encoder> Shared<E> {
         self.budget.shut();
         Error::Stopped { cause }
     }
-}
-
-/// Locks both stores and brings them to the state of the last commit.
-fn open_stores(
-    index: &Index,
-    datastore: &Datastore,
-    fields: &TagFields,
-    options: &WriterOptions,
-) -> Result<(Stores, Payload)> {
-    let encoder = datastore.encoder();
-    let tantivy = open_tantivy(index, options)?;
-    let mut datastore = datastore.writer().map_err(|error| match error {
-        autotag::Error::DatastoreInUse { .. } => Error::InUse,
-        error => Error::Datastore(error),
-    })?;
-    // Not before both are locked: another writer may have been committing.
-    let last = Payload::of(index, encoder)?.of_encoder(encoder);
-    failpoint::reach("open::locked");
-    commit::settle(&mut datastore, &last)?;
-    failpoint::reach("open::settled");
-    // A process that was killed leaves segment files that no commit knows.
-    let collected = tantivy.garbage_collect_files().wait();
-    collected.map_err(Error::tantivy("removed unused files"))?;
-    failpoint::reach("open::collected");
-    Ok((Stores::new(tantivy, datastore, fields.key), last))
-}
-
-fn open_reader(index: &Index) -> Result<IndexReader> {
-    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
-    reader.map_err(Error::tantivy("opened the index for reading"))
-}
-
-fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
-    let writer_options = IndexWriterOptions::builder()
-        .num_worker_threads(options.tantivy_threads.get())
-        .memory_budget_per_thread(options.tantivy_memory)
-        .num_merge_threads(1)
-        .build();
-    let tantivy: IndexWriter<Metered> = index
-        .writer_with_options(writer_options)
-        .map_err(Error::tantivy("opened the index for writing"))?;
-    let mut merge_policy = LogMergePolicy::default();
-    merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
-    tantivy.set_merge_policy(Box::new(merge_policy));
-    // Tantivy would give the first operation the last commit's number, and a merge of what that
-    // commit has would take it for part of it: its deletion would be applied before it is
-    // committed, or to one of the merged segments only. This takes the number away.
-    let nothing = std::iter::empty::<UserOperation<Metered>>();
-    tantivy.run(nothing).map_err(Error::tantivy("opened the index for writing"))?;
-    Ok(tantivy)
-}
-
-/// Checks that the ids of the model's labels mean the same in the datastore.
-fn check_labels(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
-    let mut stored = datastore.first_names();
-    for (id, expected) in model.names().enumerate() {
-        let found = stored.next().unwrap_or_default();
-        if found != expected {
-            let (found, expected) = (found.to_owned(), expected.to_owned());
-            return Err(Error::LabelMismatch { id, found, expected });
-        }
-    }
-    Ok(())
 }
 
 /// Checks a document's labels; one given twice counts once.

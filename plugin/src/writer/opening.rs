@@ -1,0 +1,76 @@
+//! Opening both stores for writing, in the state of the last commit.
+
+use autotag::{Datastore, LabelVocabulary, failpoint};
+use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
+use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy};
+
+use crate::budget::Metered;
+use crate::commit::{self, Payload};
+use crate::stores::Stores;
+use crate::{Error, Result, TagFields, WriterOptions};
+
+/// The share of deleted documents from which on Tantivy merges a segment to be rid of them.
+const MERGED_DELETES_RATIO: f32 = 0.2;
+
+/// Locks both stores and brings them to the state of the last commit.
+pub(super) fn open_stores(
+    index: &Index,
+    datastore: &Datastore,
+    fields: &TagFields,
+    options: &WriterOptions,
+) -> Result<(Stores, Payload)> {
+    let encoder = datastore.encoder();
+    let tantivy = open_tantivy(index, options)?;
+    let mut datastore = datastore.writer().map_err(|error| match error {
+        autotag::Error::DatastoreInUse { .. } => Error::InUse,
+        error => Error::Datastore(error),
+    })?;
+    // Not before both are locked: another writer may have been committing.
+    let last = Payload::of(index, encoder)?.of_encoder(encoder);
+    failpoint::reach("open::locked");
+    commit::settle(&mut datastore, &last)?;
+    failpoint::reach("open::settled");
+    // A process that was killed leaves segment files that no commit knows.
+    let collected = tantivy.garbage_collect_files().wait();
+    collected.map_err(Error::tantivy("removed unused files"))?;
+    failpoint::reach("open::collected");
+    Ok((Stores::new(tantivy, datastore, fields.key), last))
+}
+
+pub(super) fn open_reader(index: &Index) -> Result<IndexReader> {
+    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
+    reader.map_err(Error::tantivy("opened the index for reading"))
+}
+
+fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
+    let writer_options = IndexWriterOptions::builder()
+        .num_worker_threads(options.tantivy_threads.get())
+        .memory_budget_per_thread(options.tantivy_memory)
+        .num_merge_threads(1)
+        .build();
+    let tantivy: IndexWriter<Metered> = index
+        .writer_with_options(writer_options)
+        .map_err(Error::tantivy("opened the index for writing"))?;
+    let mut merge_policy = LogMergePolicy::default();
+    merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
+    tantivy.set_merge_policy(Box::new(merge_policy));
+    // Tantivy would give the first operation the last commit's number, and a merge of what that
+    // commit has would take it for part of it: its deletion would be applied before it is
+    // committed, or to one of the merged segments only. This takes the number away.
+    let nothing = std::iter::empty::<UserOperation<Metered>>();
+    tantivy.run(nothing).map_err(Error::tantivy("opened the index for writing"))?;
+    Ok(tantivy)
+}
+
+/// Checks that the ids of the model's labels mean the same in the datastore.
+pub(super) fn check_labels(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
+    let mut stored = datastore.first_names();
+    for (id, expected) in model.names().enumerate() {
+        let found = stored.next().unwrap_or_default();
+        if found != expected {
+            let (found, expected) = (found.to_owned(), expected.to_owned());
+            return Err(Error::LabelMismatch { id, found, expected });
+        }
+    }
+    Ok(())
+}
