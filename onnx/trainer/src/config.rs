@@ -134,7 +134,9 @@ impl TrainConfig {
         is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
         is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;
         let rate = self.adam.learning_rate;
-        is_true("learning rate", rate, is_positive(rate), "greater than 0")
+        is_true("learning rate", rate, is_positive(rate), "greater than 0")?;
+        let epsilon = self.adam.epsilon;
+        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")
     }
 }
 

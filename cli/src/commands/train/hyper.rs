@@ -41,6 +41,11 @@ pub(super) struct HyperArgs {
     #[arg(long, value_name = "RATE", help = told("Adam's step size", |c| c.adam.learning_rate))]
     learning_rate: Option<f32>,
 
+    #[arg(long, value_name = "VALUE", help = told(
+        "Added to the root that Adam divides by: the larger, the less rare features move",
+        |c| c.adam.epsilon))]
+    epsilon: Option<f32>,
+
     #[arg(long, value_name = "GAMMA", help = told(
         "The weight of the contrastive loss beside the cross-entropy; 0 leaves it out",
         |c| c.contrastive.gamma))]
@@ -182,8 +187,9 @@ impl HyperArgs {
         put(&mut config.averaging, self.averaging);
         put(&mut config.batch_size, self.batch_size);
         put(&mut config.max_length, self.max_length);
-        let AdamConfig { learning_rate, .. } = &mut config.adam;
+        let AdamConfig { learning_rate, epsilon, .. } = &mut config.adam;
         put(learning_rate, self.learning_rate);
+        put(epsilon, self.epsilon);
         let ContrastiveConfig { gamma, temperature } = &mut config.contrastive;
         put(gamma, self.gamma);
         put(temperature, self.contrastive_temperature);
