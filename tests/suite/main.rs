@@ -9,3 +9,4 @@ mod exported_models;
 mod rooms;
 mod tagging;
 mod training;
+mod wide;

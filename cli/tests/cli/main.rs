@@ -9,3 +9,4 @@ mod support;
 mod tune;
 mod usage;
 mod verify;
+mod wide;
