@@ -8,6 +8,12 @@ use autotag_onnx::ngrams::{MAX_WORD_BYTES, for_each_word};
 use super::WideConfig;
 use crate::{Result, TrainError};
 
+/// Positions of two words among the words.
+type Pair = (u32, u32);
+
+/// N-grams, and the number of texts that each occurs in.
+type Counted<T> = Vec<(T, u32)>;
+
 /// Learns which n-grams occur in enough of the texts, and how rare they are.
 ///
 /// Words and pairs of words count once per text, within its first `max_words` words. Of more than
@@ -46,7 +52,7 @@ fn beginning(text: &str, max_words: usize) -> &str {
 }
 
 /// Returns the words in at least `min` texts with the number of texts, in alphabetical order.
-fn frequent_words(texts: &[&str], max_words: usize, min: usize) -> Vec<(String, u32)> {
+fn frequent_words(texts: &[&str], max_words: usize, min: usize) -> Counted<String> {
     /// The texts that a word occurs in, and the last of them.
     #[derive(Default)]
     struct Count {
@@ -67,13 +73,11 @@ fn frequent_words(texts: &[&str], max_words: usize, min: usize) -> Vec<(String, 
     }
     let is_frequent =
         |(word, count): &(String, Count)| count.n as usize >= min && word.len() <= MAX_WORD_BYTES;
-    let mut words: Vec<(String, u32)> =
+    let mut words: Counted<String> =
         counts.into_iter().filter(is_frequent).map(|(word, count)| (word, count.n)).collect();
     words.sort_unstable();
     words
 }
-
-type Pair = (u32, u32);
 
 /// Returns the pairs of frequent words in at least `min` texts with the number of texts, in order.
 fn frequent_pairs(
@@ -81,7 +85,7 @@ fn frequent_pairs(
     max_words: usize,
     words: &[(String, u32)],
     min: usize,
-) -> Vec<(Pair, u32)> {
+) -> Counted<Pair> {
     let numbers: HashMap<&str, u32> =
         (0..).zip(words).map(|(i, (word, _))| (&word[..], i)).collect();
     let mut counts: HashMap<Pair, (u32, usize)> = HashMap::new();
@@ -99,7 +103,7 @@ fn frequent_pairs(
         });
     }
     let frequent = counts.into_iter().filter(|(_, (n, _))| *n as usize >= min);
-    let mut pairs: Vec<(Pair, u32)> = frequent.map(|(pair, (n, _))| (pair, n)).collect();
+    let mut pairs: Counted<Pair> = frequent.map(|(pair, (n, _))| (pair, n)).collect();
     pairs.sort_unstable();
     pairs
 }
@@ -109,10 +113,10 @@ fn frequent_pairs(
 /// A word is in at least as many texts as its pairs, and stands before them where the numbers are
 /// equal: so a pair that is kept has both its words.
 fn most_frequent(
-    words: Vec<(String, u32)>,
-    pairs: Vec<(Pair, u32)>,
+    words: Counted<String>,
+    pairs: Counted<Pair>,
     max: usize,
-) -> (Vec<(String, u32)>, Vec<(Pair, u32)>) {
+) -> (Counted<String>, Counted<Pair>) {
     if words.len() + pairs.len() <= max {
         return (words, pairs);
     }
