@@ -39,9 +39,9 @@ fn encode(encoder: &OnnxEncoder, texts: &[String]) -> Vec<Result<Encoded, Encode
 #[test]
 fn it_learns_and_its_export_says_what_it_says() {
     let folder = tempfile::tempdir().unwrap();
-    for (direct, normalize) in [(false, true), (true, false)] {
+    for normalize in [true, false] {
         let mut config = config();
-        (config.wide.direct, config.wide.normalize) = (direct, normalize);
+        config.wide.normalize = normalize;
         let (bundle, report) = trained(folder.path(), &config);
         assert!(report.dev_micro_f1 > 0.9, "{report:?}");
         assert!(report.export_difference < 1e-4, "{}", report.export_difference);

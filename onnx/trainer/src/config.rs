@@ -92,9 +92,15 @@ pub(crate) const MAX_SIZE: usize = 10_000;
 
 impl TrainConfig {
     /// Returns the settings that suit the wide model.
+    ///
+    /// Adam's epsilon is larger than the root of most n-grams' squared gradients: without that, a rare
+    /// n-gram moves as fast as a frequent one, and the model learns the training texts by heart. And
+    /// tau' is small, since representations of length 1 are at most 2 apart.
     pub fn wide() -> Self {
         TrainConfig {
-            adam: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
+            adam: AdamConfig { learning_rate: 0.03, epsilon: 1e-3, ..AdamConfig::default() },
+            contrastive: ContrastiveConfig { gamma: 1.0, temperature: 0.1 },
+            epochs: 10,
             max_length: 1000,
             ..TrainConfig::default()
         }

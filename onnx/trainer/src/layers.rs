@@ -46,24 +46,19 @@ pub(crate) struct OutputGradients {
 }
 
 impl OutputLayer<'_> {
-    /// Scores representations [B, R]; `beside` [B, L] is added to the logits.
-    pub(crate) fn scores(&self, hidden: &Matrix, beside: Option<&Matrix>) -> Matrix {
-        let mut scores = self.logits(hidden, beside);
+    /// Scores representations [B, R]: [B, L].
+    pub(crate) fn scores(&self, hidden: &Matrix) -> Matrix {
+        let mut scores = self.logits(hidden);
         scores.values_mut().iter_mut().for_each(|score| *score = sigmoid(*score));
         scores
     }
 
-    fn logits(&self, hidden: &Matrix, beside: Option<&Matrix>) -> Matrix {
+    fn logits(&self, hidden: &Matrix) -> Matrix {
         let mut logits = Matrix::default();
         multiply(&mut logits, hidden.view(), self.output.transposed());
         for row in 0..logits.n_rows() {
             let logits = logits.row_mut(row).iter_mut();
             logits.zip(self.bias.values()).for_each(|(logit, bias)| *logit += bias);
-        }
-        for (logit, beside) in
-            logits.values_mut().iter_mut().zip(beside.into_iter().flat_map(Matrix::values))
-        {
-            *logit += beside;
         }
         logits
     }
@@ -72,7 +67,6 @@ impl OutputLayer<'_> {
     pub(crate) fn gradients(
         &self,
         hidden: &Matrix,
-        beside: Option<&Matrix>,
         labels: &[&LabelSet],
         regularization: &Regularization<'_>,
         gradients: &mut OutputGradients,
@@ -82,7 +76,7 @@ impl OutputLayer<'_> {
         fill_dropout_mask(mask.values_mut(), dropout, seed);
         let mut kept = hidden.clone();
         multiply_values(&mut kept, &mask);
-        let mut logits = self.logits(&kept, beside);
+        let mut logits = self.logits(&kept);
         let bce = binary_cross_entropy(&mut logits, labels);
         multiply(&mut gradients.output, logits.transposed(), kept.view());
         sum_rows(&mut gradients.output_bias, &logits);
@@ -192,12 +186,11 @@ pub(crate) fn normalize_rows(matrix: &mut Matrix) -> Vec<f32> {
     norms
 }
 
-/// Writes what follows a rectified representation [batch, R]: the output layer, with `beside`
-/// [batch, L] added to the logits, the normalization where it was trained, and both outputs.
+/// Writes what follows a rectified representation [batch, R]: the output layer, the
+/// normalization where it was trained, and both outputs.
 pub(crate) fn write_output(
     graph: &mut GraphBuilder,
     hidden: &Value,
-    beside: Option<&Value>,
     output: &Matrix,
     output_bias: &Matrix,
     normalize: bool,
@@ -205,10 +198,7 @@ pub(crate) fn write_output(
     let (n_labels, n_hidden) = (output.n_rows(), output.n_cols());
     let output = graph.constant_f32("output", &[n_labels, n_hidden], output.values());
     let output_bias = graph.constant_f32("output_bias", &[n_labels], output_bias.values());
-    let mut logits = graph.gemm_transposed(hidden, &output, &output_bias);
-    if let Some(beside) = beside {
-        logits = graph.add(&logits, beside);
-    }
+    let logits = graph.gemm_transposed(hidden, &output, &output_bias);
     let scores = graph.sigmoid(&logits);
     let embedding = if normalize { normalized(graph, hidden) } else { hidden.clone() };
     let batch = Dim::Symbol("batch");

@@ -55,7 +55,7 @@ pub(super) struct HyperArgs {
         "The temperature tau' of the contrastive loss", |c| c.contrastive.temperature))]
     contrastive_temperature: Option<f32>,
 
-    /// The share of the representation that is dropped in training [default: 0.5, wide: 0.3]
+    /// The share of the representation that is dropped in training [default: 0.5, wide: 0.2]
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
@@ -147,11 +147,6 @@ pub(super) struct WideArgs {
     #[arg(long, value_name = "VALUE", help = told(
         "The spread of the random values that the n-grams' rows start with", |c| c.wide.spread))]
     spread: Option<f32>,
-
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", help = told(
-        "Let n-grams add to the labels' scores directly too, beside the hidden layer",
-        |c| c.wide.direct))]
-    direct: Option<bool>,
 }
 
 /// How the model is written.
@@ -223,7 +218,6 @@ impl HyperArgs {
         put(&mut wide.max_ngrams, args.max_ngrams);
         put(&mut wide.ngram_dropout, args.ngram_dropout);
         put(&mut wide.spread, args.spread);
-        put(&mut wide.direct, args.direct);
         put(&mut wide.dropout, self.dropout);
         put(&mut wide.normalize, self.normalize);
     }
@@ -254,7 +248,6 @@ impl WideArgs {
             ("--max-ngrams", self.max_ngrams.is_some()),
             ("--ngram-dropout", self.ngram_dropout.is_some()),
             ("--spread", self.spread.is_some()),
-            ("--direct", self.direct.is_some()),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
     }

@@ -75,7 +75,7 @@ impl Cnn {
             contrastive: weights,
         };
         let head = &mut gradients.head;
-        let loss = layer.gradients(&pooled.values, None, labels, &regularization, head);
+        let loss = layer.gradients(&pooled.values, labels, &regularization, head);
         sum_rows(&mut gradients.kernel_bias, &head.hidden);
         let paths = Paths { config, batch, positions: &pooled.positions, slope: &head.hidden };
         paths.kernel_gradient(embedded, &mut gradients.kernel);

@@ -127,7 +127,7 @@ impl Network {
         let hidden = graph.add(pooled, &bias);
         let hidden = graph.relu(&hidden);
         let CnnParameters { output, output_bias, .. } = &self.parameters;
-        write_output(graph, &hidden, None, output, output_bias, self.config.normalize);
+        write_output(graph, &hidden, output, output_bias, self.config.normalize);
     }
 }
 

@@ -165,7 +165,7 @@ impl Folded<'_> {
         pooled.fill(config, &batch, &self.table, &parameters.kernel_bias);
         let mut embeddings = pooled.values;
         let layer = OutputLayer { output: &parameters.output, bias: &parameters.output_bias };
-        let scores = layer.scores(&embeddings, None);
+        let scores = layer.scores(&embeddings);
         if config.normalize {
             normalize_rows(&mut embeddings);
         }

@@ -13,32 +13,17 @@ impl WideNetwork {
     /// An n-gram of weight 0 is padding.
     pub fn to_onnx(&self) -> Vec<u8> {
         let WideParameters { table, output, output_bias } = &self.parameters;
-        let (n_hidden, n_cols) = (self.config.hidden, table.n_cols());
         let mut graph = GraphBuilder::new("wide");
         let shape = [Dim::Symbol("batch"), Dim::Symbol("features")];
         let ids = graph.input("feature_ids", ElementType::Int64, &shape);
         let weights = graph.input("feature_weights", ElementType::Float, &shape);
-        let table = graph.constant_f32("table", &[table.n_rows(), n_cols], table.values());
+        let table = graph.constant_f32("table", &[table.n_rows(), table.n_cols()], table.values());
         let rows = graph.gather(&table, &ids, 0);
         let weights = graph.unsqueeze(&weights, &[2]);
         let rows = graph.mul(&rows, &weights);
         let sums = graph.reduce_sum(&rows, &[1], Reduced::Dropped);
-        if !self.config.direct {
-            let hidden = graph.relu(&sums);
-            write_output(&mut graph, &hidden, None, output, output_bias, self.config.normalize);
-            return graph.finish();
-        }
-        let hidden = graph.slice(&sums, &[0], &[n_hidden as i64], &[1]);
-        let hidden = graph.relu(&hidden);
-        let direct = graph.slice(&sums, &[n_hidden as i64], &[n_cols as i64], &[1]);
-        write_output(
-            &mut graph,
-            &hidden,
-            Some(&direct),
-            output,
-            output_bias,
-            self.config.normalize,
-        );
+        let hidden = graph.relu(&sums);
+        write_output(&mut graph, &hidden, output, output_bias, self.config.normalize);
         graph.finish()
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! s = sum_f x_f T_f                  one row of the table per n-gram f of the text, weight x_f
-//! h = relu(s[..R])                   the representation
-//! logits = O h + b + s[R..]          the rest of a row, where there is one, goes to the labels directly
+//! h = relu(s)                        the representation
+//! logits = O h + b
 //! ```
 //!
 //! There is no bias below h: a text without a known n-gram has h = 0 and so no representation. A text
@@ -41,8 +41,6 @@ pub struct WideConfig {
     pub min_documents: usize,
     /// The most n-grams; those in the most texts are kept.
     pub max_ngrams: usize,
-    /// Whether n-grams also add to the labels' logits directly, beside the hidden layer.
-    pub direct: bool,
     /// The share of a text's n-grams that are dropped in training.
     pub ngram_dropout: f32,
     /// The share of the representation's values that are dropped before the output layer.
@@ -58,10 +56,9 @@ impl Default for WideConfig {
         WideConfig {
             hidden: 300,
             min_documents: 2,
-            max_ngrams: 200_000,
-            direct: false,
+            max_ngrams: 150_000,
             ngram_dropout: 0.3,
-            dropout: 0.3,
+            dropout: 0.2,
             spread: 0.1,
             normalize: true,
         }
@@ -87,7 +84,7 @@ impl WideConfig {
 /// The parameters: V n-grams, a representation of R values, L labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WideParameters {
-    /// T: [V, R], or [V, R + L] where n-grams reach the labels directly.
+    /// T: [V, R].
     pub table: Matrix,
     /// O: [L, R].
     pub output: Matrix,
@@ -126,11 +123,7 @@ impl Wide {
     pub fn new(config: WideConfig, n_ngrams: usize, n_labels: usize, seed: u64) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let n_hidden = config.hidden;
-        let n_direct = if config.direct { n_labels } else { 0 };
-        let mut table = uniform(&mut rng, n_ngrams, n_hidden + n_direct, config.spread);
-        if config.direct {
-            (0..n_ngrams).for_each(|ngram| table.row_mut(ngram)[n_hidden..].fill(0.0));
-        }
+        let table = uniform(&mut rng, n_ngrams, n_hidden, config.spread);
         let output = glorot(&mut rng, n_labels, n_hidden);
         let parameters = WideParameters { table, output, output_bias: Matrix::zeros(1, n_labels) };
         let optimizer = WideAdam {
@@ -179,28 +172,17 @@ impl WideNetwork {
     /// Predicts texts, given as n-grams with ids below V.
     pub fn predict(&self, texts: &[&Features]) -> Predicted {
         let WideParameters { table, output, output_bias } = &self.parameters;
-        let sums = batch::weighted_sums(table, texts);
-        let (mut embeddings, direct) = self.split(&sums);
-        let layer = OutputLayer { output, bias: output_bias };
-        let scores = layer.scores(&embeddings, direct.as_ref());
+        let mut embeddings = batch::weighted_sums(table, texts);
+        rectify(&mut embeddings);
+        let scores = OutputLayer { output, bias: output_bias }.scores(&embeddings);
         if self.config.normalize {
             normalize_rows(&mut embeddings);
         }
         Predicted { embeddings, scores }
     }
+}
 
-    /// Splits each text's sum of rows into the representation and what goes to the labels directly.
-    fn split(&self, sums: &Matrix) -> (Matrix, Option<Matrix>) {
-        let n_hidden = self.config.hidden;
-        let mut hidden = Matrix::zeros(sums.n_rows(), n_hidden);
-        let mut direct = Matrix::zeros(sums.n_rows(), sums.n_cols() - n_hidden);
-        for row in 0..sums.n_rows() {
-            let (to_hidden, to_labels) = sums.row(row).split_at(n_hidden);
-            for (value, sum) in hidden.row_mut(row).iter_mut().zip(to_hidden) {
-                *value = sum.max(0.0);
-            }
-            direct.row_mut(row).copy_from_slice(to_labels);
-        }
-        (hidden, self.config.direct.then_some(direct))
-    }
+/// Computes relu in place.
+fn rectify(matrix: &mut Matrix) {
+    matrix.values_mut().iter_mut().for_each(|value| *value = value.max(0.0));
 }

@@ -3,7 +3,7 @@
 use autotag::LabelSet;
 use autotag_onnx::Features;
 
-use super::{Wide, WideNetwork, WideParameters};
+use super::{Wide, WideNetwork, WideParameters, rectify};
 use crate::config::ContrastiveConfig;
 use crate::fit::StepLoss;
 use crate::layers::{OutputGradients, OutputLayer, Regularization};
@@ -52,17 +52,15 @@ impl Wide {
         seed: u64,
     ) -> StepLoss {
         let Wide { network, batch, gradients, .. } = self;
-        let network: &WideNetwork = network;
         let WideNetwork { config, parameters } = network;
-        let sums = batch.sums(&parameters.table);
-        let (hidden, direct) = network.split(&sums);
+        let mut hidden = batch.sums(&parameters.table);
+        rectify(&mut hidden);
         let layer = OutputLayer { output: &parameters.output, bias: &parameters.output_bias };
         let (dropout, normalize) = (config.dropout, config.normalize);
         let regularization = Regularization { dropout, seed, normalize, contrastive };
         let head = &mut gradients.head;
-        let loss = layer.gradients(&hidden, direct.as_ref(), labels, &regularization, head);
-        let slopes = side_by_side(&head.hidden, config.direct.then_some(&head.logits));
-        batch.table_gradient(&slopes, &mut gradients.table);
+        let loss = layer.gradients(&hidden, labels, &regularization, head);
+        batch.table_gradient(&head.hidden, &mut gradients.table);
         loss
     }
 
@@ -76,18 +74,6 @@ impl Wide {
         optimizer.output_bias.update(step, output_bias, &gradients.head.output_bias);
         optimizer.table.update(step, table, &gradients.table, |ngram| batch.position(ngram));
     }
-}
-
-/// Puts the rows of two matrices side by side.
-fn side_by_side(left: &Matrix, right: Option<&Matrix>) -> Matrix {
-    let Some(right) = right else { return left.clone() };
-    let mut both = Matrix::zeros(left.n_rows(), left.n_cols() + right.n_cols());
-    for row in 0..left.n_rows() {
-        let (to_left, to_right) = both.row_mut(row).split_at_mut(left.n_cols());
-        to_left.copy_from_slice(left.row(row));
-        to_right.copy_from_slice(right.row(row));
-    }
-    both
 }
 
 #[cfg(test)]

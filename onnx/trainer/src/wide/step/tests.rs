@@ -6,10 +6,9 @@ use crate::wide::WideConfig;
 const N_NGRAMS: usize = 9;
 const N_LABELS: usize = 3;
 
-fn config(direct: bool, normalize: bool) -> WideConfig {
+fn config(normalize: bool) -> WideConfig {
     WideConfig {
         hidden: 6,
-        direct,
         ngram_dropout: 0.0,
         dropout: 0.0,
         spread: 1.0,
@@ -91,14 +90,13 @@ fn table_gradient(wide: &Wide) -> Matrix {
 
 #[test]
 fn the_table_gradient_is_the_slope_of_the_loss() {
-    for (direct, normalize) in [(false, false), (true, false), (false, true), (true, true)] {
-        check(config(direct, normalize), |p| &mut p.table, table_gradient);
-    }
+    check(config(false), |p| &mut p.table, table_gradient);
+    check(config(true), |p| &mut p.table, table_gradient);
 }
 
 #[test]
 fn the_output_gradients_are_the_slope_of_the_loss() {
-    let config = || config(true, true);
+    let config = || config(true);
     check(config(), |p| &mut p.output, |wide| wide.gradients.head.output.clone());
     check(config(), |p| &mut p.output_bias, |wide| wide.gradients.head.output_bias.clone());
 }
@@ -106,7 +104,7 @@ fn the_output_gradients_are_the_slope_of_the_loss() {
 #[test]
 fn steps_lower_the_loss_and_repeat_with_the_seed() {
     let train = |seed| {
-        let config = WideConfig { dropout: 0.2, ngram_dropout: 0.2, ..config(true, false) };
+        let config = WideConfig { dropout: 0.2, ngram_dropout: 0.2, ..config(false) };
         let mut wide = Wide::new(config, N_NGRAMS, N_LABELS, seed);
         let (texts, labels) = (texts(), label_sets());
         // The text without n-grams has labels that nothing tells.
@@ -130,7 +128,7 @@ fn rare_ngrams_move_as_under_plain_adam() {
     let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
     let (texts, labels) = (texts(), label_sets());
     let run = |settle_each_step: bool| {
-        let mut wide = Wide::new(config(true, false), N_NGRAMS, N_LABELS, 5);
+        let mut wide = Wide::new(config(false), N_NGRAMS, N_LABELS, 5);
         for step in 0..30 {
             let second = if step % 10 == 0 { &texts[3] } else { &texts[1] };
             wide.step(&[&texts[0], second], &[&labels[0], &labels[1]], &WEIGHTS, &adam);
@@ -148,8 +146,8 @@ fn rare_ngrams_move_as_under_plain_adam() {
 
 #[test]
 fn a_text_without_ngrams_has_no_representation_and_company_changes_nothing() {
-    for (direct, normalize) in [(false, false), (true, true)] {
-        let wide = Wide::new(config(direct, normalize), N_NGRAMS, N_LABELS, 7);
+    for normalize in [false, true] {
+        let wide = Wide::new(config(normalize), N_NGRAMS, N_LABELS, 7);
         let texts = texts();
         let together = wide.network().predict(&texts.iter().collect::<Vec<_>>());
         for (row, text) in texts.iter().enumerate() {
