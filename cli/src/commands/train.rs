@@ -54,7 +54,7 @@ pub(crate) struct TrainArgs {
 enum ModelKind {
     /// A convolutional network over tokens
     Cnn,
-    /// Weighted words and pairs of words, and one hidden layer: strong on long technical texts
+    /// Weighted words and pairs of words, and one hidden layer
     Wide,
 }
 
