@@ -88,7 +88,8 @@ pub(crate) enum Format {
 /// What is to be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Train(train::TrainArgs),
+    // Boxed, since it has many times the options of the others.
+    Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Tune(tune::TuneArgs),
     Index(index::IndexArgs),

@@ -4,7 +4,8 @@
 //! | --- | --- |
 //! | `config.json` | [`BundleConfig`] |
 //! | `labels.json` | the labels' names, an array in the order of the model's scores |
-//! | `tokenizer.json` | the tokenizer |
+//! | `tokenizer.json` | the tokenizer, where the model reads token ids |
+//! | `ngrams.json` | words and pairs of words with their weights, where the model reads n-grams |
 //! | `model.onnx` | the model, all tensors inside |
 //! | `datastore/` | the training set's {(h_i, y_i)} |
 //! | `manifest.json` | length and SHA-256 of every other file |
@@ -35,6 +36,7 @@ use manifest::Manifest;
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const LABELS: &str = "labels.json";
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const NGRAMS: &str = "ngrams.json";
 pub(crate) const MODEL: &str = "model.onnx";
 pub(crate) const DATASTORE: &str = "datastore";
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -74,8 +76,7 @@ impl ModelBundle {
         let labels = read_labels(path, &config)?;
         let model = manifest.digest(path, MODEL)?;
         model::read_checked(&path.join(MODEL), &model, &config)?;
-        let digests = [model, manifest.digest(path, TOKENIZER)?, manifest.digest(path, LABELS)?];
-        let encoder = encoder_fingerprint(digests, &config);
+        let encoder = encoder_fingerprint(path, &manifest, &config)?;
         let contents = Contents { config, labels, model, encoder };
         Ok(ModelBundle { path: path.to_path_buf(), fingerprint, contents })
     }
@@ -89,8 +90,7 @@ impl ModelBundle {
     pub fn verify(path: &Path, options: &OnnxOptions) -> Result<Self> {
         let bundle = ModelBundle::open(path)?;
         let encoder = OnnxEncoder::open(&bundle, options)?;
-        let tokens = encoder.test_tokens();
-        for outcome in encoder.encode(&[tokens]) {
+        for outcome in encoder.encode(&[encoder.test_input()]) {
             outcome.map_err(|source| OnnxError::Verify { path: path.to_path_buf(), source })?;
         }
         bundle.datastore()?.reader().map_err(|source| core_error(path, source))?;
@@ -119,8 +119,8 @@ impl ModelBundle {
 
     /// Returns what tells the bundle's embeddings from another's, to which datastores are bound.
     ///
-    /// It is the SHA-256 over the digests of model, tokenizer and labels and over the settings that
-    /// decide which tokens the model reads.
+    /// It is the SHA-256 over the digests of model, tokenizer or n-grams, and labels, and over the
+    /// settings that decide which tokens the model reads.
     ///
     /// # Why not the bundle's own fingerprint?
     ///
@@ -154,15 +154,25 @@ impl ModelBundle {
     }
 }
 
-/// Digests what decides over embeddings: the three files and the reading of a text.
-fn encoder_fingerprint(digests: [Fingerprint; 3], config: &BundleConfig) -> Fingerprint {
-    let [model, tokenizer, labels] = digests;
+/// Digests what decides over embeddings: the files and the reading of a text.
+fn encoder_fingerprint(
+    path: &Path,
+    manifest: &Manifest,
+    config: &BundleConfig,
+) -> Result<Fingerprint> {
+    let mut text = format!("autotag encoder 1\nmodel {}\n", manifest.digest(path, MODEL)?);
+    if config.input.reads_tokens() {
+        text += &format!("tokenizer {}\n", manifest.digest(path, TOKENIZER)?);
+    }
+    if config.input.reads_ngrams() {
+        text += &format!("ngrams {}\n", manifest.digest(path, NGRAMS)?);
+    }
     let (max_length, special_tokens) = (config.max_length, config.special_tokens);
-    let text = format!(
-        "autotag encoder 1\nmodel {model}\ntokenizer {tokenizer}\nlabels {labels}\n\
-         max_length {max_length}\nspecial_tokens {special_tokens}\n"
+    text += &format!(
+        "labels {}\nmax_length {max_length}\nspecial_tokens {special_tokens}\n",
+        manifest.digest(path, LABELS)?
     );
-    Fingerprint(Sha256::digest(text).into())
+    Ok(Fingerprint(Sha256::digest(text).into()))
 }
 
 fn read_labels(path: &Path, config: &BundleConfig) -> Result<LabelVocabulary> {

@@ -9,10 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autotag::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores};
-use tokenizers::Tokenizer;
 
 use crate::bundle::{self, Contents, ModelBundle};
-use crate::{Device, DeviceInUse, OnnxError, Result, TextTokenizer};
+use crate::{Device, DeviceInUse, Lexicon, ModelInput, OnnxError, Result, TextReader};
 use pool::Pool;
 use session::Model;
 
@@ -52,21 +51,10 @@ impl OnnxOptions {
     }
 }
 
-/// A text's token ids, at most as many as the model reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenIds(Vec<u32>);
-
-impl TokenIds {
-    /// Returns the ids.
-    pub fn ids(&self) -> &[u32] {
-        &self.0
-    }
-}
-
 /// A bundle's model, loaded; shared between threads.
 #[derive(Debug)]
 pub struct OnnxEncoder {
-    tokenizer: TextTokenizer,
+    reader: TextReader,
     labels: LabelVocabulary,
     fingerprint: Fingerprint,
     dimensions: usize,
@@ -91,17 +79,15 @@ impl OnnxEncoder {
     /// Loads the model in a folder that has the files of a bundle.
     pub(crate) fn load(folder: &Path, contents: &Contents, options: &OnnxOptions) -> Result<Self> {
         let config = &contents.config;
-        let tokenizer_error = |source| OnnxError::Tokenizer { path: folder.to_path_buf(), source };
-        let tokenizer = bundle::read_file(&folder.join(bundle::TOKENIZER))?;
-        let tokenizer = Tokenizer::from_bytes(tokenizer).map_err(tokenizer_error)?;
-        let tokenizer = TextTokenizer::new(tokenizer, config).map_err(tokenizer_error)?;
+        let reader = TextReader::new(Lexicon::read(folder, config.input)?, config)
+            .map_err(|source| OnnxError::Tokenizer { path: folder.to_path_buf(), source })?;
         let path = folder.join(bundle::MODEL);
         let proto = bundle::model::read_checked(&path, &contents.model, config)?;
-        let test = test_ids(&tokenizer);
+        let test = reader.test_inputs();
         let (sessions, device) = session::load(path, proto, config, options, &test)?;
         tracing::info!(%device, sessions = sessions.len(), "loaded the model");
         Ok(OnnxEncoder {
-            tokenizer,
+            reader,
             labels: contents.labels.clone(),
             fingerprint: contents.encoder,
             dimensions: config.dimensions.get(),
@@ -115,15 +101,15 @@ impl OnnxEncoder {
         &self.device
     }
 
-    /// Returns the tokens of a short text that every model should be able to read.
-    pub(crate) fn test_tokens(&self) -> TokenIds {
-        TokenIds(test_ids(&self.tokenizer))
+    /// Returns a short text as every model should be able to read it.
+    pub(crate) fn test_input(&self) -> ModelInput {
+        let [_, longer] = self.reader.test_inputs();
+        longer
     }
 
     /// Runs a batch, and where that fails each text alone, so that one text cannot fail the others.
-    fn run(&self, batch: &[TokenIds]) -> Vec<Result<Encoded, EncodeError>> {
-        let ids: Vec<&[u32]> = batch.iter().map(TokenIds::ids).collect();
-        match self.sessions.take().run(&ids) {
+    fn run(&self, batch: &[ModelInput]) -> Vec<Result<Encoded, EncodeError>> {
+        match self.sessions.take().run(batch) {
             Ok(answer) => return answer.rows().map(|(h, scores)| encoded(h, scores)).collect(),
             Err(error) if batch.len() == 1 => return vec![Err(EncodeError::Run(Arc::new(error)))],
             Err(error) => tracing::debug!(%error, n_texts = batch.len(), "a batch failed"),
@@ -133,7 +119,7 @@ impl OnnxEncoder {
 }
 
 impl Encoder for OnnxEncoder {
-    type Tokens = TokenIds;
+    type Tokens = ModelInput;
 
     fn labels(&self) -> &LabelVocabulary {
         &self.labels
@@ -147,26 +133,32 @@ impl Encoder for OnnxEncoder {
         self.fingerprint
     }
 
-    fn tokenize(&self, text: &str) -> Result<TokenIds, EncodeError> {
-        self.tokenizer.ids(text).map(TokenIds)
+    fn tokenize(&self, text: &str) -> Result<ModelInput, EncodeError> {
+        self.reader.read(text)
     }
 
-    fn token_count(tokens: &TokenIds) -> usize {
-        tokens.0.len()
+    fn token_count(tokens: &ModelInput) -> usize {
+        tokens.length()
     }
 
-    fn encode(&self, batch: &[TokenIds]) -> Vec<Result<Encoded, EncodeError>> {
+    fn encode(&self, batch: &[ModelInput]) -> Vec<Result<Encoded, EncodeError>> {
         if batch.is_empty() {
             return Vec::new();
         }
         let _span = tracing::debug_span!("encode", n_texts = batch.len()).entered();
-        self.run(batch)
+        let runs = bounded_runs(batch);
+        runs.into_iter().flat_map(|texts| self.run(texts)).collect()
     }
 }
 
-/// Returns the tokens of a test text, or the id 0 where the tokenizer knows none of its words.
-fn test_ids(tokenizer: &TextTokenizer) -> Vec<u32> {
-    tokenizer.ids("a text to test the model").unwrap_or_else(|_| vec![0])
+/// The n-grams that are given to the model at once, padding included, where one text has not more:
+/// the model's working memory is a row of its hidden layer for each.
+const NGRAMS_AT_ONCE: usize = 1 << 14;
+
+/// Cuts a batch into runs of texts so that n-grams take a bounded memory.
+fn bounded_runs(batch: &[ModelInput]) -> Vec<&[ModelInput]> {
+    let longest = batch.iter().map(|text| text.features.ids.len()).max().unwrap_or_default();
+    batch.chunks((NGRAMS_AT_ONCE / longest.max(1)).max(1)).collect()
 }
 
 /// Checks the model's answer to one text.

@@ -2,6 +2,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Device;
+use crate::bundle::InputKind;
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = OnnxError> = std::result::Result<T, E>;
@@ -153,6 +154,25 @@ pub enum OnnxError {
         /// The tokenizer's own error.
         #[source]
         source: tokenizers::Error,
+    },
+
+    /// The vocabulary of n-grams does not decode, or something in it cannot be.
+    #[error("the n-grams in {} cannot be used; copy or train the bundle again", path.display())]
+    Ngrams {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A draft was given other vocabularies than its configuration names.
+    #[error("the bundle {} would be inconsistent: its configuration says that the model reads {input:?}, and the tokenizer or the n-grams for that were not given, or both were", path.display())]
+    LexiconKind {
+        /// The bundle's folder.
+        path: PathBuf,
+        /// What the model reads.
+        input: InputKind,
     },
 
     /// The model's file is no ONNX model.

@@ -31,6 +31,10 @@ pub mod bundle;
 
 mod tokenize;
 
+pub mod ngrams;
+
+mod lexicon;
+
 mod encoder;
 
 pub mod graph;
@@ -38,6 +42,8 @@ pub mod proto;
 
 pub use bundle::{BundleConfig, BundleDraft, ModelBundle};
 pub use device::{Device, DeviceInUse, ParseDeviceError};
-pub use encoder::{OnnxEncoder, OnnxOptions, TokenIds};
+pub use encoder::{OnnxEncoder, OnnxOptions};
 pub use error::{OnnxError, Result};
+pub use lexicon::{Lexicon, ModelInput, TextReader};
+pub use ngrams::{Features, NgramVocabulary};
 pub use tokenize::{BYTES_PER_TOKEN, TextTokenizer};

@@ -80,7 +80,7 @@ impl TextTokenizer {
 }
 
 /// Returns the text's first `n_bytes` bytes, or a few fewer where a character would be split.
-fn beginning(text: &str, n_bytes: usize) -> &str {
+pub(crate) fn beginning(text: &str, n_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(n_bytes)]
 }
 

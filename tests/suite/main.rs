@@ -10,3 +10,4 @@ mod fixtures;
 mod rooms;
 mod tagging;
 mod training;
+mod wide;

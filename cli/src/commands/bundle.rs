@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use autotag::Selection;
+use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{BundleConfig, ModelBundle};
 use autotag_train::TrainReport;
 use clap::Subcommand;
@@ -89,7 +90,7 @@ impl Report for Shown {
         row("fingerprint", self.fingerprint.clone());
         row("model", format!("{} (format {})", config.architecture, config.format_version));
         row("representation", dimensions(config));
-        row("reads", format!("the first {} tokens of a text", config.max_length));
+        row("reads", reads(config));
         row("labels", format!("{}: {}", self.labels.len(), shorten(&self.labels.join(", "), 400)));
         row("neighbors", format!("{} labelled texts", self.neighbors));
         let (k, tau) = (interpolation.k, interpolation.temperature.get());
@@ -108,6 +109,14 @@ impl Report for Shown {
 fn dimensions(config: &BundleConfig) -> String {
     let length = if config.normalized { ", of length 1" } else { "" };
     format!("{} dimensions{length}", config.dimensions)
+}
+
+fn reads(config: &BundleConfig) -> String {
+    let of_what = match config.input {
+        InputKind::Ngrams => "words of a text, and pairs of them",
+        _ => "tokens of a text",
+    };
+    format!("the first {} {of_what}", config.max_length)
 }
 
 fn thresholds(selection: &Selection) -> String {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-use autotag_train::{Dataset, LabeledText, Pretrained, TrainReport, train_cnn};
+use autotag_train::{Dataset, LabeledText, Pretrained, TrainReport, train_cnn, train_wide};
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
@@ -22,8 +22,9 @@ use hyper::HyperArgs;
 /// Train a model on labelled documents and write it as a bundle
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  autotag train --data train.jsonl --dev dev.jsonl --model cnn --out bundle --seed 1")]
+Examples:
+  autotag train --data train.jsonl --dev dev.jsonl --model wide --out bundle --seed 1
+  autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle")]
 pub(crate) struct TrainArgs {
     /// The labelled documents to learn from; they also become the first neighbors
     #[arg(long, value_name = "TRAIN")]
@@ -53,25 +54,29 @@ pub(crate) struct TrainArgs {
 enum ModelKind {
     /// A convolutional network over tokens
     Cnn,
+    /// Weighted words and pairs of words, and one hidden layer
+    Wide,
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
-    let config = match args.hyper.config(model::threads(common)) {
+    let config = match args.hyper.config(args.model, model::threads(common)) {
         Ok(config) => config,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
-    let ModelKind::Cnn = args.model;
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
-    let pretrained = args.hyper.init.as_deref().map(Pretrained::read).transpose()?;
+    let pretrained = args.hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
 
     let mut epochs = Epochs::begin(common.quiet.into());
     let mut progress = |progress| epochs.show(progress);
-    let (bundle, report) =
-        train_cnn(&train, &dev, pretrained, &config, &args.out, &options, &mut progress)?;
+    let (out, progress) = (&args.out, &mut progress);
+    let (bundle, report) = match args.model {
+        ModelKind::Cnn => train_cnn(&train, &dev, pretrained, &config, out, &options, progress),
+        ModelKind::Wide => train_wide(&train, &dev, &config, out, &options, progress),
+    }?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
     Ok(())

@@ -10,3 +10,4 @@ mod tune;
 mod upkeep;
 mod usage;
 mod verify;
+mod wide;

@@ -26,8 +26,12 @@ fn wrong_usage_ends_with_code_2() {
     check_wrong("train --data d --dev d --out o --filters 100000000000", "within 1..=10000");
     check_wrong("search --index i --format yaml query", "[possible values: table, json]");
     check_wrong("index --bundle b --index i --data d --on-failure cry", "possible values");
-    check_wrong("train --data d --dev d --out o --model lstm", "[possible values: cnn]");
+    check_wrong("train --data d --dev d --out o --model lstm", "[possible values: cnn, wide]");
     check_wrong("train --data d --dev d --out o --dropout 1", "dropout = 1 is out of range");
+    check_wrong(
+        "train --data d --dev d --out o --model wide --filters 9",
+        "--filters is of no use",
+    );
     check_wrong("bundle show b -v -q", "cannot be used with");
     check_wrong("completions dos", "possible values");
 }
@@ -66,7 +70,9 @@ fn every_command_has_an_example_in_its_help() {
 #[test]
 fn help_shows_the_defaults_of_training() {
     let help = autotag("train --help").ok();
-    for default in ["--batch-size <N>", "[default: 128]", "[default: 0.001]", "[default: 0.1]"] {
+    for default in
+        ["--batch-size <N>", "[default: 128]", "[default: 0.001, wide: ", "[default: 0.1"]
+    {
         assert!(help.contains(default), "{default}: {help}");
     }
 }

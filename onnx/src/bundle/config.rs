@@ -20,6 +20,20 @@ pub enum InputKind {
     /// `input_ids` and `attention_mask`, int64 [batch, length].
     #[default]
     TokenIds,
+    /// `feature_ids` int64 and `feature_weights` float32 [batch, features]: weighted word n-grams.
+    Ngrams,
+}
+
+impl InputKind {
+    /// Tells whether a tokenizer makes a part of the input.
+    pub fn reads_tokens(self) -> bool {
+        self == InputKind::TokenIds
+    }
+
+    /// Tells whether a vocabulary of n-grams makes a part of the input.
+    pub fn reads_ngrams(self) -> bool {
+        self == InputKind::Ngrams
+    }
 }
 
 /// A bundle's `config.json`.
@@ -33,7 +47,7 @@ pub struct BundleConfig {
     pub input: InputKind,
     /// Whether the tokenizer adds special tokens, as `[CLS]`, to each text.
     pub special_tokens: bool,
-    /// The most tokens of a text that the model reads.
+    /// The most tokens, or words, of a text that the model reads.
     pub max_length: NonZeroUsize,
     /// The length of a representation.
     pub dimensions: NonZeroUsize,

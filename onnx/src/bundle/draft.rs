@@ -9,14 +9,13 @@ use autotag::datastore::DatastoreOptions;
 use autotag::{Datastore, Fingerprint, Interpolation, LabelVocabulary, Selection};
 use serde::Serialize;
 use tempfile::TempDir;
-use tokenizers::Tokenizer;
 
 use super::manifest::{self, Manifest};
 use super::{
     BundleConfig, CONFIG, Contents, DATASTORE, FORMAT_VERSION, LABELS, MANIFEST, MODEL,
-    ModelBundle, TOKENIZER, core_error, encoder_fingerprint, model,
+    ModelBundle, core_error, encoder_fingerprint, model,
 };
-use crate::{OnnxEncoder, OnnxError, OnnxOptions, Result};
+use crate::{Lexicon, OnnxEncoder, OnnxError, OnnxOptions, Result};
 
 /// Where the datastore's compacted copy is made.
 const DATASTORE_COPY: &str = "datastore.copy";
@@ -33,19 +32,20 @@ pub struct BundleDraft {
 }
 
 impl BundleDraft {
-    /// Begins a bundle: writes labels, tokenizer and model after checking that they fit together.
+    /// Begins a bundle: writes labels, the tokenizer or n-grams, and the model after checking that
+    /// they fit together.
     ///
     /// The target's parent folders are made where they are missing.
     ///
     /// # Errors
     ///
-    /// [`OnnxError::LabelCount`], [`OnnxError::ModelSignature`] and the like when the parts do not
-    /// fit together; [`OnnxError::Io`] when they cannot be written.
+    /// [`OnnxError::LabelCount`], [`OnnxError::LexiconKind`], [`OnnxError::ModelSignature`] and the
+    /// like when the parts do not fit together; [`OnnxError::Io`] when they cannot be written.
     pub fn create(
         target: &Path,
         config: BundleConfig,
         labels: &LabelVocabulary,
-        tokenizer: &Tokenizer,
+        lexicon: impl Into<Lexicon>,
         model: Vec<u8>,
     ) -> Result<Self> {
         let config = BundleConfig { format_version: FORMAT_VERSION, ..config };
@@ -53,18 +53,21 @@ impl BundleDraft {
             let (path, expected) = (target.to_path_buf(), config.n_labels);
             return Err(OnnxError::LabelCount { path, expected, found: labels.len() });
         }
-        let tokenizer = tokenizer
-            .to_string(false)
-            .map_err(|source| OnnxError::Tokenizer { path: target.to_path_buf(), source })?;
+        let lexicon: Lexicon = lexicon.into();
+        if lexicon.kind() != Some(config.input) {
+            return Err(OnnxError::LexiconKind { path: target.to_path_buf(), input: config.input });
+        }
         let folder = sibling(target, "draft")?;
         let path = folder.path();
         write_json(&path.join(LABELS), &labels.names().collect::<Vec<_>>())?;
-        write(&path.join(TOKENIZER), tokenizer.as_bytes())?;
+        for (name, bytes) in lexicon.files(target)? {
+            write(&path.join(name), &bytes)?;
+        }
         write(&path.join(MODEL), &model)?;
         let contents = Contents {
             labels: labels.clone(),
             model: manifest::digest(&model),
-            encoder: draft_fingerprint(path, &config)?,
+            encoder: encoder_fingerprint(path, &Manifest::of_folder(path)?, &config)?,
             config,
         };
         model::decode_checked(&path.join(MODEL), model.into(), &contents.config)?;
@@ -226,12 +229,6 @@ impl BundleDraft {
         let _moved = self.folder.keep();
         ModelBundle::open(&self.target)
     }
-}
-
-fn draft_fingerprint(folder: &Path, config: &BundleConfig) -> Result<Fingerprint> {
-    let manifest = Manifest::of_folder(folder)?;
-    let digest = |name| manifest.digest(folder, name);
-    Ok(encoder_fingerprint([digest(MODEL)?, digest(TOKENIZER)?, digest(LABELS)?], config))
 }
 
 /// Makes a hidden folder beside the target, on the same file system.

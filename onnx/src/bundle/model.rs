@@ -16,6 +16,8 @@ use crate::{OnnxError, Result};
 /// The names of a model's inputs and outputs.
 pub(crate) const INPUT_IDS: &str = "input_ids";
 pub(crate) const ATTENTION_MASK: &str = "attention_mask";
+pub(crate) const FEATURE_IDS: &str = "feature_ids";
+pub(crate) const FEATURE_WEIGHTS: &str = "feature_weights";
 pub(crate) const EMBEDDING: &str = "embedding";
 pub(crate) const SCORES: &str = "scores";
 
@@ -119,16 +121,17 @@ fn check_signature(path: &Path, graph: Option<&GraphProto>, config: &BundleConfi
 }
 
 fn expected_inputs(kind: InputKind) -> Vec<Expected<'static>> {
-    match kind {
-        InputKind::TokenIds => [INPUT_IDS, ATTENTION_MASK]
-            .map(|name| Expected {
-                side: "input",
-                name,
-                element: ElementType::Int64,
-                width: ("length", None),
-            })
-            .into(),
+    let input =
+        |name, element, width| Expected { side: "input", name, element, width: (width, None) };
+    let mut inputs = Vec::new();
+    if kind.reads_tokens() {
+        inputs.extend([INPUT_IDS, ATTENTION_MASK].map(|n| input(n, ElementType::Int64, "length")));
     }
+    if kind.reads_ngrams() {
+        inputs.push(input(FEATURE_IDS, ElementType::Int64, "features"));
+        inputs.push(input(FEATURE_WEIGHTS, ElementType::Float, "features"));
+    }
+    inputs
 }
 
 fn expected_outputs(config: &BundleConfig) -> Vec<Expected<'static>> {

@@ -3,28 +3,31 @@
 use std::path::PathBuf;
 
 use ort::ep::{CUDA, ExecutionProviderDispatch};
-use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::value::Tensor;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
 use super::OnnxOptions;
 use super::weights::SharedModel;
 use crate::bundle::BundleConfig;
-use crate::bundle::model::{ATTENTION_MASK, EMBEDDING, INPUT_IDS, SCORES};
+use crate::bundle::InputKind;
+use crate::bundle::model::{
+    ATTENTION_MASK, EMBEDDING, FEATURE_IDS, FEATURE_WEIGHTS, INPUT_IDS, SCORES,
+};
 use crate::proto::ModelProto;
 use crate::runtime::{self, Runtime};
-use crate::{Device, DeviceInUse, OnnxError, Result};
+use crate::{Device, DeviceInUse, ModelInput, OnnxError, Result};
 
 /// Loads the sessions that the options ask for on the device that they ask for.
 ///
-/// Each is tested with a text's tokens before it is returned.
+/// Each is tested with the shortest input there is and a longer one before it is returned.
 pub(super) fn load(
     path: PathBuf,
     model: ModelProto,
     config: &BundleConfig,
     options: &OnnxOptions,
-    test: &[u32],
+    test: &[ModelInput; 2],
 ) -> Result<(Vec<Model>, DeviceInUse)> {
     let runtime = runtime::load(None)?;
     let loader = Loader { runtime, path, config, options, test };
@@ -70,7 +73,7 @@ struct Loader<'a> {
     path: PathBuf,
     config: &'a BundleConfig,
     options: &'a OnnxOptions,
-    test: &'a [u32],
+    test: &'a [ModelInput; 2],
 }
 
 impl Loader<'_> {
@@ -112,10 +115,10 @@ impl Loader<'_> {
     /// Runs the shortest text there is, then one of several tokens beside it.
     fn tested(&self, session: Session) -> Result<Model> {
         let (dimensions, n_labels) = (self.config.dimensions.get(), self.config.n_labels);
-        let mut model = Model { session, path: self.path.clone(), dimensions, n_labels };
-        let shortest = &self.test[..1];
-        model.run(&[shortest])?;
-        model.run(&[shortest, self.test])?;
+        let (path, kind) = (self.path.clone(), self.config.input);
+        let mut model = Model { session, path, kind, dimensions, n_labels };
+        model.run(&self.test[..1])?;
+        model.run(self.test)?;
         Ok(model)
     }
 
@@ -130,6 +133,7 @@ impl Loader<'_> {
 pub(super) struct Model {
     session: Session,
     path: PathBuf,
+    kind: InputKind,
     dimensions: usize,
     n_labels: usize,
 }
@@ -144,11 +148,10 @@ pub(super) struct Answer {
 
 impl Model {
     /// Runs a batch of at least one text, padded to its longest one.
-    pub(super) fn run(&mut self, batch: &[&[u32]]) -> Result<Answer> {
+    pub(super) fn run(&mut self, batch: &[ModelInput]) -> Result<Answer> {
         let (n_texts, dimensions, n_labels) = (batch.len(), self.dimensions, self.n_labels);
         let failed = |source| OnnxError::Session { path: self.path.clone(), action: "run", source };
-        let (ids, mask) = padded(batch).map_err(failed)?;
-        let inputs = ort::inputs! { INPUT_IDS => ids, ATTENTION_MASK => mask };
+        let inputs = inputs(self.kind, batch).map_err(failed)?;
         let outputs = self.session.run(inputs).map_err(failed)?;
         let values = |name: &'static str, length: usize| {
             let missing = || ort::Error::new(format!("the model has no output {name:?}"));
@@ -178,18 +181,42 @@ impl Answer {
     }
 }
 
-/// Makes `input_ids` and `attention_mask`, both [texts, longest]: id 0 and mask 0 are padding.
-fn padded(batch: &[&[u32]]) -> ort::Result<(Tensor<i64>, Tensor<i64>)> {
-    let longest = batch.iter().map(|ids| ids.len()).max().unwrap_or_default();
-    let shape = [batch.len(), longest];
-    let mut padded_ids = vec![0; batch.len() * longest];
-    let mut mask = vec![0; batch.len() * longest];
-    for (text, ids) in batch.iter().enumerate() {
-        let row = text * longest..text * longest + ids.len();
-        mask[row.clone()].fill(1);
-        for (padded_id, &id) in padded_ids[row].iter_mut().zip(*ids) {
-            *padded_id = i64::from(id);
-        }
+/// Makes the inputs that a kind of model has.
+///
+/// `input_ids` and `attention_mask`, both [texts, longest], are padded with 0; so are `feature_ids`
+/// and `feature_weights`, which have at least one column.
+fn inputs(
+    kind: InputKind,
+    batch: &[ModelInput],
+) -> ort::Result<Vec<(&'static str, SessionInputValue<'static>)>> {
+    let mut inputs = Vec::new();
+    if kind.reads_tokens() {
+        let ids: Vec<&[u32]> = batch.iter().map(ModelInput::ids).collect();
+        let ones: Vec<Vec<i64>> = ids.iter().map(|ids| vec![1; ids.len()]).collect();
+        inputs.push((INPUT_IDS, padded(&ids, 0, |&id| i64::from(id))?.into()));
+        inputs.push((ATTENTION_MASK, padded(&ones, 0, |&one| one)?.into()));
     }
-    Ok((Tensor::from_array((shape, padded_ids))?, Tensor::from_array((shape, mask))?))
+    if kind.reads_ngrams() {
+        let ids: Vec<&[u32]> = batch.iter().map(|text| &text.features.ids[..]).collect();
+        let weights: Vec<&[f32]> = batch.iter().map(|text| &text.features.weights[..]).collect();
+        inputs.push((FEATURE_IDS, padded(&ids, 1, |&id| i64::from(id))?.into()));
+        inputs.push((FEATURE_WEIGHTS, padded(&weights, 1, |&weight| weight)?.into()));
+    }
+    Ok(inputs)
+}
+
+/// Makes a tensor [rows, longest] of rows of different lengths, padded with 0.
+fn padded<T, P: PrimitiveTensorElementType + Clone + Default + std::fmt::Debug + 'static>(
+    rows: &[impl AsRef<[T]>],
+    min_length: usize,
+    convert: impl Fn(&T) -> P,
+) -> ort::Result<Tensor<P>> {
+    let longest = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or_default();
+    let longest = longest.max(min_length);
+    let mut values = Vec::with_capacity(rows.len() * longest);
+    for (n, row) in rows.iter().enumerate() {
+        values.extend(row.as_ref().iter().map(&convert));
+        values.resize((n + 1) * longest, P::default());
+    }
+    Tensor::from_array(([rows.len(), longest], values))
 }

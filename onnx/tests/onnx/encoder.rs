@@ -3,11 +3,11 @@ use std::time::{Duration, Instant};
 use autotag::{EncodeError, Encoded, Encoder};
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced};
 use autotag_onnx::proto::ElementType;
-use autotag_onnx::{OnnxEncoder, TokenIds};
+use autotag_onnx::{ModelInput, OnnxEncoder};
 
 use crate::fixture::{self, DIMENSIONS, MAX_LENGTH, Parts, parts, word_vectors};
 
-fn tokens(encoder: &OnnxEncoder, texts: &[&str]) -> Vec<TokenIds> {
+fn tokens(encoder: &OnnxEncoder, texts: &[&str]) -> Vec<ModelInput> {
     texts.iter().map(|text| encoder.tokenize(text).unwrap()).collect()
 }
 

@@ -6,4 +6,5 @@ mod bundle;
 mod device;
 mod encoder;
 mod fixture;
+mod ngrams;
 mod writing;

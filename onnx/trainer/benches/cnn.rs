@@ -9,7 +9,9 @@
 use std::time::Instant;
 
 use autotag::{LabelId, LabelSet};
-use autotag_train::cnn::{AdamConfig, Cnn, CnnConfig, ContrastiveConfig};
+use autotag_train::ContrastiveConfig;
+use autotag_train::cnn::{Cnn, CnnConfig};
+use autotag_train::optimizer::AdamConfig;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 

@@ -43,6 +43,17 @@ pub enum TrainError {
         max: usize,
     },
 
+    /// No word occurs in enough training texts to be learned from.
+    #[error(
+        "no word occurs in {min_documents} or more of the {n_texts} training texts: give more texts, or ask for n-grams that occur in fewer"
+    )]
+    NoNgrams {
+        /// The number of training texts.
+        n_texts: usize,
+        /// The texts in which an n-gram must occur.
+        min_documents: usize,
+    },
+
     /// A document's label cannot be used.
     #[error("document {key:?} has a label that cannot be used")]
     Label {

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, Method, Prediction, Tuned};
 use autotag::{LabelSet, Scores, Selection};
+use autotag_onnx::ModelInput;
 
-use crate::cnn::{Predicted, StepLoss};
+use crate::matrix::Matrix;
 use crate::nearest::nearest;
 use crate::{Result, TrainConfig, TrainError};
 
@@ -20,7 +21,7 @@ pub trait Model {
     type Snapshot: Predict;
 
     /// Trains on one batch.
-    fn step(&mut self, texts: &[&[u32]], labels: &[&LabelSet]) -> StepLoss;
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss;
 
     /// Ends an epoch and returns what the model is now.
     fn snapshot(&mut self) -> Self::Snapshot;
@@ -29,14 +30,35 @@ pub trait Model {
 /// A model that represents and scores texts.
 pub trait Predict {
     /// Predicts texts.
-    fn predict(&self, texts: &[&[u32]]) -> Predicted;
+    fn predict(&self, texts: &[&ModelInput]) -> Predicted;
+
+    /// Writes the model as ONNX, with the inputs and outputs that bundles have.
+    fn to_onnx(&self) -> Vec<u8>;
+}
+
+/// The two parts of a step's loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepLoss {
+    /// Binary cross-entropy, summed over labels, mean over the batch.
+    pub bce: f32,
+    /// The contrastive loss before gamma, mean over the batch.
+    pub contrastive: f32,
+}
+
+/// What a model says of a batch of texts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Predicted {
+    /// Representations: [B, R].
+    pub embeddings: Matrix,
+    /// Label scores within 0..=1: [B, L].
+    pub scores: Matrix,
 }
 
 /// Texts as the model reads them, with their labels.
 #[derive(Clone, Debug)]
 pub struct TokenizedTexts {
-    /// Each text's token ids.
-    pub texts: Vec<Vec<u32>>,
+    /// What the model reads of each text.
+    pub texts: Vec<ModelInput>,
     /// Each text's labels.
     pub labels: Vec<LabelSet>,
 }
@@ -168,7 +190,7 @@ fn train_epoch<M: Model>(
     let mut done = 0;
     let mut mean = total;
     for (batch, rows) in order.chunks(config.batch_size).enumerate() {
-        let texts: Vec<&[u32]> = rows.iter().map(|&row| &train.texts[row][..]).collect();
+        let texts: Vec<&ModelInput> = rows.iter().map(|&row| &train.texts[row]).collect();
         let labels: Vec<&LabelSet> = rows.iter().map(|&row| &train.labels[row]).collect();
         let loss = model.step(&texts, &labels);
         let whole = loss.bce + config.contrastive.gamma * loss.contrastive;
@@ -199,8 +221,8 @@ pub fn predict_dev(
     train: &TokenizedTexts,
     dev: &TokenizedTexts,
 ) -> Vec<Prediction> {
-    let train_texts: Vec<&[u32]> = train.texts.iter().map(Vec::as_slice).collect();
-    let dev_texts: Vec<&[u32]> = dev.texts.iter().map(Vec::as_slice).collect();
+    let train_texts: Vec<&ModelInput> = train.texts.iter().collect();
+    let dev_texts: Vec<&ModelInput> = dev.texts.iter().collect();
     let items = model.predict(&train_texts).embeddings;
     let predicted = model.predict(&dev_texts);
     let neighbors = nearest(&predicted.embeddings, &items, &train.labels, tune::MAX_K);

@@ -33,17 +33,25 @@ mod vocabulary;
 pub mod matrix;
 mod nearest;
 
+mod layers;
 pub mod loss;
 
-pub mod cnn;
+mod distinct;
+mod init;
+pub mod optimizer;
 
+pub mod cnn;
+pub mod wide;
+
+mod average;
 pub mod fit;
+mod models;
 
 mod train;
 
-pub use config::TrainConfig;
+pub use config::{ContrastiveConfig, TrainConfig};
 pub use dataset::{Dataset, LabeledText};
 pub use error::{Result, TrainError};
 pub use fit::Progress;
 pub use pretrained::Pretrained;
-pub use train::{TrainReport, train_cnn};
+pub use train::{TrainReport, train_cnn, train_wide};

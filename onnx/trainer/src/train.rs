@@ -5,20 +5,21 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use tokenizers::Tokenizer;
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
-use autotag::{
-    Datastore, EncodeError, Encoded, Encoder, Interpolation, LabelSet, Selection, Source,
-};
+use autotag::{Datastore, EncodeError, Encoded, Encoder, Interpolation, Selection, Source};
+use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
 use autotag_onnx::{
-    BundleConfig, BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions, TextTokenizer,
+    BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions,
+    TextReader,
 };
 
-use crate::cnn::{Cnn, Network, Predicted, StepLoss};
+use crate::average::EpochAverage;
+use crate::cnn::Cnn;
 use crate::fit::{FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
-use crate::matrix::Matrix;
+use crate::models::{CnnModel, WideModel};
+use crate::wide::{self, Wide};
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
 
 /// What a training run did and reached; it is written into the bundle.
@@ -62,95 +63,159 @@ pub fn train_cnn(
     options: &OnnxOptions,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(ModelBundle, TrainReport)> {
-    config.check()?;
-    // Found out before hours of training rather than after.
-    autotag_onnx::runtime::load(None)?;
-    options.check_device()?;
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(config.threads);
-    let threads = threads
-        .build()
-        .map_err(|source| TrainError::Threads { threads: config.threads, source })?;
-    threads
-        .install(|| train_on_these_threads(train, dev, pretrained, config, out, options, progress))
+    let run = Run { train, dev, config, out, options };
+    run.on_threads(|| {
+        progress(Progress::Stage("tokenize"));
+        let (tokenizer, token_table) = match pretrained {
+            Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
+            None => (vocabulary::learn(train.texts(), config.vocabulary_size)?, None),
+        };
+        let n_tokens = tokenizer.get_vocab_size(true);
+        let shape = Shape {
+            architecture: "cnn",
+            input: InputKind::TokenIds,
+            dimensions: config.cnn.n_filters(),
+            normalized: config.cnn.normalize,
+        };
+        let make = || {
+            let n_labels = train.vocabulary().len();
+            let cnn = Cnn::new(config.cnn.clone(), n_tokens, n_labels, token_table, config.seed);
+            CnnModel { cnn, config, average: EpochAverage::new(config.averaging) }
+        };
+        run.train((&tokenizer).into(), shape, make, progress)
+    })
 }
 
-fn train_on_these_threads(
+/// Trains the wide model, exports it, and publishes the bundle at `out`, as [`train_cnn`] does.
+///
+/// The n-grams that it knows are learned from the training texts.
+///
+/// # Errors
+///
+/// Those of [`train_cnn`], and [`TrainError::NoNgrams`] when no word occurs in enough texts.
+pub fn train_wide(
     train: &Dataset,
     dev: &Dataset,
-    pretrained: Option<Pretrained>,
     config: &TrainConfig,
     out: &Path,
     options: &OnnxOptions,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(ModelBundle, TrainReport)> {
-    progress(Progress::Stage("tokenize"));
-    let Input { tokenizer, token_table, bundle_config, train_texts, dev_texts } =
-        prepare(train, dev, pretrained, config)?;
-
-    let n_labels = train.vocabulary().len();
-    let n_tokens = tokenizer.get_vocab_size(true);
-    let cnn = Cnn::new(config.cnn.clone(), n_tokens, n_labels, token_table, config.seed);
-    let mut model = CnnModel { cnn, config, average: None, n_epochs: 0 };
-    let (network, fit_report) =
-        fit(&mut model, &train_texts, &dev_texts, dev.vocabulary().len(), config, progress)?;
-
-    progress(Progress::Stage("tune"));
-    drop(model);
-    let predictions = predict_dev(&network, &train_texts, &dev_texts);
-    let tuned = tune::tune(&predictions, Method::Interpolated);
-
-    progress(Progress::Stage("export"));
-    let model_file = network.to_onnx(config.form);
-    let mut draft =
-        BundleDraft::create(out, bundle_config, train.vocabulary(), &tokenizer, model_file)?;
-    let encoder = draft.encoder(options)?;
-    let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
-
-    progress(Progress::Stage("datastore"));
-    fill_datastore(&draft, &encoder, train)?;
-    drop(encoder);
-    let Tuned { interpolation, threshold, score } = tuned;
-    let report = TrainReport {
-        config: config.clone(),
-        n_train: train.len(),
-        n_dev: dev.len(),
-        fit: fit_report,
-        interpolation,
-        threshold,
-        dev_micro_f1: score,
-        export_difference,
-    };
-    draft.set_interpolation(interpolation);
-    draft.set_selection(Selection::at(threshold));
-    draft.set_training(as_json(&report));
-    Ok((draft.publish_replacing()?, report))
+    let run = Run { train, dev, config, out, options };
+    run.on_threads(|| {
+        progress(Progress::Stage("tokenize"));
+        let ngrams = wide::learn(train.texts(), config.max_length, &config.wide)?;
+        let n_ngrams = ngrams.len();
+        let shape = Shape {
+            architecture: "wide",
+            input: InputKind::Ngrams,
+            dimensions: config.wide.hidden,
+            normalized: config.wide.normalize,
+        };
+        let make = || {
+            let n_labels = train.vocabulary().len();
+            let wide = Wide::new(config.wide.clone(), n_ngrams, n_labels, config.seed);
+            WideModel { wide, config, average: EpochAverage::new(config.averaging) }
+        };
+        run.train(ngrams.into(), shape, make, progress)
+    })
 }
 
-/// What a model is trained on.
-struct Input {
-    tokenizer: Tokenizer,
-    token_table: Option<Matrix>,
-    bundle_config: BundleConfig,
-    train_texts: TokenizedTexts,
-    dev_texts: TokenizedTexts,
+/// What every training run is given.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    train: &'a Dataset,
+    dev: &'a Dataset,
+    config: &'a TrainConfig,
+    out: &'a Path,
+    options: &'a OnnxOptions,
 }
 
-fn prepare(
-    train: &Dataset,
-    dev: &Dataset,
-    pretrained: Option<Pretrained>,
-    config: &TrainConfig,
-) -> Result<Input> {
-    let (tokenizer, token_table) = match pretrained {
-        Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
-        None => (vocabulary::learn(train.texts(), config.vocabulary_size)?, None),
-    };
-    let bundle_config = bundle_config(train, config);
-    let text_tokenizer = TextTokenizer::new(tokenizer.clone(), &bundle_config)
-        .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
-    let train_texts = tokenize(&text_tokenizer, train)?;
-    let dev_texts = tokenize(&text_tokenizer, dev)?;
-    Ok(Input { tokenizer, token_table, bundle_config, train_texts, dev_texts })
+/// What a bundle's configuration says of a model.
+struct Shape {
+    architecture: &'static str,
+    input: InputKind,
+    dimensions: usize,
+    normalized: bool,
+}
+
+impl Run<'_> {
+    /// Checks what can be checked at once, and works on as many threads as the settings say.
+    fn on_threads<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        self.config.check()?;
+        // Found out before hours of training rather than after.
+        autotag_onnx::runtime::load(None)?;
+        self.options.check_device()?;
+        let n_threads = self.config.threads;
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
+        threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?.install(work)
+    }
+
+    /// Trains a model and publishes it.
+    fn train<M: Model>(
+        &self,
+        lexicon: Lexicon,
+        shape: Shape,
+        make: impl FnOnce() -> M,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let &Run { train, dev, config, out, options } = self;
+        let bundle_config = self.bundle_config(shape);
+        let reader = TextReader::new(lexicon.clone(), &bundle_config)
+            .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
+        let (train_texts, dev_texts) = (read(&reader, train)?, read(&reader, dev)?);
+        let mut model = make();
+        let (network, fit_report) =
+            fit(&mut model, &train_texts, &dev_texts, dev.vocabulary().len(), config, progress)?;
+
+        progress(Progress::Stage("tune"));
+        drop(model);
+        let predictions = predict_dev(&network, &train_texts, &dev_texts);
+        let tuned = tune::tune(&predictions, Method::Interpolated);
+
+        progress(Progress::Stage("export"));
+        let model_file = network.to_onnx();
+        let mut draft =
+            BundleDraft::create(out, bundle_config, train.vocabulary(), lexicon, model_file)?;
+        let encoder = draft.encoder(options)?;
+        let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
+
+        progress(Progress::Stage("datastore"));
+        fill_datastore(&draft, &encoder, train)?;
+        drop(encoder);
+        let Tuned { interpolation, threshold, score } = tuned;
+        let report = TrainReport {
+            config: config.clone(),
+            n_train: train.len(),
+            n_dev: dev.len(),
+            fit: fit_report,
+            interpolation,
+            threshold,
+            dev_micro_f1: score,
+            export_difference,
+        };
+        draft.set_interpolation(interpolation);
+        draft.set_selection(Selection::at(threshold));
+        draft.set_training(as_json(&report));
+        Ok((draft.publish_replacing()?, report))
+    }
+
+    fn bundle_config(&self, shape: Shape) -> BundleConfig {
+        let positive = |n: usize| NonZeroUsize::new(n).expect("the configuration was checked");
+        BundleConfig {
+            format_version: FORMAT_VERSION,
+            architecture: shape.architecture.to_owned(),
+            input: shape.input,
+            special_tokens: false,
+            max_length: positive(self.config.max_length),
+            dimensions: positive(shape.dimensions),
+            n_labels: self.train.vocabulary().len(),
+            normalized: shape.normalized,
+            interpolation: self.config.interpolation,
+            selection: Selection::default(),
+            training: serde_json::Value::Null,
+        }
+    }
 }
 
 /// Writes a report as JSON by way of text, which keeps single-precision figures as short as they are.
@@ -159,71 +224,20 @@ fn as_json(report: &TrainReport) -> serde_json::Value {
     serde_json::from_str(&text).expect("what was just written is JSON")
 }
 
-fn bundle_config(train: &Dataset, config: &TrainConfig) -> BundleConfig {
-    let positive = |n: usize| NonZeroUsize::new(n).expect("the configuration was checked");
-    BundleConfig {
-        format_version: autotag_onnx::bundle::FORMAT_VERSION,
-        architecture: "cnn".to_owned(),
-        input: autotag_onnx::bundle::InputKind::TokenIds,
-        special_tokens: false,
-        max_length: positive(config.max_length),
-        dimensions: positive(config.cnn.n_filters()),
-        n_labels: train.vocabulary().len(),
-        normalized: config.cnn.normalize,
-        interpolation: config.interpolation,
-        selection: Selection::default(),
-        training: serde_json::Value::Null,
-    }
-}
-
-/// Tokenizes a data set on all threads.
+/// Reads a data set's texts on all threads.
 ///
 /// # Errors
 ///
-/// [`TrainError::Text`] naming a document whose text has no token.
-fn tokenize(tokenizer: &TextTokenizer, dataset: &Dataset) -> Result<TokenizedTexts> {
+/// [`TrainError::Text`] naming a document whose text has no token or word.
+fn read(reader: &TextReader, dataset: &Dataset) -> Result<TokenizedTexts> {
     let documents = dataset.keys().par_iter().zip(dataset.texts());
-    let texts: Result<Vec<Vec<u32>>> = documents
+    let texts: Result<Vec<ModelInput>> = documents
         .map(|(key, text)| {
             let fail = |source: EncodeError| TrainError::Text { key: key.clone(), source };
-            tokenizer.ids(text).map_err(fail)
+            reader.read(text).map_err(fail)
         })
         .collect();
     Ok(TokenizedTexts { texts: texts?, labels: dataset.labels().to_vec() })
-}
-
-/// The CNN as [`fit`] trains it.
-struct CnnModel<'a> {
-    cnn: Cnn,
-    config: &'a TrainConfig,
-    /// The average over epochs.
-    average: Option<Network>,
-    n_epochs: usize,
-}
-
-impl Model for CnnModel<'_> {
-    type Snapshot = Network;
-
-    fn step(&mut self, texts: &[&[u32]], labels: &[&LabelSet]) -> StepLoss {
-        self.cnn.step(texts, labels, &self.config.contrastive, &self.config.adam)
-    }
-
-    /// Averages the epochs: all of them alike at first, the later ones more once there are many.
-    fn snapshot(&mut self) -> Network {
-        self.cnn.settle(&self.config.adam);
-        self.n_epochs += 1;
-        let share = (1.0 - self.config.averaging).max(1.0 / self.n_epochs as f32);
-        let network = self.cnn.network();
-        let average = self.average.get_or_insert_with(|| network.clone());
-        average.average_in(network, share);
-        average.clone()
-    }
-}
-
-impl Predict for Network {
-    fn predict(&self, texts: &[&[u32]]) -> Predicted {
-        self.fold().predict(texts)
-    }
 }
 
 /// The largest difference that an export may have from the model that was trained.
@@ -238,14 +252,14 @@ const ENCODE_BATCH: usize = 32;
 /// Runs dev texts through the exported model, in batches of different lengths, and compares its
 /// answers with the trainer's; returns the largest difference.
 fn compare(
-    network: &Network,
+    network: &impl Predict,
     encoder: &OnnxEncoder,
     dev: &Dataset,
     dev_texts: &TokenizedTexts,
 ) -> Result<f32> {
     let n = dev.len().min(COMPARED);
-    let texts: Vec<&[u32]> = dev_texts.texts[..n].iter().map(Vec::as_slice).collect();
-    let expected = network.fold().predict(&texts);
+    let texts: Vec<&ModelInput> = dev_texts.texts[..n].iter().collect();
+    let expected = network.predict(&texts);
     let mut largest = 0f32;
     let rows: Vec<usize> = (0..n).collect();
     for rows in rows.chunks(ENCODE_BATCH) {
@@ -273,7 +287,7 @@ fn compare(
     Ok(largest)
 }
 
-/// Tells whether no filter of the trained model is active on a text.
+/// Tells whether nothing in the trained model's representation is active on a text.
 fn is_nothing(representation: &[f32]) -> bool {
     representation.iter().all(|value| value.abs() <= TOLERANCE)
 }
@@ -294,7 +308,7 @@ const ENCODED_AT_ONCE: usize = 1024;
 
 /// Stores the training set's {(h_i, y_i)}, as the exported model represents it.
 ///
-/// A text on which no filter is active has no representation and is nobody's neighbor.
+/// A text on which nothing is active has no representation and is nobody's neighbor.
 fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -> Result<()> {
     let options = DatastoreOptions::new(
         draft.config().dimensions,
@@ -328,7 +342,10 @@ fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -
         }
     }
     if left_out > 0 {
-        tracing::warn!(left_out, "texts on which no filter is active are nobody's neighbors");
+        tracing::warn!(
+            left_out,
+            "texts on which nothing in the representation is active are nobody's neighbors"
+        );
     }
     Ok(writer.commit()?)
 }

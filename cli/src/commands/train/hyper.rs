@@ -1,15 +1,19 @@
 //! The hyper-parameters as options; the trainer's configuration has their defaults.
 
+use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autotag::{Interpolation, Proportion, Temperature};
-use autotag_train::TrainConfig;
-use autotag_train::cnn::{AdamConfig, CnnConfig, ContrastiveConfig, GraphForm};
+use autotag_train::cnn::{CnnConfig, GraphForm};
+use autotag_train::optimizer::AdamConfig;
+use autotag_train::wide::WideConfig;
+use autotag_train::{ContrastiveConfig, TrainConfig};
 
+use super::ModelKind;
 use crate::args::proportion;
 
-/// Every hyper-parameter of the CNN and its training.
+/// Every hyper-parameter of the models and their training.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
 pub(super) struct HyperArgs {
@@ -17,76 +21,51 @@ pub(super) struct HyperArgs {
     #[arg(long, value_name = "N", default_value_t = defaults().seed)]
     seed: u64,
 
-    /// The most passes over the training set
-    #[arg(long, value_name = "N", default_value_t = defaults().epochs)]
-    epochs: usize,
+    #[arg(long, value_name = "N")]
+    #[arg(help = told("The most passes over the training set", |c| c.epochs))]
+    epochs: Option<usize>,
 
-    /// The passes without a better figure on dev after which training ends
-    #[arg(long, value_name = "N", default_value_t = defaults().patience)]
-    patience: usize,
-    /// How much the average over epochs keeps of the earlier ones; 0 keeps the last epoch alone
-    #[arg(long, value_name = "SHARE", default_value_t = defaults().averaging)]
-    averaging: f32,
+    #[arg(long, value_name = "N", help = told(
+        "The passes without a better figure on dev after which training ends", |c| c.patience))]
+    patience: Option<usize>,
 
-    /// The texts of a step; the contrastive loss compares those of one batch
-    #[arg(long, value_name = "N", default_value_t = defaults().batch_size)]
-    batch_size: usize,
+    #[arg(long, value_name = "SHARE", help = told(
+        "How much the average over epochs keeps of the earlier ones; 0 keeps the last epoch alone",
+        |c| c.averaging))]
+    averaging: Option<f32>,
 
-    /// Adam's step size
-    #[arg(long, value_name = "RATE", default_value_t = defaults().adam.learning_rate)]
-    learning_rate: f32,
+    #[arg(long, value_name = "N", help = told(
+        "The texts of a step; the contrastive loss compares those of one batch", |c| c.batch_size))]
+    batch_size: Option<usize>,
 
-    /// The weight of the contrastive loss beside the cross-entropy; 0 leaves it out
-    #[arg(long, value_name = "GAMMA", default_value_t = defaults().contrastive.gamma)]
-    gamma: f32,
+    #[arg(long, value_name = "RATE", help = told("Adam's step size", |c| c.adam.learning_rate))]
+    learning_rate: Option<f32>,
 
-    /// The temperature tau' of the contrastive loss
-    #[arg(long, value_name = "TAU", default_value_t = defaults().contrastive.temperature)]
-    contrastive_temperature: f32,
+    #[arg(long, value_name = "VALUE", help = told(
+        "Added to the root that Adam divides by: the larger, the less rare features move",
+        |c| c.adam.epsilon))]
+    epsilon: Option<f32>,
 
-    /// The share of the representation that is dropped in training
-    #[arg(long, value_name = "SHARE", default_value_t = defaults().cnn.dropout)]
-    dropout: f32,
+    #[arg(long, value_name = "GAMMA", help = told(
+        "The weight of the contrastive loss beside the cross-entropy; 0 leaves it out",
+        |c| c.contrastive.gamma))]
+    gamma: Option<f32>,
 
-    /// The share of the tokens' embeddings that is dropped in training
-    #[arg(long, value_name = "SHARE", default_value_t = defaults().cnn.embedding_dropout)]
-    embedding_dropout: f32,
+    #[arg(long, value_name = "TAU", help = told(
+        "The temperature tau' of the contrastive loss", |c| c.contrastive.temperature))]
+    contrastive_temperature: Option<f32>,
 
-    /// The widths of the CNN's windows, in tokens, separated by commas
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    #[arg(default_values_t = defaults().cnn.widths)]
-    widths: Vec<usize>,
+    /// The share of the representation that is dropped in training [default: 0.5, wide: 0.2]
+    #[arg(long, value_name = "SHARE")]
+    dropout: Option<f32>,
 
-    /// The filters of each width
-    #[arg(long, value_name = "N", default_value_t = defaults().cnn.filters)]
-    filters: usize,
+    /// Scale representations to length 1 [default: false, wide: true]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    normalize: Option<bool>,
 
-    /// The length of a token's embedding, where --init does not say it
-    #[arg(long, value_name = "N", conflicts_with = "init")]
-    #[arg(default_value_t = defaults().cnn.embedding_dimensions)]
-    embedding_dimensions: usize,
-
-    /// The most tokens of a text that the model reads
-    #[arg(long, value_name = "N", default_value_t = defaults().max_length)]
-    max_length: usize,
-
-    /// The most tokens of the vocabulary made from the training set, where --init brings none
-    #[arg(long, value_name = "N", conflicts_with = "init")]
-    #[arg(default_value_t = defaults().vocabulary_size)]
-    vocabulary_size: usize,
-
-    /// A pretrained encoder's folder, with tokenizer.json and model.safetensors, whose token table
-    /// starts the CNN's
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) init: Option<PathBuf>,
-
-    /// Scale representations to length 1
-    #[arg(long)]
-    normalize: bool,
-
-    /// How the model is written: `folded` is much faster, `plain` a smaller file
-    #[arg(long, value_enum, value_name = "FORM", default_value = "folded")]
-    graph: Graph,
+    #[arg(long, value_name = "N", help = told(
+        "The most tokens, or words, of a text that the model reads", |c| c.max_length))]
+    max_length: Option<usize>,
 
     /// The number of neighbors that vote when dev is measured; the bundle gets what is tuned on dev
     #[arg(long, value_name = "N", default_value_t = defaults().interpolation.k)]
@@ -101,6 +80,73 @@ pub(super) struct HyperArgs {
     #[arg(long, value_name = "LAMBDA|adaptive", value_parser = proportion)]
     #[arg(default_value_t = defaults().interpolation.proportion)]
     lambda: Proportion,
+
+    #[command(flatten)]
+    pub(super) cnn: CnnArgs,
+
+    #[command(flatten)]
+    wide: WideArgs,
+}
+
+/// What only the CNN can be told.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Training: --model cnn")]
+pub(super) struct CnnArgs {
+    #[arg(long, value_name = "SHARE", help = told(
+        "The share of the tokens' embeddings that is dropped in training",
+        |c| c.cnn.embedding_dropout))]
+    embedding_dropout: Option<f32>,
+
+    /// The widths of the CNN's windows, in tokens, separated by commas [default: 3,4,5]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    widths: Option<Vec<usize>>,
+
+    #[arg(long, value_name = "N", help = told("The filters of each width", |c| c.cnn.filters))]
+    filters: Option<usize>,
+
+    #[arg(long, value_name = "N", conflicts_with = "init", help = told(
+        "The length of a token's embedding, where --init does not say it",
+        |c| c.cnn.embedding_dimensions))]
+    embedding_dimensions: Option<usize>,
+
+    #[arg(long, value_name = "N", conflicts_with = "init", help = told(
+        "The most tokens of the vocabulary made from the training set, where --init brings none",
+        |c| c.vocabulary_size))]
+    vocabulary_size: Option<usize>,
+
+    /// A pretrained encoder's folder, with tokenizer.json and model.safetensors, whose token table
+    /// starts the CNN's
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) init: Option<PathBuf>,
+
+    /// How the model is written: `folded` is much faster, `plain` a smaller file [default: folded]
+    #[arg(long, value_enum, value_name = "FORM")]
+    graph: Option<Graph>,
+}
+
+/// What only the wide model can be told.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Training: --model wide")]
+pub(super) struct WideArgs {
+    #[arg(long, value_name = "N", help = told(
+        "The length of the representation, which is the hidden layer's", |c| c.wide.hidden))]
+    hidden: Option<usize>,
+
+    #[arg(long, value_name = "N", help = told(
+        "The training texts in which an n-gram must occur", |c| c.wide.min_documents))]
+    min_documents: Option<usize>,
+
+    #[arg(long, value_name = "N", help = told(
+        "The most n-grams; those in the most texts are kept", |c| c.wide.max_ngrams))]
+    max_ngrams: Option<usize>,
+
+    #[arg(long, value_name = "SHARE", help = told(
+        "The share of a text's n-grams that is dropped in training", |c| c.wide.ngram_dropout))]
+    ngram_dropout: Option<f32>,
+
+    #[arg(long, value_name = "VALUE", help = told(
+        "The spread of the random values that the n-grams' rows start with", |c| c.wide.spread))]
+    spread: Option<f32>,
 }
 
 /// How the model is written.
@@ -113,44 +159,118 @@ enum Graph {
 }
 
 impl HyperArgs {
-    /// Returns the trainer's configuration, or says which option is out of range.
-    pub(super) fn config(&self, threads: NonZeroUsize) -> Result<TrainConfig, String> {
+    /// Returns the trainer's configuration, or says which option is out of range or of no use for
+    /// this kind of model.
+    pub(super) fn config(
+        &self,
+        kind: ModelKind,
+        threads: NonZeroUsize,
+    ) -> Result<TrainConfig, String> {
         let temperature = Temperature::new(self.tau).map_err(|error| error.to_string())?;
-        let config = TrainConfig {
-            cnn: CnnConfig {
-                embedding_dimensions: self.embedding_dimensions,
-                widths: self.widths.clone(),
-                filters: self.filters,
-                embedding_dropout: self.embedding_dropout,
-                dropout: self.dropout,
-                normalize: self.normalize,
-            },
-            contrastive: ContrastiveConfig {
-                gamma: self.gamma,
-                temperature: self.contrastive_temperature,
-            },
-            adam: AdamConfig { learning_rate: self.learning_rate, ..defaults().adam },
-            batch_size: self.batch_size,
-            epochs: self.epochs,
-            patience: self.patience,
-            averaging: self.averaging,
-            max_length: self.max_length,
-            vocabulary_size: self.vocabulary_size,
-            interpolation: Interpolation { k: self.k, temperature, proportion: self.lambda },
-            form: match self.graph {
-                Graph::Folded => GraphForm::Folded,
-                Graph::Plain => GraphForm::Plain,
-            },
-            threads: threads.get(),
-            seed: self.seed,
+        let (name, mut config, foreign) = match kind {
+            ModelKind::Cnn => ("cnn", TrainConfig::default(), self.wide.given()),
+            ModelKind::Wide => ("wide", TrainConfig::wide(), self.cnn.given()),
         };
+        if let Some(option) = foreign {
+            return Err(format!("{option} is of no use with --model {name}: leave it out"));
+        }
+        config.seed = self.seed;
+        config.threads = threads.get();
+        config.interpolation = Interpolation { k: self.k, temperature, proportion: self.lambda };
+        put(&mut config.epochs, self.epochs);
+        put(&mut config.patience, self.patience);
+        put(&mut config.averaging, self.averaging);
+        put(&mut config.batch_size, self.batch_size);
+        put(&mut config.max_length, self.max_length);
+        let AdamConfig { learning_rate, epsilon, .. } = &mut config.adam;
+        put(learning_rate, self.learning_rate);
+        put(epsilon, self.epsilon);
+        let ContrastiveConfig { gamma, temperature } = &mut config.contrastive;
+        put(gamma, self.gamma);
+        put(temperature, self.contrastive_temperature);
+        match kind {
+            ModelKind::Cnn => self.set_cnn(&mut config),
+            ModelKind::Wide => self.set_wide(&mut config.wide),
+        }
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    fn set_cnn(&self, config: &mut TrainConfig) {
+        let args = &self.cnn;
+        put(&mut config.vocabulary_size, args.vocabulary_size);
+        if args.graph == Some(Graph::Plain) {
+            config.form = GraphForm::Plain;
+        }
+        let cnn: &mut CnnConfig = &mut config.cnn;
+        put(&mut cnn.embedding_dimensions, args.embedding_dimensions);
+        put(&mut cnn.widths, args.widths.clone());
+        put(&mut cnn.filters, args.filters);
+        put(&mut cnn.embedding_dropout, args.embedding_dropout);
+        put(&mut cnn.dropout, self.dropout);
+        put(&mut cnn.normalize, self.normalize);
+    }
+
+    fn set_wide(&self, wide: &mut WideConfig) {
+        let args = &self.wide;
+        put(&mut wide.hidden, args.hidden);
+        put(&mut wide.min_documents, args.min_documents);
+        put(&mut wide.max_ngrams, args.max_ngrams);
+        put(&mut wide.ngram_dropout, args.ngram_dropout);
+        put(&mut wide.spread, args.spread);
+        put(&mut wide.dropout, self.dropout);
+        put(&mut wide.normalize, self.normalize);
+    }
+}
+
+impl CnnArgs {
+    /// Names an option that was given.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--embedding-dropout", self.embedding_dropout.is_some()),
+            ("--widths", self.widths.is_some()),
+            ("--filters", self.filters.is_some()),
+            ("--embedding-dimensions", self.embedding_dimensions.is_some()),
+            ("--vocabulary-size", self.vocabulary_size.is_some()),
+            ("--init", self.init.is_some()),
+            ("--graph", self.graph.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+}
+
+impl WideArgs {
+    /// Names an option that was given.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--hidden", self.hidden.is_some()),
+            ("--min-documents", self.min_documents.is_some()),
+            ("--max-ngrams", self.max_ngrams.is_some()),
+            ("--ngram-dropout", self.ngram_dropout.is_some()),
+            ("--spread", self.spread.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+    }
+}
+
+/// Replaces a setting by what was given.
+fn put<T>(setting: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *setting = given;
     }
 }
 
 fn defaults() -> TrainConfig {
     TrainConfig::default()
+}
+
+/// Writes an option's help with its default, and the wide model's where that is another.
+fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
+    let (cnn, wide) = (of(&defaults()), of(&TrainConfig::wide()));
+    if cnn == wide {
+        return format!("{help} [default: {cnn}]");
+    }
+    format!("{help} [default: {cnn}, wide: {wide}]")
 }
 
 #[cfg(test)]
@@ -165,31 +285,54 @@ mod tests {
         hyper: HyperArgs,
     }
 
-    fn config(line: &[&str]) -> Result<TrainConfig, String> {
+    fn config(kind: ModelKind, line: &[&str]) -> Result<TrainConfig, String> {
         let line = ["train"].iter().chain(line);
-        Line::try_parse_from(line).unwrap().hyper.config(NonZeroUsize::MIN)
+        Line::try_parse_from(line).unwrap().hyper.config(kind, NonZeroUsize::MIN)
     }
 
     #[test]
     fn the_defaults_are_the_trainers() {
         let expected = TrainConfig { threads: 1, ..TrainConfig::default() };
-        assert_eq!(config(&[]).unwrap(), expected);
+        assert_eq!(config(ModelKind::Cnn, &[]).unwrap(), expected);
+        let expected = TrainConfig { threads: 1, ..TrainConfig::wide() };
+        assert_eq!(config(ModelKind::Wide, &[]).unwrap(), expected);
     }
 
     #[test]
     fn options_reach_the_configuration() {
         let line = ["--widths", "1,2", "--gamma", "0", "--lambda", "1", "--normalize"];
-        let config = config(&line).unwrap();
-        assert_eq!(config.cnn.widths, [1, 2]);
-        assert_eq!(config.contrastive.gamma, 0.0);
-        assert_eq!(config.interpolation.proportion, Proportion::NEIGHBORS);
-        assert!(config.cnn.normalize);
+        let cnn = config(ModelKind::Cnn, &line).unwrap();
+        assert_eq!(cnn.cnn.widths, [1, 2]);
+        assert_eq!(cnn.contrastive.gamma, 0.0);
+        assert_eq!(cnn.interpolation.proportion, Proportion::NEIGHBORS);
+        assert!(cnn.cnn.normalize);
+        let line = ["--hidden", "7", "--normalize=false", "--min-documents=3", "--dropout=0"];
+        let wide = config(ModelKind::Wide, &line).unwrap().wide;
+        assert_eq!((wide.hidden, wide.min_documents), (7, 3));
+        assert!(!wide.normalize && wide.dropout == 0.0);
     }
 
     #[test]
     fn values_out_of_range_are_refused() {
         for option in ["--epochs=0", "--dropout=1", "--gamma=-1", "--tau=0", "--widths=0"] {
-            assert!(config(&[option]).unwrap_err().contains("out of range"), "{option}");
+            let refused = config(ModelKind::Cnn, &[option]).unwrap_err();
+            assert!(refused.contains("out of range"), "{option}");
+        }
+        for option in ["--hidden=0", "--max-ngrams=0", "--ngram-dropout=1", "--spread=0"] {
+            let refused = config(ModelKind::Wide, &[option]).unwrap_err();
+            assert!(refused.contains("out of range"), "{option}");
+        }
+    }
+
+    #[test]
+    fn options_of_another_model_are_refused() {
+        for (kind, option, name) in [
+            (ModelKind::Wide, "--filters=3", "wide"),
+            (ModelKind::Wide, "--init=folder", "wide"),
+            (ModelKind::Cnn, "--hidden=3", "cnn"),
+        ] {
+            let refused = config(kind, &[option]).unwrap_err();
+            assert!(refused.contains(&format!("of no use with --model {name}")), "{refused}");
         }
     }
 }

@@ -1,16 +1,19 @@
 //! A training step: losses, and gradients that touch only what the maxima let through.
 
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
 
 use autotag::LabelSet;
 
-use super::forward::{normalize_rows, widest};
+use super::forward::widest;
 use super::tokens::DistinctTokens;
-use super::{AdamConfig, Cnn, CnnConfig, ContrastiveConfig, Network, Scratch, StepLoss};
-use crate::loss::{binary_cross_entropy, contrastive};
+use super::{Cnn, CnnConfig, Network, Scratch};
+use crate::config::ContrastiveConfig;
+use crate::fit::StepLoss;
+use crate::layers::{
+    OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask, sum_rows,
+};
 use crate::matrix::{Matrix, multiply};
+use crate::optimizer::AdamConfig;
 
 /// The gradients of a step, shaped as the parameters; the embedding's has one row for each distinct
 /// token of the batch.
@@ -19,8 +22,7 @@ pub(super) struct Gradients {
     pub(super) embedded: Matrix,
     pub(super) kernel: Matrix,
     pub(super) kernel_bias: Matrix,
-    pub(super) output: Matrix,
-    pub(super) output_bias: Matrix,
+    pub(super) head: OutputGradients,
 }
 
 impl Cnn {
@@ -65,31 +67,17 @@ impl Cnn {
         multiply(products, embedded.view(), parameters.kernel.transposed());
         pooled.fill(config, batch, products, &parameters.kernel_bias);
 
-        let mut dropout = Matrix::zeros(pooled.values.n_rows(), pooled.values.n_cols());
-        fill_dropout_mask(dropout.values_mut(), config.dropout, !seed);
-        let mut hidden = pooled.values.clone();
-        multiply_values(&mut hidden, &dropout);
-        let mut logits = Matrix::default();
-        multiply(&mut logits, hidden.view(), parameters.output.transposed());
-        for row in 0..logits.n_rows() {
-            let logits = logits.row_mut(row).iter_mut();
-            logits.zip(parameters.output_bias.values()).for_each(|(logit, bias)| *logit += bias);
-        }
-        let bce = binary_cross_entropy(&mut logits, labels);
-        multiply(&mut gradients.output, logits.transposed(), hidden.view());
-        sum_rows(&mut gradients.output_bias, &logits);
-        let mut hidden_gradient = Matrix::default();
-        multiply(&mut hidden_gradient, logits.view(), parameters.output.view());
-        multiply_values(&mut hidden_gradient, &dropout);
-
-        let mut loss = StepLoss { bce, contrastive: 0.0 };
-        if weights.gamma > 0.0 {
-            loss.contrastive =
-                add_contrastive(config, &pooled.values, labels, weights, &mut hidden_gradient);
-        }
-        gate(&mut hidden_gradient, &pooled.values);
-        sum_rows(&mut gradients.kernel_bias, &hidden_gradient);
-        let paths = Paths { config, batch, positions: &pooled.positions, slope: &hidden_gradient };
+        let layer = OutputLayer { output: &parameters.output, bias: &parameters.output_bias };
+        let regularization = Regularization {
+            dropout: config.dropout,
+            seed: !seed,
+            normalize: config.normalize,
+            contrastive: weights,
+        };
+        let head = &mut gradients.head;
+        let loss = layer.gradients(&pooled.values, labels, &regularization, head);
+        sum_rows(&mut gradients.kernel_bias, &head.hidden);
+        let paths = Paths { config, batch, positions: &pooled.positions, slope: &head.hidden };
         paths.kernel_gradient(embedded, &mut gradients.kernel);
         paths.embedded_gradient(&parameters.kernel, embedding_mask, &mut gradients.embedded);
         loss
@@ -106,13 +94,13 @@ fn embed(
     mask: &mut Matrix,
 ) {
     let n_dimensions = embedding.n_cols();
-    embedded.reshape(batch.ids.len(), n_dimensions);
-    mask.reshape(batch.ids.len(), n_dimensions);
+    embedded.reshape(batch.ids().len(), n_dimensions);
+    mask.reshape(batch.ids().len(), n_dimensions);
     embedded
         .values_mut()
         .par_chunks_mut(n_dimensions)
         .zip(mask.values_mut().par_chunks_mut(n_dimensions))
-        .zip(&batch.ids)
+        .zip(batch.ids())
         .with_min_len(64)
         .for_each(|((values, mask), &token)| {
             fill_dropout_mask(mask, dropout, seed.wrapping_add(u64::from(token) << 20));
@@ -121,49 +109,6 @@ fn embed(
                 *value = *mask * embedding;
             }
         });
-}
-
-/// Fills a mask with 0 for the share dropped and 1 / (1 - share) for the rest.
-fn fill_dropout_mask(mask: &mut [f32], dropout: f32, seed: u64) {
-    if dropout == 0.0 {
-        return mask.fill(1.0);
-    }
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let kept = 1.0 / (1.0 - dropout);
-    let limit = (dropout * 65536.0) as u64;
-    for values in mask.chunks_mut(4) {
-        let mut bits = rng.next_u64();
-        for value in values {
-            *value = if bits & 0xFFFF < limit { 0.0 } else { kept };
-            bits >>= 16;
-        }
-    }
-}
-
-/// Adds gamma dL_con/dh to the gradient; returns the loss before gamma.
-fn add_contrastive(
-    config: &CnnConfig,
-    hidden: &Matrix,
-    labels: &[&LabelSet],
-    weights: &ContrastiveConfig,
-    gradient: &mut Matrix,
-) -> f32 {
-    let mut z = hidden.clone();
-    let norms = if config.normalize { normalize_rows(&mut z) } else { Vec::new() };
-    let mut z_gradient = Matrix::default();
-    let loss = contrastive(&z, labels, weights.temperature, &mut z_gradient);
-    for (row, norm) in norms.iter().enumerate() {
-        // z = h / |h|: dL/dh = (dL/dz - z (z . dL/dz)) / |h|
-        let z = z.row(row);
-        let along: f32 = z.iter().zip(z_gradient.row(row)).map(|(z, g)| z * g).sum();
-        for (gradient, z) in z_gradient.row_mut(row).iter_mut().zip(z) {
-            *gradient = (*gradient - along * z) / norm;
-        }
-    }
-    for (gradient, z_gradient) in gradient.values_mut().iter_mut().zip(z_gradient.values()) {
-        *gradient += weights.gamma * z_gradient;
-    }
-    loss
 }
 
 /// The ways a gradient takes from the representation back through one window per text and filter.
@@ -212,7 +157,7 @@ impl Paths<'_> {
     fn embedded_gradient(&self, kernel: &Matrix, mask: &Matrix, gradient: &mut Matrix) {
         let n_dimensions = kernel.n_cols();
         let (starts, visits) = self.visits_by_token();
-        gradient.reshape(self.batch.ids.len(), n_dimensions);
+        gradient.reshape(self.batch.ids().len(), n_dimensions);
         gradient
             .values_mut()
             .par_chunks_mut(n_dimensions)
@@ -232,12 +177,12 @@ impl Paths<'_> {
 
     /// Sorts every (slice, slope) by the distinct token that it reaches.
     fn visits_by_token(&self) -> (Vec<usize>, Vec<(u32, f32)>) {
-        let mut starts = vec![0; self.batch.ids.len() + 1];
+        let mut starts = vec![0; self.batch.ids().len() + 1];
         self.for_each_visit(|row, _, _| starts[row + 1] += 1);
-        for row in 0..self.batch.ids.len() {
+        for row in 0..self.batch.ids().len() {
             starts[row + 1] += starts[row];
         }
-        let mut visits = vec![(0, 0.0); starts[self.batch.ids.len()]];
+        let mut visits = vec![(0, 0.0); starts[self.batch.ids().len()]];
         let mut next = starts.clone();
         self.for_each_visit(|row, slice, slope| {
             visits[next[row]] = (slice, slope);
@@ -263,39 +208,6 @@ impl Paths<'_> {
                     visit(tokens[position + offset] as usize, slice as u32, slope);
                 }
             }
-        }
-    }
-}
-
-/// Adds `scale` times a row.
-fn add_scaled(sum: &mut [f32], scale: f32, row: &[f32]) {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += scale * value),
-    );
-}
-
-/// Sets the gradient to 0 where ReLU let nothing through.
-fn gate(gradient: &mut Matrix, hidden: &Matrix) {
-    for (gradient, &hidden) in gradient.values_mut().iter_mut().zip(hidden.values()) {
-        if hidden <= 0.0 {
-            *gradient = 0.0;
-        }
-    }
-}
-
-fn multiply_values(matrix: &mut Matrix, factors: &Matrix) {
-    for (value, factor) in matrix.values_mut().iter_mut().zip(factors.values()) {
-        *value *= factor;
-    }
-}
-
-fn sum_rows(sum: &mut Matrix, matrix: &Matrix) {
-    sum.reshape(1, matrix.n_cols());
-    sum.values_mut().fill(0.0);
-    for row in 0..matrix.n_rows() {
-        for (sum, value) in sum.values_mut().iter_mut().zip(matrix.row(row)) {
-            *sum += value;
         }
     }
 }

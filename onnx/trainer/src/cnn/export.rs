@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
-use super::forward::{NORM_EPSILON, widest};
-use super::{CnnConfig, Network};
+use super::forward::widest;
+use super::{CnnConfig, CnnParameters, Network};
+use crate::layers::write_output;
 
 /// How the embedding and the convolution are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,23 +121,13 @@ impl Network {
 
     /// Adds bias and ReLU, the output layer, and the normalization where it was trained.
     fn answer(&self, graph: &mut GraphBuilder, pooled: &Value) {
-        let (n_filters, n_labels) = (self.config.n_filters(), self.parameters.output.n_rows());
+        let n_filters = self.config.n_filters();
         let bias =
             graph.constant_f32("kernel_bias", &[n_filters], self.parameters.kernel_bias.values());
         let hidden = graph.add(pooled, &bias);
         let hidden = graph.relu(&hidden);
-        let output =
-            graph.constant_f32("output", &[n_labels, n_filters], self.parameters.output.values());
-        let output_bias =
-            graph.constant_f32("output_bias", &[n_labels], self.parameters.output_bias.values());
-        let logits = graph.gemm_transposed(&hidden, &output, &output_bias);
-        let scores = graph.sigmoid(&logits);
-        let embedding =
-            if self.config.normalize { normalized(graph, &hidden) } else { hidden.clone() };
-        let batch = Dim::Symbol("batch");
-        let float = ElementType::Float;
-        graph.output("embedding", &embedding, float, &[batch, Dim::Fixed(n_filters)]);
-        graph.output("scores", &scores, float, &[batch, Dim::Fixed(n_labels)]);
+        let CnnParameters { output, output_bias, .. } = &self.parameters;
+        write_output(graph, &hidden, output, output_bias, self.config.normalize);
     }
 }
 
@@ -147,15 +138,6 @@ impl super::Folded<'_> {
         let rows = self.table().values().chunks(self.table().n_cols());
         rows.flat_map(|row| row[first..][..config.filters].iter().copied()).collect()
     }
-}
-
-fn normalized(graph: &mut GraphBuilder, hidden: &Value) -> Value {
-    let squares = graph.mul(hidden, hidden);
-    let sum = graph.reduce_sum(&squares, &[1], Reduced::Kept);
-    let norm = graph.sqrt(&sum);
-    let epsilon = graph.scalar(NORM_EPSILON);
-    let norm = graph.add(&norm, &epsilon);
-    graph.div(hidden, &norm)
 }
 
 /// The inputs, made longer by as many padding tokens as the widest window may reach beyond.

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::tokens::DistinctTokens;
 use super::{CnnConfig, Network};
-use crate::loss::sigmoid;
+use crate::fit::Predicted;
+use crate::layers::{OutputLayer, normalize_rows};
 use crate::matrix::{Matrix, multiply};
 
 /// What max-over-time keeps of each text and filter.
@@ -121,15 +122,6 @@ pub struct Folded<'a> {
     table: Matrix,
 }
 
-/// What a model says of a batch of texts.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Predicted {
-    /// Representations: [B, R].
-    pub embeddings: Matrix,
-    /// Label scores within 0..=1: [B, L].
-    pub scores: Matrix,
-}
-
 /// The texts predicted at once.
 const PREDICT_BATCH: usize = 256;
 
@@ -172,12 +164,8 @@ impl Folded<'_> {
         let mut pooled = Pooled::default();
         pooled.fill(config, &batch, &self.table, &parameters.kernel_bias);
         let mut embeddings = pooled.values;
-        let mut scores = Matrix::default();
-        multiply(&mut scores, embeddings.view(), parameters.output.transposed());
-        for row in 0..scores.n_rows() {
-            let scores = scores.row_mut(row).iter_mut();
-            scores.zip(parameters.output_bias.values()).for_each(|(s, b)| *s = sigmoid(*s + b));
-        }
+        let layer = OutputLayer { output: &parameters.output, bias: &parameters.output_bias };
+        let scores = layer.scores(&embeddings);
         if config.normalize {
             normalize_rows(&mut embeddings);
         }
@@ -188,19 +176,4 @@ impl Folded<'_> {
 /// Returns the width of the widest window, the least length that a text is padded to.
 pub(super) fn widest(config: &CnnConfig) -> usize {
     config.widths.iter().copied().max().unwrap_or(1)
-}
-
-/// Added to a norm before it divides.
-pub(super) const NORM_EPSILON: f32 = 1e-6;
-
-/// Scales each row to length 1; returns the norms that were divided by.
-pub(super) fn normalize_rows(matrix: &mut Matrix) -> Vec<f32> {
-    let mut norms = Vec::with_capacity(matrix.n_rows());
-    for row in 0..matrix.n_rows() {
-        let values = matrix.row_mut(row);
-        let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt() + NORM_EPSILON;
-        values.iter_mut().for_each(|value| *value /= norm);
-        norms.push(norm);
-    }
-    norms
 }

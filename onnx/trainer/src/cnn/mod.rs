@@ -15,10 +15,11 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
+use crate::average::Parameters;
+use crate::init::{glorot, uniform};
 use crate::matrix::Matrix;
 pub use export::GraphForm;
-pub use forward::{Folded, Predicted};
-pub use optimizer::AdamConfig;
+pub use forward::Folded;
 
 /// The shape and regularization of the CNN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,31 +120,6 @@ struct Scratch {
     gradients: backward::Gradients,
 }
 
-/// The two parts of a step's loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StepLoss {
-    /// Binary cross-entropy, summed over labels, mean over the batch.
-    pub bce: f32,
-    /// The contrastive loss before gamma, mean over the batch.
-    pub contrastive: f32,
-}
-
-/// The weight and temperature of the contrastive loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ContrastiveConfig {
-    /// gamma: the weight beside BCE; 0 leaves the loss out.
-    pub gamma: f32,
-    /// tau'.
-    pub temperature: f32,
-}
-
-impl Default for ContrastiveConfig {
-    /// Returns the paper's setting for AAPD.
-    fn default() -> Self {
-        ContrastiveConfig { gamma: 0.1, temperature: 10.0 }
-    }
-}
-
 impl Cnn {
     /// Makes a model with random parameters.
     ///
@@ -196,50 +172,20 @@ impl Network {
     pub fn parameters(&self) -> &CnnParameters {
         &self.parameters
     }
-
-    /// Moves every parameter towards another network's by a share of their difference.
-    ///
-    /// Repeated once an epoch, this averages what training passes through; the average predicts
-    /// better than the last step does (Izmailov et al., 2018).
-    ///
-    /// # Panics
-    ///
-    /// When the shapes differ.
-    pub fn average_in(&mut self, other: &Network, share: f32) {
-        let pairs = self.parameters.all_mut().into_iter().zip(other.parameters.all());
-        for (mine, others) in pairs {
-            assert_eq!(mine.values().len(), others.values().len(), "networks of one shape");
-            for (mine, other) in mine.values_mut().iter_mut().zip(others.values()) {
-                *mine += share * (other - *mine);
-            }
-        }
-    }
 }
 
-impl CnnParameters {
-    fn all(&self) -> [&Matrix; 5] {
-        [&self.embedding, &self.kernel, &self.kernel_bias, &self.output, &self.output_bias]
+impl Parameters for Network {
+    fn matrices(&self) -> Vec<&Matrix> {
+        let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
+            &self.parameters;
+        vec![embedding, kernel, kernel_bias, output, output_bias]
     }
 
-    fn all_mut(&mut self) -> [&mut Matrix; 5] {
-        [
-            &mut self.embedding,
-            &mut self.kernel,
-            &mut self.kernel_bias,
-            &mut self.output,
-            &mut self.output_bias,
-        ]
+    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+        let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
+            &mut self.parameters;
+        vec![embedding, kernel, kernel_bias, output, output_bias]
     }
-}
-
-fn uniform(rng: &mut Xoshiro256PlusPlus, n_rows: usize, n_cols: usize, limit: f32) -> Matrix {
-    let values = (0..n_rows * n_cols).map(|_| rng.random_range(-limit..=limit)).collect();
-    Matrix::from_values(n_rows, n_cols, values)
-}
-
-/// Draws values whose spread keeps the variance of activations (Glorot and Bengio, 2010).
-fn glorot(rng: &mut Xoshiro256PlusPlus, n_rows: usize, n_cols: usize) -> Matrix {
-    uniform(rng, n_rows, n_cols, (6.0 / (n_rows + n_cols) as f32).sqrt())
 }
 
 /// Draws each width's kernel with the spread that suits its number of inputs.

@@ -1,35 +1,31 @@
 //! The distinct tokens of a batch.
 
+use crate::distinct::Distinct;
+
 /// A batch's texts as rows of its distinct tokens.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DistinctTokens {
-    /// The distinct tokens' ids, in the order of their first occurrence; row 0 is padding.
-    pub(super) ids: Vec<u32>,
-    /// Every text's tokens as rows of `ids`, one text after the other, each at least as long as the
+    /// The distinct tokens; row 0 is padding.
+    distinct: Distinct,
+    /// Every text's tokens as rows of the distinct ones, one text after the other, each at least as long as the
     /// widest window.
     rows: Vec<u32>,
     /// Where each text begins in `rows`, and where the last ends.
     starts: Vec<usize>,
-    /// For each token id, its row and the batch in which that was noted.
-    seen: Vec<(u32, u32)>,
-    n_batches: u32,
 }
 
 impl DistinctTokens {
     /// Takes a new batch. Texts shorter than `min_length` are padded with token 0.
     pub(super) fn fill(&mut self, texts: &[&[u32]], n_tokens: usize, min_length: usize) {
-        self.n_batches += 1;
-        self.seen.resize(n_tokens, (0, 0));
-        self.ids.clear();
+        self.distinct.begin(n_tokens);
         self.rows.clear();
         self.starts.clear();
-        self.row_of(0);
+        self.distinct.insert(0);
         for text in texts {
             self.starts.push(self.rows.len());
             let padding = min_length.saturating_sub(text.len());
             for &token in text.iter().chain(std::iter::repeat_n(&0, padding)) {
-                let row = self.row_of(token);
-                self.rows.push(row);
+                self.rows.push(self.distinct.insert(token));
             }
         }
         self.starts.push(self.rows.len());
@@ -52,24 +48,18 @@ impl DistinctTokens {
         self.starts.len().saturating_sub(1)
     }
 
-    /// Returns one text's tokens as rows of `ids`.
+    /// Returns the distinct tokens' ids, row by row.
+    pub(super) fn ids(&self) -> &[u32] {
+        &self.distinct.ids
+    }
+
+    /// Returns one text's tokens as rows of the distinct ones.
     pub(super) fn text(&self, text: usize) -> &[u32] {
         &self.rows[self.starts[text]..self.starts[text + 1]]
     }
 
-    /// Returns the row of `ids` that holds a token, or `None` when the batch lacks it.
+    /// Returns the row that holds a token, or `None` when the batch lacks it.
     pub(super) fn position(&self, token: usize) -> Option<usize> {
-        let (row, batch) = self.seen[token];
-        (batch == self.n_batches).then_some(row as usize)
-    }
-
-    fn row_of(&mut self, token: u32) -> u32 {
-        let (row, batch) = &mut self.seen[token as usize];
-        if *batch != self.n_batches {
-            *batch = self.n_batches;
-            *row = self.ids.len() as u32;
-            self.ids.push(token);
-        }
-        *row
+        self.distinct.position(token)
     }
 }

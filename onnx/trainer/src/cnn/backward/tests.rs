@@ -2,6 +2,7 @@ use autotag::LabelId;
 
 use super::*;
 use crate::cnn::CnnParameters;
+use crate::optimizer::AdamConfig;
 
 const N_TOKENS: usize = 12;
 
@@ -96,12 +97,12 @@ fn the_kernel_gradient_is_the_slope_of_the_loss() {
 #[test]
 fn the_bias_gradients_are_the_slope_of_the_loss() {
     check(true, |p| &mut p.kernel_bias, |cnn| cnn.scratch.gradients.kernel_bias.clone());
-    check(false, |p| &mut p.output_bias, |cnn| cnn.scratch.gradients.output_bias.clone());
+    check(false, |p| &mut p.output_bias, |cnn| cnn.scratch.gradients.head.output_bias.clone());
 }
 
 #[test]
 fn the_output_gradient_is_the_slope_of_the_loss() {
-    check(false, |p| &mut p.output, |cnn| cnn.scratch.gradients.output.clone());
+    check(false, |p| &mut p.output, |cnn| cnn.scratch.gradients.head.output.clone());
 }
 
 #[test]

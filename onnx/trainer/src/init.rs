@@ -1,0 +1,22 @@
+//! Random parameters to start from.
+
+use rand::RngExt;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use crate::matrix::Matrix;
+
+/// Draws values from `-limit..=limit`.
+pub(crate) fn uniform(
+    rng: &mut Xoshiro256PlusPlus,
+    n_rows: usize,
+    n_cols: usize,
+    limit: f32,
+) -> Matrix {
+    let values = (0..n_rows * n_cols).map(|_| rng.random_range(-limit..=limit)).collect();
+    Matrix::from_values(n_rows, n_cols, values)
+}
+
+/// Draws values whose spread keeps the variance of activations (Glorot and Bengio, 2010).
+pub(crate) fn glorot(rng: &mut Xoshiro256PlusPlus, n_rows: usize, n_cols: usize) -> Matrix {
+    uniform(rng, n_rows, n_cols, (6.0 / (n_rows + n_cols) as f32).sqrt())
+}

@@ -1,0 +1,227 @@
+//! Adam, one fused pass; for large tables only over the rows that a batch touches.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::matrix::Matrix;
+
+/// Adam's parameters (Kingma and Ba, 2015).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdamConfig {
+    /// The step size.
+    pub learning_rate: f32,
+    /// The decay of the gradient's running mean.
+    pub beta_1: f32,
+    /// The decay of the squared gradient's running mean.
+    pub beta_2: f32,
+    /// Keeps the division finite.
+    pub epsilon: f32,
+}
+
+impl Default for AdamConfig {
+    fn default() -> Self {
+        AdamConfig { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 }
+    }
+}
+
+/// The running means of the gradient and of its square, for a parameter that every step moves.
+#[derive(Clone, Debug)]
+pub(crate) struct Moments {
+    first: Matrix,
+    second: Matrix,
+}
+
+impl Moments {
+    /// Starts at zero.
+    pub(crate) fn of(parameter: &Matrix) -> Self {
+        let zeros = Matrix::zeros(parameter.n_rows(), parameter.n_cols());
+        Moments { first: zeros.clone(), second: zeros }
+    }
+
+    /// Moves a parameter against its gradient.
+    pub(crate) fn update(&mut self, step: Step, parameter: &mut Matrix, gradient: &Matrix) {
+        parameter
+            .values_mut()
+            .par_chunks_mut(CHUNK)
+            .zip(gradient.values().par_chunks(CHUNK))
+            .zip(self.first.values_mut().par_chunks_mut(CHUNK))
+            .zip(self.second.values_mut().par_chunks_mut(CHUNK))
+            .for_each(|(((values, gradients), first), second)| {
+                move_values(step, values, gradients, first, second);
+            });
+    }
+}
+
+/// The values that one task updates; small matrices stay on one thread.
+const CHUNK: usize = 1 << 14;
+
+/// The running means for a table of which a batch touches some rows only.
+#[derive(Clone, Debug)]
+pub(crate) struct RowMoments {
+    moments: Moments,
+    /// For each row, the step up to which it is updated.
+    steps: Vec<i32>,
+}
+
+impl RowMoments {
+    /// Starts at zero.
+    pub(crate) fn of(table: &Matrix) -> Self {
+        RowMoments { moments: Moments::of(table), steps: vec![0; table.n_rows()] }
+    }
+
+    /// Brings rows up to date with the steps done so far, before they are read.
+    ///
+    /// A row that no batch touched keeps moving by its running mean, as under plain Adam. The steps
+    /// missed are made up at once: with m and v decaying, their sum is a factor times m / sqrt(v),
+    /// the same for the whole row.
+    pub(crate) fn catch_up(
+        &mut self,
+        config: &AdamConfig,
+        n_steps: i32,
+        table: &mut Matrix,
+        is_needed: impl Fn(usize) -> bool + Sync,
+    ) {
+        self.rows(table).for_each(|(number, row)| {
+            if *row.step == n_steps || !is_needed(number) {
+                return;
+            }
+            if *row.step > 0 {
+                let factor = missed_factor(config, *row.step, n_steps);
+                let n_missed = n_steps - *row.step;
+                let decays = (config.beta_1.powi(n_missed), config.beta_2.powi(n_missed));
+                pulp::Arch::new().dispatch(
+                    #[inline(always)]
+                    || make_up(row.values, row.first, row.second, factor, decays, config.epsilon),
+                );
+            }
+            *row.step = n_steps;
+        });
+    }
+
+    /// Moves the rows that a batch touched, which must be up to date, against their gradients.
+    ///
+    /// `position` gives a row's place among `gradients`' rows.
+    pub(crate) fn update(
+        &mut self,
+        step: Step,
+        table: &mut Matrix,
+        gradients: &Matrix,
+        position: impl Fn(usize) -> Option<usize> + Sync,
+    ) {
+        self.rows(table).for_each(|(number, row)| {
+            if let Some(position) = position(number) {
+                move_values(step, row.values, gradients.row(position), row.first, row.second);
+                *row.step = step.number;
+            }
+        });
+    }
+
+    /// Goes through a table's rows with what Adam keeps of each.
+    fn rows<'a>(
+        &'a mut self,
+        table: &'a mut Matrix,
+    ) -> impl ParallelIterator<Item = (usize, TableRow<'a>)> {
+        let n_cols = table.n_cols();
+        let Moments { first, second } = &mut self.moments;
+        table
+            .values_mut()
+            .par_chunks_mut(n_cols)
+            .zip(first.values_mut().par_chunks_mut(n_cols))
+            .zip(second.values_mut().par_chunks_mut(n_cols))
+            .zip(self.steps.par_iter_mut())
+            .with_min_len(256)
+            .enumerate()
+            .map(|(number, (((values, first), second), step))| {
+                (number, TableRow { values, first, second, step })
+            })
+    }
+}
+
+/// A row of a table, its running means, and the step up to which they are updated.
+struct TableRow<'a> {
+    values: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    step: &'a mut i32,
+}
+
+/// What one step's formula needs: the decays, and the step size with its bias corrections.
+#[derive(Clone, Copy)]
+pub(crate) struct Step {
+    /// t, from 1.
+    number: i32,
+    beta_1: f32,
+    beta_2: f32,
+    /// learning rate / (1 - beta_1^t)
+    rate: f32,
+    /// 1 / sqrt(1 - beta_2^t)
+    second_scale: f32,
+    epsilon: f32,
+}
+
+impl Step {
+    /// Returns what step t needs.
+    pub(crate) fn at(config: &AdamConfig, t: i32) -> Self {
+        Step {
+            number: t,
+            beta_1: config.beta_1,
+            beta_2: config.beta_2,
+            rate: config.learning_rate / (1.0 - config.beta_1.powi(t)),
+            second_scale: 1.0 / (1.0 - config.beta_2.powi(t)).sqrt(),
+            epsilon: config.epsilon,
+        }
+    }
+}
+
+/// A row untouched for longer than this has stopped moving: 0.9^128 is 1e-6.
+const MOVING_STEPS: i32 = 128;
+
+/// Returns sum_{i=1..n} of the step sizes that m and v, decayed by i steps, would have made, in
+/// units of m / sqrt(v).
+fn missed_factor(config: &AdamConfig, last: i32, now: i32) -> f32 {
+    let ratio = config.beta_1 / config.beta_2.sqrt();
+    let mut factor = 0.0;
+    for i in 1..=(now - last).min(MOVING_STEPS) {
+        let step = Step::at(config, last + i);
+        factor += step.rate / step.second_scale * ratio.powi(i);
+    }
+    factor
+}
+
+#[inline(always)]
+fn make_up(
+    row: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    factor: f32,
+    (decay_1, decay_2): (f32, f32),
+    epsilon: f32,
+) {
+    for ((value, first), second) in row.iter_mut().zip(first).zip(second) {
+        *value -= factor * *first / (second.sqrt() + epsilon);
+        *first *= decay_1;
+        *second *= decay_2;
+    }
+}
+
+fn move_values(
+    step: Step,
+    values: &mut [f32],
+    gradients: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+) {
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            let moments = first.iter_mut().zip(second.iter_mut());
+            for ((value, &gradient), (first, second)) in
+                values.iter_mut().zip(gradients).zip(moments)
+            {
+                *first += (1.0 - step.beta_1) * (gradient - *first);
+                *second += (1.0 - step.beta_2) * (gradient * gradient - *second);
+                *value -= step.rate * *first / (second.sqrt() * step.second_scale + step.epsilon);
+            }
+        },
+    );
+}

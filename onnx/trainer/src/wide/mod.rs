@@ -1,0 +1,188 @@
+//! The wide model: weighted word n-grams, one hidden layer, labels; written by hand for the CPU.
+//!
+//! ```text
+//! s = sum_f x_f T_f                  one row of the table per n-gram f of the text, weight x_f
+//! h = relu(s)                        the representation
+//! logits = O h + b
+//! ```
+//!
+//! There is no bias below h: a text without a known n-gram has h = 0 and so no representation. A text
+//! has a few hundred of the n-grams, so a step reads and changes the rows of those only.
+
+mod batch;
+mod export;
+mod step;
+mod vocabulary;
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use autotag_onnx::Features;
+use autotag_onnx::ngrams::MAX_NGRAMS;
+
+use crate::Result;
+use crate::average::Parameters;
+use crate::config::{MAX_SIZE, is_true, within};
+use crate::fit::Predicted;
+use crate::init::{glorot, uniform};
+use crate::layers::{OutputLayer, normalize_rows};
+use crate::matrix::Matrix;
+use crate::optimizer::{Moments, RowMoments};
+
+pub(crate) use vocabulary::learn;
+
+/// The shape and regularization of the wide model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WideConfig {
+    /// R: the length of the representation.
+    pub hidden: usize,
+    /// The training texts in which an n-gram must occur.
+    pub min_documents: usize,
+    /// The most n-grams; those in the most texts are kept.
+    pub max_ngrams: usize,
+    /// The share of a text's n-grams that are dropped in training.
+    pub ngram_dropout: f32,
+    /// The share of the representation's values that are dropped before the output layer.
+    pub dropout: f32,
+    /// The spread that the table starts with: values are drawn from `-spread..=spread`.
+    pub spread: f32,
+    /// Whether the representation is scaled to length 1.
+    pub normalize: bool,
+}
+
+impl Default for WideConfig {
+    fn default() -> Self {
+        WideConfig {
+            hidden: 300,
+            min_documents: 2,
+            max_ngrams: 150_000,
+            ngram_dropout: 0.3,
+            dropout: 0.2,
+            spread: 0.1,
+            normalize: true,
+        }
+    }
+}
+
+impl WideConfig {
+    /// Checks every setting's range.
+    pub(crate) fn check(&self) -> Result<()> {
+        within("hidden", self.hidden, 1..=MAX_SIZE, "within 1..=10000")?;
+        within("min documents", self.min_documents, 1..=usize::MAX, "at least 1")?;
+        within("max n-grams", self.max_ngrams, 1..=MAX_NGRAMS, "within 1..=2000000")?;
+        let share = 0.0..1.0f32;
+        let ngram_dropout = self.ngram_dropout;
+        let is_share = share.contains(&ngram_dropout);
+        is_true("n-gram dropout", ngram_dropout, is_share, "0 or more, less than 1")?;
+        is_true("dropout", self.dropout, share.contains(&self.dropout), "0 or more, less than 1")?;
+        let is_spread = self.spread > 0.0 && self.spread.is_finite();
+        is_true("spread", self.spread, is_spread, "greater than 0")
+    }
+}
+
+/// The parameters: V n-grams, a representation of R values, L labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WideParameters {
+    /// T: [V, R].
+    pub table: Matrix,
+    /// O: [L, R].
+    pub output: Matrix,
+    /// b: [1, L].
+    pub output_bias: Matrix,
+}
+
+/// A wide model as it predicts: its shape and its parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WideNetwork {
+    config: WideConfig,
+    parameters: WideParameters,
+}
+
+/// A wide model in training: the network, and what training keeps beside it.
+#[derive(Clone, Debug)]
+pub struct Wide {
+    network: WideNetwork,
+    optimizer: WideAdam,
+    batch: batch::Batch,
+    gradients: step::Gradients,
+    seed: u64,
+}
+
+/// Adam's running means of every parameter, and the number of steps.
+#[derive(Clone, Debug)]
+struct WideAdam {
+    table: RowMoments,
+    output: Moments,
+    output_bias: Moments,
+    n_steps: i32,
+}
+
+impl Wide {
+    /// Makes a model with random parameters for V n-grams and L labels.
+    pub fn new(config: WideConfig, n_ngrams: usize, n_labels: usize, seed: u64) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let n_hidden = config.hidden;
+        let table = uniform(&mut rng, n_ngrams, n_hidden, config.spread);
+        let output = glorot(&mut rng, n_labels, n_hidden);
+        let parameters = WideParameters { table, output, output_bias: Matrix::zeros(1, n_labels) };
+        let optimizer = WideAdam {
+            table: RowMoments::of(&parameters.table),
+            output: Moments::of(&parameters.output),
+            output_bias: Moments::of(&parameters.output_bias),
+            n_steps: 0,
+        };
+        let network = WideNetwork { config, parameters };
+        let (batch, gradients) = Default::default();
+        Wide { network, optimizer, batch, gradients, seed }
+    }
+
+    /// Returns the network as of the last step.
+    ///
+    /// Rows of n-grams that did not occur lately may lag behind; [`Wide::settle`] brings them up to
+    /// date.
+    pub fn network(&self) -> &WideNetwork {
+        &self.network
+    }
+}
+
+impl Parameters for WideNetwork {
+    fn matrices(&self) -> Vec<&Matrix> {
+        let WideParameters { table, output, output_bias } = &self.parameters;
+        vec![table, output, output_bias]
+    }
+
+    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+        let WideParameters { table, output, output_bias } = &mut self.parameters;
+        vec![table, output, output_bias]
+    }
+}
+
+impl WideNetwork {
+    /// Returns the shape.
+    pub fn config(&self) -> &WideConfig {
+        &self.config
+    }
+
+    /// Returns the parameters.
+    pub fn parameters(&self) -> &WideParameters {
+        &self.parameters
+    }
+
+    /// Predicts texts, given as n-grams with ids below V.
+    pub fn predict(&self, texts: &[&Features]) -> Predicted {
+        let WideParameters { table, output, output_bias } = &self.parameters;
+        let mut embeddings = batch::weighted_sums(table, texts);
+        rectify(&mut embeddings);
+        let scores = OutputLayer { output, bias: output_bias }.scores(&embeddings);
+        if self.config.normalize {
+            normalize_rows(&mut embeddings);
+        }
+        Predicted { embeddings, scores }
+    }
+}
+
+/// Computes relu in place.
+fn rectify(matrix: &mut Matrix) {
+    matrix.values_mut().iter_mut().for_each(|value| *value = value.max(0.0));
+}

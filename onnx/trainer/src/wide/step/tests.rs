@@ -1,0 +1,160 @@
+use autotag::LabelId;
+
+use super::*;
+use crate::wide::WideConfig;
+
+const N_NGRAMS: usize = 9;
+const N_LABELS: usize = 3;
+
+fn config(normalize: bool) -> WideConfig {
+    WideConfig {
+        hidden: 6,
+        ngram_dropout: 0.0,
+        dropout: 0.0,
+        spread: 1.0,
+        normalize,
+        ..WideConfig::default()
+    }
+}
+
+/// Texts that share n-grams, one of them without any.
+fn texts() -> Vec<Features> {
+    let text = |ids: &[u32]| Features {
+        ids: ids.to_vec(),
+        weights: ids.iter().map(|&id| 0.3 + 0.1 * id as f32).collect(),
+    };
+    [&[0, 1, 4][..], &[2], &[], &[1, 3, 5, 6], &[0, 6, 7]].map(text).to_vec()
+}
+
+fn label_sets() -> Vec<LabelSet> {
+    let ids: [&[u32]; 5] = [&[0, 1], &[1], &[0, 2], &[], &[0]];
+    ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
+}
+
+const WEIGHTS: ContrastiveConfig = ContrastiveConfig { gamma: 2.0, temperature: 0.5 };
+
+/// Computes loss and gradients without moving the parameters.
+fn loss_of(wide: &mut Wide) -> f64 {
+    let (texts, labels) = (texts(), label_sets());
+    wide.batch.fill(&texts.iter().collect::<Vec<_>>(), N_NGRAMS, 0.0, 0);
+    let loss = wide.gradients(&labels.iter().collect::<Vec<_>>(), &WEIGHTS, 0);
+    f64::from(loss.bce) + f64::from(WEIGHTS.gamma * loss.contrastive)
+}
+
+/// Compares computed gradients with the loss's slope along every value of one parameter.
+///
+/// Where ReLU switches between the two points there is no gradient to compare with; such values must
+/// be few.
+fn check(
+    config: WideConfig,
+    parameter: impl Fn(&mut WideParameters) -> &mut Matrix,
+    gradient: impl Fn(&Wide) -> Matrix,
+) {
+    let mut wide = Wide::new(config, N_NGRAMS, N_LABELS, 7);
+    let here = loss_of(&mut wide);
+    let computed = gradient(&wide);
+    let step = 2e-3;
+    let (mut largest, mut n_kinks) = (0f64, 0);
+    for i in 0..computed.values().len() {
+        let start = parameter(&mut wide.network.parameters).values()[i];
+        let mut loss_at = |value| {
+            parameter(&mut wide.network.parameters).values_mut()[i] = value;
+            loss_of(&mut wide)
+        };
+        let above = (loss_at(start + step) - here) / f64::from(step);
+        let below = (here - loss_at(start - step)) / f64::from(step);
+        loss_at(start);
+        if (above - below).abs() > 0.01 {
+            n_kinks += 1;
+            continue;
+        }
+        let (slope, computed) = ((above + below) / 2.0, f64::from(computed.values()[i]));
+        largest = largest.max(slope.abs());
+        assert!((slope - computed).abs() < 6e-3, "value {i}: slope {slope}, gradient {computed}");
+    }
+    assert!(largest > 0.02, "the check saw no gradient at all");
+    let n_values = computed.values().len();
+    assert!(n_kinks * 5 <= n_values, "{n_kinks} kinks among {n_values} values");
+}
+
+/// Spreads the rows of distinct n-grams to all n-grams, as the table is shaped.
+fn table_gradient(wide: &Wide) -> Matrix {
+    let mut gradient = Matrix::zeros(N_NGRAMS, wide.network.parameters.table.n_cols());
+    for ngram in 0..N_NGRAMS {
+        if let Some(row) = wide.batch.position(ngram) {
+            gradient.row_mut(ngram).copy_from_slice(wide.gradients.table.row(row));
+        }
+    }
+    gradient
+}
+
+#[test]
+fn the_table_gradient_is_the_slope_of_the_loss() {
+    check(config(false), |p| &mut p.table, table_gradient);
+    check(config(true), |p| &mut p.table, table_gradient);
+}
+
+#[test]
+fn the_output_gradients_are_the_slope_of_the_loss() {
+    let config = || config(true);
+    check(config(), |p| &mut p.output, |wide| wide.gradients.head.output.clone());
+    check(config(), |p| &mut p.output_bias, |wide| wide.gradients.head.output_bias.clone());
+}
+
+#[test]
+fn steps_lower_the_loss_and_repeat_with_the_seed() {
+    let train = |seed| {
+        let config = WideConfig { dropout: 0.2, ngram_dropout: 0.2, ..config(false) };
+        let mut wide = Wide::new(config, N_NGRAMS, N_LABELS, seed);
+        let (texts, labels) = (texts(), label_sets());
+        // The text without n-grams has labels that nothing tells.
+        let (texts, labels): (Vec<_>, Vec<_>) =
+            texts.iter().zip(&labels).filter(|(text, _)| !text.ids.is_empty()).unzip();
+        let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
+        let losses: Vec<f32> =
+            (0..150).map(|_| wide.step(&texts, &labels, &WEIGHTS, &adam).bce).collect();
+        (losses, wide.network.parameters)
+    };
+    let (losses, parameters) = train(3);
+    let late: f32 = losses[140..].iter().sum::<f32>() / 10.0;
+    assert!(late < 0.5 * losses[0], "{} -> {late}", losses[0]);
+    assert_eq!(parameters, train(3).1);
+    assert_ne!(parameters, train(4).1);
+}
+
+/// Updating only the rows in use, and making up for missed steps, ends where plain Adam ends.
+#[test]
+fn rare_ngrams_move_as_under_plain_adam() {
+    let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
+    let (texts, labels) = (texts(), label_sets());
+    let run = |settle_each_step: bool| {
+        let mut wide = Wide::new(config(false), N_NGRAMS, N_LABELS, 5);
+        for step in 0..30 {
+            let second = if step % 10 == 0 { &texts[3] } else { &texts[1] };
+            wide.step(&[&texts[0], second], &[&labels[0], &labels[1]], &WEIGHTS, &adam);
+            if settle_each_step {
+                wide.settle(&adam);
+            }
+        }
+        wide.settle(&adam);
+        wide.network.parameters.table
+    };
+    for (a, b) in run(true).values().iter().zip(run(false).values()) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn a_text_without_ngrams_has_no_representation_and_company_changes_nothing() {
+    for normalize in [false, true] {
+        let wide = Wide::new(config(normalize), N_NGRAMS, N_LABELS, 7);
+        let texts = texts();
+        let together = wide.network().predict(&texts.iter().collect::<Vec<_>>());
+        for (row, text) in texts.iter().enumerate() {
+            let alone = wide.network().predict(&[text]);
+            assert_eq!(alone.scores.row(0), together.scores.row(row));
+            assert_eq!(alone.embeddings.row(0), together.embeddings.row(row));
+        }
+        assert!(together.embeddings.row(2).iter().all(|&value| value == 0.0));
+    }
+}

@@ -1,0 +1,131 @@
+//! The wide model from labelled texts to answers.
+
+use std::path::Path;
+
+use autotag::{EncodeError, Encoded, Encoder};
+use autotag_onnx::bundle::InputKind;
+use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
+use autotag_train::{Dataset, LabeledText, TrainConfig, TrainError, TrainReport, train_wide};
+
+use crate::tiny;
+
+fn config() -> TrainConfig {
+    let mut config = TrainConfig { batch_size: 16, epochs: 6, ..TrainConfig::wide() };
+    config.wide.hidden = 24;
+    config
+}
+
+fn train(
+    train: Vec<LabeledText>,
+    dev: Vec<LabeledText>,
+    config: &TrainConfig,
+    out: &Path,
+) -> Result<(ModelBundle, TrainReport), TrainError> {
+    let train = Dataset::new(train)?;
+    let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
+    train_wide(&train, &dev, config, out, &OnnxOptions::default(), &mut |_| {})
+}
+
+fn trained(folder: &Path, config: &TrainConfig) -> (ModelBundle, TrainReport) {
+    let (data, dev) = (tiny::documents("train", 240), tiny::documents("dev", 60));
+    train(data, dev, config, &folder.join("bundle")).unwrap()
+}
+
+fn encode(encoder: &OnnxEncoder, texts: &[String]) -> Vec<Result<Encoded, EncodeError>> {
+    let inputs: Vec<_> = texts.iter().map(|text| encoder.tokenize(text).unwrap()).collect();
+    encoder.encode(&inputs)
+}
+
+#[test]
+fn it_learns_and_its_export_says_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    for normalize in [true, false] {
+        let mut config = config();
+        config.wide.normalize = normalize;
+        let (bundle, report) = trained(folder.path(), &config);
+        assert!(report.dev_micro_f1 > 0.9, "{report:?}");
+        assert!(report.export_difference < 1e-4, "{}", report.export_difference);
+        assert_eq!(bundle.config().input, InputKind::Ngrams);
+        assert_eq!(bundle.config().normalized, normalize);
+        assert_eq!(bundle.datastore().unwrap().reader().unwrap().len(), 240);
+        let told: TrainReport = serde_json::from_value(bundle.config().training.clone()).unwrap();
+        // Not the figures too: reading JSON may lose their last bit.
+        assert_eq!(told.config, report.config);
+        assert_eq!((told.n_train, told.fit.best_epoch), (240, report.fit.best_epoch));
+    }
+}
+
+#[test]
+fn a_seed_fixes_the_model_whatever_the_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = |seed, threads| {
+        let config = TrainConfig { seed, threads, epochs: 2, ..config() };
+        trained(folder.path(), &config).0.encoder_fingerprint()
+    };
+    let first = model(1, 1);
+    assert_eq!(first, model(1, 1));
+    assert_eq!(first, model(1, 2));
+    assert_ne!(first, model(2, 1));
+}
+
+#[test]
+fn a_text_has_the_same_answer_alone_and_in_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, _) = trained(folder.path(), &TrainConfig { epochs: 2, ..config() });
+    let encoder = OnnxEncoder::open(&bundle, &OnnxOptions::default()).unwrap();
+    let words = tiny::text(&[0, 1, 2, 3], 5);
+    let words: Vec<&str> = words.split(' ').collect();
+    let texts: Vec<String> = [1, 2, 3, 5, 8, 13, 30].map(|n| words[..n].join(" ")).to_vec();
+    for (text, together) in texts.iter().zip(encode(&encoder, &texts)) {
+        let alone = encode(&encoder, std::slice::from_ref(text)).remove(0).unwrap();
+        let together = together.unwrap();
+        let values = |encoded: &Encoded| {
+            let scores = encoded.scores.as_ref().unwrap().values().to_vec();
+            [encoded.embedding.values().to_vec(), scores].concat()
+        };
+        for (a, b) in values(&alone).iter().zip(values(&together)) {
+            assert!((a - b).abs() < 1e-5, "{text}: {a} {b}");
+        }
+    }
+}
+
+#[test]
+fn a_training_text_without_a_known_ngram_is_nobodys_neighbor() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = tiny::documents("train", 60);
+    data[7].text = "zyx wvu".to_owned();
+    let out = folder.path().join("bundle");
+    let config = TrainConfig { epochs: 2, ..config() };
+    let (bundle, _) = train(data, tiny::documents("dev", 20), &config, &out).unwrap();
+    assert_eq!(bundle.datastore().unwrap().reader().unwrap().len(), 59);
+    let encoder = OnnxEncoder::open(&bundle, &OnnxOptions::default()).unwrap();
+    let outcome = encode(&encoder, &["zyx wvu".to_owned()]).remove(0);
+    assert!(matches!(outcome, Err(EncodeError::Answer(_))), "{outcome:?}");
+}
+
+#[test]
+fn texts_that_repeat_no_word_are_an_error_and_an_older_bundle_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig { epochs: 1, ..config() };
+    let (older, _) = trained(folder.path(), &config);
+    let mut data = tiny::documents("train", 20);
+    for (number, document) in data.iter_mut().enumerate() {
+        document.text = format!("only{number}");
+    }
+    let out = folder.path().join("bundle");
+    let error = train(data, tiny::documents("dev", 20), &config, &out).unwrap_err();
+    assert!(matches!(error, TrainError::NoNgrams { n_texts: 20, min_documents: 2 }), "{error}");
+    assert_eq!(ModelBundle::open(&out).unwrap().fingerprint(), older.fingerprint());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn a_text_without_words_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut data = tiny::documents("train", 60);
+    data[7].text = " ?! ".to_owned();
+    let out = folder.path().join("bundle");
+    let error = train(data, tiny::documents("dev", 20), &config(), &out).unwrap_err();
+    assert!(matches!(&error, TrainError::Text { key, .. } if key == "train-7"), "{error}");
+    assert!(!out.exists());
+}
