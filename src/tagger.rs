@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::interpolate::{Interpolation, interpolate_changed, knn_scores, weights};
 use crate::select::{Selected, Selection, select};
 use crate::{
-    DatastoreReader, Embedding, EncodeError, Encoded, Encoder, LabelVocabulary, Neighbor, Result,
-    SearchMode,
+    DatastoreReader, Embedding, EncodeError, Encoded, Encoder, ItemId, LabelVocabulary, Neighbor,
+    Result, SearchMode,
 };
 
 /// Tags texts: an encoder, the neighbors of a datastore, and the settings that mix and select.
@@ -106,7 +106,7 @@ impl<E: Encoder> Tagger<E> {
     ) -> Result<Vec<Result<Tagging, EncodeError>>> {
         let encoded = self.encode(texts, times);
         let started = Instant::now();
-        let taggings = self.tag_encoded(encoded, datastore);
+        let taggings = self.tag_encoded(encoded, &[], datastore);
         times.neighbors += started.elapsed();
         taggings
     }
@@ -144,22 +144,31 @@ impl<E: Encoder> Tagger<E> {
 
     /// Tags texts that are encoded already; the outcomes stand in their order, one for each.
     ///
+    /// `earlier` names for each text the item that does not vote on it, if any: an earlier version of
+    /// the same document, which is nobody's reason for a tag. It may be shorter than `encoded`.
+    ///
     /// # Errors
     ///
     /// As [`Tagger::tag`].
     pub fn tag_encoded(
         &self,
         encoded: Vec<Result<Encoded, EncodeError>>,
+        earlier: &[Option<ItemId>],
         datastore: &DatastoreReader,
     ) -> Result<Vec<Result<Tagging, EncodeError>>> {
         let embeddings: Vec<&Embedding> =
             encoded.iter().flatten().map(|encoded| &encoded.embedding).collect();
         let k = self.interpolation.k.get();
-        let mut neighbors = datastore.nearest(&embeddings, k, self.search)?.into_iter();
+        // One more, in the place of the one that does not vote.
+        let n_asked = k.saturating_add(usize::from(earlier.iter().any(Option::is_some)));
+        let mut neighbors = datastore.nearest(&embeddings, n_asked, self.search)?.into_iter();
         let mut taggings = Vec::with_capacity(encoded.len());
-        for encoded in encoded {
+        for (position, encoded) in encoded.into_iter().enumerate() {
+            let earlier = earlier.get(position).copied().flatten();
             taggings.push(encoded.map(|encoded| {
-                let neighbors = neighbors.next().expect("one answer for each embedding");
+                let mut neighbors = neighbors.next().expect("one answer for each embedding");
+                neighbors.retain(|neighbor| Some(neighbor.item) != earlier);
+                neighbors.truncate(k);
                 self.decide(encoded, neighbors, datastore.labels())
             }));
         }

@@ -181,16 +181,18 @@ impl<E: Encoder> Worker<E> {
         tally: &mut Tally,
     ) -> Result<()> {
         let started = Instant::now();
-        let actions = chunk.operations.iter().map(|operation| &operation.action);
-        let is_tagged = |action: &&Action| matches!(action, Action::Tag(_) | Action::Retag(_));
-        let untagged: Vec<&mut Text> = actions
-            .filter(|action| action.has_text())
-            .zip(texts)
-            .filter(|(action, text)| is_tagged(action) && text.encoded.is_ok())
-            .map(|(_, text)| text)
-            .collect();
-        let encoded = untagged.iter().map(|text| text.encoded.clone()).collect();
-        let taggings = tagger.tag_encoded(encoded, &chunk.neighbors)?;
+        let is_tagged = |action: &Action| matches!(action, Action::Tag(_) | Action::Retag(_));
+        let with_text = chunk.operations.iter().filter(|operation| operation.action.has_text());
+        let mut untagged: Vec<&mut Text> = Vec::new();
+        let (mut encoded, mut earlier) = (Vec::new(), Vec::new());
+        for (operation, text) in with_text.zip(texts) {
+            if is_tagged(&operation.action) && text.encoded.is_ok() {
+                encoded.push(text.encoded.clone());
+                earlier.push(chunk.neighbors.get(&operation.key)?.map(|item| item.item));
+                untagged.push(text);
+            }
+        }
+        let taggings = tagger.tag_encoded(encoded, &earlier, &chunk.neighbors)?;
         let labels = chunk.neighbors.labels();
         for (text, tagging) in untagged.into_iter().zip(taggings) {
             let mut tagging = tagging.ok();

@@ -108,6 +108,25 @@ fn a_correction_outlives_the_document_coming_again() {
 }
 
 #[test]
+fn a_documents_earlier_version_does_not_vote_on_it() {
+    let fixture = Fixture::new();
+    let writer = fixture.writer();
+    writer.add_labeled(fixture.document("a", "purring"), ["cat"]).unwrap();
+    writer.add_labeled(fixture.document("b", "oven"), ["use::baking"]).unwrap();
+    commit(&writer);
+    writer.add(fixture.document("a", "purring")).unwrap();
+    writer.add(fixture.document("c", "purring")).unwrap();
+    commit(&writer);
+    let voters = |key: &str| -> Vec<String> {
+        let evidence = fixture.found(key).unwrap().evidence.unwrap();
+        evidence.neighbors.into_iter().map(|neighbor| neighbor.key).collect()
+    };
+    assert_eq!(voters("a"), ["b"]);
+    assert_eq!(voters("c"), ["a", "b"]);
+    assert_eq!(fixture.neighbor_keys(), ["b"]);
+}
+
+#[test]
 fn corrections_that_cannot_be_made_are_told() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
