@@ -1,0 +1,128 @@
+use super::*;
+use proptest::prelude::*;
+
+fn header() -> Header {
+    Header {
+        dimensions: 3,
+        n_trees: 10,
+        encoder: Fingerprint([7; 32]),
+        generation: 1 << 40,
+        n_items: 5,
+        n_centered: 4,
+        trees_checksum: 77,
+    }
+}
+
+fn record(key: &str, labels: &[u32], embedding: &[f32]) -> Record {
+    Record {
+        key: key.into(),
+        labels: labels.iter().copied().map(LabelId).collect(),
+        source: Source::Human,
+        embedding: embedding.into(),
+    }
+}
+
+#[test]
+fn a_header_round_trips_and_a_newer_one_is_told_apart() {
+    let mut bytes = header().encode();
+    assert_eq!(Header::decode(&bytes), Ok(header()));
+    assert_eq!(Header::decode(&bytes[..bytes.len() - 1]), Err(HeaderError::Damaged));
+    bytes[0] = 9;
+    assert_eq!(Header::decode(&bytes), Err(HeaderError::Version(9)));
+}
+
+#[test]
+fn the_record_layout_is_fixed() {
+    let bytes = record("ab", &[258], &[1.0]).encode();
+    let (content, checksum) = bytes.split_last_chunk().unwrap();
+    assert_eq!(content, [1, 2, 0, 1, 0, 0, 0, b'a', b'b', 2, 1, 0, 0, 0, 0, 0x80, 0x3f]);
+    assert_eq!(u32::from_le_bytes(*checksum), crc32fast::hash(content));
+}
+
+proptest! {
+    #[test]
+    fn operations_round_trip_and_no_part_of_one_decodes(
+        key in ".{1,20}",
+        labels in proptest::collection::vec(0u32..1000, 0..6),
+        embedding in proptest::collection::vec(-1e9f32..1e9, 4),
+        cut in 0usize..1000,
+    ) {
+        let put = Operation::Put(record(&key, &labels, &embedding));
+        let bytes = put.encode();
+        prop_assert_eq!(bytes.len(), put.encoded_len() + CHECKSUM_BYTES);
+        prop_assert_eq!(Operation::decode(&bytes, 4), Some(put));
+        prop_assert_eq!(Operation::decode(&bytes[..cut % bytes.len()], 4), None);
+        prop_assert_eq!(Operation::decode(&bytes, 5), None);
+        for delete in [Operation::Delete(key.clone().into()), Operation::DeleteDocument(key.into())]
+        {
+            prop_assert_eq!(Operation::decode(&delete.encode(), 4), Some(delete));
+        }
+    }
+
+    #[test]
+    fn documents_round_trip_and_no_changed_bit_goes_unnoticed(
+        key in ".{1,20}",
+        content: [u8; 16],
+        is_corrected: bool,
+        rejected in proptest::collection::vec(0u32..1000, 0..4),
+        encoded: bool,
+        scores in proptest::option::of(proptest::collection::vec(0.0f32..=1.0, 3)),
+        bit: usize,
+    ) {
+        let embedding = Embedding::new(vec![1.0, -2.0]).unwrap();
+        let scores = scores.map(|scores| Scores::new(scores).unwrap());
+        let document = DocumentRecord {
+            content,
+            is_corrected,
+            rejected: rejected.into_iter().map(LabelId).collect(),
+            encoded: encoded.then(|| Encoded { embedding: embedding.clone(), scores }),
+        };
+        let own = encode_document(&document, document.embedding());
+        let view = decode_document(&own, 2).unwrap();
+        prop_assert_eq!(view.complete(|| None), document.clone());
+        let shared = encode_document(&document, None);
+        let view = decode_document(&shared, 2).unwrap();
+        prop_assert_eq!(view.complete(|| document.embedding().cloned()), document.clone());
+        let put = Operation::PutDocument(key.into(), document);
+        let mut bytes = put.encode();
+        prop_assert!(bytes.len() <= put.encoded_len() + CHECKSUM_BYTES);
+        prop_assert_eq!(Operation::decode(&bytes, 2), Some(put));
+        let bit = bit % (8 * bytes.len());
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        prop_assert_eq!(Operation::decode(&bytes, 2), None);
+    }
+
+    #[test]
+    fn journals_round_trip_and_no_part_of_a_label_decodes(
+        generation: u64,
+        names in proptest::collection::vec(".{1,20}", 0..4),
+        target: u32,
+    ) {
+        let fates =
+            [LabelFate::Active, LabelFate::Retired, LabelFate::MergedInto(LabelId(target))];
+        let label = |(id, name): (u32, &String)| {
+            let (former, fate) = (names.clone(), fates[id as usize % 3]);
+            (LabelId(id), LabelHistory { name: name.clone(), former, fate })
+        };
+        let labels = (0..).zip(&names).map(label).collect();
+        let journal = Journal { generation, n_operations: 7, labels };
+        let bytes = journal.encode();
+        prop_assert_eq!(Journal::decode(&bytes), Some(journal));
+        prop_assert_eq!(Journal::decode(&[&bytes[..], &[1]].concat()), None);
+    }
+
+    #[test]
+    fn no_bytes_make_decoding_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        let _ = Operation::decode(&bytes, 4);
+        let _ = Journal::decode(&bytes);
+        let _ = Header::decode(&bytes);
+        let _ = decode_document(&bytes, 4);
+        let _ = decode_history(&bytes);
+        // Behind the checksum too.
+        let sealed = seal(bytes);
+        let _ = Operation::decode(&sealed, 4);
+        let _ = Journal::decode(&sealed);
+        let _ = decode_document(&sealed, 4);
+        let _ = decode_history(&sealed);
+    }
+}
