@@ -54,7 +54,7 @@ pub(super) fn run(
         let JobProgress { done, total } = reached;
         bail!(
             "stopped by a signal after {done} of {total} documents, which are committed: \
-             `autotag retag` goes on"
+             the same command goes on, or `autotag retag --resume`"
         );
     }
     Ok(retagged)

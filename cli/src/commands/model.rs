@@ -104,7 +104,7 @@ pub(super) fn writer(
     let writer =
         index.writer(tagger, WriterOptions { on_failure, threads, ..WriterOptions::default() })?;
     if let Some(job) = writer.unfinished_job() {
-        tracing::warn!("{job}: unfinished; `autotag retag` goes on with it");
+        tracing::warn!("{job}: unfinished; `autotag retag --resume` goes on with it");
     }
     Ok(writer)
 }

@@ -30,6 +30,10 @@ pub(crate) struct RetagArgs {
     #[arg(long, value_name = "QUERY", default_value = "", hide_default_value = true)]
     query: String,
 
+    /// Only go on with what was interrupted, be it tagging again or a change of labels
+    #[arg(long, conflicts_with = "query")]
+    resume: bool,
+
     /// The bundle, in place of the one that the index was made with; its model must be the same
     #[arg(long, value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
@@ -61,7 +65,8 @@ pub(crate) fn run(args: &RetagArgs, common: &Common) -> anyhow::Result<()> {
     let is_same = writer.unfinished_job().is_some_and(|job| job.is_retagging(&args.query));
     let earlier = job::finish_earlier(&writer, &stop, common)?;
     let retagged = match earlier {
-        Some(retagged) if is_same => retagged,
+        Some(retagged) if is_same || args.resume => retagged,
+        None if args.resume => Retagged::default(),
         _ => job::run(&writer, &stop, common, |progress| writer.retag(&args.query, progress))?,
     };
     writer.close()?;

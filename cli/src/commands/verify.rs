@@ -91,7 +91,7 @@ impl Report for Verified {
             None => {}
         }
         if let Some(job) = &self.unfinished_job {
-            text += &format!("\nUnfinished: {job}; `autotag retag` goes on with it.\n");
+            text += &format!("\nUnfinished: {job}; `autotag retag --resume` goes on with it.\n");
         }
         if !self.problems.is_empty() {
             text += "\n";

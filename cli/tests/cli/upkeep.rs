@@ -143,6 +143,8 @@ fn tagging_again_says_what_changed_and_encodes_nothing() {
     assert_eq!(one["documents"], 1);
     let table = autotag(&format!("retag --index {index}")).ok();
     assert!(table.contains("gained by") && table.contains("lost by"), "{table}");
+    let resumed = autotag(&format!("retag --index {index} --resume --format json")).json();
+    assert_eq!(resumed["documents"], 0, "nothing was interrupted");
     let error = autotag(&format!("retag --index {index} --query (")).error();
     assert!(error.contains('('), "{error}");
     assert!(is_sound(&index));
