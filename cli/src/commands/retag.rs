@@ -15,8 +15,8 @@ use crate::signals::Stop;
 /// Tag an index's documents again: after corrections, or with other settings
 ///
 /// Documents whose labels people gave keep them. Texts are not encoded again but where the index
-/// does not have the model's answer. Searches go on meanwhile, and so does another call after an
-/// interruption.
+/// does not have the model's answer. Searches go on meanwhile. After an interruption another call goes
+/// on, with the settings that it is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
