@@ -209,17 +209,23 @@ fn a_key_or_label_that_cannot_be_used_follows_the_policy() {
 }
 
 /// The command lines that run a model, each of which would make `out`, if anything.
-fn commands_with_a_model(folder: &Folder) -> [String; 6] {
+fn commands_with_a_model(folder: &Folder) -> Vec<String> {
     let data = folder.write("data.jsonl", lines(&documents(20, 1)));
     let (bundle, index, out) = (bundle(), folder.path("index"), folder.path("out"));
     autotag(&format!("index --bundle {bundle} --index {index} --data {data}")).ok();
-    [
+    vec![
         format!("train --data {data} --dev {data} --out {out} {SMALL}"),
         format!("eval --bundle {bundle} --data {data}"),
         format!("index --bundle {bundle} --index {out} --data {data}"),
         format!("tag --bundle {bundle}"),
         format!("tag --index {index}"),
         format!("bundle verify {bundle}"),
+        format!("tune --bundle {bundle} --data {data} --out {out}"),
+        format!("correct --index {index} 1-0 --add /a"),
+        format!("labels --index {index} retire field::ocean"),
+        format!("retag --index {index}"),
+        format!("migrate --index {index} --bundle {bundle}"),
+        format!("repair --index {index}"),
     ]
 }
 
@@ -243,6 +249,8 @@ fn without_onnx_runtime_every_command_says_how_to_get_it() {
     for line in [
         format!("bundle show {}", bundle()),
         format!("search --index {} oven", folder.path("index")),
+        format!("labels --index {} list", folder.path("index")),
+        format!("verify --index {}", folder.path("index")),
         "completions bash".to_owned(),
     ] {
         without_onnx_runtime(&folder, &line).ok();
