@@ -233,8 +233,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Closes the writer: waits for Tantivy's merges and releases the index.
     ///
-    /// Commit first: what was not committed is lost, as when the writer is dropped. Dropping breaks
-    /// running merges off, which is safe but leaves more segments to search.
+    /// Commit first: what was not committed is lost, as when the writer is dropped. Dropping does the
+    /// same as this, but only warns of a merge that failed.
     ///
     /// # Errors
     ///
@@ -370,8 +370,16 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 }
 
 impl<E: Encoder + 'static> Drop for TaggingWriter<E> {
+    /// Waits for Tantivy's merges.
+    ///
+    /// Why? A dropped `IndexWriter` releases its lock while a merge may be ending, which then writes
+    /// the list of segments and removes files that the next writer has read about already.
     fn drop(&mut self) {
         self.shut_down();
+        let stores = self.shared.lock_stores().take();
+        if let Some(Err(error)) = stores.map(|stores| stores.tantivy.wait_merging_threads()) {
+            tracing::warn!(%error, "a merge failed; the last commit is safe");
+        }
     }
 }
 
