@@ -117,7 +117,14 @@ impl Payload {
     }
 
     /// Returns the payload for a datastore that has this encoder now.
-    pub(crate) fn of_encoder(self, encoder: Fingerprint) -> Self {
+    ///
+    /// Where it had another one, a job begins anew: what it did before was done by that one.
+    pub(crate) fn of_encoder(mut self, encoder: Fingerprint) -> Self {
+        if self.encoder != encoder
+            && let Some(job) = &mut self.job
+        {
+            job.after = None;
+        }
         Payload { encoder, ..self }
     }
 

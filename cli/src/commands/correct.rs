@@ -1,5 +1,6 @@
 //! `autotag correct`: a person says which labels documents have.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -88,8 +89,8 @@ pub(crate) fn run(args: &CorrectArgs, common: &Common) -> anyhow::Result<()> {
     let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
     let writer = model::writer(&index, tagger, OnFailure::Fail, common)?;
     let correction = args.correction();
-    for key in &args.keys {
-        // Nothing is committed before all of them are known.
+    // Each once, so that nothing is committed before all of them are known.
+    for key in args.keys.iter().collect::<BTreeSet<_>>() {
         writer.correct(key, &correction)?;
     }
     let generation = writer.commit()?.generation;

@@ -62,9 +62,10 @@ pub(crate) fn run(args: &MigrateArgs, common: &Common) -> anyhow::Result<()> {
     let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
     let stop = Stop::watch()?;
     let retag = |progress: &mut dyn FnMut(JobProgress)| writer.retag("", progress);
+    let is_same = writer.unfinished_job().is_some_and(|job| job.is_retagging(""));
     migrated.retagged = match job::finish_earlier(&writer, &stop, common)? {
-        Some(retagged) => retagged,
-        None => job::run(&writer, &stop, common, retag)?,
+        Some(retagged) if is_same => retagged,
+        _ => job::run(&writer, &stop, common, retag)?,
     };
     writer.close()?;
     migrated.seconds = started.elapsed().as_secs_f64();

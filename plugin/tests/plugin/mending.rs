@@ -152,6 +152,22 @@ fn a_moved_index_keeps_what_people_said() {
 }
 
 #[test]
+fn a_job_that_was_interrupted_begins_anew_in_a_moved_index() {
+    let sample = Sample::new();
+    let first = sample.writer();
+    first.retag("", |_| first.interrupt_job()).unwrap();
+    assert!(first.unfinished_job().unwrap().after.is_some());
+    first.close().unwrap();
+    let index = migrate(&sample);
+    let writer = writer(&index);
+    assert_eq!(writer.unfinished_job().unwrap().after, None);
+    // Also those that were tagged again before, by the other encoder.
+    assert_eq!(writer.resume(|_| {}).unwrap().documents, 21);
+    writer.close().unwrap();
+    assert!(index.verify().unwrap().is_sound());
+}
+
+#[test]
 fn moving_goes_on_where_it_was_interrupted_and_is_dropped_by_whoever_writes() {
     let sample = Sample::new();
     let description = sample.path().join("autotag/index.json");
