@@ -5,6 +5,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod decide;
+
 mod bootstrap;
 
 pub use bootstrap::{BootstrapOptions, PairedDifference, Trainings, paired_bootstrap, total};
+pub use decide::{decide, decisions};

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod bundle;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod correct;
 pub(crate) mod eval;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Train(args) => train::run(args, common),
         Command::Eval(args) => eval::run(args, common),
+        Command::Compare(args) => compare::run(args, common),
         Command::Tune(args) => tune::run(args, common),
         Command::Index(args) => index::run(args, common),
         Command::Tag(args) => tag::run(args, common),
