@@ -30,7 +30,7 @@ use crate::layers::{OutputLayer, normalize_rows};
 use crate::matrix::Matrix;
 use crate::optimizer::{Moments, RowMoments};
 
-pub(crate) use vocabulary::learn;
+pub use vocabulary::learn;
 
 /// The shape and regularization of the wide model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
