@@ -10,9 +10,7 @@ use autotag_train::{TrainConfig, TrainError, TrainReport};
 use crate::linear::linear_baseline;
 use crate::parts::{Part, Parts};
 use crate::predict::BundleRun;
-use crate::runs::{
-    Ablation, FORMAT_VERSION, PlannedRun, RunRecord, RunsFolder, Setting,
-};
+use crate::runs::{Ablation, FORMAT_VERSION, PlannedRun, RunRecord, RunsFolder, Setting};
 use crate::{LabError, Result};
 
 /// What a model is trained with, and where what comes of it goes.
@@ -79,8 +77,13 @@ impl Laboratory<'_> {
         let is_linear_missing = self.folder.finished(&self.ablation.linear.id).is_none();
         let of = self.ablation.runs.len() + 1;
         let n_missing = missing.len() + usize::from(is_linear_missing);
-        let mut standing =
-            Standing { done: of - n_missing, found: of - n_missing, of, next: String::new(), left: None };
+        let mut standing = Standing {
+            done: of - n_missing,
+            found: of - n_missing,
+            of,
+            next: String::new(),
+            left: None,
+        };
         if is_linear_missing {
             check(is_stopped, &standing)?;
             standing.next = "the linear baseline".to_owned();
@@ -117,8 +120,7 @@ impl Laboratory<'_> {
     fn make(&self, run: &PlannedRun, train: &mut Trainer<'_>) -> Result<()> {
         let started = Instant::now();
         self.folder.begin_run(&run.id)?;
-        let (bundle, checkpoints) =
-            (self.folder.bundle(&run.id), self.folder.checkpoints(&run.id));
+        let (bundle, checkpoints) = (self.folder.bundle(&run.id), self.folder.checkpoints(&run.id));
         let report = match published(&bundle) {
             Some(report) => report,
             None => {

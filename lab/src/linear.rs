@@ -83,7 +83,8 @@ pub fn linear_baseline(
     for dataset in measured {
         let predict = |(row, given): (usize, &LabelSet)| {
             let scores = label_margins.iter().map(|margins| score(margins[first + row]));
-            let scores = Scores::new(scores.collect::<Vec<_>>()).expect("sigmoids are within 0..=1");
+            let scores =
+                Scores::new(scores.collect::<Vec<_>>()).expect("sigmoids are within 0..=1");
             let model = Some(scores.without_traces(LEAST_SCORE));
             Prediction { given: given.clone(), model, neighbors: vec![] }
         };
@@ -201,14 +202,16 @@ mod tests {
 
     #[test]
     fn no_weights_near_the_machines_are_better() {
-        let x: Vec<Features> = [[1.0, 0.2], [0.8, 0.5], [0.6, 0.6], [0.1, 0.9], [0.3, 1.0], [0.9, 0.4]]
-            .map(point)
-            .to_vec();
+        let x: Vec<Features> =
+            [[1.0, 0.2], [0.8, 0.5], [0.6, 0.6], [0.1, 0.9], [0.3, 1.0], [0.9, 0.4]]
+                .map(point)
+                .to_vec();
         let y = [1.0, 1.0, -1.0, -1.0, -1.0, -1.0];
         let config = LinearConfig { tolerance: 1e-6, passes: 10_000, ..LinearConfig::default() };
         let machine = Machine::train(&x, &y, 2, &config, 0);
         let best = objective(&machine, &x, &y, config.cost);
-        for (weight, step) in [(0, 0.01), (0, -0.01), (1, 0.01), (1, -0.01), (2, 0.01), (2, -0.01)] {
+        for (weight, step) in [(0, 0.01), (0, -0.01), (1, 0.01), (1, -0.01), (2, 0.01), (2, -0.01)]
+        {
             let mut moved = Machine { weights: machine.weights.clone(), bias: machine.bias };
             match weight {
                 2 => moved.bias += step,
@@ -238,7 +241,8 @@ mod tests {
         ]
         .repeat(3);
         let train = Dataset::new(texts(&train)).unwrap();
-        let test = texts(&[("an apple pie", &["food"]), ("engine oil", &["cars"]), ("", &["cars"])]);
+        let test =
+            texts(&[("an apple pie", &["food"]), ("engine oil", &["cars"]), ("", &["cars"])]);
         let test = Dataset::with_vocabulary(test, train.vocabulary()).unwrap();
         let predicted = linear_baseline(&train, &[&test, &test], &LinearConfig::default()).unwrap();
         assert_eq!(predicted.len(), 2);

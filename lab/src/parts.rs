@@ -237,7 +237,9 @@ mod tests {
         assert_eq!(parts.n_known(), 2);
         let names: Vec<&str> = parts.labels().names().collect();
         assert_eq!(names, ["a", "b", "only dev", "only test"]);
-        assert!(parts.notes[0].contains("1 labels of dev") && parts.notes[0].contains("(only dev)"));
+        assert!(
+            parts.notes[0].contains("1 labels of dev") && parts.notes[0].contains("(only dev)")
+        );
         assert!(parts.notes[1].contains("2 labels of test"), "{:?}", parts.notes);
     }
 

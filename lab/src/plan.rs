@@ -54,8 +54,7 @@ impl Question {
         for &gamma in &gammas {
             add(with(&self.config, first, gamma));
         }
-        let linear =
-            LinearRun { id: id_of(&("linear", &data, &self.linear)), config: self.linear };
+        let linear = LinearRun { id: id_of(&("linear", &data, &self.linear)), config: self.linear };
         Ablation {
             format: FORMAT_VERSION,
             data,
@@ -180,7 +179,8 @@ mod tests {
         other.config.epochs = 3;
         let other_runs = other.plan(&parts()).runs;
         assert!(plan.runs.iter().all(|run| other_runs.iter().all(|other| other.id != run.id)));
-        let started = Question { start: Some((PathBuf::from("x"), "1".to_owned())), ..question(1, &[]) };
+        let started =
+            Question { start: Some((PathBuf::from("x"), "1".to_owned())), ..question(1, &[]) };
         assert_ne!(plan.runs[0].id, started.plan(&parts()).runs[0].id);
         // More seeds or gammas keep the runs that are there.
         let more = question(3, &[1.0]).plan(&parts());

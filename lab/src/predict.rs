@@ -52,11 +52,7 @@ pub(crate) struct PredictedPart {
 }
 
 impl BundleRun {
-    pub(crate) fn open(
-        bundle: &ModelBundle,
-        parts: &Parts,
-        options: &OnnxOptions,
-    ) -> Result<Self> {
+    pub(crate) fn open(bundle: &ModelBundle, parts: &Parts, options: &OnnxOptions) -> Result<Self> {
         let datastore = bundle.datastore()?;
         let reader = datastore.reader()?;
         let keys = parts.train.keys().iter().map(String::as_str);
@@ -159,8 +155,7 @@ impl BundleRun {
                 self.reader.keys().map(|(item, key)| (item.0, key)).collect();
             let mut neighbors = Vec::new();
             for Neighbor { item, labels, .. } in found.into_iter().flatten() {
-                let (Some(&row_of_item), Some(&key)) =
-                    (self.rows.get(&item.0), keys.get(&item.0))
+                let (Some(&row_of_item), Some(&key)) = (self.rows.get(&item.0), keys.get(&item.0))
                 else {
                     continue;
                 };

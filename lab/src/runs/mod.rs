@@ -72,7 +72,8 @@ impl RunsFolder {
     pub fn lock(path: &Path) -> Result<(Self, RunsLock)> {
         fs::create_dir_all(path).map_err(LabError::io("make the folder of runs", path))?;
         let lock = path.join("lock");
-        let file = File::create(&lock).map_err(LabError::io("write to the folder of runs", path))?;
+        let file =
+            File::create(&lock).map_err(LabError::io("write to the folder of runs", path))?;
         match file.try_lock() {
             Ok(()) => Ok((RunsFolder(path.to_path_buf()), RunsLock { _file: file })),
             Err(TryLockError::WouldBlock) => Err(LabError::Busy { path: path.to_path_buf() }),
@@ -124,9 +125,11 @@ impl RunsFolder {
         {
             return Ok(());
         }
-        for (part, texts) in
-            [(Part::Train, Some(&parts.train)), (Part::Dev, Some(&parts.dev)), (Part::Test, parts.test.as_ref())]
-        {
+        for (part, texts) in [
+            (Part::Train, Some(&parts.train)),
+            (Part::Dev, Some(&parts.dev)),
+            (Part::Test, parts.test.as_ref()),
+        ] {
             if let Some(texts) = texts {
                 lines::write(&folder.join(file_of(part)), kept_texts(texts))?;
             }

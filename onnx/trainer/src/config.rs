@@ -11,6 +11,17 @@ use crate::optimizer::AdamConfig;
 use crate::wide::WideConfig;
 use crate::{Result, TrainError};
 
+/// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coefficient {
+    /// C_ij = y_i . y_j: as many times as it shares labels.
+    #[default]
+    Dynamic,
+    /// C_ij cut to 1: a pair that shares labels counts once, however many they are.
+    Cut,
+}
+
 /// The weight and temperature of the contrastive loss.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContrastiveConfig {
@@ -18,12 +29,15 @@ pub struct ContrastiveConfig {
     pub gamma: f32,
     /// tau'.
     pub temperature: f32,
+    /// C_ij.
+    #[serde(default)]
+    pub coefficient: Coefficient,
 }
 
 impl Default for ContrastiveConfig {
     /// Returns the paper's setting for AAPD.
     fn default() -> Self {
-        ContrastiveConfig { gamma: 0.1, temperature: 10.0 }
+        ContrastiveConfig { gamma: 0.1, temperature: 10.0, coefficient: Coefficient::Dynamic }
     }
 }
 
@@ -100,7 +114,11 @@ impl TrainConfig {
     pub fn wide() -> Self {
         TrainConfig {
             adam: AdamConfig { learning_rate: 0.03, epsilon: 1e-3, ..AdamConfig::default() },
-            contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
+            contrastive: ContrastiveConfig {
+                gamma: 0.0,
+                temperature: 0.1,
+                ..ContrastiveConfig::default()
+            },
             epochs: 10,
             max_length: 1000,
             ..TrainConfig::default()
@@ -137,13 +155,15 @@ impl TrainConfig {
         is_true("embedding dropout", embedding_dropout, is_share, "0 or more, less than 1")?;
         let is_share = share.contains(&self.averaging);
         is_true("averaging", self.averaging, is_share, "0 or more, less than 1")?;
-        let ContrastiveConfig { gamma, temperature } = self.contrastive;
+        let ContrastiveConfig { gamma, temperature, .. } = self.contrastive;
         is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
         is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;
         let rate = self.adam.learning_rate;
         is_true("learning rate", rate, is_positive(rate), "greater than 0")?;
         let epsilon = self.adam.epsilon;
-        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")
+        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")?;
+        let norm = self.adam.max_gradient_norm;
+        is_true("max gradient norm", norm, norm >= 0.0 && norm.is_finite(), "0 or more")
     }
 }
 

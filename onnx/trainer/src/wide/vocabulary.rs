@@ -24,11 +24,7 @@ type Counted<T> = Vec<(T, u32)>;
 /// # Errors
 ///
 /// [`TrainError::NoNgrams`] when no word occurs in enough texts.
-pub fn learn(
-    texts: &[String],
-    max_words: usize,
-    config: &WideConfig,
-) -> Result<NgramVocabulary> {
+pub fn learn(texts: &[String], max_words: usize, config: &WideConfig) -> Result<NgramVocabulary> {
     let texts: Vec<&str> = texts.iter().map(|text| beginning(text, max_words)).collect();
     let words = frequent_words(&texts, max_words, config.min_documents);
     if words.is_empty() {

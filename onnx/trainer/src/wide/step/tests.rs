@@ -31,7 +31,8 @@ fn label_sets() -> Vec<LabelSet> {
     ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
 }
 
-const WEIGHTS: ContrastiveConfig = ContrastiveConfig { gamma: 2.0, temperature: 0.5 };
+const WEIGHTS: ContrastiveConfig =
+    ContrastiveConfig { gamma: 2.0, temperature: 0.5, coefficient: Coefficient::Dynamic };
 
 /// Computes loss and gradients without moving the parameters.
 fn loss_of(wide: &mut Wide) -> f64 {
