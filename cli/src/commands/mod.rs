@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod ablate;
 pub(crate) mod bundle;
 pub(crate) mod compare;
 pub(crate) mod completions;
@@ -37,6 +38,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Train(args) => train::run(args, common),
         Command::Eval(args) => eval::run(args, common),
+        Command::Ablate(args) => ablate::run(args, common),
         Command::Compare(args) => compare::run(args, common),
         Command::Tune(args) => tune::run(args, common),
         Command::Index(args) => index::run(args, common),

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
 use autotag_train::{
-    Dataset, LabeledText, Pretrained, Start, TrainError, TrainReport, TrainingRun,
+    Dataset, LabeledText, Pretrained, Progress, Start, TrainError, TrainReport, TrainingRun,
 };
 use serde::Serialize;
 
@@ -20,8 +20,8 @@ use crate::documents::Document;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
-use epochs::Epochs;
-use hyper::HyperArgs;
+pub(super) use epochs::Epochs;
+pub(super) use hyper::HyperArgs;
 
 /// Train a model on labelled documents and write it as a bundle
 #[derive(Debug, clap::Args)]
@@ -68,11 +68,29 @@ pub(crate) struct TrainArgs {
 
 /// The kinds of model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ModelKind {
+pub(super) enum ModelKind {
     /// A convolutional network over tokens
     Cnn,
     /// Weighted words and pairs of words, and one hidden layer
     Wide,
+}
+
+impl ModelKind {
+    /// Trains a model of this kind, started as the options say.
+    pub(super) fn train(
+        self,
+        run: &TrainingRun<'_>,
+        hyper: &HyperArgs,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport), TrainError> {
+        match self {
+            ModelKind::Cnn => {
+                let pretrained = hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
+                run.train_cnn(pretrained, progress)
+            }
+            ModelKind::Wide => run.train_wide(progress),
+        }
+    }
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
@@ -85,18 +103,13 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
-    let pretrained = args.hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
 
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
         .checkpoints(&folder, args.start())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
-    let progress = &mut |progress| epochs.show(progress);
-    let trained = match args.model {
-        ModelKind::Cnn => run.train_cnn(pretrained, progress),
-        ModelKind::Wide => run.train_wide(progress),
-    };
+    let trained = args.model.train(&run, &args.hyper, &mut |progress| epochs.show(progress));
     let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
@@ -131,7 +144,7 @@ fn how_to_go_on(error: TrainError) -> anyhow::Error {
     anyhow!("{error}. {hint}")
 }
 
-fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {
+pub(super) fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {
     documents.into_iter().map(|Document { key, text, labels, .. }| LabeledText {
         key,
         text,

@@ -10,7 +10,7 @@ mod lines;
 mod record;
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use autotag::tune::Prediction;
@@ -279,6 +279,36 @@ pub(crate) fn id_of(value: &impl Serialize) -> String {
     let mut id = hex(&Sha256::digest(json));
     id.truncate(ID_LENGTH);
     id
+}
+
+/// Returns a digest of what a pretrained encoder's folder holds, by which its runs are told from those
+/// of another.
+///
+/// # Errors
+///
+/// [`LabError::Io`] when a file cannot be read.
+pub fn folder_digest(folder: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let path = folder.join(name);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(LabError::io("open", &path)(error)),
+        };
+        hash.update(name.as_bytes());
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            let n_bytes = file.read(&mut buffer).map_err(LabError::io("read", &path))?;
+            if n_bytes == 0 {
+                break;
+            }
+            hash.update(&buffer[..n_bytes]);
+        }
+    }
+    let mut digest = hex(&hash.finalize());
+    digest.truncate(ID_LENGTH);
+    Ok(digest)
 }
 
 /// Writes a record so that it is there as a whole or not at all.

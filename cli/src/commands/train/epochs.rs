@@ -7,18 +7,18 @@ use indicatif::HumanDuration;
 use crate::progress::{Progress, Quiet};
 
 /// A bar for the epoch under way, and a line for each that is done.
-pub(super) struct Epochs {
+pub(in crate::commands) struct Epochs {
     bar: Option<Progress>,
     done: usize,
     is_quiet: Quiet,
 }
 
 impl Epochs {
-    pub(super) fn begin(is_quiet: Quiet) -> Self {
+    pub(in crate::commands) fn begin(is_quiet: Quiet) -> Self {
         Epochs { bar: None, done: 0, is_quiet }
     }
 
-    pub(super) fn show(&mut self, progress: Training) {
+    pub(in crate::commands) fn show(&mut self, progress: Training) {
         match progress {
             Training::Stage(stage) => {
                 self.bar = None;

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::cnn::{CnnConfig, GraphForm};
@@ -16,7 +16,7 @@ use crate::args::proportion;
 /// Every hyper-parameter of the models and their training.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
-pub(super) struct HyperArgs {
+pub(in crate::commands) struct HyperArgs {
     /// Fixes every random choice
     #[arg(long, value_name = "N", default_value_t = defaults().seed)]
     seed: u64,
@@ -87,7 +87,7 @@ pub(super) struct HyperArgs {
     lambda: Proportion,
 
     #[command(flatten)]
-    pub(super) cnn: CnnArgs,
+    pub(in crate::commands) cnn: CnnArgs,
 
     #[command(flatten)]
     wide: WideArgs,
@@ -96,7 +96,7 @@ pub(super) struct HyperArgs {
 /// What only the CNN can be told.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training: --model cnn")]
-pub(super) struct CnnArgs {
+pub(in crate::commands) struct CnnArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "The share of the tokens' embeddings that is dropped in training",
         |c| c.cnn.embedding_dropout))]
@@ -122,7 +122,7 @@ pub(super) struct CnnArgs {
     /// A pretrained encoder's folder, with tokenizer.json and model.safetensors, whose token table
     /// starts the CNN's
     #[arg(long, value_name = "FOLDER")]
-    pub(super) init: Option<PathBuf>,
+    pub(in crate::commands) init: Option<PathBuf>,
 
     /// How the model is written: `folded` is much faster, `plain` a smaller file [default: folded]
     #[arg(long, value_enum, value_name = "FORM")]
@@ -132,7 +132,7 @@ pub(super) struct CnnArgs {
 /// What only the wide model can be told.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training: --model wide")]
-pub(super) struct WideArgs {
+pub(in crate::commands) struct WideArgs {
     #[arg(long, value_name = "N", help = told(
         "The length of the representation, which is the hidden layer's", |c| c.wide.hidden))]
     hidden: Option<usize>,
@@ -164,9 +164,14 @@ enum Graph {
 }
 
 impl HyperArgs {
+    /// Returns the folder that the model starts from, where there is one.
+    pub(in crate::commands) fn start(&self) -> Option<&Path> {
+        self.cnn.init.as_deref()
+    }
+
     /// Returns the trainer's configuration, or says which option is out of range or of no use for
     /// this kind of model.
-    pub(super) fn config(
+    pub(in crate::commands) fn config(
         &self,
         kind: ModelKind,
         threads: NonZeroUsize,

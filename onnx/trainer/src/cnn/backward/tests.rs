@@ -1,6 +1,7 @@
 use autotag::LabelId;
 
 use super::*;
+use crate::Coefficient;
 use crate::cnn::CnnParameters;
 use crate::optimizer::AdamConfig;
 

@@ -1,6 +1,7 @@
 use autotag::LabelId;
 
 use super::*;
+use crate::Coefficient;
 use crate::wide::WideConfig;
 
 const N_NGRAMS: usize = 9;
