@@ -24,11 +24,14 @@ mod decide;
 
 mod bootstrap;
 
+pub mod numbers;
+
 pub use ablate::{Laboratory, Standing, Trainer, Training};
 pub use bootstrap::{BootstrapOptions, PairedDifference, Trainings, paired_bootstrap, total};
 pub use decide::{decide, decisions};
 pub use error::{LabError, Result};
 pub use linear::{LinearConfig, linear_baseline};
+pub use numbers::{NumberOptions, Numbers};
 pub use parts::{Part, Parts};
 pub use plan::Question;
 pub use runs::{

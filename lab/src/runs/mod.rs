@@ -161,16 +161,16 @@ impl RunsFolder {
     /// Reads what a run says of the part that the figures are of.
     pub(crate) fn read_predictions(&self, id: &str, data: &KeptData) -> Result<Vec<Prediction>> {
         let path = self.run(id).join(file_of(data.record.measured));
-        let records: Vec<PredictionRecord> = lines::read(&path)?;
-        if records.len() != data.measured.len() {
-            let (found, expected) = (records.len(), data.measured.len());
-            return Err(LabError::damaged(&path, format!("it has {found} of {expected} texts")));
-        }
-        let open = |(record, text): (&PredictionRecord, &TextRecord)| {
-            let prediction = record.open(&text.labels, &data.train, data.record.n_known);
-            prediction.ok_or_else(|| LabError::damaged(&path, "it does not fit the data set"))
-        };
-        records.iter().zip(&data.measured).map(open).collect()
+        read_predictions(&path, data, &data.measured)
+    }
+
+    /// Reads what a run says of dev.
+    pub(crate) fn read_dev_predictions(
+        &self,
+        id: &str,
+        data: &KeptData,
+    ) -> Result<Vec<Prediction>> {
+        read_predictions(&self.run(id).join(file_of(Part::Dev)), data, &data.dev)
     }
 
     /// Keeps the neighborhoods that are drawn.
@@ -247,6 +247,19 @@ impl RunsFolder {
         names.sort_unstable();
         Ok(names)
     }
+}
+
+fn read_predictions(path: &Path, data: &KeptData, texts: &[TextRecord]) -> Result<Vec<Prediction>> {
+    let records: Vec<PredictionRecord> = lines::read(path)?;
+    if records.len() != texts.len() {
+        let (found, expected) = (records.len(), texts.len());
+        return Err(LabError::damaged(path, format!("it has {found} of {expected} texts")));
+    }
+    let open = |(record, text): (&PredictionRecord, &TextRecord)| {
+        let prediction = record.open(&text.labels, &data.train, data.record.n_known);
+        prediction.ok_or_else(|| LabError::damaged(path, "it does not fit the data set"))
+    };
+    records.iter().zip(texts).map(open).collect()
 }
 
 fn file_of(part: Part) -> String {
