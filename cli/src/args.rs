@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    ablate, bundle, compare, completions, correct, eval, index, labels, migrate, repair, retag,
-    search, tag, train, tune, verify,
+    ablate, bundle, compare, completions, correct, eval, index, labels, migrate, repair, report,
+    retag, search, tag, train, tune, verify,
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
@@ -92,6 +92,7 @@ pub(crate) enum Command {
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
     Ablate(Box<ablate::AblateArgs>),
+    Report(report::ReportArgs),
     Compare(compare::CompareArgs),
     Tune(tune::TuneArgs),
     Index(index::IndexArgs),

@@ -26,6 +26,8 @@ mod bootstrap;
 
 pub mod numbers;
 
+pub mod report;
+
 pub use ablate::{Laboratory, Standing, Trainer, Training};
 pub use bootstrap::{BootstrapOptions, PairedDifference, Trainings, paired_bootstrap, total};
 pub use decide::{decide, decisions};

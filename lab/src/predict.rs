@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use autotag::tagger::StageTimes;
 use autotag::tune::{MAX_K, Prediction};
 use autotag::{
-    Datastore, DatastoreReader, Embedding, EncodeError, Encoded, Encoder, ItemId, Neighbor,
-    SearchMode, Tagger,
+    Datastore, DatastoreReader, Embedding, EncodeError, Encoded, ItemId, Neighbor, SearchMode,
+    Tagger,
 };
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
 use autotag_train::Dataset;

@@ -10,6 +10,7 @@ pub(crate) mod index;
 pub(crate) mod labels;
 pub(crate) mod migrate;
 pub(crate) mod repair;
+pub(crate) mod report;
 pub(crate) mod retag;
 pub(crate) mod search;
 pub(crate) mod tag;
@@ -39,6 +40,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Train(args) => train::run(args, common),
         Command::Eval(args) => eval::run(args, common),
         Command::Ablate(args) => ablate::run(args, common),
+        Command::Report(args) => report::run(args, common),
         Command::Compare(args) => compare::run(args, common),
         Command::Tune(args) => tune::run(args, common),
         Command::Index(args) => index::run(args, common),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{Interpolation, ItemId, LabelSet, LabelVocabulary, Neighbor, Scores, Selection};
+use autotag::{Interpolation, ItemId, LabelSet, Neighbor, Scores, Selection};
 use autotag_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -43,11 +43,6 @@ impl DataRecord {
             measured: parts.measured().0,
             notes: parts.notes.clone(),
         }
-    }
-
-    /// Returns the labels as a vocabulary.
-    pub(crate) fn vocabulary(&self) -> autotag::Result<LabelVocabulary> {
-        LabelVocabulary::new(&self.labels)
     }
 }
 
