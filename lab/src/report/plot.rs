@@ -20,8 +20,11 @@ const SERIES: [RGBColor; 3] =
 /// The size of a figure in its own units; the page scales it.
 const SIZE: (u32, u32) = (560, 360);
 
+/// The size of a map, whose axes are alike.
+const MAP_SIZE: (u32, u32) = (440, 440);
+
 /// The letters' height.
-const LETTERS: u32 = 15;
+const LETTERS: u32 = 18;
 
 /// The size of a marker.
 const MARKER: i32 = 5;
@@ -51,13 +54,14 @@ type NamedChart<'a, 'b> =
 
 /// Draws lines over names.
 pub(super) fn lines(figure: &Lines) -> Result<String> {
-    draw(figure.name, |area| {
+    draw(figure.name, SIZE, |area| {
         let last = figure.x.len().saturating_sub(1).max(1) as i32;
         let (low, high) = range(figure.series.iter().flat_map(|series| &series.values));
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .x_label_area_size(52)
-            .y_label_area_size(66)
+            .margin_right(34)
+            .x_label_area_size(58)
+            .y_label_area_size(80)
             .build_cartesian_2d(0..last, low..high)?;
         let name = |position: &i32| {
             usize::try_from(*position)
@@ -134,11 +138,12 @@ fn line(chart: &mut NamedChart<'_, '_>, position: usize, series: &Series) -> Res
 
 /// Points with names over scores from 0 to 1, and the line on which score and share agree.
 pub(super) fn reliability(name: &'static str, series: &[Vec<(f64, f64)>]) -> Result<String> {
-    draw(name, |area| {
+    draw(name, SIZE, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .x_label_area_size(52)
-            .y_label_area_size(66)
+            .margin_right(34)
+            .x_label_area_size(58)
+            .y_label_area_size(80)
             .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
         chart
             .configure_mesh()
@@ -192,9 +197,11 @@ pub(super) fn map(
     text: (f32, f32),
     neighbors: &[((f32, f32), usize)],
 ) -> Result<String> {
-    draw(name, |area| {
+    draw(name, MAP_SIZE, |area| {
         let mut chart =
-            ChartBuilder::on(area).margin(12).build_cartesian_2d(-1.12..1.12, -1.12..1.12)?;
+            ChartBuilder::on(area).margin(2).build_cartesian_2d(-1.12..1.12, -1.12..1.12)?;
+        let corners = [(-1.12, 1.12), (1.12, -1.12)];
+        chart.draw_series([Rectangle::new(corners, GRID.stroke_width(1))])?;
         let place = |(x, y): (f32, f32)| (f64::from(x), f64::from(y));
         for &(at, shared) in neighbors {
             point(&mut chart, place(at), shared)?;
@@ -231,11 +238,12 @@ type DrawError = DrawingAreaErrorKind<std::io::Error>;
 /// Draws on an empty area and returns the SVG, named for those who cannot see it.
 fn draw(
     name: &'static str,
+    size: (u32, u32),
     paint: impl FnOnce(&Area<'_>) -> Result<(), DrawError>,
 ) -> Result<String> {
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         let fail = |error: DrawError| LabError::Figure { name, reason: error.to_string() };
         paint(&area).map_err(fail)?;
         area.present().map_err(fail)?;

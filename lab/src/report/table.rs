@@ -183,7 +183,7 @@ pub(super) fn curves(name: &'static str, curves: &Curves) -> Table {
         all => header.extend(names.iter().take(all.len())),
     }
     Table {
-        title: "The figure's numbers".to_owned(),
+        title: format!("Numbers against {name}"),
         note: String::new(),
         header,
         n_texts: 0,
