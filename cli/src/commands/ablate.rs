@@ -9,7 +9,6 @@ use autotag_lab::{
     folder_digest,
 };
 use autotag_train::{ContrastiveConfig, LabeledText, Start, TrainConfig, TrainingRun};
-use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
@@ -138,18 +137,13 @@ impl AblateArgs {
             None => None,
         };
         Ok(Question {
-            model: self.model_name(),
+            model: self.model.to_string(),
             start,
             config,
             n_seeds: self.seeds as usize,
             gammas: self.gammas.clone(),
             linear: LinearConfig::default(),
         })
-    }
-
-    fn model_name(&self) -> String {
-        let value = self.model.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     fn read(&self) -> anyhow::Result<Parts> {

@@ -11,6 +11,7 @@ use autotag_onnx::ModelBundle;
 use autotag_train::{
     Dataset, LabeledText, Pretrained, Progress, Start, TrainError, TrainReport, TrainingRun,
 };
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
@@ -73,6 +74,15 @@ pub(super) enum ModelKind {
     Cnn,
     /// Weighted words and pairs of words, and one hidden layer
     Wide,
+    /// Both: each learns by itself, and they answer together
+    WideCnn,
+}
+
+impl std::fmt::Display for ModelKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value().expect("every kind can be asked for");
+        formatter.write_str(value.get_name())
+    }
 }
 
 impl ModelKind {
@@ -83,12 +93,11 @@ impl ModelKind {
         hyper: &HyperArgs,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport), TrainError> {
+        let pretrained = hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
         match self {
-            ModelKind::Cnn => {
-                let pretrained = hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
-                run.train_cnn(pretrained, progress)
-            }
+            ModelKind::Cnn => run.train_cnn(pretrained, progress),
             ModelKind::Wide => run.train_wide(progress),
+            ModelKind::WideCnn => run.train_wide_cnn(pretrained, progress),
         }
     }
 }
