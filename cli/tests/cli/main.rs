@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod compare;
 mod end_to_end;
 mod files;
+mod lab;
 mod limits;
 mod resuming;
 mod support;
