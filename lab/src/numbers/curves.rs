@@ -47,13 +47,16 @@ fn both(
     systems.into_iter().filter_map(curve).collect()
 }
 
+/// Takes one figure from a run.
+type Figure = fn(&MeasuredRun) -> f64;
+
 pub(super) fn by_gamma(runs: &[(f32, MeasuredRun)]) -> Curves {
-    let figures: [(&str, fn(&MeasuredRun) -> f64); 3] = [
+    let figures: [(&str, Figure); 3] = [
         ("model", |run| run.model.evaluation.micro_f1),
         ("model + kNN", |run| run.knn.evaluation.micro_f1),
         ("model + kNN, tuned", |run| run.tuned_knn.evaluation.micro_f1),
     ];
-    let curve = |(name, figure): (&str, fn(&MeasuredRun) -> f64)| Curve {
+    let curve = |(name, figure): (&str, Figure)| Curve {
         name: name.to_owned(),
         y: runs.iter().map(|(_, run)| Spread::of([figure(run)])).collect(),
     };

@@ -138,7 +138,7 @@ mod tests {
     /// Points of two groups that are far apart.
     fn points(n: usize) -> Vec<Vec<f32>> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-        let group = |row: usize| if row % 2 == 0 { 5.0 } else { -5.0 };
+        let group = |row: usize| if row.is_multiple_of(2) { 5.0 } else { -5.0 };
         (0..n)
             .map(|row| (0..4).map(|_| group(row) + rng.random_range(-1.0..1.0)).collect())
             .collect()

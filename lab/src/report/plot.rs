@@ -226,7 +226,7 @@ fn point(chart: &mut Chart<'_, '_>, at: (f64, f64), shared: usize) -> Result<(),
 fn star(area: &Area<'_>, (x, y): (i32, i32)) -> Result<(), DrawError> {
     let corner = |number: u32| {
         let angle = f64::from(number) * std::f64::consts::PI / 5.0;
-        let length = if number % 2 == 0 { 13.0 } else { 5.5 };
+        let length = if number.is_multiple_of(2) { 13.0 } else { 5.5 };
         (x + (angle.sin() * length).round() as i32, y - (angle.cos() * length).round() as i32)
     };
     let corners: Vec<(i32, i32)> = (0..10).map(corner).collect();

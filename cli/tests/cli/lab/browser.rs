@@ -73,6 +73,8 @@ fn open(browser: &str, page: &str, folder: &Folder, options: &[&str]) -> Value {
     serde_json::from_str(&seen).unwrap_or_else(|_| panic!("no answer: {seen}"))
 }
 
+// Whoever runs the tests shall know what was not looked at.
+#[allow(clippy::print_stderr)]
 #[test]
 fn every_figure_is_drawn_and_no_script_fails() {
     let Some(browser) = chromium() else {

@@ -30,9 +30,9 @@ pub(super) fn section(anchor: &str, data: &DataNumbers, model: &ModelNumbers) ->
         text += &closely(anchor, details)?;
     }
     let config = serde_json::to_string_pretty(&model.config).unwrap_or_default();
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "<details><summary>Settings of the runs with the contrastive loss</summary><pre>{}</pre></details>\n",
+        "<details><summary>Settings of the runs with the contrastive loss</summary><pre>{}</pre></details>",
         escape(&config)
     );
     text += "</section>\n";
