@@ -140,7 +140,10 @@ impl Laboratory<'_> {
             }
         };
         let (_, texts) = self.parts.measured();
-        self.folder.keep_neighborhoods(&run.id, &opened.neighborhoods(texts, &measured)?)?;
+        self.folder.keep_neighborhoods(
+            &run.id,
+            &opened.neighborhoods(&self.parts.train, texts, &measured)?,
+        )?;
         let cost = opened.cost(&measured, run.config.interpolation.k)?;
         self.folder.finish_run(&RunRecord {
             format: FORMAT_VERSION,

@@ -154,8 +154,8 @@ fn unlearned(part: Part, texts: &Dataset, n_known: usize) -> Option<String> {
     let (n_labels, examples, part) = (ids.len(), examples.join(", "), part.name());
     (n_labels > 0).then(|| {
         format!(
-            "{n_labels} labels of {part} occur in no training text ({examples}{}): nothing can \
-             predict them, and the {n_given} times that {part} has them count as missed.",
+            "Labels of {part} that no training text has: {n_labels} ({examples}{}). Nothing can predict \
+             them, so their occurrences, {n_given} in all, count as missed.",
             if n_labels > 5 { ", ..." } else { "" }
         )
     })
@@ -237,10 +237,12 @@ mod tests {
         assert_eq!(parts.n_known(), 2);
         let names: Vec<&str> = parts.labels().names().collect();
         assert_eq!(names, ["a", "b", "only dev", "only test"]);
+        assert!(parts.notes[0].contains("of dev that no training text has: 1 (only dev)"));
         assert!(
-            parts.notes[0].contains("1 labels of dev") && parts.notes[0].contains("(only dev)")
+            parts.notes[1].contains("of test that no training text has: 2 ("),
+            "{:?}",
+            parts.notes
         );
-        assert!(parts.notes[1].contains("2 labels of test"), "{:?}", parts.notes);
     }
 
     #[test]

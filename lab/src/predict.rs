@@ -24,9 +24,6 @@ use crate::{LabError, Result};
 /// The neighbors of a text that are drawn: as many as in the paper's figure.
 const DRAWN_NEIGHBORS: usize = 80;
 
-/// The texts whose neighborhoods are drawn.
-const DRAWN_TEXTS: usize = 3;
-
 /// The texts that a thread takes at once.
 const SHARE: usize = 256;
 
@@ -144,11 +141,12 @@ impl BundleRun {
     /// Returns some texts among their neighbors: the same texts for every model of the data set.
     pub(crate) fn neighborhoods(
         &self,
+        train: &Dataset,
         texts: &Dataset,
         predicted: &PredictedPart,
     ) -> Result<Vec<Neighborhood>> {
         let mut neighborhoods = Vec::new();
-        for row in drawn_texts(texts) {
+        for row in drawn_texts(train, texts) {
             let Some(embedding) = &predicted.embeddings[row] else { continue };
             let found = self.reader.nearest(&[embedding], DRAWN_NEIGHBORS, SearchMode::Exact)?;
             let keys: HashMap<u32, &str> =
@@ -173,15 +171,21 @@ impl BundleRun {
     }
 }
 
-/// Chooses texts with several labels: those with three, then those with the next numbers, spread
-/// over the part.
-fn drawn_texts(texts: &Dataset) -> Vec<usize> {
-    let mut rows: Vec<usize> = (0..texts.len()).collect();
+/// Chooses texts with several labels, three where there are such, whose rarest label is neither the
+/// rarest nor the most frequent: so that some neighbors can share labels, and not all do.
+fn drawn_texts(train: &Dataset, texts: &Dataset) -> Vec<usize> {
+    let mut counts = vec![0usize; texts.vocabulary().len()];
+    for label in train.labels().iter().flat_map(|labels| labels.ids()) {
+        counts[label.index()] += 1;
+    }
     let far = |row: usize| texts.labels()[row].len().abs_diff(3);
-    let step = (texts.len() / DRAWN_TEXTS).max(1);
-    rows.sort_by_key(|&row| (far(row), row % step, row));
-    rows.truncate(DRAWN_TEXTS);
-    rows
+    let Some(nearest) = (0..texts.len()).map(far).min() else { return vec![] };
+    let rarest = |row: usize| texts.labels()[row].ids().iter().map(|l| counts[l.index()]).min();
+    let mut rows: Vec<usize> = (0..texts.len()).filter(|&row| far(row) == nearest).collect();
+    rows.sort_by_key(|&row| (rarest(row), row));
+    let mut drawn: Vec<usize> = [3, 2, 1].map(|quarters| rows[quarters * rows.len() / 4]).to_vec();
+    drawn.dedup();
+    drawn
 }
 
 /// Returns the size of a file, or of a folder's files.
@@ -212,11 +216,11 @@ mod tests {
             labels: (0..1 + key % 4).map(|label| format!("label {label}")).collect(),
         };
         let texts = Dataset::new((0..30).map(text)).unwrap();
-        let drawn = drawn_texts(&texts);
-        assert_eq!(drawn.len(), DRAWN_TEXTS);
+        let drawn = drawn_texts(&texts, &texts);
+        assert_eq!(drawn.len(), 3);
         assert!(drawn.iter().all(|&row| texts.labels()[row].len() == 3), "{drawn:?}");
         let few = Dataset::new((0..2).map(text)).unwrap();
-        assert_eq!(drawn_texts(&few).len(), 2);
+        assert_eq!(drawn_texts(&few, &few), [1]);
     }
 
     #[test]

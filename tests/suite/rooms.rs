@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that a room must not depend on, in its `[dependencies]`.
-const FORBIDDEN: [(&str, &[&str]); 4] = [
+const FORBIDDEN: [(&str, &[&str]); 5] = [
     (".", &["ort", "tokenizers", "prost", "tantivy", "autotag-onnx", "autotag-train"]),
     ("onnx", &["tantivy", "heed", "arroy", "autotag-train", "tantivy-autotag"]),
     ("onnx/trainer", &["ort", "tantivy", "heed", "arroy", "tantivy-autotag"]),
     ("plugin", &["ort", "tokenizers", "prost", "heed", "arroy", "autotag-onnx", "autotag-train"]),
+    ("lab", &["ort", "tokenizers", "prost", "tantivy", "heed", "arroy", "tantivy-autotag"]),
 ];
 
 fn root() -> PathBuf {
@@ -66,9 +67,21 @@ fn only_the_datastore_touches_lmdb_and_arroy() {
 }
 
 #[test]
-fn nothing_but_the_program_depends_on_the_trainer() {
+fn nothing_but_the_program_and_the_laboratory_depends_on_the_trainer() {
     for room in [".", "onnx", "plugin"] {
         assert!(!dependencies(room).iter().any(|d| d == "autotag-train" || d == "autotag-cli"));
     }
-    assert!(dependencies("cli").iter().any(|d| d == "autotag-train"));
+    for room in ["cli", "lab"] {
+        assert!(dependencies(room).iter().any(|d| d == "autotag-train"));
+    }
+}
+
+#[test]
+fn what_draws_is_in_the_laboratory_which_only_the_program_depends_on() {
+    for room in [".", "onnx", "onnx/trainer", "plugin", "cli", "xtask"] {
+        let drawing = ["plotters", "bhtsne"];
+        let depends = dependencies(room);
+        assert!(!depends.iter().any(|d| drawing.contains(&d.as_str())), "{room}");
+        assert_eq!(depends.iter().any(|d| d == "autotag-lab"), room == "cli", "{room}");
+    }
 }

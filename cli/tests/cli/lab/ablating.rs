@@ -165,7 +165,7 @@ fn labels_that_only_test_has_count_as_missed() {
     let tiny = TINY.replace("--epochs 3", "--epochs 1");
     let files = format!("--train {train} --dev {dev} --test {test} --name odd");
     let run = autotag(&format!("ablate {files} --runs {runs} --seeds 1 --gammas 0 {tiny}"));
-    assert!(run.stderr.contains("1 labels of test occur in no training text (never::seen)"));
+    assert!(run.stderr.contains("Labels of test that no training text has: 1 (never::seen)"));
     assert!(run.ok().starts_with("odd: 6 labels"));
     let (out, json) = (folder.path("report.html"), folder.path("numbers.json"));
     autotag(&format!("report --runs {runs} --out {out} --json {json}")).ok();
