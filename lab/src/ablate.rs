@@ -38,6 +38,8 @@ pub struct Standing {
     pub of: usize,
     /// What the next run is, in words; empty after the last.
     pub next: String,
+    /// The runs whose loss was no longer finite, which are left out, each with what was said of it.
+    pub failed: Vec<String>,
     /// How long the others will take, as far as the runs that are done tell.
     pub left: Option<Duration>,
 }
@@ -58,8 +60,8 @@ pub struct Laboratory<'a> {
 impl Laboratory<'_> {
     /// Makes the runs that the folder does not have; the folder must be locked.
     ///
-    /// A run whose bundle was published before an interruption is not trained again. `is_stopped` is
-    /// asked between runs.
+    /// A run whose bundle was published before an interruption is not trained again; one whose loss does
+    /// not stay finite is left out and told. `is_stopped` is asked between runs.
     ///
     /// # Errors
     ///
@@ -78,6 +80,7 @@ impl Laboratory<'_> {
         let of = self.ablation.runs.len() + 1;
         let n_missing = missing.len() + usize::from(is_linear_missing);
         let mut standing = Standing {
+            failed: vec![],
             done: of - n_missing,
             found: of - n_missing,
             of,
@@ -93,11 +96,17 @@ impl Laboratory<'_> {
         }
         for run in missing {
             standing.next = words(&run.config);
-            standing.left = self.time_left(of - standing.done);
+            standing.left = self.time_left(of - standing.done - standing.failed.len());
             progress(standing.clone());
             check(is_stopped, &standing)?;
-            self.make(run, train).map_err(|error| stopped(error, is_stopped, &standing))?;
-            standing.done += 1;
+            match self.make(run, train) {
+                Ok(()) => standing.done += 1,
+                // The others are worth having all the same.
+                Err(LabError::Train(error @ TrainError::Diverged { .. })) => {
+                    standing.failed.push(format!("{}: {error}", standing.next));
+                }
+                Err(error) => return Err(stopped(error, is_stopped, &standing)),
+            }
         }
         standing.next.clear();
         standing.left = Some(Duration::ZERO);

@@ -114,6 +114,12 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
         tell(&standing);
     })?;
     output::print(common.format, &Ablated::new(args, &parts, &ablation, &standing))?;
+    if !standing.failed.is_empty() {
+        bail!(
+            "some runs could not be made, the report will lack them: {}",
+            standing.failed.join("; ")
+        );
+    }
     Ok(())
 }
 

@@ -44,7 +44,7 @@ pub struct Row {
     pub macro_f1: Spread,
     /// Hamming loss; lower is better.
     pub hamming_loss: Spread,
-    /// The settings tuned, one for each seed.
+    /// The settings tuned, one for each seed, in words.
     pub settings: Vec<String>,
 }
 
@@ -119,7 +119,8 @@ fn measures(run: &MeasuredRun, side: Side, settings: Settings) -> &Measures {
 /// Writes down the settings that were tuned.
 fn tuned(run: &MeasuredRun, side: Side) -> String {
     let threshold = |setting: &Setting| format!("threshold {}", setting.threshold.get());
-    match (side, &run.record.tuned) {
+    let seed = run.seed().map_or(String::new(), |seed| format!("seed {seed}: "));
+    seed + &match (side, &run.record.tuned) {
         (Side::Knn, Some(setting)) => {
             let Interpolation { k, temperature, proportion } = setting.interpolation;
             let tau = temperature.get();

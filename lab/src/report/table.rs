@@ -56,17 +56,13 @@ fn system_cells(row: &Row) -> Vec<String> {
 pub(super) fn settings(model: &ModelNumbers) -> Table {
     let tuned = model.rows.iter().filter(|row| row.tuned);
     let rows = tuned.flat_map(|row| {
-        let seeds = row.settings.iter().enumerate();
-        seeds.map(|(number, setting)| {
-            let seed = model.config.seed.wrapping_add(number as u64);
-            vec![row.system.clone(), seed.to_string(), setting.clone()]
-        })
+        row.settings.iter().map(|setting| vec![row.system.clone(), setting.clone()])
     });
     Table {
         title: "Settings tuned on dev".to_owned(),
         note: String::new(),
-        header: vec!["system", "seed", "setting"],
-        n_texts: 3,
+        header: vec!["system", "setting"],
+        n_texts: 2,
         rows: rows.collect(),
     }
 }

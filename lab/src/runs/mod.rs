@@ -341,8 +341,8 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&json).map_err(|error| LabError::damaged(path, error))
 }
 
-/// Reads a record of this version; one that does not decode is as good as none, since the run that
-/// it stands for can be made again.
+/// Reads a record of this version. One that does not decode is as good as none, since the run that it
+/// stands for can be made again; where it says something else than it should, another version wrote it.
 fn find<T: DeserializeOwned>(path: &Path) -> Found<T> {
     #[derive(serde::Deserialize)]
     struct Version {
@@ -352,5 +352,5 @@ fn find<T: DeserializeOwned>(path: &Path) -> Found<T> {
     if format != FORMAT_VERSION {
         return Found::OtherVersion;
     }
-    read_json(path).map_or(Found::Nothing, Found::Record)
+    read_json(path).map_or(Found::OtherVersion, Found::Record)
 }

@@ -180,6 +180,24 @@ fn labels_that_only_test_has_count_as_missed() {
 }
 
 #[test]
+fn a_training_that_diverges_is_left_out_and_told() {
+    let folder = Folder::new();
+    let (data, runs) = (data(&folder, &[("train", 60), ("dev", 20)]), folder.path("runs"));
+    let tiny = TINY.replace("--epochs 3", "--epochs 1");
+    let run =
+        autotag(&format!("ablate --data {data} --runs {runs} --seeds 1 --gammas 1e38 {tiny}"));
+    assert!(run.stdout.contains("4 runs of --model cnn"), "{}", run.stdout);
+    let error = run.error();
+    assert!(
+        error.contains("seed 0, gamma 100000000000000000000000000000000000000: the loss became")
+    );
+    let out = folder.path("report.html");
+    let said = autotag(&format!("report --runs {runs} --out {out}")).ok();
+    assert!(said.contains("3 of 4 runs"), "{said}");
+    assert!(fs::read_to_string(out).unwrap().contains("3 of 4 runs are done"));
+}
+
+#[test]
 fn the_wide_model_is_given_some_contrastive_loss() {
     let folder = Folder::new();
     let (data, runs) = (data(&folder, &[("train", 60), ("dev", 20)]), folder.path("runs"));
