@@ -185,11 +185,11 @@ fn a_training_that_diverges_is_left_out_and_told() {
     let (data, runs) = (data(&folder, &[("train", 60), ("dev", 20)]), folder.path("runs"));
     let tiny = TINY.replace("--epochs 3", "--epochs 1");
     let run =
-        autotag(&format!("ablate --data {data} --runs {runs} --seeds 1 --gammas 1e38 {tiny}"));
+        autotag(&format!("ablate --data {data} --runs {runs} --seeds 1 --gammas 3e38 {tiny}"));
     assert!(run.stdout.contains("4 runs of --model cnn"), "{}", run.stdout);
     let error = run.error();
     assert!(
-        error.contains("seed 0, gamma 100000000000000000000000000000000000000: the loss became")
+        error.contains("seed 0, gamma 300000000000000000000000000000000000000: the loss became")
     );
     let out = folder.path("report.html");
     let said = autotag(&format!("report --runs {runs} --out {out}")).ok();
