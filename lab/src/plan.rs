@@ -74,6 +74,20 @@ impl Question {
 }
 
 impl Ablation {
+    /// Adds the seeds, gammas and runs of an older one with the same settings and first seed.
+    pub(crate) fn with(mut self, older: Ablation) -> Self {
+        if older.seeds.len() > self.seeds.len() {
+            self.seeds = older.seeds;
+        }
+        self.gammas.extend(older.gammas);
+        self.gammas.sort_unstable_by(f32::total_cmp);
+        self.gammas.dedup();
+        let is_new = |run: &PlannedRun| self.runs.iter().all(|known| known.id != run.id);
+        let new: Vec<PlannedRun> = older.runs.into_iter().filter(is_new).collect();
+        self.runs.extend(new);
+        self
+    }
+
     /// Returns the run without the contrastive loss.
     pub(crate) fn plain(&self, seed: u64) -> Option<&PlannedRun> {
         self.run(&without_contrast(&self.config), seed)
@@ -182,6 +196,9 @@ mod tests {
         let started =
             Question { start: Some((PathBuf::from("x"), "1".to_owned())), ..question(1, &[]) };
         assert_ne!(plan.runs[0].id, started.plan(&parts()).runs[0].id);
+        let both = question(1, &[0.5]).plan(&parts()).with(question(2, &[1.0]).plan(&parts()));
+        assert_eq!((both.seeds.len(), both.gammas.len()), (2, 4));
+        assert_eq!(both.runs.len(), 3 + 3 + 2);
         // More seeds or gammas keep the runs that are there.
         let more = question(3, &[1.0]).plan(&parts());
         assert!(plan.runs.iter().all(|run| more.runs.contains(run)));

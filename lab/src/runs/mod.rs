@@ -203,11 +203,17 @@ impl RunsFolder {
         }
     }
 
-    /// Keeps what an ablation consists of; an older one with the same settings is replaced.
+    /// Keeps what an ablation consists of, together with what was asked for before of the same model
+    /// with the same settings: more seeds, or other gammas.
     pub(crate) fn keep_ablation(&self, ablation: &Ablation) -> Result<()> {
         let Ablation { data, model, start, config, .. } = ablation;
         let id = id_of(&("ablation", data, model, start, config));
-        write_json(&self.0.join(format!("ablation-{id}.json")), ablation)
+        let path = self.0.join(format!("ablation-{id}.json"));
+        let kept = match find(&path) {
+            Found::Record(older) => ablation.clone().with(older),
+            _ => ablation.clone(),
+        };
+        write_json(&path, &kept)
     }
 
     /// Returns the ablations of this version, in the order of their names, and how many files are of

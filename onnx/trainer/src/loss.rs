@@ -171,7 +171,9 @@ mod tests {
         let z = Matrix::from_values(5, 4, values(20));
         let mut gradient = Matrix::default();
         for coefficient in [Coefficient::Dynamic, Coefficient::Cut] {
-            let loss = |z: &Matrix, gradient| contrastive(z, &sets, 0.5, coefficient, gradient);
+            let loss = |z: &Matrix, gradient: &mut Matrix| {
+                contrastive(z, &sets, 0.5, coefficient, gradient)
+            };
             loss(&z, &mut gradient);
             check_gradient(&z, &gradient, |z| loss(z, &mut Matrix::default()));
         }

@@ -24,7 +24,8 @@ fn finished(runs: &str) -> Vec<PathBuf> {
 fn what_is_there_is_not_made_again() {
     let folder = Folder::new();
     let data = data(&folder, &super::PARTS);
-    let line = format!("ablate --data {data} --runs {} {TINY}", copied_runs(&folder));
+    let runs = copied_runs(&folder);
+    let line = format!("ablate --data {data} --runs {runs} {TINY}");
     let report = autotag(&format!("{line} --seeds 2 --format json")).json();
     assert_eq!((&report["done"], &report["found"]), (&json!(9), &json!(9)));
     assert_eq!(report["gammas"], json!([0.0, 0.01, 0.1, 1.0]));
@@ -32,6 +33,13 @@ fn what_is_there_is_not_made_again() {
     // Fewer seeds need fewer runs, another gamma one more.
     let report = autotag(&format!("{line} --seeds 1 --gammas 0.5 --format json")).json();
     assert_eq!((&report["done"], &report["found"]), (&json!(5), &json!(4)));
+    // The report is of all that was asked for.
+    let (out, numbers) = (folder.path("report.html"), folder.path("numbers.json"));
+    autotag(&format!("report --runs {runs} --out {out} --json {numbers}")).ok();
+    let numbers: Value = serde_json::from_slice(&fs::read(numbers).unwrap()).unwrap();
+    let model = &numbers["data_sets"][0]["models"][0];
+    assert_eq!((&model["seeds"], &model["runs"]), (&json!([0, 1]), &json!([9, 9])));
+    assert_eq!(model["by_gamma"]["x"], json!([0.0, 0.01, 0.1, 0.5, 1.0]));
 }
 
 #[test]
