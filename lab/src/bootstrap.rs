@@ -58,6 +58,19 @@ pub type Trainings<'a> = &'a [Vec<Confusion>];
 /// # Panics
 ///
 /// When the trainings are not all of the same number of documents.
+///
+/// ```
+/// use autotag::metrics::Confusion;
+/// use autotag_lab::{BootstrapOptions, paired_bootstrap};
+///
+/// let right = Confusion { true_positives: 1, ..Confusion::default() };
+/// let wrong = Confusion { false_positives: 1, false_negatives: 1, ..Confusion::default() };
+/// let first = vec![right, wrong, wrong, right];
+/// let second = vec![right, right, right, right];
+/// let found = paired_bootstrap(&[first], &[second], BootstrapOptions::default());
+/// assert_eq!((found.first, found.second), (0.5, 1.0));
+/// assert!(found.second_wins > 0.9);
+/// ```
 pub fn paired_bootstrap(
     first: Trainings<'_>,
     second: Trainings<'_>,
@@ -118,7 +131,29 @@ fn share_above_zero(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn any_documents() -> impl Strategy<Value = Vec<(Confusion, Confusion)>> {
+        let any =
+            || (0usize..4, 0usize..4, 0usize..4).prop_map(|(tp, fp, r#fn)| counts(tp, fp, r#fn));
+        prop::collection::vec((any(), any()), 1..30)
+    }
+
+    proptest! {
+        #[test]
+        fn swapping_the_two_turns_everything_round(documents in any_documents(), seed: u64) {
+            let (first, second): (Vec<Confusion>, Vec<Confusion>) = documents.into_iter().unzip();
+            let options = BootstrapOptions { resamples: 50, seed };
+            let there = paired_bootstrap(&[first.clone()], &[second.clone()], options);
+            let back = paired_bootstrap(&[second], &[first], options);
+            prop_assert_eq!(there.difference, -back.difference);
+            prop_assert!((there.low + back.high).abs() < 1e-12);
+            prop_assert!((there.second_wins + back.second_wins - 1.0).abs() < 1e-12);
+            prop_assert!(there.low <= there.high && (-1.0..=1.0).contains(&there.difference));
+        }
+    }
 
     fn counts(tp: usize, fp: usize, r#fn: usize) -> Confusion {
         Confusion { true_positives: tp, false_positives: fp, false_negatives: r#fn }

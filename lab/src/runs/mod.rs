@@ -120,9 +120,8 @@ impl RunsFolder {
         let folder = self.data(parts.digest());
         fs::create_dir_all(&folder).map_err(LabError::io("make", &folder))?;
         let path = folder.join("data.json");
-        if let Found::Record(DataRecord { name, .. }) = find(&path)
-            && name == parts.name
-        {
+        let record = DataRecord::new(parts);
+        if matches!(find(&path), Found::Record(kept) if record == kept) {
             return Ok(());
         }
         for (part, texts) in [
@@ -134,7 +133,7 @@ impl RunsFolder {
                 lines::write(&folder.join(file_of(part)), kept_texts(texts))?;
             }
         }
-        write_json(&path, &DataRecord::new(parts))
+        write_json(&path, &record)
     }
 
     /// Reads what is kept of a data set.

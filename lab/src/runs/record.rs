@@ -14,7 +14,7 @@ use crate::parts::{Part, Parts};
 pub const FORMAT_VERSION: u32 = 1;
 
 /// What is kept of a data set.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataRecord {
     /// [`FORMAT_VERSION`].
     pub format: u32,
