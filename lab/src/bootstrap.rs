@@ -146,8 +146,9 @@ mod tests {
         fn swapping_the_two_turns_everything_round(documents in any_documents(), seed: u64) {
             let (first, second): (Vec<Confusion>, Vec<Confusion>) = documents.into_iter().unzip();
             let options = BootstrapOptions { resamples: 50, seed };
-            let there = paired_bootstrap(&[first.clone()], &[second.clone()], options);
-            let back = paired_bootstrap(&[second], &[first], options);
+            let (first, second) = ([first], [second]);
+            let there = paired_bootstrap(&first, &second, options);
+            let back = paired_bootstrap(&second, &first, options);
             prop_assert_eq!(there.difference, -back.difference);
             prop_assert!((there.low + back.high).abs() < 1e-12);
             prop_assert!((there.second_wins + back.second_wins - 1.0).abs() < 1e-12);
