@@ -1,6 +1,8 @@
 //! The report in a browser: every figure is drawn, and no script fails.
 
-use std::process::Command;
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -57,15 +59,26 @@ fn open(browser: &str, page: &str, folder: &Folder, options: &[&str]) -> Value {
     let end = page.rfind("</body>").unwrap();
     let page = format!("{}{LOOK}{}", &page[..end], &page[end + "</body>".len()..]);
     let file = folder.write("probe.html", page);
-    let output = Command::new(browser)
+    let dom = folder.path("dom.html");
+    let mut child = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
         .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .arg(format!("--user-data-dir={}", folder.path("profile")))
         .args(options)
         .args(["--dump-dom", &format!("file://{file}")])
-        .output()
+        .stdout(File::create(&dom).unwrap())
+        .stderr(Stdio::null())
+        .spawn()
         .unwrap();
-    let dom = String::from_utf8_lossy(&output.stdout).into_owned();
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > Duration::from_secs(120) {
+            child.kill().unwrap();
+            panic!("the browser did not read the page within two minutes");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let dom = fs::read_to_string(dom).unwrap();
     let start =
         dom.find("<pre id=\"seen\">").expect("the page was read") + "<pre id=\"seen\">".len();
     let end = start + dom[start..].find("</pre>").unwrap();
