@@ -5,7 +5,7 @@ use autotag::LabelSet;
 use crate::matrix::{Matrix, multiply};
 
 /// Added to squared distances, so that the root's gradient stays finite where texts coincide.
-const DISTANCE_EPSILON: f32 = 1e-6;
+pub(crate) const DISTANCE_EPSILON: f32 = 1e-6;
 
 /// Computes binary cross-entropy, summed over labels and averaged over the batch.
 ///
@@ -85,7 +85,7 @@ pub fn contrastive(
 }
 
 /// Returns beta_i: how much of the labels that anchor i shares with the batch each row has.
-fn beta(labels: &[&LabelSet], i: usize) -> Vec<f32> {
+pub(crate) fn beta(labels: &[&LabelSet], i: usize) -> Vec<f32> {
     let mut shared: Vec<f32> = labels.iter().map(|other| labels[i].shared(other) as f32).collect();
     shared[i] = 0.0;
     let total: f32 = shared.iter().sum();

@@ -1,0 +1,146 @@
+use burn::tensor::{Device, Tensor, activation};
+
+use autotag::LabelSet;
+use autotag_onnx::ModelInput;
+
+use super::batch::Batch;
+use super::export;
+use super::forward::{Network, Regularization};
+use super::weights;
+use crate::TrainConfig;
+use crate::autodiff::{
+    AdamW, DeviceWeights, Pace, Weights, losses, matrix_of, predict_by_length, step_seed, tensor_of,
+};
+use crate::average::{EpochAverage, Parameters};
+use crate::checkpoint::{State, StateError};
+use crate::fit::{Model, Predict, Predicted, StepLoss};
+use crate::matrix::Matrix;
+
+/// LDGN in training.
+pub(crate) struct LdgnModel<'a> {
+    config: &'a TrainConfig,
+    label_graph: Matrix,
+    label_graph_there: Tensor<2>,
+    optimizer: AdamW,
+    average: EpochAverage<Weights>,
+    device: Device,
+}
+
+/// A trained LDGN.
+pub(crate) struct TrainedLdgn {
+    weights: Weights,
+    label_graph: Matrix,
+    normalize: bool,
+    device: Device,
+}
+
+impl<'a> LdgnModel<'a> {
+    /// Makes a model with random parameters.
+    ///
+    /// `token_table` starts the embedding, [V, D]; without one it is random with `n_tokens` rows.
+    /// `label_graph` is [L, L].
+    pub(crate) fn new(
+        config: &'a TrainConfig,
+        n_tokens: usize,
+        label_graph: Matrix,
+        token_table: Option<Matrix>,
+        device: Device,
+    ) -> Self {
+        let n_labels = label_graph.n_rows();
+        let weights = weights::random(&config.ldgn, n_tokens, n_labels, token_table, config.seed);
+        LdgnModel {
+            config,
+            label_graph_there: tensor_of(&label_graph, &device),
+            label_graph,
+            optimizer: AdamW::new(&weights, &device),
+            average: EpochAverage::new(config.averaging),
+            device,
+        }
+    }
+
+    fn trained(&self, weights: Weights) -> TrainedLdgn {
+        TrainedLdgn {
+            weights,
+            label_graph: self.label_graph.clone(),
+            normalize: self.config.ldgn.normalize,
+            device: self.device.clone(),
+        }
+    }
+}
+
+impl Model for LdgnModel<'_> {
+    type Input = ModelInput;
+    type Snapshot = TrainedLdgn;
+
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
+        let TrainConfig { ldgn, contrastive, adam, seed, .. } = self.config;
+        let batch = Batch::new(&ids(texts), &self.device);
+        let regularization = Regularization {
+            embedding_dropout: ldgn.embedding_dropout,
+            dropout: ldgn.dropout,
+            seed: step_seed(*seed, self.optimizer.n_steps()),
+        };
+        let label_graph = &self.label_graph_there;
+        let pace = |_: &str| Pace { rate: adam.learning_rate, decay: 0.0 };
+        self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
+            let network = Network { weights, label_graph, normalize: ldgn.normalize };
+            let answer = network.answer(&batch, &regularization);
+            losses(answer.logits, answer.representations, labels, contrastive)
+        })
+    }
+
+    fn snapshot(&mut self) -> TrainedLdgn {
+        let weights = self.average.add(&self.optimizer.values().to_host());
+        self.trained(weights)
+    }
+
+    fn state(&self) -> State<'_> {
+        let mut state = self.optimizer.state();
+        state.put_all("average/", self.average.state());
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.optimizer.restore(state)?;
+        let weights = self.optimizer.values().to_host();
+        self.average.restore(&weights, &state.below("average/"))
+    }
+
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<TrainedLdgn, StateError> {
+        let mut weights = self.optimizer.values().to_host();
+        weights.restore(state)?;
+        Ok(self.trained(weights))
+    }
+}
+
+/// The texts predicted at once.
+const PREDICTED_AT_ONCE: usize = 32;
+
+impl Predict for TrainedLdgn {
+    type Input = ModelInput;
+
+    fn predict(&self, texts: &[&ModelInput]) -> Predicted {
+        let weights: DeviceWeights = self.weights.to_device(&self.device);
+        let label_graph = tensor_of(&self.label_graph, &self.device);
+        let network =
+            Network { weights: &weights, label_graph: &label_graph, normalize: self.normalize };
+        predict_by_length(&ids(texts), PREDICTED_AT_ONCE, |texts| {
+            let batch = Batch::new(texts, &self.device);
+            let answer = network.answer(&batch, &Regularization::default());
+            let scores = activation::sigmoid(answer.logits);
+            Predicted { embeddings: matrix_of(answer.representations), scores: matrix_of(scores) }
+        })
+    }
+
+    fn to_onnx(&self) -> Vec<u8> {
+        export::to_onnx(&self.weights, &self.label_graph, self.normalize)
+    }
+
+    fn state(&self) -> State<'_> {
+        Parameters::state(&self.weights)
+    }
+}
+
+fn ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
+    texts.iter().map(|text| text.ids()).collect()
+}
