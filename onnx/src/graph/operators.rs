@@ -29,6 +29,18 @@ impl GraphBuilder {
         self.node("Slice", &[data, &starts, &ends, &axes]).output()
     }
 
+    /// `Slice` with step 1: takes the first entries along `axis`, as many as `length` `[1]` says.
+    pub fn slice_to(&mut self, data: &Value, length: &Value, axis: i64) -> Value {
+        let starts = self.integers(&[0]);
+        let axes = self.integers(&[axis]);
+        self.node("Slice", &[data, &starts, length, &axes]).output()
+    }
+
+    /// `Shape`: the lengths of dimensions `start..end`, as a list of 64-bit integers.
+    pub fn shape_of(&mut self, x: &Value, start: i64, end: i64) -> Value {
+        self.node("Shape", &[x]).int("start", start).int("end", end).output()
+    }
+
     /// `Reshape`: in `shape`, 0 keeps a length and -1 stands for whatever is left.
     pub fn reshape(&mut self, x: &Value, shape: &[i64]) -> Value {
         let shape = self.integers(shape);
@@ -88,9 +100,26 @@ impl GraphBuilder {
         self.node("Sigmoid", &[x]).output()
     }
 
+    /// `Erf`.
+    pub fn erf(&mut self, x: &Value) -> Value {
+        self.node("Erf", &[x]).output()
+    }
+
     /// `Softmax` along `axis`.
     pub fn softmax(&mut self, x: &Value, axis: i64) -> Value {
         self.node("Softmax", &[x]).int("axis", axis).output()
+    }
+
+    /// `LayerNormalization` over the last dimension, with `scale` and `bias` of its length.
+    pub fn layer_normalization(
+        &mut self,
+        x: &Value,
+        scale: &Value,
+        bias: &Value,
+        epsilon: f32,
+    ) -> Value {
+        let node = self.node("LayerNormalization", &[x, scale, bias]);
+        node.int("axis", -1).float("epsilon", epsilon).output()
     }
 
     /// `Sqrt`.

@@ -40,6 +40,7 @@ mod distinct;
 mod init;
 pub mod optimizer;
 
+pub mod bert;
 pub mod cnn;
 pub mod wide;
 
