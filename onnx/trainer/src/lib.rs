@@ -37,12 +37,17 @@ mod nearest;
 mod layers;
 pub mod loss;
 
+#[cfg(feature = "burn")]
+mod autodiff;
+
 mod distinct;
 mod init;
 pub mod optimizer;
 
 pub mod bert;
 pub mod cnn;
+pub mod finetune;
+pub mod ldgn;
 pub mod wide;
 
 mod average;

@@ -1,5 +1,8 @@
 //! From labelled texts to a published bundle.
 
+#[cfg(feature = "burn")]
+mod by_autodiff;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -22,4 +22,6 @@ pub(crate) fn step_seed(seed: u64, n_steps: u64) -> u64 {
 }
 
 #[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
 mod tests;

@@ -58,6 +58,12 @@ fn run(
     train(&run, &mut progress)
 }
 
+/// Trains in a folder that is removed afterwards.
+pub(crate) fn train(config: &TrainConfig, train: &Train) -> Result<TrainReport> {
+    let folder = tempfile::tempdir().unwrap();
+    Ok(run(folder.path(), config, train, Start::Anew, usize::MAX)?.1)
+}
+
 /// Training lowers the loss and finds the labels; the export agrees with the trainer, as every run
 /// checks; and its answers do not depend on the batch.
 pub(crate) fn check_learns(config: &TrainConfig, train: &Train) {
