@@ -12,7 +12,7 @@ pub(crate) use device::training_device;
 pub(crate) use loss::{Losses, losses, normalized_rows};
 pub(crate) use optimizer::{AdamW, Pace};
 pub(crate) use predict::predict_by_length;
-pub(crate) use tensors::{dropout, dropout_mask, indices, matrix_of, tensor_of};
+pub(crate) use tensors::{dropout, indices, matrix_of, tensor_of};
 pub(crate) use weights::{DeviceWeights, Weights};
 
 /// Returns what a step draws its dropout from, so that a resumed training draws the same.

@@ -31,7 +31,9 @@ fn documents(n: usize) -> Dataset {
 }
 
 fn options() -> OnnxOptions {
-    OnnxOptions { device: Device::Cpu, ..OnnxOptions::default() }
+    let mut options = OnnxOptions::default();
+    options.device = Device::Cpu;
+    options
 }
 
 /// Trains on 48 documents, which are dev too, and stops after a number of batches.

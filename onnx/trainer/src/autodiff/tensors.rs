@@ -29,24 +29,15 @@ pub(crate) fn indices(positions: &[usize], device: &Device) -> Tensor<1, Int> {
 }
 
 /// Drops a share of a tensor's values and scales up the rest; the same seed drops the same.
+///
+/// Why not the device's own random numbers? These are the same on every device, and after a resume.
 pub(crate) fn dropout<const D: usize>(x: Tensor<D>, share: f32, seed: u64) -> Tensor<D> {
     if share == 0.0 {
         return x;
     }
-    let mask = dropout_mask(x.dims(), share, seed, &x.device());
-    x * mask
-}
-
-/// Makes the values that dropout multiplies by.
-///
-/// Why not the device's own random numbers? These are the same on every device, and after a resume.
-pub(crate) fn dropout_mask<const D: usize>(
-    shape: [usize; D],
-    share: f32,
-    seed: u64,
-    device: &Device,
-) -> Tensor<D> {
+    let shape = x.dims();
     let mut mask = vec![0.0; shape.iter().product()];
     fill_dropout_mask(&mut mask, share, seed);
-    Tensor::from_data(TensorData::new(mask, shape), device)
+    let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
+    x * mask
 }

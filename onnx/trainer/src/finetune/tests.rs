@@ -22,8 +22,8 @@ fn config(pooling: Pooling) -> TrainConfig {
         adam: AdamConfig { learning_rate: 0.03, ..TrainConfig::bert().adam },
         contrastive: ContrastiveConfig { gamma: 0.1, temperature: 1.0 },
         batch_size: 12,
-        epochs: 20,
-        patience: 20,
+        epochs: 40,
+        patience: 40,
         max_length: 12,
         threads: 1,
         ..TrainConfig::bert()

@@ -15,8 +15,6 @@ pub(super) struct Batch {
     pub(super) length: usize,
     /// The distinct tokens: [U].
     pub(super) tokens: Tensor<1, Int>,
-    /// The number U of distinct tokens.
-    pub(super) n_tokens: usize,
     /// Step by step, direction by direction, text by text, which token is read; those of the second
     /// direction are counted from U on: [T * 2 * B].
     pub(super) read: Tensor<1, Int>,
@@ -65,7 +63,6 @@ impl Batch {
             n_texts,
             length,
             tokens: indices(&tokens, device),
-            n_tokens,
             read: indices(&read, device),
             forward: indices(&forward, device),
             backward: indices(&backward, device),

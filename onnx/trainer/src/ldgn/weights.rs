@@ -7,7 +7,7 @@ use crate::init::{glorot, uniform};
 use crate::matrix::Matrix;
 
 /// E: [V, D]. Row 0 is padding's.
-pub(super) const EMBEDDING: &str = "embedding";
+pub(super) const EMBEDDING: &str = "token_table";
 /// The LSTM's two directions.
 pub(super) const DIRECTIONS: [&str; 2] = ["forward", "backward"];
 /// Each direction's W: [D, 4 H], in the order i, o, f, c.
