@@ -94,7 +94,8 @@ impl AdamW {
     pub(crate) fn state(&self) -> State<'static> {
         let mut state = State::default();
         state.put_counts("n_steps", vec![self.n_steps]);
-        for (part, weights) in [("", &self.values), ("first/", &self.first), ("second/", &self.second)]
+        for (part, weights) in
+            [("", &self.values), ("first/", &self.first), ("second/", &self.second)]
         {
             for (name, tensor) in weights.iter() {
                 let values = matrix_of(tensor.clone());
@@ -124,9 +125,9 @@ fn clipping(weights: &DeviceWeights, gradients: &Gradients, bound: f32) -> f32 {
     if bound == 0.0 {
         return 1.0;
     }
-    let squares = weights.iter().filter_map(|(_, weight)| {
-        weight.grad(gradients).map(|gradient| gradient.square().sum())
-    });
+    let squares = weights
+        .iter()
+        .filter_map(|(_, weight)| weight.grad(gradients).map(|gradient| gradient.square().sum()));
     let Some(total) = squares.reduce(|a, b| a + b) else { return 1.0 };
     let norm: f32 = total.sqrt().into_scalar();
     if norm.is_finite() && norm > bound { bound / norm } else { 1.0 }

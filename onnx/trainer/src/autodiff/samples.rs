@@ -9,8 +9,10 @@ use autotag_onnx::{Device, ModelBundle, OnnxEncoder, OnnxOptions};
 use crate::{Dataset, LabeledText, Progress, Result, Start, TrainConfig, TrainReport, TrainingRun};
 
 /// How a run trains the model under test.
-pub(crate) type Train =
-    dyn Fn(&TrainingRun<'_>, &mut (dyn FnMut(Progress) + Send)) -> Result<(ModelBundle, TrainReport)>;
+pub(crate) type Train = dyn Fn(
+    &TrainingRun<'_>,
+    &mut (dyn FnMut(Progress) + Send),
+) -> Result<(ModelBundle, TrainReport)>;
 
 /// Makes up documents of 1 to 12 words; each label has words of its own, `w4` to `w15`.
 fn documents(n: usize) -> Dataset {

@@ -127,7 +127,8 @@ fn an_optimizer_restored_goes_on_the_same() {
 
 #[test]
 fn dropout_repeats_with_the_seed_and_keeps_the_mean() {
-    let ones = Tensor::<1>::from_data(TensorData::new(vec![1f32; 10_000], [10_000]), &Device::flex());
+    let ones =
+        Tensor::<1>::from_data(TensorData::new(vec![1f32; 10_000], [10_000]), &Device::flex());
     let dropped = |seed| dropout(ones.clone(), 0.25, seed).try_into_vec_as::<f32>().unwrap();
     assert_eq!(dropped(1), dropped(1));
     assert_ne!(dropped(1), dropped(2));

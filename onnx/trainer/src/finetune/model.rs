@@ -9,9 +9,7 @@ use autotag_onnx::graph::GraphBuilder;
 use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
 use super::schedule::Schedule;
 use crate::TrainConfig;
-use crate::autodiff::{
-    AdamW, Pace, Weights, losses, matrix_of, predict_by_length, step_seed,
-};
+use crate::autodiff::{AdamW, Pace, Weights, losses, matrix_of, predict_by_length, step_seed};
 use crate::average::{EpochAverage, Parameters};
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
 use crate::checkpoint::{State, StateError};
@@ -147,8 +145,7 @@ impl Predict for Finetuned {
             normalize: *normalize,
         };
         predict_by_length(&ids(texts), PREDICTED_AT_ONCE, |texts| {
-            let answer =
-                network.answer(&Batch::new(texts, device), &Regularization::default());
+            let answer = network.answer(&Batch::new(texts, device), &Regularization::default());
             let scores = activation::sigmoid(answer.logits);
             Predicted { embeddings: matrix_of(answer.representations), scores: matrix_of(scores) }
         })

@@ -160,5 +160,7 @@ impl Writer<'_> {
 /// Returns a matrix's values column by column.
 fn turned(matrix: &Matrix) -> Vec<f32> {
     let columns = 0..matrix.n_cols();
-    columns.flat_map(|column| (0..matrix.n_rows()).map(move |row| matrix.row(row)[column])).collect()
+    columns
+        .flat_map(|column| (0..matrix.n_rows()).map(move |row| matrix.row(row)[column]))
+        .collect()
 }

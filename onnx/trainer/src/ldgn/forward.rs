@@ -1,5 +1,5 @@
-use burn::tensor::activation::{leaky_relu, sigmoid, softmax};
 use burn::tensor::Tensor;
+use burn::tensor::activation::{leaky_relu, sigmoid, softmax};
 
 use super::batch::Batch;
 use super::lstm::lstm;
@@ -75,8 +75,8 @@ impl Network<'_> {
         let states = lstm(inputs.reshape([length, 2, n_texts, n_gates]), &recurrent);
         let n_state = n_gates / 4;
         let states: Tensor<2> = states.reshape([length * 2 * n_texts, n_state]);
-        let directions = [&batch.forward, &batch.backward]
-            .map(|rows| states.clone().select(0, rows.clone()));
+        let directions =
+            [&batch.forward, &batch.backward].map(|rows| states.clone().select(0, rows.clone()));
         Tensor::cat(directions.to_vec(), 1).reshape([n_texts, length, 2 * n_state])
     }
 

@@ -44,8 +44,7 @@ mod tests {
         let graph = label_graph(&labels, 3);
         // Rows of A: (1, 2/3, 0), (1, 1, 0), (0, 0, 1); sums 5/3, 2, 1.
         let between = (5f32 / 3.0 * 2.0).sqrt();
-        let expect =
-            [3.0 / 5.0, 2.0 / 3.0 / between, 0.0, 1.0 / between, 0.5, 0.0, 0.0, 0.0, 1.0];
+        let expect = [3.0 / 5.0, 2.0 / 3.0 / between, 0.0, 1.0 / between, 0.5, 0.0, 0.0, 0.0, 1.0];
         for (found, expect) in graph.values().iter().zip(expect) {
             assert!((found - expect).abs() < 1e-6, "{found} {expect}");
         }

@@ -43,7 +43,8 @@ fn a_training_that_was_stopped_comes_to_the_same_result() {
 }
 
 fn texts() -> Vec<ModelInput> {
-    let ids: [&[u32]; 5] = [&[1, 2, 3, 4, 2, 1], &[5], &[6, 7, 1, 2, 8, 9, 1, 11], &[3, 3, 3], &[2, 4]];
+    let ids: [&[u32]; 5] =
+        [&[1, 2, 3, 4, 2, 1], &[5], &[6, 7, 1, 2, 8, 9, 1, 11], &[3, 3, 3], &[2, 4]];
     ids.iter().map(|ids| ModelInput { ids: ids.to_vec(), ..ModelInput::default() }).collect()
 }
 

@@ -66,7 +66,10 @@ pub(super) fn random(
     weights.insert(GIVES, glorot(&mut rng, graph, graph));
     weights.insert(TAKES, glorot(&mut rng, graph, graph));
     weights.insert(DYNAMIC_GRAPH, glorot(&mut rng, graph, graph));
-    weights.insert(OUTPUT, uniform(&mut rng, n_labels, 2 * graph, (2.0 * graph as f32).sqrt().recip()));
+    weights.insert(
+        OUTPUT,
+        uniform(&mut rng, n_labels, 2 * graph, (2.0 * graph as f32).sqrt().recip()),
+    );
     weights.insert(OUTPUT_BIAS, Matrix::zeros(1, n_labels));
     weights
 }
