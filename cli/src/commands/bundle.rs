@@ -114,6 +114,7 @@ fn dimensions(config: &BundleConfig) -> String {
 fn reads(config: &BundleConfig) -> String {
     let of_what = match config.input {
         InputKind::Ngrams => "words of a text, and pairs of them",
+        InputKind::TokensAndNgrams => "tokens of a text, its words, and pairs of them",
         _ => "tokens of a text",
     };
     format!("the first {} {of_what}", config.max_length)

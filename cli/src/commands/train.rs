@@ -11,6 +11,7 @@ use autotag_onnx::ModelBundle;
 use autotag_train::{
     Dataset, LabeledText, Pretrained, Start, TrainError, TrainReport, TrainingRun,
 };
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
@@ -73,6 +74,15 @@ enum ModelKind {
     Cnn,
     /// Weighted words and pairs of words, and one hidden layer
     Wide,
+    /// Both: each learns by itself, and they answer together
+    WideCnn,
+}
+
+impl std::fmt::Display for ModelKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value().expect("every kind can be asked for");
+        formatter.write_str(value.get_name())
+    }
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
@@ -96,6 +106,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let trained = match args.model {
         ModelKind::Cnn => run.train_cnn(pretrained, progress),
         ModelKind::Wide => run.train_wide(progress),
+        ModelKind::WideCnn => run.train_wide_cnn(pretrained, progress),
     };
     let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);

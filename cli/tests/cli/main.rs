@@ -5,6 +5,7 @@
 mod end_to_end;
 mod files;
 mod limits;
+mod resuming;
 mod support;
 mod tune;
 mod upkeep;

@@ -11,6 +11,7 @@ use crate::finetune::FinetuneConfig;
 use crate::ldgn::LdgnConfig;
 use crate::optimizer::AdamConfig;
 use crate::wide::WideConfig;
+use crate::wide_cnn::WideCnnConfig;
 use crate::{Result, TrainError};
 
 /// The weight and temperature of the contrastive loss.
@@ -37,6 +38,9 @@ pub struct TrainConfig {
     /// The wide model's shape and regularization.
     #[serde(default)]
     pub wide: WideConfig,
+    /// What the two need when they are trained together.
+    #[serde(default)]
+    pub wide_cnn: WideCnnConfig,
     /// LDGN's shape and regularization.
     #[serde(default)]
     pub ldgn: LdgnConfig,
@@ -76,6 +80,7 @@ impl Default for TrainConfig {
         TrainConfig {
             cnn: CnnConfig::default(),
             wide: WideConfig::default(),
+            wide_cnn: WideCnnConfig::default(),
             ldgn: LdgnConfig::default(),
             bert: FinetuneConfig::default(),
             contrastive: ContrastiveConfig::default(),
@@ -108,11 +113,17 @@ impl TrainConfig {
     /// The contrastive loss is left out, since the tuned interpolation was no better with it; where
     /// gamma is given, tau' suits representations of length 1, which are at most 2 apart.
     pub fn wide() -> Self {
+        let WideCnnConfig { wide_adam: adam, wide_contrastive: contrastive, .. } =
+            WideCnnConfig::default();
+        TrainConfig { adam, contrastive, epochs: 10, max_length: 1000, ..TrainConfig::default() }
+    }
+
+    /// Returns the settings that suit the wide model and the CNN together.
+    pub fn wide_cnn() -> Self {
         TrainConfig {
-            adam: AdamConfig { learning_rate: 0.03, epsilon: 1e-3, ..AdamConfig::default() },
+            cnn: CnnConfig { normalize: true, ..CnnConfig::default() },
             contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
-            epochs: 10,
-            max_length: 1000,
+            max_length: 400,
             ..TrainConfig::default()
         }
     }
@@ -162,6 +173,7 @@ impl TrainConfig {
             is_true("width", width, is_new, "given once: for more of it, take more filters")?;
         }
         self.wide.check()?;
+        self.wide_cnn.check()?;
         self.ldgn.check()?;
         self.bert.check()?;
         within("threads", self.threads, 0..=MAX_THREADS, "within 0..=4096")?;

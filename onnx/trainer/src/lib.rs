@@ -54,6 +54,7 @@ mod average;
 mod checkpoint;
 pub mod fit;
 mod models;
+pub mod wide_cnn;
 
 mod train;
 

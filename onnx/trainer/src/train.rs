@@ -5,11 +5,13 @@ mod by_autodiff;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
@@ -24,8 +26,10 @@ use crate::average::EpochAverage;
 use crate::checkpoint::{Identity, RunFolder, Start};
 use crate::cnn::Cnn;
 use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
+use crate::matrix::Matrix;
 use crate::models::{CnnModel, WideModel};
 use crate::wide::{self, Wide};
+use crate::wide_cnn::WideCnnModel;
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
 
 /// What a training run did and reached; it is written into the bundle.
@@ -108,11 +112,7 @@ impl<'a> TrainingRun<'a> {
         let config = self.config;
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
-            let (tokenizer, token_table) = match pretrained {
-                Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
-                None => (vocabulary::learn(self.train.texts(), config.vocabulary_size)?, None),
-            };
-            let n_tokens = tokenizer.get_vocab_size(true);
+            let tokens = self.tokens(pretrained)?;
             let shape = Shape {
                 architecture: "cnn",
                 input: InputKind::TokenIds,
@@ -120,13 +120,12 @@ impl<'a> TrainingRun<'a> {
                 dimensions: config.cnn.n_filters(),
                 normalized: config.cnn.normalize,
             };
+            let lexicon = (&tokens.tokenizer).into();
             let make = || {
-                let n_labels = self.train.vocabulary().len();
-                let (shape, seed) = (config.cnn.clone(), config.seed);
-                let cnn = Cnn::new(shape, n_tokens, n_labels, token_table, seed);
-                CnnModel { cnn, config, average: EpochAverage::new(config.averaging) }
+                let average = EpochAverage::new(config.averaging);
+                CnnModel { cnn: self.make_cnn(tokens), config, average }
             };
-            self.train_texts((&tokenizer).into(), shape, make, progress)
+            self.train_texts(lexicon, shape, make, progress)
         })
     }
 
@@ -155,13 +154,74 @@ impl<'a> TrainingRun<'a> {
                 normalized: config.wide.normalize,
             };
             let make = || {
-                let n_labels = self.train.vocabulary().len();
-                let wide = Wide::new(config.wide.clone(), n_ngrams, n_labels, config.seed);
-                WideModel { wide, config, average: EpochAverage::new(config.averaging) }
+                let average = EpochAverage::new(config.averaging);
+                WideModel { wide: self.make_wide(n_ngrams), config, average }
             };
             self.train_texts(ngrams.into(), shape, make, progress)
         })
     }
+
+    /// Trains the wide model and the CNN as one, exports them and publishes the bundle.
+    ///
+    /// `pretrained` is the CNN's, as in [`TrainingRun::train_cnn`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TrainingRun::train_cnn`] and [`TrainingRun::train_wide`].
+    pub fn train_wide_cnn(
+        &self,
+        pretrained: Option<Pretrained>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let tokens = self.tokens(pretrained)?;
+            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
+            let n_ngrams = ngrams.len();
+            let shape = Shape {
+                architecture: "wide-cnn",
+                input: InputKind::TokensAndNgrams,
+                special_tokens: false,
+                dimensions: config.wide.hidden + config.cnn.n_filters(),
+                normalized: config.wide.normalize && config.cnn.normalize,
+            };
+            let tokenizer = Some(tokens.tokenizer.clone());
+            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
+            let make = || {
+                let average = EpochAverage::new(config.averaging);
+                let (wide, cnn) = (self.make_wide(n_ngrams), self.make_cnn(tokens));
+                WideCnnModel { wide, cnn, config, average }
+            };
+            self.train_texts(lexicon, shape, make, progress)
+        })
+    }
+
+    /// Takes a pretrained encoder's tokens, or learns some from the training texts.
+    fn tokens(&self, pretrained: Option<Pretrained>) -> Result<Tokens> {
+        if let Some(Pretrained { tokenizer, token_table }) = pretrained {
+            return Ok(Tokens { tokenizer, table: Some(token_table) });
+        }
+        let tokenizer = vocabulary::learn(self.train.texts(), self.config.vocabulary_size)?;
+        Ok(Tokens { tokenizer, table: None })
+    }
+
+    fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> Cnn {
+        let TrainConfig { cnn, seed, .. } = self.config;
+        let (n_tokens, n_labels) = (tokenizer.get_vocab_size(true), self.train.vocabulary().len());
+        Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed)
+    }
+
+    fn make_wide(&self, n_ngrams: usize) -> Wide {
+        let TrainConfig { wide, seed, .. } = self.config;
+        Wide::new(wide.clone(), n_ngrams, self.train.vocabulary().len(), *seed)
+    }
+}
+
+/// A tokenizer, and what the embedding of its tokens starts with where it does not start at random.
+struct Tokens {
+    tokenizer: Tokenizer,
+    table: Option<Matrix>,
 }
 
 /// What a bundle's configuration says of a model.

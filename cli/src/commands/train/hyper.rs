@@ -8,6 +8,7 @@ use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::cnn::{CnnConfig, GraphForm};
 use autotag_train::optimizer::AdamConfig;
 use autotag_train::wide::WideConfig;
+use autotag_train::wide_cnn::WideCnnConfig;
 use autotag_train::{ContrastiveConfig, TrainConfig};
 
 use super::ModelKind;
@@ -91,6 +92,9 @@ pub(super) struct HyperArgs {
 
     #[command(flatten)]
     wide: WideArgs,
+
+    #[command(flatten)]
+    wide_cnn: WideCnnArgs,
 }
 
 /// What only the CNN can be told.
@@ -154,6 +158,23 @@ pub(super) struct WideArgs {
     spread: Option<f32>,
 }
 
+/// What only the wide model and the CNN together can be told, beside what each can.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Training: --model wide-cnn")]
+pub(super) struct WideCnnArgs {
+    #[arg(long, value_name = "SHARE", help = told(
+        "How much the wide model weighs, between 0 and 1", |c| c.wide_cnn.share))]
+    wide_share: Option<f32>,
+
+    #[arg(long, value_name = "RATE", help = told(
+        "The step size of the wide model's Adam", |c| c.wide_cnn.wide_adam.learning_rate))]
+    wide_learning_rate: Option<f32>,
+
+    #[arg(long, value_name = "VALUE", help = told(
+        "The epsilon of the wide model's Adam", |c| c.wide_cnn.wide_adam.epsilon))]
+    wide_epsilon: Option<f32>,
+}
+
 /// How the model is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Graph {
@@ -172,13 +193,14 @@ impl HyperArgs {
         threads: NonZeroUsize,
     ) -> Result<TrainConfig, String> {
         let temperature = Temperature::new(self.tau).map_err(|error| error.to_string())?;
-        let (name, mut config, foreign) = match kind {
-            ModelKind::Cnn => ("cnn", TrainConfig::default(), self.wide.given()),
-            ModelKind::Wide => ("wide", TrainConfig::wide(), self.cnn.given()),
-        };
-        if let Some(option) = foreign {
-            return Err(format!("{option} is of no use with --model {name}: leave it out"));
+        if let Some(option) = self.foreign(kind) {
+            return Err(format!("{option} is of no use with --model {kind}: leave it out"));
         }
+        let mut config = match kind {
+            ModelKind::Cnn => TrainConfig::default(),
+            ModelKind::Wide => TrainConfig::wide(),
+            ModelKind::WideCnn => TrainConfig::wide_cnn(),
+        };
         config.seed = self.seed;
         config.threads = threads.get();
         config.interpolation = Interpolation { k: self.k, temperature, proportion: self.lambda };
@@ -196,10 +218,29 @@ impl HyperArgs {
         put(temperature, self.contrastive_temperature);
         match kind {
             ModelKind::Cnn => self.set_cnn(&mut config),
-            ModelKind::Wide => self.set_wide(&mut config.wide),
+            ModelKind::Wide => {
+                self.set_wide(&mut config.wide);
+                put(&mut config.wide.dropout, self.dropout);
+                put(&mut config.wide.normalize, self.normalize);
+            }
+            ModelKind::WideCnn => {
+                self.set_cnn(&mut config);
+                self.set_wide(&mut config.wide);
+                self.wide_cnn.set(&mut config.wide_cnn);
+            }
         }
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    /// Names an option that is another model's.
+    fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
+        let (cnn, wide, both) = (self.cnn.given(), self.wide.given(), self.wide_cnn.given());
+        match kind {
+            ModelKind::Cnn => wide.or(both),
+            ModelKind::Wide => cnn.or(both),
+            ModelKind::WideCnn => None,
+        }
     }
 
     fn set_cnn(&self, config: &mut TrainConfig) {
@@ -224,8 +265,24 @@ impl HyperArgs {
         put(&mut wide.max_ngrams, args.max_ngrams);
         put(&mut wide.ngram_dropout, args.ngram_dropout);
         put(&mut wide.spread, args.spread);
-        put(&mut wide.dropout, self.dropout);
-        put(&mut wide.normalize, self.normalize);
+    }
+}
+
+impl WideCnnArgs {
+    fn set(&self, both: &mut WideCnnConfig) {
+        put(&mut both.share, self.wide_share);
+        put(&mut both.wide_adam.learning_rate, self.wide_learning_rate);
+        put(&mut both.wide_adam.epsilon, self.wide_epsilon);
+    }
+
+    /// Names an option that was given.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--wide-share", self.wide_share.is_some()),
+            ("--wide-learning-rate", self.wide_learning_rate.is_some()),
+            ("--wide-epsilon", self.wide_epsilon.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::init::glorot;
-use crate::layers::write_output;
+use crate::layers::{OutputLayer, finish, write_answer};
 use crate::matrix::Matrix;
 
 /// What is the same for an encoder in training and once it is trained.
@@ -157,8 +157,9 @@ impl Predict for Finetuned {
         let weights = BertWeights::new(encoder, self.weights.matrices_by_name().clone());
         let pooled = write_encoder(&mut graph, encoder, &weights, *pooling);
         let (output, bias) = (self.weights.get(OUTPUT), self.weights.get(OUTPUT_BIAS));
-        write_output(&mut graph, &pooled, output, bias, *normalize);
-        graph.finish()
+        let layer = OutputLayer { output, bias };
+        let answer = write_answer(&mut graph, "labels", &pooled, &layer, *normalize);
+        finish(graph, &answer, output.n_cols(), output.n_rows())
     }
 
     fn state(&self) -> State<'_> {

@@ -8,7 +8,7 @@ use super::weights::{
     RECURRENT, STATIC_GRAPH, TAKES, of,
 };
 use crate::autodiff::Weights;
-use crate::layers::normalized;
+use crate::layers::{Answer, finish, normalized};
 use crate::matrix::Matrix;
 
 /// Writes the model as ONNX.
@@ -24,8 +24,9 @@ pub(super) fn to_onnx(weights: &Weights, label_graph: &Matrix, normalize: bool) 
     let own = writer.attended(&states, &mask);
     let by_set = writer.over_label_graph(&own, label_graph);
     let by_text = writer.over_text_graph(&by_set);
-    writer.answer(&by_set, &by_text, normalize);
-    graph.finish()
+    let answer = writer.answer(&by_set, &by_text, normalize);
+    let output = weights.get(OUTPUT);
+    finish(graph, &answer, output.n_cols(), output.n_rows())
 }
 
 struct Writer<'a> {
@@ -121,26 +122,17 @@ impl Writer<'_> {
     }
 
     /// Joins each label's vectors, scores it, and represents the text by their maximum.
-    fn answer(&mut self, by_set: &Value, by_text: &Value, normalize: bool) {
+    fn answer(&mut self, by_set: &Value, by_text: &Value, normalize: bool) -> Answer {
         let joined = self.graph.concat(&[by_set, by_text], 2);
-        let (n_labels, n_values) = {
-            let output = self.weights.get(OUTPUT);
-            (output.n_rows(), output.n_cols())
-        };
         let output = self.constant(OUTPUT);
         let scored = self.graph.mul(&joined, &output);
         let logits = self.graph.reduce_sum(&scored, &[2], Reduced::Dropped);
         let bias = self.constant(OUTPUT_BIAS);
         let logits = self.graph.add(&logits, &bias);
         let scores = self.graph.sigmoid(&logits);
-        let graph = &mut *self.graph;
-        let mut embedding = graph.reduce_max(&joined, &[1], Reduced::Dropped);
-        if normalize {
-            embedding = normalized(graph, &embedding);
-        }
-        let (batch, float) = (Dim::Symbol("batch"), ElementType::Float);
-        graph.output("embedding", &embedding, float, &[batch, Dim::Fixed(n_values)]);
-        graph.output("scores", &scores, float, &[batch, Dim::Fixed(n_labels)]);
+        let highest = self.graph.reduce_max(&joined, &[1], Reduced::Dropped);
+        let embedding = if normalize { normalized(self.graph, &highest) } else { highest };
+        Answer { embedding, scores }
     }
 
     fn times(&mut self, x: &Value, name: &str) -> Value {

@@ -3,13 +3,13 @@
 use autotag_onnx::ModelBundle;
 use autotag_onnx::bundle::InputKind;
 
-use super::{Shape, TrainReport, TrainingRun};
+use super::{Shape, Tokens, TrainReport, TrainingRun};
 use crate::autodiff::training_device;
 use crate::bert::{BertFolder, Pooling};
 use crate::config::is_true;
 use crate::finetune::FinetunedModel;
 use crate::ldgn::{LdgnModel, label_graph};
-use crate::{Pretrained, Progress, Result, vocabulary};
+use crate::{Pretrained, Progress, Result};
 
 impl TrainingRun<'_> {
     /// Trains LDGN on the device of the run's options, exports it and publishes the bundle.
@@ -30,10 +30,7 @@ impl TrainingRun<'_> {
         let device = training_device(self.options.device)?;
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
-            let (tokenizer, token_table) = match pretrained {
-                Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
-                None => (vocabulary::learn(self.train.texts(), config.vocabulary_size)?, None),
-            };
+            let Tokens { tokenizer, table } = self.tokens(pretrained)?;
             let n_tokens = tokenizer.get_vocab_size(true);
             let shape = Shape {
                 architecture: "ldgn",
@@ -44,7 +41,7 @@ impl TrainingRun<'_> {
             };
             let make = || {
                 let graph = label_graph(self.train.labels(), self.train.vocabulary().len());
-                LdgnModel::new(config, n_tokens, graph, token_table, device)
+                LdgnModel::new(config, n_tokens, graph, table, device)
             };
             self.train_texts((&tokenizer).into(), shape, make, progress)
         })
