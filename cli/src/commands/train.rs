@@ -3,13 +3,17 @@
 mod epochs;
 mod hyper;
 
+#[cfg(feature = "burn")]
+use std::path::Path;
 use std::path::PathBuf;
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
+#[cfg(feature = "burn")]
+use autotag_train::bert::BertFolder;
 use autotag_train::{
-    Dataset, LabeledText, Pretrained, Start, TrainError, TrainReport, TrainingRun,
+    Dataset, LabeledText, Pretrained, Progress, Start, TrainError, TrainReport, TrainingRun,
 };
 use clap::ValueEnum;
 use serde::Serialize;
@@ -76,6 +80,10 @@ enum ModelKind {
     Wide,
     /// Both: each learns by itself, and they answer together
     WideCnn,
+    /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
+    Ldgn,
+    /// A pretrained BERT encoder, trained further; needs the feature `burn`
+    Bert,
 }
 
 impl std::fmt::Display for ModelKind {
@@ -90,31 +98,71 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         Ok(config) => config,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
+    args.check_model()?;
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
-    let pretrained = args.hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
-
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
         .checkpoints(&folder, args.start())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
     let progress = &mut |progress| epochs.show(progress);
-    let trained = match args.model {
-        ModelKind::Cnn => run.train_cnn(pretrained, progress),
-        ModelKind::Wide => run.train_wide(progress),
-        ModelKind::WideCnn => run.train_wide_cnn(pretrained, progress),
-    };
-    let (bundle, report) = trained.map_err(how_to_go_on)?;
+    let (bundle, report) = args.train(&run, progress)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
     Ok(())
 }
 
 impl TrainArgs {
+    /// Checks that this program can train the model asked for, before any document is read.
+    fn check_model(&self) -> anyhow::Result<()> {
+        if self.model == ModelKind::Bert && self.hyper.cnn.init.is_none() {
+            bail!(
+                "--model bert trains a pretrained encoder: name its folder, which has config.json, \
+                 model.safetensors and tokenizer.json, with --init"
+            );
+        }
+        if !cfg!(feature = "burn") && matches!(self.model, ModelKind::Ldgn | ModelKind::Bert) {
+            return Err(self.needs_burn());
+        }
+        Ok(())
+    }
+
+    fn needs_burn(&self) -> anyhow::Error {
+        anyhow!(
+            "this program was built without what --model {} needs: build it with \
+             `cargo install --path cli --features burn`",
+            self.model
+        )
+    }
+
+    fn train(
+        &self,
+        run: &TrainingRun<'_>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> anyhow::Result<(ModelBundle, TrainReport)> {
+        let init = self.hyper.cnn.init.as_deref();
+        let pretrained = || init.map(Pretrained::read).transpose();
+        let trained = match self.model {
+            ModelKind::Cnn => run.train_cnn(pretrained()?, progress),
+            ModelKind::Wide => run.train_wide(progress),
+            ModelKind::WideCnn => run.train_wide_cnn(pretrained()?, progress),
+            #[cfg(feature = "burn")]
+            ModelKind::Ldgn => run.train_ldgn(pretrained()?, progress),
+            #[cfg(feature = "burn")]
+            ModelKind::Bert => {
+                let folder = BertFolder::read(init.unwrap_or(Path::new("")))?;
+                run.train_bert(folder, progress)
+            }
+            #[cfg(not(feature = "burn"))]
+            ModelKind::Ldgn | ModelKind::Bert => return Err(self.needs_burn()),
+        };
+        trained.map_err(how_to_go_on)
+    }
+
     fn run_folder(&self) -> PathBuf {
         self.run.clone().unwrap_or_else(|| self.out.with_added_extension("run"))
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod by_autodiff;
 mod end_to_end;
 mod files;
 mod limits;

@@ -1,5 +1,8 @@
 //! The hyper-parameters as options; the trainer's configuration has their defaults.
 
+mod bert;
+mod ldgn;
+
 use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -13,6 +16,9 @@ use autotag_train::{ContrastiveConfig, TrainConfig};
 
 use super::ModelKind;
 use crate::args::proportion;
+
+use bert::BertArgs;
+use ldgn::LdgnArgs;
 
 /// Every hyper-parameter of the models and their training.
 #[derive(Clone, Debug, clap::Args)]
@@ -61,7 +67,8 @@ pub(super) struct HyperArgs {
         "The temperature tau' of the contrastive loss", |c| c.contrastive.temperature))]
     contrastive_temperature: Option<f32>,
 
-    /// The share of the representation that is dropped in training [default: 0.5, wide: 0.2]
+    /// The share of the representation, of LDGN's label vectors or of BERT's layers that is dropped in
+    /// training [default: 0.5, wide: 0.2, ldgn: 0.3, bert: 0.1]
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
@@ -95,11 +102,17 @@ pub(super) struct HyperArgs {
 
     #[command(flatten)]
     wide_cnn: WideCnnArgs,
+
+    #[command(flatten)]
+    ldgn: LdgnArgs,
+
+    #[command(flatten)]
+    bert: BertArgs,
 }
 
-/// What only the CNN can be told.
+/// What only the CNN can be told, or it and other models that read tokens.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model cnn")]
+#[command(next_help_heading = "Training: --model cnn, and what other readers of tokens share")]
 pub(super) struct CnnArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "The share of the tokens' embeddings that is dropped in training",
@@ -124,7 +137,7 @@ pub(super) struct CnnArgs {
     vocabulary_size: Option<usize>,
 
     /// A pretrained encoder's folder, with tokenizer.json and model.safetensors, whose token table
-    /// starts the CNN's
+    /// starts the model's; for `--model bert`, with config.json too, the encoder to train further
     #[arg(long, value_name = "FOLDER")]
     pub(super) init: Option<PathBuf>,
 
@@ -200,6 +213,8 @@ impl HyperArgs {
             ModelKind::Cnn => TrainConfig::default(),
             ModelKind::Wide => TrainConfig::wide(),
             ModelKind::WideCnn => TrainConfig::wide_cnn(),
+            ModelKind::Ldgn => TrainConfig::ldgn(),
+            ModelKind::Bert => TrainConfig::bert(),
         };
         config.seed = self.seed;
         config.threads = threads.get();
@@ -228,6 +243,12 @@ impl HyperArgs {
                 self.set_wide(&mut config.wide);
                 self.wide_cnn.set(&mut config.wide_cnn);
             }
+            ModelKind::Ldgn => self.set_ldgn(&mut config),
+            ModelKind::Bert => {
+                self.bert.set(&mut config.bert);
+                put(&mut config.bert.dropout, self.dropout);
+                put(&mut config.bert.normalize, self.normalize);
+            }
         }
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
@@ -235,12 +256,30 @@ impl HyperArgs {
 
     /// Names an option that is another model's.
     fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
-        let (cnn, wide, both) = (self.cnn.given(), self.wide.given(), self.wide_cnn.given());
+        let (wide, both) = (self.wide.given(), self.wide_cnn.given());
+        let (ldgn, bert) = (self.ldgn.given(), self.bert.given());
+        let CnnArgs { init, .. } = &self.cnn;
+        let (tokens, windows) = (self.cnn.given_of_tokens(), self.cnn.given_of_windows());
         match kind {
-            ModelKind::Cnn => wide.or(both),
-            ModelKind::Wide => cnn.or(both),
-            ModelKind::WideCnn => None,
+            ModelKind::Cnn => wide.or(both).or(ldgn).or(bert),
+            ModelKind::Wide => {
+                let init = init.is_some().then_some("--init");
+                init.or(tokens).or(windows).or(both).or(ldgn).or(bert)
+            }
+            ModelKind::WideCnn => ldgn.or(bert),
+            ModelKind::Ldgn => windows.or(wide).or(both).or(bert),
+            ModelKind::Bert => tokens.or(windows).or(wide).or(both).or(ldgn),
         }
+    }
+
+    fn set_ldgn(&self, config: &mut TrainConfig) {
+        put(&mut config.vocabulary_size, self.cnn.vocabulary_size);
+        let ldgn = &mut config.ldgn;
+        put(&mut ldgn.embedding_dimensions, self.cnn.embedding_dimensions);
+        put(&mut ldgn.embedding_dropout, self.cnn.embedding_dropout);
+        put(&mut ldgn.dropout, self.dropout);
+        put(&mut ldgn.normalize, self.normalize);
+        self.ldgn.set(ldgn);
     }
 
     fn set_cnn(&self, config: &mut TrainConfig) {
@@ -277,43 +316,50 @@ impl WideCnnArgs {
 
     /// Names an option that was given.
     fn given(&self) -> Option<&'static str> {
-        let given = [
+        first_given(&[
             ("--wide-share", self.wide_share.is_some()),
             ("--wide-learning-rate", self.wide_learning_rate.is_some()),
             ("--wide-epsilon", self.wide_epsilon.is_some()),
-        ];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+        ])
     }
 }
 
 impl CnnArgs {
-    /// Names an option that was given.
-    fn given(&self) -> Option<&'static str> {
-        let given = [
+    /// Names an option that was given, of those about tokens.
+    fn given_of_tokens(&self) -> Option<&'static str> {
+        first_given(&[
             ("--embedding-dropout", self.embedding_dropout.is_some()),
-            ("--widths", self.widths.is_some()),
-            ("--filters", self.filters.is_some()),
             ("--embedding-dimensions", self.embedding_dimensions.is_some()),
             ("--vocabulary-size", self.vocabulary_size.is_some()),
-            ("--init", self.init.is_some()),
+        ])
+    }
+
+    /// Names an option that was given, of those about windows.
+    fn given_of_windows(&self) -> Option<&'static str> {
+        first_given(&[
+            ("--widths", self.widths.is_some()),
+            ("--filters", self.filters.is_some()),
             ("--graph", self.graph.is_some()),
-        ];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+        ])
     }
 }
 
 impl WideArgs {
     /// Names an option that was given.
     fn given(&self) -> Option<&'static str> {
-        let given = [
+        first_given(&[
             ("--hidden", self.hidden.is_some()),
             ("--min-documents", self.min_documents.is_some()),
             ("--max-ngrams", self.max_ngrams.is_some()),
             ("--ngram-dropout", self.ngram_dropout.is_some()),
             ("--spread", self.spread.is_some()),
-        ];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+        ])
     }
+}
+
+/// Names the first option that was given.
+fn first_given(options: &[(&'static str, bool)]) -> Option<&'static str> {
+    options.iter().find(|(_, is_given)| *is_given).map(|&(name, _)| name)
 }
 
 /// Replaces a setting by what was given.
@@ -327,13 +373,22 @@ fn defaults() -> TrainConfig {
     TrainConfig::default()
 }
 
-/// Writes an option's help with its default, and the wide model's where that is another.
+/// Writes an option's help with its default, and those of models that have another.
 fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
-    let (cnn, wide) = (of(&defaults()), of(&TrainConfig::wide()));
-    if cnn == wide {
-        return format!("{help} [default: {cnn}]");
+    let default = of(&defaults());
+    let mut text = format!("{help} [default: {default}");
+    for (name, config) in [
+        ("wide", TrainConfig::wide()),
+        ("wide-cnn", TrainConfig::wide_cnn()),
+        ("ldgn", TrainConfig::ldgn()),
+        ("bert", TrainConfig::bert()),
+    ] {
+        let other = of(&config);
+        if other != default {
+            text.push_str(&format!(", {name}: {other}"));
+        }
     }
-    format!("{help} [default: {cnn}, wide: {wide}]")
+    text + "]"
 }
 
 #[cfg(test)]
@@ -359,6 +414,10 @@ mod tests {
         assert_eq!(config(ModelKind::Cnn, &[]).unwrap(), expected);
         let expected = TrainConfig { threads: 1, ..TrainConfig::wide() };
         assert_eq!(config(ModelKind::Wide, &[]).unwrap(), expected);
+        let expected = TrainConfig { threads: 1, ..TrainConfig::ldgn() };
+        assert_eq!(config(ModelKind::Ldgn, &[]).unwrap(), expected);
+        let expected = TrainConfig { threads: 1, ..TrainConfig::bert() };
+        assert_eq!(config(ModelKind::Bert, &[]).unwrap(), expected);
     }
 
     #[test]
@@ -373,6 +432,15 @@ mod tests {
         let wide = config(ModelKind::Wide, &line).unwrap().wide;
         assert_eq!((wide.hidden, wide.min_documents), (7, 3));
         assert!(!wide.normalize && wide.dropout == 0.0);
+        let line = ["--lstm", "7", "--label-vector=5", "--embedding-dropout=0", "--dropout=0.2"];
+        let ldgn = config(ModelKind::Ldgn, &line).unwrap().ldgn;
+        assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));
+        assert_eq!((ldgn.embedding_dropout, ldgn.dropout), (0.0, 0.2));
+        let line =
+            ["--pooling=mean", "--encoder-learning-rate=1e-5", "--warm-up=0", "--init=folder"];
+        let bert = config(ModelKind::Bert, &line).unwrap().bert;
+        assert_eq!(bert.pooling, Some(autotag_train::bert::Pooling::Mean));
+        assert_eq!((bert.encoder_rate, bert.warm_up), (1e-5, 0.0));
     }
 
     #[test]
@@ -385,6 +453,11 @@ mod tests {
             let refused = config(ModelKind::Wide, &[option]).unwrap_err();
             assert!(refused.contains("out of range"), "{option}");
         }
+        for option in ["--warm-up=1.5", "--weight-decay=1", "--encoder-learning-rate=0"] {
+            let refused = config(ModelKind::Bert, &[option]).unwrap_err();
+            assert!(refused.contains("out of range"), "{option}");
+        }
+        assert!(config(ModelKind::Ldgn, &["--lstm=0"]).unwrap_err().contains("out of range"));
     }
 
     #[test]
@@ -393,6 +466,11 @@ mod tests {
             (ModelKind::Wide, "--filters=3", "wide"),
             (ModelKind::Wide, "--init=folder", "wide"),
             (ModelKind::Cnn, "--hidden=3", "cnn"),
+            (ModelKind::Cnn, "--warm-up=0.5", "cnn"),
+            (ModelKind::WideCnn, "--lstm=3", "wide-cnn"),
+            (ModelKind::Ldgn, "--widths=3", "ldgn"),
+            (ModelKind::Ldgn, "--pooling=cls", "ldgn"),
+            (ModelKind::Bert, "--vocabulary-size=300", "bert"),
         ] {
             let refused = config(kind, &[option]).unwrap_err();
             assert!(refused.contains(&format!("of no use with --model {name}")), "{refused}");
