@@ -6,7 +6,8 @@ use crate::support::{Folder, autotag, documents, lines};
 fn bert_is_told_to_name_its_encoder() {
     let folder = Folder::new();
     let data = folder.write("data.jsonl", lines(&documents(10, 1)));
-    let line = format!("train --data {data} --dev {data} --model bert --out {}", folder.path("out"));
+    let line =
+        format!("train --data {data} --dev {data} --model bert --out {}", folder.path("out"));
     let error = autotag(&line).error();
     assert!(error.contains("--init"), "{error}");
 }
