@@ -3,6 +3,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use autotag::LabelSet;
 
+use super::Answer;
+
 use crate::config::ContrastiveConfig;
 use crate::layers::NORM_EPSILON;
 use crate::loss::{DISTANCE_EPSILON, beta};
@@ -15,13 +17,9 @@ pub(crate) struct Losses {
     pub(crate) contrastive: Option<Tensor<1>>,
 }
 
-/// Computes both losses from a batch's logits [B, L] and representations [B, R].
-pub(crate) fn losses(
-    logits: Tensor<2>,
-    representations: Tensor<2>,
-    labels: &[&LabelSet],
-    weights: &ContrastiveConfig,
-) -> Losses {
+/// Computes both losses of a batch.
+pub(crate) fn losses(answer: Answer, labels: &[&LabelSet], weights: &ContrastiveConfig) -> Losses {
+    let Answer { representations, logits } = answer;
     let is_wanted = weights.gamma > 0.0;
     Losses {
         bce: binary_cross_entropy(logits, labels),

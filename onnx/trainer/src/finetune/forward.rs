@@ -2,7 +2,7 @@ use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::module::layer_norm;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::autodiff::{DeviceWeights, dropout, indices, normalized_rows};
+use crate::autodiff::{Answer, DeviceWeights, dropout, indices, normalized_rows};
 use crate::bert::{BertConfig, Pooling};
 
 /// The layer of scores: [L, H] and [1, L].
@@ -58,14 +58,6 @@ pub(super) struct Regularization {
     pub(super) dropout: f32,
     /// What dropout is drawn from.
     pub(super) seed: u64,
-}
-
-/// What the model says of a batch.
-pub(super) struct Answer {
-    /// [B, H].
-    pub(super) representations: Tensor<2>,
-    /// [B, L].
-    pub(super) logits: Tensor<2>,
 }
 
 /// The encoder and its layer of scores; the equations are those of [`bert`](crate::bert).

@@ -9,7 +9,10 @@ use autotag_onnx::graph::GraphBuilder;
 use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
 use super::schedule::Schedule;
 use crate::TrainConfig;
-use crate::autodiff::{AdamW, Pace, Weights, losses, matrix_of, predict_by_length, step_seed};
+use crate::autodiff::{
+    AdamW, Pace, Weights, answer_by_length, group_seed, losses, matrix_of, predict_by_length,
+    step_seed,
+};
 use crate::average::{EpochAverage, Parameters};
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
 use crate::checkpoint::{State, StateError};
@@ -17,6 +20,9 @@ use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::init::glorot;
 use crate::layers::{OutputLayer, finish, write_answer};
 use crate::matrix::Matrix;
+
+/// The texts that pass through the network together.
+const GROUP_SIZE: usize = 4;
 
 /// What is the same for an encoder in training and once it is trained.
 #[derive(Clone)]
@@ -81,10 +87,10 @@ impl Model for FinetunedModel<'_> {
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
         let TrainConfig { bert, contrastive, adam, seed, .. } = self.config;
         let Shape { encoder, pooling, normalize, device } = &self.shape;
-        let batch = Batch::new(&ids(texts), device);
         let n_done = self.optimizer.n_steps();
+        let seed = step_seed(*seed, n_done);
         let regularization =
-            Regularization { dropout: bert.dropout, seed: step_seed(*seed, n_done) };
+            |group| Regularization { dropout: bert.dropout, seed: group_seed(seed, group) };
         let height = self.schedule.at(n_done);
         let pace = |name: &str| {
             let is_output = [OUTPUT, OUTPUT_BIAS].contains(&name);
@@ -95,8 +101,11 @@ impl Model for FinetunedModel<'_> {
         self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
             let network =
                 Network { config: encoder, weights, pooling: *pooling, normalize: *normalize };
-            let answer = network.answer(&batch, &regularization);
-            losses(answer.logits, answer.representations, labels, contrastive)
+            let (answer, labels) =
+                answer_by_length(&ids(texts), labels, GROUP_SIZE, |texts, group| {
+                    network.answer(&Batch::new(texts, device), &regularization(group))
+                });
+            losses(answer, &labels, contrastive)
         })
     }
 
@@ -129,9 +138,6 @@ fn decays(name: &str) -> bool {
     !(name.ends_with("bias") || name.contains("LayerNorm"))
 }
 
-/// The texts predicted at once.
-const PREDICTED_AT_ONCE: usize = 16;
-
 impl Predict for Finetuned {
     type Input = ModelInput;
 
@@ -144,7 +150,7 @@ impl Predict for Finetuned {
             pooling: *pooling,
             normalize: *normalize,
         };
-        predict_by_length(&ids(texts), PREDICTED_AT_ONCE, |texts| {
+        predict_by_length(&ids(texts), GROUP_SIZE, |texts| {
             let answer = network.answer(&Batch::new(texts, device), &Regularization::default());
             let scores = activation::sigmoid(answer.logits);
             Predicted { embeddings: matrix_of(answer.representations), scores: matrix_of(scores) }

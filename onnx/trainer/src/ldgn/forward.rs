@@ -7,7 +7,7 @@ use super::weights::{
     DIRECTIONS, DYNAMIC_GRAPH, EMBEDDING, GATES_BIAS, GIVES, INPUT, OUTPUT, OUTPUT_BIAS, QUERIES,
     RECURRENT, STATIC_GRAPH, TAKES, of,
 };
-use crate::autodiff::{DeviceWeights, dropout, normalized_rows};
+use crate::autodiff::{Answer, DeviceWeights, dropout, normalized_rows};
 
 /// How much of a negative value passes a graph's activation.
 pub(super) const SLOPE: f32 = 0.2;
@@ -21,14 +21,6 @@ pub(super) struct Regularization {
     pub(super) dropout: f32,
     /// What dropout is drawn from.
     pub(super) seed: u64,
-}
-
-/// What the model says of a batch.
-pub(super) struct Answer {
-    /// [B, R].
-    pub(super) representations: Tensor<2>,
-    /// [B, L].
-    pub(super) logits: Tensor<2>,
 }
 
 /// The model: its weights on a device, and the graph of labels, [L, L].

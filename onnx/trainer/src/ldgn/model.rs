@@ -9,12 +9,16 @@ use super::forward::{Network, Regularization};
 use super::weights;
 use crate::TrainConfig;
 use crate::autodiff::{
-    AdamW, DeviceWeights, Pace, Weights, losses, matrix_of, predict_by_length, step_seed, tensor_of,
+    AdamW, DeviceWeights, Pace, Weights, answer_by_length, group_seed, losses, matrix_of,
+    predict_by_length, step_seed, tensor_of,
 };
 use crate::average::{EpochAverage, Parameters};
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::matrix::Matrix;
+
+/// The texts that pass through the network together.
+const GROUP_SIZE: usize = 16;
 
 /// LDGN in training.
 pub(crate) struct LdgnModel<'a> {
@@ -74,18 +78,21 @@ impl Model for LdgnModel<'_> {
 
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
         let TrainConfig { ldgn, contrastive, adam, seed, .. } = self.config;
-        let batch = Batch::new(&ids(texts), &self.device);
-        let regularization = Regularization {
+        let seed = step_seed(*seed, self.optimizer.n_steps());
+        let regularization = |group| Regularization {
             embedding_dropout: ldgn.embedding_dropout,
             dropout: ldgn.dropout,
-            seed: step_seed(*seed, self.optimizer.n_steps()),
+            seed: group_seed(seed, group),
         };
-        let label_graph = &self.label_graph_there;
+        let (label_graph, device) = (&self.label_graph_there, &self.device);
         let pace = |_: &str| Pace { rate: adam.learning_rate, decay: 0.0 };
         self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
             let network = Network { weights, label_graph, normalize: ldgn.normalize };
-            let answer = network.answer(&batch, &regularization);
-            losses(answer.logits, answer.representations, labels, contrastive)
+            let (answer, labels) =
+                answer_by_length(&ids(texts), labels, GROUP_SIZE, |texts, group| {
+                    network.answer(&Batch::new(texts, device), &regularization(group))
+                });
+            losses(answer, &labels, contrastive)
         })
     }
 
@@ -113,9 +120,6 @@ impl Model for LdgnModel<'_> {
     }
 }
 
-/// The texts predicted at once.
-const PREDICTED_AT_ONCE: usize = 32;
-
 impl Predict for TrainedLdgn {
     type Input = ModelInput;
 
@@ -124,7 +128,7 @@ impl Predict for TrainedLdgn {
         let label_graph = tensor_of(&self.label_graph, &self.device);
         let network =
             Network { weights: &weights, label_graph: &label_graph, normalize: self.normalize };
-        predict_by_length(&ids(texts), PREDICTED_AT_ONCE, |texts| {
+        predict_by_length(&ids(texts), GROUP_SIZE, |texts| {
             let batch = Batch::new(texts, &self.device);
             let answer = network.answer(&batch, &Regularization::default());
             let scores = activation::sigmoid(answer.logits);

@@ -7,7 +7,9 @@ use burn::tensor::{Device, Tensor};
 
 use super::tests::{N_TOKENS, WEIGHTS, config, embedding_gradient, label_sets, loss_of, texts};
 use super::*;
-use crate::autodiff::{DeviceWeights, Weights, indices, losses, matrix_of, normalized_rows};
+use crate::autodiff::{
+    Answer, DeviceWeights, Weights, indices, losses, matrix_of, normalized_rows,
+};
 use crate::cnn::CnnParameters;
 
 /// Computes the same network's representations, one text at a time: [B, R].
@@ -53,7 +55,8 @@ fn check(normalize: bool) {
     let logits = logits + weights.get("output_bias");
     let z = if normalize { normalized_rows(hidden) } else { hidden };
     let labels = label_sets();
-    let losses = losses(logits, z, &labels.iter().collect::<Vec<_>>(), &WEIGHTS);
+    let answer = Answer { representations: z, logits };
+    let losses = losses(answer, &labels.iter().collect::<Vec<_>>(), &WEIGHTS);
     let whole = losses.bce + losses.contrastive.unwrap() * WEIGHTS.gamma;
     let gradients = whole.backward();
     let loss: f32 = whole.into_scalar();
