@@ -56,6 +56,7 @@ pub mod fit;
 mod models;
 pub mod wide_cnn;
 
+mod card;
 mod train;
 
 pub use checkpoint::{Start, State, StateError};
