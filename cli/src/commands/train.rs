@@ -7,13 +7,12 @@ use std::path::PathBuf;
 
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-use autotag_train::{Dataset, LabeledText, Pretrained, TrainReport, train_cnn, train_wide};
+use autotag_train::{Dataset, Pretrained, TrainReport, train_cnn, train_wide};
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
-use crate::commands::labeled::{read_to_learn, read_to_measure, warn_of_unknown};
+use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
 use crate::commands::model;
-use crate::documents::Document;
 use crate::output::{self, Report};
 
 use epochs::Epochs;
@@ -80,14 +79,6 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
     Ok(())
-}
-
-fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {
-    documents.into_iter().map(|Document { key, text, labels, .. }| LabeledText {
-        key,
-        text,
-        labels,
-    })
 }
 
 /// The bundle, and how it does on dev.

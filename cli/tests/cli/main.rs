@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod encoder;
 mod end_to_end;
 mod files;
 mod limits;

@@ -84,6 +84,18 @@ pub enum TrainError {
         reason: String,
     },
 
+    /// The folder in which embeddings are kept cannot be used.
+    #[error("cannot {action} {}, where embeddings are kept between runs: choose another folder, or do without", path.display())]
+    Cache {
+        /// The folder or a file in it.
+        path: PathBuf,
+        /// What was tried, as "read".
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+
     /// A loss became infinite or not a number.
     #[error(
         "the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma"

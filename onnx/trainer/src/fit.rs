@@ -78,6 +78,13 @@ pub enum Progress {
         /// The mean losses of the epoch so far.
         loss: StepLoss,
     },
+    /// A frozen encoder has encoded some texts of a data set.
+    Encoded {
+        /// The texts that are done.
+        done: usize,
+        /// The texts of the data set.
+        of: usize,
+    },
     /// An epoch is done and dev was measured.
     Epoch(EpochReport),
     /// A step around training begins, in words.

@@ -207,7 +207,8 @@ pub(crate) fn write_output(
     graph.output("scores", &scores, float, &[batch, Dim::Fixed(n_labels)]);
 }
 
-fn normalized(graph: &mut GraphBuilder, hidden: &Value) -> Value {
+/// Scales each row of a value [batch, R] to length 1.
+pub(crate) fn normalized(graph: &mut GraphBuilder, hidden: &Value) -> Value {
     let squares = graph.mul(hidden, hidden);
     let sum = graph.reduce_sum(&squares, &[1], Reduced::Kept);
     let norm = graph.sqrt(&sum);

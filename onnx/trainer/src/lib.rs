@@ -46,6 +46,7 @@ pub mod wide;
 
 mod average;
 pub mod fit;
+pub mod frozen;
 mod models;
 
 mod train;

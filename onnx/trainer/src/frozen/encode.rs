@@ -1,0 +1,136 @@
+//! A data set through the encoder, once: texts of like length together, on all threads.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use autotag::{EncodeError, Encoder};
+use autotag_onnx::{ModelInput, OnnxEncoder};
+
+use super::cache::{EmbeddingCache, TextDigest, digest};
+use crate::fit::Progress;
+use crate::matrix::Matrix;
+use crate::{Dataset, Result, TrainError};
+
+/// The tokens of a batch, padding included: more of them spill out of a core's cache.
+const BATCH_TOKENS: usize = 2048;
+
+/// The texts after which progress is told and embeddings are kept, for each thread.
+const TEXTS_PER_REPORT: usize = 64;
+
+/// Encodes a data set's texts: [texts, H].
+///
+/// Embeddings that the cache has are taken from there, and new ones are kept in it as they come, so
+/// that what an interruption leaves behind is not lost.
+pub(super) fn encode(
+    encoder: &OnnxEncoder,
+    dataset: &Dataset,
+    max_length: usize,
+    cache: Option<&Path>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Matrix> {
+    let dimensions = encoder.dimensions();
+    let mut embeddings = Matrix::zeros(dataset.len(), dimensions);
+    let texts: Vec<TextDigest> = dataset.texts().par_iter().map(|text| digest(text)).collect();
+    let mut cache = match cache {
+        Some(folder) => Some(EmbeddingCache::open(folder, encoder.fingerprint(), dimensions)?),
+        None => None,
+    };
+    let mut is_known = vec![false; dataset.len()];
+    if let Some(cache) = &mut cache {
+        is_known = cache.fill(&texts, &mut embeddings)?;
+    }
+    let mut todo = tokenize(encoder, dataset, &is_known)?;
+    warn_of_cut(&todo, max_length);
+    // The longest first: what is left at the end is quick, and memory is known early to suffice.
+    todo.sort_by_key(|(_, input)| std::cmp::Reverse(input.ids().len()));
+    let n_at_once = TEXTS_PER_REPORT * rayon::current_num_threads();
+    let mut done = dataset.len() - todo.len();
+    progress(Progress::Encoded { done, of: dataset.len() });
+    for todo in todo.chunks(n_at_once) {
+        let outcomes: Vec<Result<Vec<(usize, Vec<f32>)>>> =
+            batches(todo).into_par_iter().map(|batch| run(encoder, dataset, batch)).collect();
+        for outcome in outcomes {
+            for (row, values) in outcome? {
+                embeddings.row_mut(row).copy_from_slice(&values);
+            }
+        }
+        if let Some(cache) = &mut cache {
+            cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row(row))))?;
+        }
+        done += todo.len();
+        progress(Progress::Encoded { done, of: dataset.len() });
+    }
+    Ok(embeddings)
+}
+
+/// Reads the texts that are not known yet, each with its row.
+fn tokenize(
+    encoder: &OnnxEncoder,
+    dataset: &Dataset,
+    is_known: &[bool],
+) -> Result<Vec<(usize, ModelInput)>> {
+    let rows = (0..dataset.len()).into_par_iter().filter(|&row| !is_known[row]);
+    let tokenize = |row: usize| match encoder.tokenize(&dataset.texts()[row]) {
+        Ok(input) => Ok((row, input)),
+        Err(source) => Err(unusable(dataset, row, source)),
+    };
+    rows.map(tokenize).collect()
+}
+
+/// Says once that some texts are not read to their end.
+fn warn_of_cut(texts: &[(usize, ModelInput)], max_length: usize) {
+    let n_texts = texts.iter().filter(|(_, input)| input.ids().len() >= max_length).count();
+    if n_texts > 0 {
+        tracing::warn!(
+            n_texts,
+            max_length,
+            "texts fill all tokens that the encoder reads; what comes after them is not read"
+        );
+    }
+}
+
+/// Cuts texts, sorted by falling length, into batches of like size.
+fn batches(texts: &[(usize, ModelInput)]) -> Vec<&[(usize, ModelInput)]> {
+    let mut batches = Vec::new();
+    let mut rest = texts;
+    while let Some((_, longest)) = rest.first() {
+        let n_texts = (BATCH_TOKENS / longest.ids().len().max(1)).clamp(1, rest.len());
+        let (batch, after) = rest.split_at(n_texts);
+        batches.push(batch);
+        rest = after;
+    }
+    batches
+}
+
+fn run(
+    encoder: &OnnxEncoder,
+    dataset: &Dataset,
+    batch: &[(usize, ModelInput)],
+) -> Result<Vec<(usize, Vec<f32>)>> {
+    let inputs: Vec<ModelInput> = batch.iter().map(|(_, input)| input.clone()).collect();
+    let outcomes = encoder.encode(&inputs).into_iter().zip(batch);
+    let embedding = |(outcome, &(row, _)): (Result<autotag::Encoded, EncodeError>, &(usize, _))| {
+        let encoded = outcome.map_err(|source| unusable(dataset, row, source))?;
+        Ok((row, encoded.embedding.values().to_vec()))
+    };
+    outcomes.map(embedding).collect()
+}
+
+fn unusable(dataset: &Dataset, row: usize, source: EncodeError) -> TrainError {
+    TrainError::Text { key: dataset.keys()[row].clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_about_as_many_tokens_and_every_text_once() {
+        let text = |n: usize| (n, ModelInput { ids: vec![0; n], ..ModelInput::default() });
+        let texts: Vec<(usize, ModelInput)> = [5000, 1024, 1000, 900, 10, 9, 8].map(text).to_vec();
+        let sizes: Vec<usize> = batches(&texts).iter().map(|batch| batch.len()).collect();
+        assert_eq!(sizes, [1, 2, 2, 2]);
+        assert!(batches(&[]).is_empty());
+    }
+}
