@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use autotag::{Encoded, Encoder};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
-use autotag_train::{Dataset, train_cnn};
+use autotag_train::{Dataset, TrainingRun};
 use serde_json::{Value, json};
 use tantivy::doc;
 use tantivy::schema::{STORED, Schema, TEXT};
@@ -54,7 +54,8 @@ fn train(folder: &Path) -> Result<ModelBundle> {
     config.epochs = 20;
     config.threads = 1;
     let options = OnnxOptions::default();
-    let (bundle, _) = train_cnn(&train, &dev, None, &config, folder, &options, &mut |_| {})?;
+    let (bundle, _) =
+        TrainingRun::new(&train, &dev, &config, folder, &options).train_cnn(None, &mut |_| {})?;
     Ok(bundle)
 }
 

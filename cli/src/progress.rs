@@ -53,6 +53,13 @@ impl Progress {
         Progress { what, bar, plain }
     }
 
+    /// Says more of what is under way, behind what it is.
+    pub(crate) fn tell(&self, more: impl FnOnce() -> String) {
+        if self.plain.is_some() || !self.bar.is_hidden() {
+            self.bar.set_prefix(more());
+        }
+    }
+
     /// Counts more steps.
     pub(crate) fn add(&self, n: u64) {
         self.bar.inc(n);
@@ -67,7 +74,9 @@ impl Progress {
                 Some(total) => format!(" of {total}"),
             };
             let rate = done as f64 / seconds;
-            let line = format!("{}: {done}{total}, {rate:.0}/s, {seconds:.0} s\n", self.what);
+            let more = self.bar.prefix();
+            let more = if more.is_empty() { more } else { format!("; {more}") };
+            let line = format!("{}: {done}{total}, {rate:.0}/s, {seconds:.0} s{more}\n", self.what);
             // Progress is not worth failing for.
             let _ = io::stderr().write_all(line.as_bytes());
         }
@@ -97,7 +106,7 @@ impl From<bool> for Quiet {
 
 fn style(total: Option<u64>) -> ProgressStyle {
     let template = match total {
-        Some(_) => "{msg:<12} {wide_bar} {human_pos}/{human_len} {per_sec:>12} {eta:>5}",
+        Some(_) => "{msg:<12} {wide_bar} {human_pos}/{human_len} {per_sec:>12} {eta:>5} {prefix}",
         None => "{msg:<12} {spinner} {human_pos} {per_sec:>12} {elapsed}",
     };
     ProgressStyle::with_template(template).expect("the templates are valid")

@@ -22,6 +22,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Returns the flag that a signal raises.
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// Tells whether a signal came.
     pub(crate) fn is_asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use autotag::Temperature;
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::{Dataset, LabeledText, TrainConfig, train_cnn};
+use autotag_train::{Dataset, LabeledText, TrainConfig, TrainingRun};
 
 /// The labels, and words that texts about them use.
 pub(crate) const TOPICS: [(&str, &[&str]); 5] = [
@@ -73,6 +73,7 @@ pub(crate) fn bundle(folder: &Path) -> anyhow::Result<ModelBundle> {
     let train = Dataset::new(documents("train", 240))?;
     let dev = Dataset::with_vocabulary(documents("dev", 60), train.vocabulary())?;
     let options = OnnxOptions::default();
-    let (bundle, _) = train_cnn(&train, &dev, None, &config()?, folder, &options, &mut |_| {})?;
+    let (bundle, _) = TrainingRun::new(&train, &dev, &config()?, folder, &options)
+        .train_cnn(None, &mut |_| {})?;
     Ok(bundle)
 }

@@ -3,7 +3,7 @@
 use autotag::{Encoded, Encoder};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
 use autotag_train::cnn::GraphForm;
-use autotag_train::{Dataset, TrainConfig, train_cnn};
+use autotag_train::{Dataset, TrainConfig, TrainingRun};
 
 use crate::tiny;
 
@@ -23,7 +23,10 @@ fn bundle(folder: &std::path::Path, change: impl Fn(&mut TrainConfig)) -> ModelB
     let train = Dataset::new(tiny::documents("train", 60)).unwrap();
     let dev = Dataset::with_vocabulary(tiny::documents("dev", 20), train.vocabulary()).unwrap();
     let options = OnnxOptions::default();
-    train_cnn(&train, &dev, None, &config, &folder.join("bundle"), &options, &mut |_| {}).unwrap().0
+    TrainingRun::new(&train, &dev, &config, &folder.join("bundle"), &options)
+        .train_cnn(None, &mut |_| {})
+        .unwrap()
+        .0
 }
 
 /// Texts of 1 to 30 words.

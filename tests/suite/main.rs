@@ -7,6 +7,7 @@ mod tiny;
 
 mod exported_models;
 mod fixtures;
+mod resuming;
 mod rooms;
 mod tagging;
 mod training;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
 use autotag_train::{
-    Dataset, LabeledText, Progress, TrainConfig, TrainError, TrainReport, train_cnn,
+    Dataset, LabeledText, Progress, TrainConfig, TrainError, TrainReport, TrainingRun,
 };
 
 use crate::tiny;
@@ -25,7 +25,8 @@ fn train(
 ) -> Result<(ModelBundle, TrainReport), TrainError> {
     let train = Dataset::new(train)?;
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
-    train_cnn(&train, &dev, None, config, out, &OnnxOptions::default(), &mut |_| {})
+    TrainingRun::new(&train, &dev, config, out, &OnnxOptions::default())
+        .train_cnn(None, &mut |_| {})
 }
 
 fn short_config() -> TrainConfig {
@@ -127,7 +128,9 @@ fn progress_tells_every_epoch() {
     };
     let out = folder.path().join("bundle");
     let config = short_config();
-    train_cnn(&train, &dev, None, &config, &out, &OnnxOptions::default(), &mut watch).unwrap();
+    TrainingRun::new(&train, &dev, &config, &out, &OnnxOptions::default())
+        .train_cnn(None, &mut watch)
+        .unwrap();
     assert_eq!(epochs, [1, 2]);
 }
 

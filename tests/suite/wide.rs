@@ -5,7 +5,7 @@ use std::path::Path;
 use autotag::{EncodeError, Encoded, Encoder};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
-use autotag_train::{Dataset, LabeledText, TrainConfig, TrainError, TrainReport, train_wide};
+use autotag_train::{Dataset, LabeledText, TrainConfig, TrainError, TrainReport, TrainingRun};
 
 use crate::tiny;
 
@@ -23,7 +23,7 @@ fn train(
 ) -> Result<(ModelBundle, TrainReport), TrainError> {
     let train = Dataset::new(train)?;
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
-    train_wide(&train, &dev, config, out, &OnnxOptions::default(), &mut |_| {})
+    TrainingRun::new(&train, &dev, config, out, &OnnxOptions::default()).train_wide(&mut |_| {})
 }
 
 fn trained(folder: &Path, config: &TrainConfig) -> (ModelBundle, TrainReport) {

@@ -5,15 +5,19 @@ mod hyper;
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-use autotag_train::{Dataset, Pretrained, TrainReport, train_cnn, train_wide};
+use autotag_train::{
+    Dataset, Pretrained, Start, TrainError, TrainReport, TrainingRun,
+};
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
 use crate::commands::model;
 use crate::output::{self, Report};
+use crate::signals::Stop;
 
 use epochs::Epochs;
 use hyper::HyperArgs;
@@ -40,6 +44,19 @@ pub(crate) struct TrainArgs {
     /// The bundle's folder; an older bundle there is replaced when the new one is complete
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
+
+    /// Where the checkpoint and metrics.jsonl, one line per epoch, are written [default: BUNDLE.run]
+    #[arg(long, value_name = "FOLDER")]
+    run: Option<PathBuf>,
+
+    /// Go on with a training that was interrupted, to the result that it would have had; begin anew
+    /// where there is no checkpoint
+    #[arg(long)]
+    resume: bool,
+
+    /// Publish the best epoch of a training that was interrupted, without going on
+    #[arg(long, conflicts_with = "resume")]
+    finish: bool,
 
     #[command(flatten)]
     hyper: HyperArgs,
@@ -69,16 +86,48 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     warn_of_unknown(&args.dev, dev.unknown_labels());
     let pretrained = args.hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
 
+    let (folder, stop) = (args.run_folder(), Stop::watch()?);
+    let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
+        .checkpoints(&folder, args.start())
+        .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
-    let mut progress = |progress| epochs.show(progress);
-    let (out, progress) = (&args.out, &mut progress);
-    let (bundle, report) = match args.model {
-        ModelKind::Cnn => train_cnn(&train, &dev, pretrained, &config, out, &options, progress),
-        ModelKind::Wide => train_wide(&train, &dev, &config, out, &options, progress),
-    }?;
+    let progress = &mut |progress| epochs.show(progress);
+    let trained = match args.model {
+        ModelKind::Cnn => run.train_cnn(pretrained, progress),
+        ModelKind::Wide => run.train_wide(progress),
+    };
+    let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
     Ok(())
+}
+
+impl TrainArgs {
+    fn run_folder(&self) -> PathBuf {
+        self.run.clone().unwrap_or_else(|| self.out.with_added_extension("run"))
+    }
+
+    fn start(&self) -> Start {
+        match (self.resume, self.finish) {
+            (true, _) => Start::Resume,
+            (_, true) => Start::Finish,
+            _ => Start::Anew,
+        }
+    }
+}
+
+/// Adds what to type to an error that leaves a checkpoint.
+fn how_to_go_on(error: TrainError) -> anyhow::Error {
+    let hint = match &error {
+        TrainError::Stopped { checkpoint: Some(_), .. } | TrainError::CheckpointExists { .. } => {
+            "The same command with --resume goes on; with --finish it publishes the best epoch so far"
+        }
+        TrainError::Diverged { checkpoint: Some(_), .. } => {
+            "The same command with --finish publishes the best epoch before"
+        }
+        _ => return error.into(),
+    };
+    anyhow!("{error}. {hint}")
 }
 
 /// The bundle, and how it does on dev.

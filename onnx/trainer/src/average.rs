@@ -1,14 +1,33 @@
 //! The average of a model's parameters over epochs.
 
+use crate::checkpoint::{State, StateError};
 use crate::matrix::Matrix;
 
 /// What can be averaged: matrices, the same in number and shape for all networks of a training.
 pub(crate) trait Parameters: Clone {
+    /// The matrices' names, in order.
+    const NAMES: &'static [&'static str];
+
     /// Returns every matrix of parameters.
     fn matrices(&self) -> Vec<&Matrix>;
 
     /// Returns every matrix of parameters to change, in the same order.
     fn matrices_mut(&mut self) -> Vec<&mut Matrix>;
+
+    /// Returns the parameters under their names.
+    fn state(&self) -> State<'_> {
+        let mut state = State::default();
+        Self::NAMES.iter().zip(self.matrices()).for_each(|(&name, matrix)| state.put(name, matrix));
+        state
+    }
+
+    /// Takes parameters back.
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        Self::NAMES
+            .iter()
+            .zip(self.matrices_mut())
+            .try_for_each(|(name, matrix)| state.fill(name, matrix))
+    }
 }
 
 /// The average of what training passes through, once an epoch; it predicts better than the last step
@@ -38,5 +57,27 @@ impl<N: Parameters> EpochAverage<N> {
             }
         }
         average.clone()
+    }
+
+    /// Returns what was averaged so far.
+    pub(crate) fn state(&self) -> State<'_> {
+        let mut state = State::default();
+        state.put_counts("n_epochs", vec![self.n_epochs as u64]);
+        if let Some(average) = &self.average {
+            state.put_all("", average.state());
+        }
+        state
+    }
+
+    /// Takes back what was averaged; `network` has the shape.
+    pub(crate) fn restore(&mut self, network: &N, state: &State<'_>) -> Result<(), StateError> {
+        self.n_epochs = state.count("n_epochs")? as usize;
+        self.average = None;
+        if self.n_epochs > 0 {
+            let mut average = network.clone();
+            average.restore(state)?;
+            self.average = Some(average);
+        }
+        Ok(())
     }
 }

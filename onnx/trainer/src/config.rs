@@ -143,7 +143,9 @@ impl TrainConfig {
         let rate = self.adam.learning_rate;
         is_true("learning rate", rate, is_positive(rate), "greater than 0")?;
         let epsilon = self.adam.epsilon;
-        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")
+        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")?;
+        let norm = self.adam.max_gradient_norm;
+        is_true("max gradient norm", norm, norm >= 0.0 && norm.is_finite(), "0 or more")
     }
 }
 

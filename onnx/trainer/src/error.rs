@@ -1,7 +1,10 @@
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use autotag::EncodeError;
 use autotag_onnx::OnnxError;
+
+use crate::checkpoint::StateError;
 
 /// The result of the trainer's fallible functions.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;
@@ -98,7 +101,7 @@ pub enum TrainError {
 
     /// A loss became infinite or not a number.
     #[error(
-        "the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma"
+        "the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma, or bound the gradient's norm{}", finish_hint(checkpoint.as_deref())
     )]
     Diverged {
         /// The loss.
@@ -109,6 +112,101 @@ pub enum TrainError {
         batch: usize,
         /// The learning rate.
         learning_rate: f32,
+        /// The checkpoint of the epochs before, where there is one.
+        checkpoint: Option<PathBuf>,
+    },
+
+    /// Training was asked to stop.
+    #[error("stopped in epoch {epoch}{}", resume_hint(checkpoint.as_deref()))]
+    Stopped {
+        /// The epoch under way, from 1.
+        epoch: usize,
+        /// The checkpoint, where they are kept.
+        checkpoint: Option<PathBuf>,
+    },
+
+    /// An earlier training's checkpoint would be lost.
+    #[error(
+        "{} is the checkpoint of a training that did not end: resume or finish that one, or delete the file to begin anew",
+        path.display()
+    )]
+    CheckpointExists {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+
+    /// There is no checkpoint to finish.
+    #[error("there is no checkpoint at {}: begin the training without asking to finish it", path.display())]
+    NoCheckpoint {
+        /// Where it would be.
+        path: PathBuf,
+    },
+
+    /// A checkpoint was made before the first epoch's end, and so has nothing to publish.
+    #[error("{} was made within the first epoch, and nothing can be published yet: resume the training", path.display())]
+    NothingToFinish {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+
+    /// A checkpoint cannot be read or written.
+    #[error("the checkpoint {} cannot be used: {reason}", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// A checkpoint's parts do not fit the model.
+    #[error("the checkpoint {} does not belong to this model", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        #[source]
+        source: StateError,
+    },
+
+    /// A checkpoint was made with other settings.
+    #[error(
+        "the checkpoint {} was made with other settings: {differences}; resume with the same, or delete it to begin anew",
+        path.display()
+    )]
+    OtherSettings {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The settings that differ, with both values.
+        differences: String,
+    },
+
+    /// A checkpoint was made from other data.
+    #[error(
+        "the checkpoint {} was made from other documents, labels or tokens: resume with the same, or delete it to begin anew",
+        path.display()
+    )]
+    OtherData {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+
+    /// Another training has the folder.
+    #[error("another training uses {}: wait for it, or name another folder", path.display())]
+    RunInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A file or folder of the training cannot be read or written.
+    #[error("could not {action} {}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as "create".
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
     },
 
     /// The exported model does not say what the trained one says.
@@ -163,4 +261,26 @@ pub enum TrainError {
     /// The bundle or ONNX Runtime failed.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+}
+
+impl TrainError {
+    /// Makes an error of a failed action on a file.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> TrainError {
+        let path = path.to_path_buf();
+        move |source| TrainError::Io { path, action, source }
+    }
+}
+
+fn finish_hint(checkpoint: Option<&Path>) -> String {
+    let hint = |path: &Path| {
+        format!("; {} has the epochs before and can be finished as it is", path.display())
+    };
+    checkpoint.map_or_else(String::new, hint)
+}
+
+fn resume_hint(checkpoint: Option<&Path>) -> String {
+    let hint = |path: &Path| {
+        format!(": nothing is lost, {} can be resumed, or finished as it is", path.display())
+    };
+    checkpoint.map_or_else(|| ", and no checkpoints are kept".to_owned(), hint)
 }

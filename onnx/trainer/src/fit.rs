@@ -1,5 +1,7 @@
-//! The training loop, the same for every model: epochs, early stopping on dev, progress.
+//! The training loop, the same for every model: epochs, early stopping on dev, checkpoints, progress.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -9,31 +11,58 @@ use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, Method, Prediction, Tuned};
 use autotag::{LabelSet, Scores, Selection};
-use autotag_onnx::ModelInput;
 
+use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start, State, StateError};
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
 use crate::{Result, TrainConfig, TrainError};
 
 /// A model that [`fit`] can train.
 pub trait Model {
+    /// What the model reads of one text.
+    type Input: Sync;
+
     /// The model as it stands after an epoch.
-    type Snapshot: Predict;
+    type Snapshot: Predict<Input = Self::Input>;
 
     /// Trains on one batch.
-    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss;
+    fn step(&mut self, texts: &[&Self::Input], labels: &[&LabelSet]) -> StepLoss;
 
     /// Ends an epoch and returns what the model is now.
     fn snapshot(&mut self) -> Self::Snapshot;
+
+    /// Returns everything that training needs to go on as if it had never stopped: parameters, what
+    /// the optimizer keeps of them, counters.
+    fn state(&self) -> State<'_>;
+
+    /// Takes a state back.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state is another model's; this one cannot be used then.
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError>;
+
+    /// Makes a snapshot again from its [`Predict::state`].
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state is another model's.
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<Self::Snapshot, StateError>;
 }
 
 /// A model that represents and scores texts.
 pub trait Predict {
+    /// What the model reads of one text.
+    type Input;
+
     /// Predicts texts.
-    fn predict(&self, texts: &[&ModelInput]) -> Predicted;
+    fn predict(&self, texts: &[&Self::Input]) -> Predicted;
 
     /// Writes the model as ONNX, with the inputs and outputs that bundles have.
     fn to_onnx(&self) -> Vec<u8>;
+
+    /// Returns the parameters.
+    fn state(&self) -> State<'_>;
 }
 
 /// The two parts of a step's loss.
@@ -56,9 +85,9 @@ pub struct Predicted {
 
 /// Texts as the model reads them, with their labels.
 #[derive(Clone, Debug)]
-pub struct TokenizedTexts {
+pub struct TokenizedTexts<I> {
     /// What the model reads of each text.
-    pub texts: Vec<ModelInput>,
+    pub texts: Vec<I>,
     /// Each text's labels.
     pub labels: Vec<LabelSet>,
 }
@@ -77,6 +106,10 @@ pub enum Progress {
         of: usize,
         /// The mean losses of the epoch so far.
         loss: StepLoss,
+        /// The texts per second in this epoch so far.
+        texts_per_second: f64,
+        /// The time that training takes on, if no epoch is left out and measuring dev takes none.
+        at_most: Duration,
     },
     /// A frozen encoder has encoded some texts of a data set.
     Encoded {
@@ -121,6 +154,12 @@ impl EpochReport {
     pub fn dev_f1(&self) -> f64 {
         (self.interpolated_f1 + self.tuned_f1) / 2.0
     }
+
+    /// Tells whether this figure is above another's, by more than its way through a checkpoint's JSON
+    /// may change.
+    fn is_better(&self, other: &EpochReport) -> bool {
+        self.dev_f1() > other.dev_f1() + 1e-12
+    }
 }
 
 /// What training brought.
@@ -132,6 +171,13 @@ pub struct FitReport {
     pub best_epoch: usize,
 }
 
+/// What accompanies a training: who watches it, what may stop it, where it leaves checkpoints.
+pub(crate) struct Escort<'a> {
+    pub(crate) progress: &'a mut dyn FnMut(Progress),
+    pub(crate) stop: &'a AtomicBool,
+    pub(crate) folder: Option<&'a RunFolder>,
+}
+
 /// Trains a model until dev stops improving, and returns it as of its best epoch.
 ///
 /// Dev is measured with the neighbors in the score, since that is how the model will answer:
@@ -139,97 +185,200 @@ pub struct FitReport {
 ///
 /// # Errors
 ///
-/// [`TrainError::Diverged`] when a loss is no longer finite.
-///
-/// # Panics
-///
-/// When the configuration asks for no epoch; [`TrainConfig::check`] finds that out.
-pub fn fit<M: Model>(
+/// [`TrainError::Diverged`] when a loss is no longer finite, [`TrainError::Stopped`] when it was asked
+/// for, and what reading and writing checkpoints brings.
+pub(crate) fn fit<M: Model>(
     model: &mut M,
-    train: &TokenizedTexts,
-    dev: &TokenizedTexts,
+    train: &TokenizedTexts<M::Input>,
+    dev: &TokenizedTexts<M::Input>,
     n_labels: usize,
     config: &TrainConfig,
-    progress: &mut dyn FnMut(Progress),
+    escort: &mut Escort<'_>,
 ) -> Result<(M::Snapshot, FitReport)> {
-    let mut rng = Xoshiro256PlusPlus::seed_from_u64(config.seed);
-    let mut order: Vec<usize> = (0..train.texts.len()).collect();
-    let mut epochs: Vec<EpochReport> = Vec::new();
-    let mut best: Option<(EpochReport, M::Snapshot)> = None;
-    for epoch in 1..=config.epochs {
-        order.shuffle(&mut rng);
-        let started = Instant::now();
-        let loss = train_epoch(model, train, &order, epoch, config, progress)?;
-        let elapsed = started.elapsed();
-        let snapshot = model.snapshot();
+    let mut training = Training::begin(model, escort)?;
+    let start = escort.folder.map_or(Start::Anew, RunFolder::start);
+    while start != Start::Finish && !training.is_done(config) {
+        training.train_epoch(train, config, escort)?;
+        let snapshot = training.model.snapshot();
         let predictions = predict_dev(&snapshot, train, dev);
-        let mut report = measure(&predictions, n_labels, config);
-        report.epoch = epoch;
-        (report.bce, report.contrastive) = (loss.bce, loss.contrastive);
-        report.texts_per_second = per_second(train.texts.len(), elapsed);
-        report.best = best.as_ref().is_none_or(|(best, _)| report.dev_f1() > best.dev_f1());
-        if report.best {
-            best = Some((report, snapshot));
+        let figures = measure(&predictions, n_labels, config);
+        let report = training.end_epoch(figures, snapshot);
+        training.write(escort)?;
+        (escort.progress)(Progress::Epoch(report));
+    }
+    match training.best {
+        Some((best, snapshot)) => {
+            let epochs = training.account.epochs;
+            Ok((snapshot, FitReport { epochs, best_epoch: best.epoch }))
         }
-        epochs.push(report);
-        progress(Progress::Epoch(report));
-        let best_epoch = best.as_ref().map_or(epoch, |(best, _)| best.epoch);
-        if epoch - best_epoch >= config.patience {
-            break;
+        None => {
+            let path = escort.folder.map(RunFolder::checkpoint_path).unwrap_or_default();
+            Err(TrainError::NothingToFinish { path })
         }
     }
-    let (best, snapshot) = best.expect("there is at least one epoch, and the first is the best");
-    Ok((snapshot, FitReport { epochs, best_epoch: best.epoch }))
 }
 
-/// The steps between two reports of an epoch's progress.
-const STEPS_PER_REPORT: usize = 10;
+/// A training under way.
+struct Training<'m, M: Model> {
+    model: &'m mut M,
+    account: Account,
+    /// The best epoch, and the model as of its end.
+    best: Option<(EpochReport, M::Snapshot)>,
+}
 
-fn train_epoch<M: Model>(
-    model: &mut M,
-    train: &TokenizedTexts,
-    order: &[usize],
-    epoch: usize,
-    config: &TrainConfig,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<StepLoss> {
-    let mut total = StepLoss::default();
-    let mut done = 0;
-    let mut mean = total;
-    for (batch, rows) in order.chunks(config.batch_size).enumerate() {
-        let texts: Vec<&ModelInput> = rows.iter().map(|&row| &train.texts[row]).collect();
-        let labels: Vec<&LabelSet> = rows.iter().map(|&row| &train.labels[row]).collect();
-        let loss = model.step(&texts, &labels);
-        let whole = loss.bce + config.contrastive.gamma * loss.contrastive;
-        if !whole.is_finite() {
-            let learning_rate = config.adam.learning_rate;
-            return Err(TrainError::Diverged {
-                loss: whole,
-                epoch,
-                batch: batch + 1,
-                learning_rate,
-            });
+impl<'m, M: Model> Training<'m, M> {
+    /// Begins anew, or where the checkpoint is.
+    fn begin(model: &'m mut M, escort: &Escort<'_>) -> Result<Self> {
+        let folder = escort.folder.filter(|folder| folder.start() != Start::Anew);
+        let anew = |model| Ok(Training { model, account: Account::default(), best: None });
+        let Some(folder) = folder else { return anew(model) };
+        let Some(checkpoint) = folder.read()? else { return anew(model) };
+        let Checkpoint { account, model: state, best } = checkpoint;
+        let refuse = |source| TrainError::State { path: folder.checkpoint_path(), source };
+        model.restore(&state).map_err(refuse)?;
+        let best_epoch = account.epochs.iter().rfind(|epoch| epoch.best);
+        let best = best_epoch.map(|&epoch| Ok((epoch, model.restore_snapshot(&best)?)));
+        let best = best.transpose().map_err(refuse)?;
+        Ok(Training { model, account, best })
+    }
+
+    /// Tells whether there is no epoch left, or there were too many without a better one.
+    fn is_done(&self, config: &TrainConfig) -> bool {
+        let n_epochs = self.account.epochs.len();
+        let best_epoch = self.best.as_ref().map_or(n_epochs, |(best, _)| best.epoch);
+        n_epochs >= config.epochs || n_epochs - best_epoch >= config.patience
+    }
+
+    /// Trains on what is left of an epoch.
+    fn train_epoch(
+        &mut self,
+        train: &TokenizedTexts<M::Input>,
+        config: &TrainConfig,
+        escort: &mut Escort<'_>,
+    ) -> Result<()> {
+        let epoch = self.account.epochs.len() + 1;
+        let order = shuffled(train.texts.len(), config.seed, epoch);
+        let before = self.account.partial;
+        let started = Instant::now();
+        let n_texts_left = (config.epochs - epoch) * order.len();
+        for rows in order[before.n_texts..].chunks(config.batch_size) {
+            let texts: Vec<&M::Input> = rows.iter().map(|&row| &train.texts[row]).collect();
+            let labels: Vec<&LabelSet> = rows.iter().map(|&row| &train.labels[row]).collect();
+            let loss = self.model.step(&texts, &labels);
+            let whole = loss.bce + config.contrastive.gamma * loss.contrastive;
+            if !whole.is_finite() {
+                return Err(self.diverged(whole, config, escort));
+            }
+            let partial = &mut self.account.partial;
+            partial.add(loss, rows.len());
+            partial.seconds = before.seconds + started.elapsed().as_secs_f64();
+            (escort.progress)(partial.progress(epoch, order.len(), n_texts_left));
+            if partial.n_texts < order.len() && escort.stop.load(Ordering::Relaxed) {
+                return Err(self.stop(epoch, escort)?);
+            }
         }
-        done += rows.len();
-        total.bce += loss.bce * rows.len() as f32;
-        total.contrastive += loss.contrastive * rows.len() as f32;
-        mean =
-            StepLoss { bce: total.bce / done as f32, contrastive: total.contrastive / done as f32 };
-        if batch % STEPS_PER_REPORT == 0 || done == order.len() {
-            progress(Progress::Batches { epoch, done, of: order.len(), loss: mean });
+        Ok(())
+    }
+
+    /// Says that a loss is no longer finite. The parameters are spoiled: no checkpoint is written.
+    fn diverged(&self, loss: f32, config: &TrainConfig, escort: &Escort<'_>) -> TrainError {
+        let n_done = self.account.partial.n_texts.div_ceil(config.batch_size);
+        TrainError::Diverged {
+            loss,
+            epoch: self.account.epochs.len() + 1,
+            batch: n_done + 1,
+            learning_rate: config.adam.learning_rate,
+            checkpoint: checkpoint(escort).filter(|_| !self.account.epochs.is_empty()),
         }
     }
-    Ok(mean)
+
+    /// Writes the checkpoint within an epoch, and says so.
+    fn stop(&self, epoch: usize, escort: &Escort<'_>) -> Result<TrainError> {
+        self.write(escort)?;
+        Ok(TrainError::Stopped { epoch, checkpoint: checkpoint(escort) })
+    }
+
+    fn write(&self, escort: &Escort<'_>) -> Result<()> {
+        let Some(folder) = escort.folder else { return Ok(()) };
+        let best = self.best.as_ref().map(|(_, best)| best.state()).unwrap_or_default();
+        folder.write(&self.account, self.model.state(), best)
+    }
+
+    /// Notes what an epoch brought, and keeps its model if it is the best.
+    fn end_epoch(&mut self, figures: DevFigures, snapshot: M::Snapshot) -> EpochReport {
+        let partial = std::mem::take(&mut self.account.partial);
+        let loss = partial.mean_loss();
+        let mut report = EpochReport {
+            epoch: self.account.epochs.len() + 1,
+            bce: loss.bce,
+            contrastive: loss.contrastive,
+            texts_per_second: partial.texts_per_second(),
+            model_f1: figures.model_f1,
+            interpolated_f1: figures.interpolated_f1,
+            tuned_f1: figures.tuned_f1,
+            best: false,
+        };
+        report.best = self.best.as_ref().is_none_or(|(best, _)| report.is_better(best));
+        if report.best {
+            self.best = Some((report, snapshot));
+        }
+        self.account.epochs.push(report);
+        report
+    }
+}
+
+fn checkpoint(escort: &Escort<'_>) -> Option<PathBuf> {
+    escort.folder.map(RunFolder::checkpoint_path)
+}
+
+/// Returns an epoch's order of `n` texts; each epoch has its own, whatever was before it.
+fn shuffled(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ (epoch as u64).rotate_right(16));
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut rng);
+    order
+}
+
+impl Partial {
+    fn add(&mut self, loss: StepLoss, n_texts: usize) {
+        self.n_texts += n_texts;
+        self.bce += f64::from(loss.bce) * n_texts as f64;
+        self.contrastive += f64::from(loss.contrastive) * n_texts as f64;
+    }
+
+    fn mean_loss(&self) -> StepLoss {
+        let n_texts = self.n_texts.max(1) as f64;
+        let (bce, contrastive) = (self.bce / n_texts, self.contrastive / n_texts);
+        StepLoss { bce: bce as f32, contrastive: contrastive as f32 }
+    }
+
+    fn texts_per_second(&self) -> f64 {
+        self.n_texts as f64 / self.seconds.max(1e-9)
+    }
+
+    fn progress(&self, epoch: usize, of: usize, n_texts_left: usize) -> Progress {
+        let texts_per_second = self.texts_per_second();
+        let n_texts_left = (of - self.n_texts + n_texts_left) as f64;
+        let at_most = Duration::try_from_secs_f64(n_texts_left / texts_per_second);
+        Progress::Batches {
+            epoch,
+            done: self.n_texts,
+            of,
+            loss: self.mean_loss(),
+            texts_per_second,
+            at_most: at_most.unwrap_or(Duration::MAX),
+        }
+    }
 }
 
 /// Predicts dev, with its neighbors among the training texts.
-pub fn predict_dev(
-    model: &impl Predict,
-    train: &TokenizedTexts,
-    dev: &TokenizedTexts,
+pub(crate) fn predict_dev<P: Predict>(
+    model: &P,
+    train: &TokenizedTexts<P::Input>,
+    dev: &TokenizedTexts<P::Input>,
 ) -> Vec<Prediction> {
-    let train_texts: Vec<&ModelInput> = train.texts.iter().collect();
-    let dev_texts: Vec<&ModelInput> = dev.texts.iter().collect();
+    let train_texts: Vec<&P::Input> = train.texts.iter().collect();
+    let dev_texts: Vec<&P::Input> = dev.texts.iter().collect();
     let items = model.predict(&train_texts).embeddings;
     let predicted = model.predict(&dev_texts);
     let neighbors = nearest(&predicted.embeddings, &items, &train.labels, tune::MAX_K);
@@ -244,24 +393,18 @@ pub fn predict_dev(
         .collect()
 }
 
-fn measure(predictions: &[Prediction], n_labels: usize, config: &TrainConfig) -> EpochReport {
+/// The micro-F1 on dev after an epoch, as [`EpochReport`] tells it.
+struct DevFigures {
+    model_f1: f64,
+    interpolated_f1: f64,
+    tuned_f1: f64,
+}
+
+fn measure(predictions: &[Prediction], n_labels: usize, config: &TrainConfig) -> DevFigures {
     let f1 = |method| {
         let selection = Selection::default();
         tune::evaluate(predictions, n_labels, method, &config.interpolation, &selection).micro_f1
     };
     let Tuned { score: tuned_f1, .. } = tune::tune(predictions, Method::Interpolated);
-    EpochReport {
-        epoch: 0,
-        bce: 0.0,
-        contrastive: 0.0,
-        texts_per_second: 0.0,
-        model_f1: f1(Method::Model),
-        interpolated_f1: f1(Method::Interpolated),
-        tuned_f1,
-        best: false,
-    }
-}
-
-fn per_second(n: usize, elapsed: Duration) -> f64 {
-    n as f64 / elapsed.as_secs_f64().max(1e-9)
+    DevFigures { model_f1: f1(Method::Model), interpolated_f1: f1(Method::Interpolated), tuned_f1 }
 }

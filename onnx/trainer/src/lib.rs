@@ -1,6 +1,6 @@
 //! Trains autotag's models and exports them as bundles.
 //!
-//! [`train_cnn`] goes from labelled texts to a published bundle: it tokenizes, trains with binary
+//! A [`TrainingRun`] goes from labelled texts to a published bundle: it tokenizes, trains with binary
 //! cross-entropy and the multi-label contrastive loss, stops early on dev, tunes k, tau, lambda and
 //! the threshold, writes ONNX, compares the exported model with the trained one, and stores the
 //! training set's representations as the first neighbors.
@@ -9,14 +9,15 @@
 //! use std::path::Path;
 //!
 //! use autotag_onnx::OnnxOptions;
-//! use autotag_train::{Dataset, LabeledText, TrainConfig, train_cnn};
+//! use autotag_train::{Dataset, LabeledText, TrainConfig, TrainingRun};
 //!
 //! # fn documents() -> Vec<LabeledText> { Vec::new() }
 //! let train = Dataset::new(documents())?;
 //! let dev = Dataset::with_vocabulary(documents(), train.vocabulary())?;
 //! let (config, options) = (TrainConfig::default(), OnnxOptions::default());
 //! let out = Path::new("bundle");
-//! let (bundle, report) = train_cnn(&train, &dev, None, &config, out, &options, &mut |_| {})?;
+//! let run = TrainingRun::new(&train, &dev, &config, out, &options);
+//! let (bundle, report) = run.train_cnn(None, &mut |_| {})?;
 //! println!("{} reaches {:.3} on dev", bundle.path().display(), report.dev_micro_f1);
 //! # Ok::<(), autotag_train::TrainError>(())
 //! ```
@@ -45,15 +46,17 @@ pub mod cnn;
 pub mod wide;
 
 mod average;
+mod checkpoint;
 pub mod fit;
 pub mod frozen;
 mod models;
 
 mod train;
 
+pub use checkpoint::{Start, State, StateError};
 pub use config::{ContrastiveConfig, TrainConfig};
 pub use dataset::{Dataset, LabeledText};
 pub use error::{Result, TrainError};
 pub use fit::Progress;
 pub use pretrained::Pretrained;
-pub use train::{TrainReport, train_cnn, train_wide};
+pub use train::{TrainReport, TrainingRun};

@@ -4,7 +4,8 @@ use autotag::LabelSet;
 use autotag_onnx::{Features, ModelInput};
 
 use crate::TrainConfig;
-use crate::average::EpochAverage;
+use crate::average::{EpochAverage, Parameters};
+use crate::checkpoint::{State, StateError};
 use crate::cnn::{Cnn, GraphForm, Network};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::wide::{Wide, WideNetwork};
@@ -23,6 +24,7 @@ pub(crate) struct TrainedCnn {
 }
 
 impl Model for CnnModel<'_> {
+    type Input = ModelInput;
     type Snapshot = TrainedCnn;
 
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
@@ -33,15 +35,38 @@ impl Model for CnnModel<'_> {
         self.cnn.settle(&self.config.adam);
         TrainedCnn { network: self.average.add(self.cnn.network()), form: self.config.form }
     }
+
+    fn state(&self) -> State<'_> {
+        let mut state = self.cnn.state();
+        state.put_all("average/", self.average.state());
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.cnn.restore(state)?;
+        self.average.restore(self.cnn.network(), &state.below("average/"))
+    }
+
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<TrainedCnn, StateError> {
+        let mut network = self.cnn.network().clone();
+        network.restore(state)?;
+        Ok(TrainedCnn { network, form: self.config.form })
+    }
 }
 
 impl Predict for TrainedCnn {
+    type Input = ModelInput;
+
     fn predict(&self, texts: &[&ModelInput]) -> Predicted {
         self.network.fold().predict(&token_ids(texts))
     }
 
     fn to_onnx(&self) -> Vec<u8> {
         self.network.to_onnx(self.form)
+    }
+
+    fn state(&self) -> State<'_> {
+        self.network.state()
     }
 }
 
@@ -53,6 +78,7 @@ pub(crate) struct WideModel<'a> {
 }
 
 impl Model for WideModel<'_> {
+    type Input = ModelInput;
     type Snapshot = WideNetwork;
 
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
@@ -63,15 +89,38 @@ impl Model for WideModel<'_> {
         self.wide.settle(&self.config.adam);
         self.average.add(self.wide.network())
     }
+
+    fn state(&self) -> State<'_> {
+        let mut state = self.wide.state();
+        state.put_all("average/", self.average.state());
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.wide.restore(state)?;
+        self.average.restore(self.wide.network(), &state.below("average/"))
+    }
+
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<WideNetwork, StateError> {
+        let mut network = self.wide.network().clone();
+        network.restore(state)?;
+        Ok(network)
+    }
 }
 
 impl Predict for WideNetwork {
+    type Input = ModelInput;
+
     fn predict(&self, texts: &[&ModelInput]) -> Predicted {
         WideNetwork::predict(self, &features(texts))
     }
 
     fn to_onnx(&self) -> Vec<u8> {
         WideNetwork::to_onnx(self)
+    }
+
+    fn state(&self) -> State<'_> {
+        Parameters::state(self)
     }
 }
 

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::{State, StateError};
 use crate::matrix::Matrix;
 
 /// Adam's parameters (Kingma and Ba, 2015).
@@ -16,11 +17,20 @@ pub struct AdamConfig {
     pub beta_2: f32,
     /// Keeps the division finite.
     pub epsilon: f32,
+    /// The norm, over all parameters, that a longer gradient is scaled down to; 0 for no bound.
+    #[serde(default)]
+    pub max_gradient_norm: f32,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        AdamConfig { learning_rate: 1e-3, beta_1: 0.9, beta_2: 0.999, epsilon: 1e-8 }
+        AdamConfig {
+            learning_rate: 1e-3,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            max_gradient_norm: 0.0,
+        }
     }
 }
 
@@ -36,6 +46,20 @@ impl Moments {
     pub(crate) fn of(parameter: &Matrix) -> Self {
         let zeros = Matrix::zeros(parameter.n_rows(), parameter.n_cols());
         Moments { first: zeros.clone(), second: zeros }
+    }
+
+    /// Returns both means.
+    pub(crate) fn state(&self) -> State<'_> {
+        let mut state = State::default();
+        state.put("first", &self.first);
+        state.put("second", &self.second);
+        state
+    }
+
+    /// Takes both means back.
+    pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        state.fill("first", &mut self.first)?;
+        state.fill("second", &mut self.second)
     }
 
     /// Moves a parameter against its gradient.
@@ -67,6 +91,22 @@ impl RowMoments {
     /// Starts at zero.
     pub(crate) fn of(table: &Matrix) -> Self {
         RowMoments { moments: Moments::of(table), steps: vec![0; table.n_rows()] }
+    }
+
+    /// Returns both means, and the step up to which each row is updated.
+    pub(crate) fn state(&self) -> State<'_> {
+        let mut state = self.moments.state();
+        let steps: Vec<u64> = self.steps.iter().map(|&step| step as u64).collect();
+        state.put_counts("steps", steps);
+        state
+    }
+
+    /// Takes both means and the steps back.
+    pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.moments.restore(state)?;
+        let steps = state.counts("steps", self.steps.len())?;
+        self.steps.iter_mut().zip(steps).for_each(|(step, &found)| *step = found as i32);
+        Ok(())
     }
 
     /// Brings rows up to date with the steps done so far, before they are read.
@@ -157,6 +197,8 @@ pub(crate) struct Step {
     /// 1 / sqrt(1 - beta_2^t)
     second_scale: f32,
     epsilon: f32,
+    /// What the gradient is multiplied by.
+    gradient_scale: f32,
 }
 
 impl Step {
@@ -169,7 +211,30 @@ impl Step {
             rate: config.learning_rate / (1.0 - config.beta_1.powi(t)),
             second_scale: 1.0 / (1.0 - config.beta_2.powi(t)).sqrt(),
             epsilon: config.epsilon,
+            gradient_scale: 1.0,
         }
+    }
+
+    /// Scales the gradient, given in parts, down to the norm that the settings allow.
+    ///
+    /// A gradient that is not finite stays as it is.
+    pub(crate) fn clipped<'g>(
+        self,
+        config: &AdamConfig,
+        gradients: impl IntoIterator<Item = &'g Matrix>,
+    ) -> Self {
+        let bound = config.max_gradient_norm;
+        if bound == 0.0 {
+            return self;
+        }
+        let squares = |values: &[f32]| values.iter().map(|v| f64::from(v * v)).sum::<f64>();
+        let total: f64 = gradients
+            .into_iter()
+            .map(|gradient| gradient.values().par_chunks(CHUNK).map(squares).sum::<f64>())
+            .sum();
+        let norm = total.sqrt() as f32;
+        let is_longer = norm.is_finite() && norm > bound;
+        Step { gradient_scale: if is_longer { bound / norm } else { 1.0 }, ..self }
     }
 }
 
@@ -218,6 +283,7 @@ fn move_values(
             for ((value, &gradient), (first, second)) in
                 values.iter_mut().zip(gradients).zip(moments)
             {
+                let gradient = step.gradient_scale * gradient;
                 *first += (1.0 - step.beta_1) * (gradient - *first);
                 *second += (1.0 - step.beta_2) * (gradient * gradient - *second);
                 *value -= step.rate * *first / (second.sqrt() * step.second_scale + step.epsilon);

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
@@ -16,8 +18,9 @@ use autotag_onnx::{
 };
 
 use crate::average::EpochAverage;
+use crate::checkpoint::{Identity, RunFolder, Start};
 use crate::cnn::Cnn;
-use crate::fit::{FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
+use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
 use crate::models::{CnnModel, WideModel};
 use crate::wide::{self, Wide};
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
@@ -43,103 +46,131 @@ pub struct TrainReport {
     pub export_difference: f32,
 }
 
-/// Trains a CNN, exports it, and publishes the bundle at `out`.
+/// Goes from labelled texts to a published bundle, for any of the models.
 ///
-/// With `pretrained`, its tokenizer is used and its token table starts the embedding; without, a
-/// vocabulary is learned from the training texts and the embedding starts at random. k, tau, lambda
-/// and the threshold that are best on dev become the bundle's. An older bundle at `out` is
-/// replaced once the new one is complete.
-///
-/// # Errors
-///
-/// [`TrainError`] says what in the data or the settings cannot be used, or what failed; `out` is
-/// left as it was then.
-pub fn train_cnn(
-    train: &Dataset,
-    dev: &Dataset,
-    pretrained: Option<Pretrained>,
-    config: &TrainConfig,
-    out: &Path,
-    options: &OnnxOptions,
-    progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(ModelBundle, TrainReport)> {
-    let run = Run { train, dev, config, out, options };
-    run.on_threads(|| {
-        progress(Progress::Stage("tokenize"));
-        let (tokenizer, token_table) = match pretrained {
-            Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
-            None => (vocabulary::learn(train.texts(), config.vocabulary_size)?, None),
-        };
-        let n_tokens = tokenizer.get_vocab_size(true);
-        let shape = Shape {
-            architecture: "cnn",
-            input: InputKind::TokenIds,
-            dimensions: config.cnn.n_filters(),
-            normalized: config.cnn.normalize,
-        };
-        let make = || {
-            let n_labels = train.vocabulary().len();
-            let cnn = Cnn::new(config.cnn.clone(), n_tokens, n_labels, token_table, config.seed);
-            CnnModel { cnn, config, average: EpochAverage::new(config.averaging) }
-        };
-        run.train((&tokenizer).into(), shape, make, progress)
-    })
-}
-
-/// Trains the wide model, exports it, and publishes the bundle at `out`, as [`train_cnn`] does.
-///
-/// The n-grams that it knows are learned from the training texts.
-///
-/// # Errors
-///
-/// Those of [`train_cnn`], and [`TrainError::NoNgrams`] when no word occurs in enough texts.
-pub fn train_wide(
-    train: &Dataset,
-    dev: &Dataset,
-    config: &TrainConfig,
-    out: &Path,
-    options: &OnnxOptions,
-    progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<(ModelBundle, TrainReport)> {
-    let run = Run { train, dev, config, out, options };
-    run.on_threads(|| {
-        progress(Progress::Stage("tokenize"));
-        let ngrams = wide::learn(train.texts(), config.max_length, &config.wide)?;
-        let n_ngrams = ngrams.len();
-        let shape = Shape {
-            architecture: "wide",
-            input: InputKind::Ngrams,
-            dimensions: config.wide.hidden,
-            normalized: config.wide.normalize,
-        };
-        let make = || {
-            let n_labels = train.vocabulary().len();
-            let wide = Wide::new(config.wide.clone(), n_ngrams, n_labels, config.seed);
-            WideModel { wide, config, average: EpochAverage::new(config.averaging) }
-        };
-        run.train(ngrams.into(), shape, make, progress)
-    })
-}
-
-/// What every training run is given.
-#[derive(Clone, Copy)]
-struct Run<'a> {
+/// k, tau, lambda and the threshold that are best on dev become the bundle's. An older bundle at `out`
+/// is replaced once the new one is complete, and is left as it was when training fails.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainingRun<'a> {
     train: &'a Dataset,
     dev: &'a Dataset,
     config: &'a TrainConfig,
     out: &'a Path,
     options: &'a OnnxOptions,
+    checkpoints: Option<(&'a Path, Start)>,
+    stop: &'a AtomicBool,
+}
+
+/// The flag of a run that nothing stops.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+impl<'a> TrainingRun<'a> {
+    /// Takes what every run needs; `dev` must have been made with the vocabulary of `train`.
+    pub fn new(
+        train: &'a Dataset,
+        dev: &'a Dataset,
+        config: &'a TrainConfig,
+        out: &'a Path,
+        options: &'a OnnxOptions,
+    ) -> Self {
+        TrainingRun { train, dev, config, out, options, checkpoints: None, stop: &NEVER }
+    }
+
+    /// Keeps a checkpoint in a folder of the run's own, at the end of each epoch and when it is stopped,
+    /// and beside it `metrics.jsonl`, one line per epoch.
+    ///
+    /// The checkpoint is removed once the bundle is published.
+    pub fn checkpoints(self, folder: &'a Path, start: Start) -> Self {
+        TrainingRun { checkpoints: Some((folder, start)), ..self }
+    }
+
+    /// Stops with [`TrainError::Stopped`] after the batch in which the flag is raised.
+    pub fn stopped_by(self, stop: &'a AtomicBool) -> Self {
+        TrainingRun { stop, ..self }
+    }
+
+    /// Trains a CNN, exports it and publishes the bundle.
+    ///
+    /// With `pretrained`, its tokenizer is used and its token table starts the embedding; without, a
+    /// vocabulary is learned from the training texts and the embedding starts at random.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed.
+    pub fn train_cnn(
+        &self,
+        pretrained: Option<Pretrained>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let (tokenizer, token_table) = match pretrained {
+                Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
+                None => (vocabulary::learn(self.train.texts(), config.vocabulary_size)?, None),
+            };
+            let n_tokens = tokenizer.get_vocab_size(true);
+            let shape = Shape {
+                architecture: "cnn",
+                input: InputKind::TokenIds,
+                special_tokens: false,
+                dimensions: config.cnn.n_filters(),
+                normalized: config.cnn.normalize,
+            };
+            let make = || {
+                let n_labels = self.train.vocabulary().len();
+                let (shape, seed) = (config.cnn.clone(), config.seed);
+                let cnn = Cnn::new(shape, n_tokens, n_labels, token_table, seed);
+                CnnModel { cnn, config, average: EpochAverage::new(config.averaging) }
+            };
+            self.train_texts((&tokenizer).into(), shape, make, progress)
+        })
+    }
+
+    /// Trains the wide model, exports it and publishes the bundle.
+    ///
+    /// The n-grams that it knows are learned from the training texts.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed;
+    /// [`TrainError::NoNgrams`] when no word occurs in enough texts.
+    pub fn train_wide(
+        &self,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
+            let n_ngrams = ngrams.len();
+            let shape = Shape {
+                architecture: "wide",
+                input: InputKind::Ngrams,
+                special_tokens: false,
+                dimensions: config.wide.hidden,
+                normalized: config.wide.normalize,
+            };
+            let make = || {
+                let n_labels = self.train.vocabulary().len();
+                let wide = Wide::new(config.wide.clone(), n_ngrams, n_labels, config.seed);
+                WideModel { wide, config, average: EpochAverage::new(config.averaging) }
+            };
+            self.train_texts(ngrams.into(), shape, make, progress)
+        })
+    }
 }
 
 /// What a bundle's configuration says of a model.
 struct Shape {
     architecture: &'static str,
     input: InputKind,
+    special_tokens: bool,
     dimensions: usize,
     normalized: bool,
 }
 
-impl Run<'_> {
+impl TrainingRun<'_> {
     /// Checks what can be checked at once, and works on as many threads as the settings say.
     fn on_threads<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         self.config.check()?;
@@ -151,22 +182,38 @@ impl Run<'_> {
         threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?.install(work)
     }
 
-    /// Trains a model and publishes it.
-    fn train<M: Model>(
+    /// Trains a model that reads texts through a lexicon, and publishes it.
+    fn train_texts<M: Model<Input = ModelInput>>(
         &self,
         lexicon: Lexicon,
         shape: Shape,
         make: impl FnOnce() -> M,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
-        let &Run { train, dev, config, out, options } = self;
         let bundle_config = self.bundle_config(shape);
         let reader = TextReader::new(lexicon.clone(), &bundle_config)
             .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
-        let (train_texts, dev_texts) = (read(&reader, train)?, read(&reader, dev)?);
+        let texts = Inputs { train: read(&reader, self.train)?, dev: read(&reader, self.dev)? };
+        self.train(lexicon, bundle_config, texts, make, progress)
+    }
+
+    /// Trains a model and publishes it.
+    fn train<M: Model>(
+        &self,
+        lexicon: Lexicon,
+        bundle_config: BundleConfig,
+        inputs: Inputs<M::Input>,
+        make: impl FnOnce() -> M,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let &TrainingRun { train, dev, config, out, options, .. } = self;
+        let Inputs { train: train_texts, dev: dev_texts } = inputs;
+        let folder = self.run_folder(&bundle_config, &lexicon)?;
         let mut model = make();
+        let n_labels = dev.vocabulary().len();
+        let mut escort = Escort { progress, stop: self.stop, folder: folder.as_ref() };
         let (network, fit_report) =
-            fit(&mut model, &train_texts, &dev_texts, dev.vocabulary().len(), config, progress)?;
+            fit(&mut model, &train_texts, &dev_texts, n_labels, config, &mut escort)?;
 
         progress(Progress::Stage("tune"));
         drop(model);
@@ -197,7 +244,49 @@ impl Run<'_> {
         draft.set_interpolation(interpolation);
         draft.set_selection(Selection::at(threshold));
         draft.set_training(as_json(&report));
-        Ok((draft.publish_replacing()?, report))
+        let bundle = draft.publish_replacing()?;
+        folder.map_or(Ok(()), RunFolder::clear)?;
+        Ok((bundle, report))
+    }
+
+    /// Takes the folder for checkpoints, where they are wanted.
+    fn run_folder(&self, bundle: &BundleConfig, lexicon: &Lexicon) -> Result<Option<RunFolder>> {
+        let Some((folder, start)) = self.checkpoints else { return Ok(None) };
+        let identity = Identity { settings: self.settings(bundle), data: self.digest(lexicon) };
+        Ok(Some(RunFolder::take(folder, start, identity)?))
+    }
+
+    /// Returns the settings that the result depends on; the number of threads is none of them.
+    fn settings(&self, bundle: &BundleConfig) -> serde_json::Value {
+        let config = TrainConfig { threads: 0, ..self.config.clone() };
+        let mut settings = as_json(&config);
+        settings["architecture"] = bundle.architecture.clone().into();
+        settings
+    }
+
+    /// Digests what is learned from: keys, texts, labels, and the tokenizer.
+    fn digest(&self, lexicon: &Lexicon) -> String {
+        let mut hasher = Sha256::new();
+        let mut add = |bytes: &[u8]| {
+            hasher.update((bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        for dataset in [self.train, self.dev] {
+            add(&(dataset.len() as u64).to_le_bytes());
+            for ((key, text), labels) in
+                dataset.keys().iter().zip(dataset.texts()).zip(dataset.labels())
+            {
+                add(key.as_bytes());
+                add(text.as_bytes());
+                for &label in labels.ids() {
+                    add(dataset.vocabulary().name(label).as_bytes());
+                }
+            }
+        }
+        if let Some(tokenizer) = &lexicon.tokenizer {
+            add(tokenizer.to_string(false).unwrap_or_default().as_bytes());
+        }
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn bundle_config(&self, shape: Shape) -> BundleConfig {
@@ -206,7 +295,7 @@ impl Run<'_> {
             format_version: FORMAT_VERSION,
             architecture: shape.architecture.to_owned(),
             input: shape.input,
-            special_tokens: false,
+            special_tokens: shape.special_tokens,
             max_length: positive(self.config.max_length),
             dimensions: positive(shape.dimensions),
             n_labels: self.train.vocabulary().len(),
@@ -218,8 +307,14 @@ impl Run<'_> {
     }
 }
 
+/// What a model reads of both data sets.
+struct Inputs<I> {
+    train: TokenizedTexts<I>,
+    dev: TokenizedTexts<I>,
+}
+
 /// Writes a report as JSON by way of text, which keeps single-precision figures as short as they are.
-fn as_json(report: &TrainReport) -> serde_json::Value {
+fn as_json(report: &impl Serialize) -> serde_json::Value {
     let text = serde_json::to_string(report).expect("a report is plain data");
     serde_json::from_str(&text).expect("what was just written is JSON")
 }
@@ -229,7 +324,7 @@ fn as_json(report: &TrainReport) -> serde_json::Value {
 /// # Errors
 ///
 /// [`TrainError::Text`] naming a document whose text has no token or word.
-fn read(reader: &TextReader, dataset: &Dataset) -> Result<TokenizedTexts> {
+fn read(reader: &TextReader, dataset: &Dataset) -> Result<TokenizedTexts<ModelInput>> {
     let documents = dataset.keys().par_iter().zip(dataset.texts());
     let texts: Result<Vec<ModelInput>> = documents
         .map(|(key, text)| {
@@ -251,14 +346,14 @@ const ENCODE_BATCH: usize = 32;
 
 /// Runs dev texts through the exported model, in batches of different lengths, and compares its
 /// answers with the trainer's; returns the largest difference.
-fn compare(
-    network: &impl Predict,
+fn compare<P: Predict>(
+    network: &P,
     encoder: &OnnxEncoder,
     dev: &Dataset,
-    dev_texts: &TokenizedTexts,
+    dev_texts: &TokenizedTexts<P::Input>,
 ) -> Result<f32> {
     let n = dev.len().min(COMPARED);
-    let texts: Vec<&ModelInput> = dev_texts.texts[..n].iter().collect();
+    let texts: Vec<&P::Input> = dev_texts.texts[..n].iter().collect();
     let expected = network.predict(&texts);
     let mut largest = 0f32;
     let rows: Vec<usize> = (0..n).collect();

@@ -1,7 +1,8 @@
 //! Shows how training goes on.
 
 use autotag_train::Progress as Training;
-use autotag_train::fit::EpochReport;
+use autotag_train::fit::{EpochReport, StepLoss};
+use indicatif::HumanDuration;
 
 use crate::progress::{Progress, Quiet};
 
@@ -23,9 +24,14 @@ impl Epochs {
                 self.bar = None;
                 tracing::info!(stage, "train");
             }
-            Training::Batches { done, of, .. } => {
+            Training::Batches { epoch, done, of, loss, at_most, .. } => {
                 let bar = self.bar.get_or_insert_with(|| {
                     Progress::begin("train", Some(of as u64), self.is_quiet)
+                });
+                bar.tell(|| {
+                    let StepLoss { bce, contrastive } = loss;
+                    let at_most = HumanDuration(at_most);
+                    format!("epoch {epoch}: {bce:.2} + {contrastive:.2}, at most {at_most} left")
                 });
                 bar.add(done.saturating_sub(self.done) as u64);
                 self.done = done;

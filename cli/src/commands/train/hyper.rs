@@ -46,6 +46,11 @@ pub(super) struct HyperArgs {
         |c| c.adam.epsilon))]
     epsilon: Option<f32>,
 
+    #[arg(long, value_name = "NORM", help = told(
+        "The norm that a longer gradient is scaled down to; 0 for no bound",
+        |c| c.adam.max_gradient_norm))]
+    max_gradient_norm: Option<f32>,
+
     #[arg(long, value_name = "GAMMA", help = told(
         "The weight of the contrastive loss beside the cross-entropy; 0 leaves it out",
         |c| c.contrastive.gamma))]
@@ -182,7 +187,8 @@ impl HyperArgs {
         put(&mut config.averaging, self.averaging);
         put(&mut config.batch_size, self.batch_size);
         put(&mut config.max_length, self.max_length);
-        let AdamConfig { learning_rate, epsilon, .. } = &mut config.adam;
+        let AdamConfig { learning_rate, epsilon, max_gradient_norm, .. } = &mut config.adam;
+        put(max_gradient_norm, self.max_gradient_norm);
         put(learning_rate, self.learning_rate);
         put(epsilon, self.epsilon);
         let ContrastiveConfig { gamma, temperature } = &mut config.contrastive;

@@ -16,6 +16,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::average::Parameters;
+use crate::checkpoint::{State, StateError};
 use crate::init::{glorot, uniform};
 use crate::matrix::Matrix;
 pub use export::GraphForm;
@@ -160,6 +161,26 @@ impl Cnn {
     pub fn network(&self) -> &Network {
         &self.network
     }
+
+    /// Returns everything that the next step depends on.
+    pub fn state(&self) -> State<'_> {
+        let mut state = self.network.state();
+        state.put_all("adam/", self.optimizer.state());
+        state.put_counts("n_steps", vec![self.n_steps]);
+        state
+    }
+
+    /// Takes a state back.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state is of a CNN of another shape.
+    pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.network.restore(state)?;
+        self.optimizer.restore(&state.below("adam/"))?;
+        self.n_steps = state.count("n_steps")?;
+        Ok(())
+    }
 }
 
 impl Network {
@@ -175,6 +196,9 @@ impl Network {
 }
 
 impl Parameters for Network {
+    const NAMES: &'static [&'static str] =
+        &["embedding", "kernel", "kernel_bias", "output", "output_bias"];
+
     fn matrices(&self) -> Vec<&Matrix> {
         let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
             &self.parameters;

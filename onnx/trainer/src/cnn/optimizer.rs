@@ -3,6 +3,7 @@
 use super::CnnParameters;
 use super::backward::Gradients;
 use super::tokens::DistinctTokens;
+use crate::checkpoint::{State, StateError};
 use crate::matrix::Matrix;
 use crate::optimizer::{AdamConfig, Moments, RowMoments, Step};
 
@@ -29,6 +30,28 @@ impl Adam {
         }
     }
 
+    /// Returns what is kept of every parameter.
+    pub(super) fn state(&self) -> State<'_> {
+        let mut state = State::default();
+        state.put_counts("n_steps", vec![self.n_steps as u64]);
+        state.put_all("embedding/", self.embedding.state());
+        state.put_all("kernel/", self.kernel.state());
+        state.put_all("kernel_bias/", self.kernel_bias.state());
+        state.put_all("output/", self.output.state());
+        state.put_all("output_bias/", self.output_bias.state());
+        state
+    }
+
+    /// Takes it back.
+    pub(super) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.n_steps = state.count("n_steps")? as i32;
+        self.embedding.restore(&state.below("embedding/"))?;
+        self.kernel.restore(&state.below("kernel/"))?;
+        self.kernel_bias.restore(&state.below("kernel_bias/"))?;
+        self.output.restore(&state.below("output/"))?;
+        self.output_bias.restore(&state.below("output_bias/"))
+    }
+
     /// Brings embedding rows up to date before they are read.
     pub(super) fn catch_up(
         &mut self,
@@ -48,14 +71,15 @@ impl Adam {
         batch: &DistinctTokens,
     ) {
         self.n_steps += 1;
-        let step = Step::at(config, self.n_steps);
-        let head = &gradients.head;
-        self.kernel.update(step, &mut parameters.kernel, &gradients.kernel);
-        self.kernel_bias.update(step, &mut parameters.kernel_bias, &gradients.kernel_bias);
+        let Gradients { embedded, kernel, kernel_bias, head } = gradients;
+        let all = [embedded, kernel, kernel_bias, &head.output, &head.output_bias];
+        let step = Step::at(config, self.n_steps).clipped(config, all);
+        self.kernel.update(step, &mut parameters.kernel, kernel);
+        self.kernel_bias.update(step, &mut parameters.kernel_bias, kernel_bias);
         self.output.update(step, &mut parameters.output, &head.output);
         self.output_bias.update(step, &mut parameters.output_bias, &head.output_bias);
         // Row 0 is padding and stays zero.
         let position = |token| if token == 0 { None } else { batch.position(token) };
-        self.embedding.update(step, &mut parameters.embedding, &gradients.embedded, position);
+        self.embedding.update(step, &mut parameters.embedding, embedded, position);
     }
 }

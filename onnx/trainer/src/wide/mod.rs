@@ -23,6 +23,7 @@ use autotag_onnx::ngrams::MAX_NGRAMS;
 
 use crate::Result;
 use crate::average::Parameters;
+use crate::checkpoint::{State, StateError};
 use crate::config::{MAX_SIZE, is_true, within};
 use crate::fit::Predicted;
 use crate::init::{glorot, uniform};
@@ -144,9 +145,46 @@ impl Wide {
     pub fn network(&self) -> &WideNetwork {
         &self.network
     }
+
+    /// Returns everything that the next step depends on.
+    pub fn state(&self) -> State<'_> {
+        let mut state = self.network.state();
+        state.put_all("adam/", self.optimizer.state());
+        state
+    }
+
+    /// Takes a state back.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state is of a model of another shape.
+    pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.network.restore(state)?;
+        self.optimizer.restore(&state.below("adam/"))
+    }
+}
+
+impl WideAdam {
+    fn state(&self) -> State<'_> {
+        let mut state = State::default();
+        state.put_counts("n_steps", vec![self.n_steps as u64]);
+        state.put_all("table/", self.table.state());
+        state.put_all("output/", self.output.state());
+        state.put_all("output_bias/", self.output_bias.state());
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.n_steps = state.count("n_steps")? as i32;
+        self.table.restore(&state.below("table/"))?;
+        self.output.restore(&state.below("output/"))?;
+        self.output_bias.restore(&state.below("output_bias/"))
+    }
 }
 
 impl Parameters for WideNetwork {
+    const NAMES: &'static [&'static str] = &["table", "output", "output_bias"];
+
     fn matrices(&self) -> Vec<&Matrix> {
         let WideParameters { table, output, output_bias } = &self.parameters;
         vec![table, output, output_bias]

@@ -69,7 +69,8 @@ impl Wide {
         let Wide { network, optimizer, batch, gradients, .. } = self;
         let WideParameters { table, output, output_bias } = &mut network.parameters;
         optimizer.n_steps += 1;
-        let step = Step::at(adam, optimizer.n_steps);
+        let all = [&gradients.table, &gradients.head.output, &gradients.head.output_bias];
+        let step = Step::at(adam, optimizer.n_steps).clipped(adam, all);
         optimizer.output.update(step, output, &gradients.head.output);
         optimizer.output_bias.update(step, output_bias, &gradients.head.output_bias);
         optimizer.table.update(step, table, &gradients.table, |ngram| batch.position(ngram));

@@ -1,0 +1,280 @@
+//! The named parts of a training's state, and how they stand in a file.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
+
+use crate::matrix::Matrix;
+
+/// The named parts of a training's state: parameters, what the optimizer keeps of them, counters.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State<'a> {
+    parts: BTreeMap<String, Part<'a>>,
+}
+
+/// One part: values of some shape, or whole numbers.
+#[derive(Clone, Debug, PartialEq)]
+enum Part<'a> {
+    Values { shape: Vec<usize>, values: Cow<'a, [f32]> },
+    Counts { shape: [usize; 1], counts: Cow<'a, [u64]> },
+}
+
+/// A state that does not belong to the model it is given to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A part is missing.
+    #[error("it has no {name}")]
+    Missing {
+        /// The part's name.
+        name: String,
+    },
+    /// A part has another shape than the model's.
+    #[error("its {name} has the shape {found:?}, and the model's has {expected:?}")]
+    Shape {
+        /// The part's name.
+        name: String,
+        /// The shape found.
+        found: Vec<usize>,
+        /// The shape of the model's.
+        expected: Vec<usize>,
+    },
+}
+
+impl<'a> State<'a> {
+    /// Adds a matrix.
+    pub fn put(&mut self, name: impl Into<String>, matrix: &'a Matrix) {
+        self.put_values(name, &[matrix.n_rows(), matrix.n_cols()], matrix.values());
+    }
+
+    /// Adds values of any shape, in row-major order.
+    ///
+    /// # Panics
+    ///
+    /// When the number of values differs from the shape's.
+    pub fn put_values(
+        &mut self,
+        name: impl Into<String>,
+        shape: &[usize],
+        values: impl Into<Cow<'a, [f32]>>,
+    ) {
+        let (name, values) = (name.into(), values.into());
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "{name} of shape {shape:?}");
+        self.parts.insert(name, Part::Values { shape: shape.to_vec(), values });
+    }
+
+    /// Adds whole numbers.
+    pub fn put_counts(&mut self, name: impl Into<String>, counts: impl Into<Cow<'a, [u64]>>) {
+        let counts = counts.into();
+        self.parts.insert(name.into(), Part::Counts { shape: [counts.len()], counts });
+    }
+
+    /// Adds everything that another state has, with a prefix to its names.
+    pub fn put_all(&mut self, prefix: &str, other: State<'a>) {
+        let parts = other.parts.into_iter();
+        self.parts.extend(parts.map(|(name, part)| (format!("{prefix}{name}"), part)));
+    }
+
+    /// Sees what [`State::put_all`] added with this prefix.
+    pub fn below(&self, prefix: &str) -> State<'_> {
+        let parts = self.parts.iter().filter_map(|(name, part)| {
+            let name = name.strip_prefix(prefix)?.to_owned();
+            let part = match part {
+                Part::Values { shape, values } => {
+                    Part::Values { shape: shape.clone(), values: Cow::Borrowed(&**values) }
+                }
+                Part::Counts { shape, counts } => {
+                    Part::Counts { shape: *shape, counts: Cow::Borrowed(&**counts) }
+                }
+            };
+            Some((name, part))
+        });
+        State { parts: parts.collect() }
+    }
+
+    /// Takes out what [`State::put_all`] added with this prefix.
+    pub(super) fn take_all(&mut self, prefix: &str) -> State<'a> {
+        let names: Vec<String> =
+            self.parts.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
+        let mut parts = BTreeMap::new();
+        for name in names {
+            if let Some(part) = self.parts.remove(&name) {
+                parts.insert(name[prefix.len()..].to_owned(), part);
+            }
+        }
+        State { parts }
+    }
+
+    /// Copies a matrix of the state into one of the same shape.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the part is missing or has another shape.
+    pub fn fill(&self, name: &str, matrix: &mut Matrix) -> Result<(), StateError> {
+        let expected = [matrix.n_rows(), matrix.n_cols()];
+        matrix.values_mut().copy_from_slice(self.values(name, &expected)?);
+        Ok(())
+    }
+
+    /// Returns the values of a part that has this shape.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the part is missing or has another shape.
+    pub fn values(&self, name: &str, expected: &[usize]) -> Result<&[f32], StateError> {
+        match self.part(name)? {
+            Part::Values { shape, values } if shape == expected => Ok(values),
+            other => Err(other.shape_error(name, expected)),
+        }
+    }
+
+    /// Returns `n` whole numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the part is missing or has another length.
+    pub fn counts(&self, name: &str, n: usize) -> Result<&[u64], StateError> {
+        match self.part(name)? {
+            Part::Counts { counts, .. } if counts.len() == n => Ok(counts),
+            other => Err(other.shape_error(name, &[n])),
+        }
+    }
+
+    /// Returns a single whole number.
+    ///
+    /// # Errors
+    ///
+    /// As [`State::counts`].
+    pub fn count(&self, name: &str) -> Result<u64, StateError> {
+        Ok(self.counts(name, 1)?[0])
+    }
+
+    /// Tells whether there is such a part.
+    pub fn has(&self, name: &str) -> bool {
+        self.parts.contains_key(name)
+    }
+
+    fn part(&self, name: &str) -> Result<&Part<'a>, StateError> {
+        self.parts.get(name).ok_or_else(|| StateError::Missing { name: name.to_owned() })
+    }
+
+    /// Writes the state and a text about it.
+    pub(super) fn write(&self, path: &Path, about: String) -> Result<(), SafeTensorError> {
+        let about = HashMap::from([(ABOUT.to_owned(), about)]);
+        safetensors::serialize_to_file(&self.parts, Some(about), path)
+    }
+
+    /// Reads the bytes of a file that [`State::write`] made: the state and the text about it.
+    pub(super) fn read(bytes: &[u8]) -> Result<(State<'static>, String), String> {
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        let about = metadata.metadata().as_ref().and_then(|texts| texts.get(ABOUT)).cloned();
+        let about = about.ok_or("it says nothing about itself")?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+        let mut state = State::default();
+        for (name, tensor) in tensors.iter() {
+            match tensor.dtype() {
+                Dtype::F32 => {
+                    let values = numbers(tensor.data(), f32::from_le_bytes);
+                    state.put_values(name, tensor.shape(), values);
+                }
+                Dtype::U64 => state.put_counts(name, numbers(tensor.data(), u64::from_le_bytes)),
+                other => return Err(format!("its {name} has the type {other:?}")),
+            }
+        }
+        Ok((state, about))
+    }
+}
+
+/// Names the text about a state in its file.
+const ABOUT: &str = "autotag";
+
+fn numbers<const N: usize, T>(bytes: &[u8], from_le_bytes: impl Fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks::<N>().0.iter().map(|&bytes| from_le_bytes(bytes)).collect()
+}
+
+impl Part<'_> {
+    fn shape_error(&self, name: &str, expected: &[usize]) -> StateError {
+        StateError::Shape {
+            name: name.to_owned(),
+            found: self.shape().to_vec(),
+            expected: expected.to_vec(),
+        }
+    }
+}
+
+/// A part as safetensors writes it, little-endian.
+impl View for &Part<'_> {
+    fn dtype(&self) -> Dtype {
+        match self {
+            Part::Values { .. } => Dtype::F32,
+            Part::Counts { .. } => Dtype::U64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        match self {
+            Part::Values { shape, .. } => shape,
+            Part::Counts { shape, .. } => shape,
+        }
+    }
+
+    #[cfg(target_endian = "little")]
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Part::Values { values, .. } => Cow::Borrowed(bytemuck::cast_slice(values)),
+            Part::Counts { counts, .. } => Cow::Borrowed(bytemuck::cast_slice(counts)),
+        }
+    }
+
+    #[cfg(target_endian = "big")]
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Owned(match self {
+            Part::Values { values, .. } => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            Part::Counts { counts, .. } => counts.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        match self {
+            Part::Values { values, .. } => 4 * values.len(),
+            Part::Counts { counts, .. } => 8 * counts.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_comes_back_from_its_file() {
+        let matrix = Matrix::from_values(2, 3, vec![1.0, -2.5, 0.0, 3.0, f32::MAX, 1e-30]);
+        let mut inner = State::default();
+        inner.put("matrix", &matrix);
+        inner.put_counts("steps", vec![7, u64::MAX]);
+        let mut state = State::default();
+        state.put_all("model/", inner.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        state.write(&path, "a text".to_owned()).unwrap();
+        let (mut read, about) = State::read(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(about, "a text");
+        assert_eq!(read, state);
+        assert_eq!(read.below("model/"), inner);
+        assert_eq!(read.take_all("model/"), inner);
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_named() {
+        let matrix = Matrix::zeros(2, 3);
+        let mut state = State::default();
+        state.put("kernel", &matrix);
+        let error = state.fill("kernel", &mut Matrix::zeros(3, 3)).unwrap_err().to_string();
+        assert_eq!(error, "its kernel has the shape [2, 3], and the model's has [3, 3]");
+        let error = state.count("steps").unwrap_err().to_string();
+        assert_eq!(error, "it has no steps");
+        assert!(State::read(b"nothing").is_err());
+    }
+}

@@ -1,0 +1,164 @@
+//! What a training that is interrupted leaves, and how it goes on.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use autotag_onnx::{ModelBundle, OnnxOptions};
+use autotag_train::fit::EpochReport;
+use autotag_train::{Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
+
+use crate::tiny;
+
+/// The models that are trained the same way.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Cnn,
+    Wide,
+}
+
+struct Setting {
+    train: Dataset,
+    dev: Dataset,
+    config: TrainConfig,
+    kind: Kind,
+}
+
+impl Setting {
+    fn of(kind: Kind) -> Self {
+        let train = Dataset::new(tiny::documents("train", 80)).unwrap();
+        let dev = Dataset::with_vocabulary(tiny::documents("dev", 30), train.vocabulary()).unwrap();
+        let mut config = TrainConfig { epochs: 4, batch_size: 16, ..tiny::config().unwrap() };
+        config.wide.hidden = 16;
+        Setting { train, dev, config, kind }
+    }
+
+    /// Trains into `folder`, and stops after the given number of batches.
+    fn train(
+        &self,
+        folder: &Path,
+        start: Start,
+        n_batches: usize,
+    ) -> Result<(ModelBundle, TrainReport), TrainError> {
+        let (stop, options) = (AtomicBool::new(false), OnnxOptions::default());
+        let mut n_done = 0;
+        let progress = &mut |progress: Progress| {
+            if let Progress::Batches { .. } = progress {
+                n_done += 1;
+                stop.store(n_done >= n_batches, Ordering::Relaxed);
+            }
+        };
+        let (out, run) = (folder.join("bundle"), folder.join("run"));
+        let training = TrainingRun::new(&self.train, &self.dev, &self.config, &out, &options)
+            .checkpoints(&run, start)
+            .stopped_by(&stop);
+        match self.kind {
+            Kind::Cnn => training.train_cnn(None, progress),
+            Kind::Wide => training.train_wide(progress),
+        }
+    }
+}
+
+/// The figures of epochs, without how fast they were and the last bit, which JSON may change.
+fn figures(epochs: &[EpochReport]) -> Vec<(usize, bool, [String; 5])> {
+    let figures = |epoch: &EpochReport| {
+        let EpochReport { bce, contrastive, model_f1, interpolated_f1, tuned_f1, .. } = *epoch;
+        let losses = [bce, contrastive].map(|loss| format!("{loss:.5}"));
+        let [bce, contrastive] = losses;
+        let [model, interpolated, tuned] =
+            [model_f1, interpolated_f1, tuned_f1].map(|f1| format!("{f1:.12}"));
+        (epoch.epoch, epoch.best, [bce, contrastive, model, interpolated, tuned])
+    };
+    epochs.iter().map(figures).collect()
+}
+
+#[test]
+fn a_training_that_was_stopped_comes_to_the_same_result() {
+    for kind in [Kind::Cnn, Kind::Wide] {
+        let setting = Setting::of(kind);
+        let whole = tempfile::tempdir().unwrap();
+        let (expected, expected_report) =
+            setting.train(whole.path(), Start::Anew, usize::MAX).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        // Within the first epoch of 5 batches, within the second, and at the end of the third.
+        for n_batches in [2, 5, 8] {
+            let error = setting.train(folder.path(), Start::Resume, n_batches).unwrap_err();
+            assert!(matches!(error, TrainError::Stopped { checkpoint: Some(_), .. }), "{error}");
+        }
+        let (bundle, report) = setting.train(folder.path(), Start::Resume, usize::MAX).unwrap();
+        assert_eq!(figures(&report.fit.epochs), figures(&expected_report.fit.epochs), "{kind:?}");
+        assert_eq!(bundle.encoder_fingerprint(), expected.encoder_fingerprint(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_finished_training_leaves_its_figures_and_no_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, report) = Setting::of(Kind::Cnn).train(folder.path(), Start::Anew, usize::MAX).unwrap();
+    let lines = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
+    let epochs: Vec<EpochReport> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(figures(&epochs), figures(&report.fit.epochs));
+    let left: Vec<_> = fs::read_dir(folder.path().join("run")).unwrap().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn the_best_epoch_so_far_can_be_published() {
+    let setting = Setting::of(Kind::Cnn);
+    let folder = tempfile::tempdir().unwrap();
+    setting.train(folder.path(), Start::Anew, 2).unwrap_err();
+    let error = setting.train(folder.path(), Start::Finish, usize::MAX).unwrap_err();
+    assert!(matches!(error, TrainError::NothingToFinish { .. }), "{error}");
+    setting.train(folder.path(), Start::Resume, 6).unwrap_err();
+    let (_, report) = setting.train(folder.path(), Start::Finish, usize::MAX).unwrap();
+    assert_eq!(report.fit.epochs.len(), 1);
+}
+
+#[test]
+fn a_training_is_resumed_with_its_own_settings_and_data() {
+    let mut setting = Setting::of(Kind::Cnn);
+    let folder = tempfile::tempdir().unwrap();
+    setting.train(folder.path(), Start::Anew, 7).unwrap_err();
+    let error = setting.train(folder.path(), Start::Anew, 7).unwrap_err();
+    assert!(matches!(error, TrainError::CheckpointExists { .. }), "{error}");
+    setting.config.adam.learning_rate *= 2.0;
+    let error = setting.train(folder.path(), Start::Resume, 7).unwrap_err().to_string();
+    assert!(error.contains("adam.learning_rate (0."), "{error}");
+    let mut setting = Setting::of(Kind::Cnn);
+    setting.train = Dataset::new(tiny::documents("train", 81)).unwrap();
+    let error = setting.train(folder.path(), Start::Resume, 7).unwrap_err();
+    assert!(matches!(error, TrainError::OtherData { .. }), "{error}");
+    Setting::of(Kind::Cnn).train(folder.path(), Start::Resume, usize::MAX).unwrap();
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_leaves_the_checkpoint_of_the_epochs_before() {
+    let mut setting = Setting::of(Kind::Cnn);
+    let folder = tempfile::tempdir().unwrap();
+    // One batch an epoch: the first moves the parameters so far that the second's loss overflows.
+    setting.config.adam.learning_rate = 1e14;
+    setting.config.batch_size = 80;
+    let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
+    let TrainError::Diverged { epoch, batch, checkpoint, .. } = &error else { panic!("{error}") };
+    assert_eq!((*epoch, *batch), (2, 1), "{error}");
+    assert!(checkpoint.as_ref().unwrap().is_file(), "{error}");
+    assert!(error.to_string().contains("batch 1 of epoch 2"), "{error}");
+}
+
+#[test]
+fn a_bounded_gradient_moves_as_far_as_its_bound_lets_it() {
+    let mut setting = Setting::of(Kind::Wide);
+    // Without Adam's own scaling, a bound of almost nothing leaves the model as it began.
+    setting.config.adam.epsilon = 1.0;
+    setting.config.adam.max_gradient_norm = 1e-12;
+    let folder = tempfile::tempdir().unwrap();
+    let (_, report) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
+    let losses: Vec<f32> = report.fit.epochs.iter().map(|epoch| epoch.bce).collect();
+    let spread = losses[0] - losses[losses.len() - 1];
+    setting.config.adam.max_gradient_norm = 0.0;
+    let folder = tempfile::tempdir().unwrap();
+    let (_, report) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
+    let free: Vec<f32> = report.fit.epochs.iter().map(|epoch| epoch.bce).collect();
+    assert!(spread.abs() * 3.0 < free[0] - free[free.len() - 1], "{losses:?} {free:?}");
+}
