@@ -8,9 +8,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-use autotag_train::{
-    Dataset, Pretrained, Start, TrainError, TrainReport, TrainingRun,
-};
+use autotag_train::{Dataset, Pretrained, Start, TrainError, TrainReport, TrainingRun};
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};

@@ -154,7 +154,8 @@ fn gate(gradient: &mut Matrix, hidden: &Matrix) {
     }
 }
 
-fn multiply_values(matrix: &mut Matrix, factors: &Matrix) {
+/// Multiplies a matrix by factors, value by value.
+pub(crate) fn multiply_values(matrix: &mut Matrix, factors: &Matrix) {
     for (value, factor) in matrix.values_mut().iter_mut().zip(factors.values()) {
         *value *= factor;
     }

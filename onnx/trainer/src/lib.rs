@@ -41,6 +41,7 @@ mod distinct;
 mod init;
 pub mod optimizer;
 
+pub mod adapter;
 pub mod bert;
 pub mod cnn;
 pub mod wide;
