@@ -69,7 +69,8 @@ impl Lexicon {
         match (&self.tokenizer, &self.ngrams) {
             (Some(_), None) => Some(InputKind::TokenIds),
             (None, Some(_)) => Some(InputKind::Ngrams),
-            _ => None,
+            (Some(_), Some(_)) => Some(InputKind::TokensAndNgrams),
+            (None, None) => None,
         }
     }
 }

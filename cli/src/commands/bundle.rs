@@ -8,7 +8,7 @@ use autotag::Selection;
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{BundleConfig, ModelBundle};
 use autotag_train::TrainReport;
-use autotag_train::frozen::EncoderReport;
+use autotag_train::frozen::{EncoderCard, EncoderReport};
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +107,8 @@ impl Report for Shown {
         }
         if let Ok(report) = EncoderReport::deserialize(&config.training) {
             row("encoder", from_encoder::shown(&report));
+        } else if let Ok(card) = EncoderCard::deserialize(&config.training["encoder"]) {
+            row("encoder", from_encoder::shown_card(&card));
         }
         if let Some(record) = TuneRecord::of(config) {
             row("tuned", record.to_string());
@@ -123,6 +125,7 @@ fn dimensions(config: &BundleConfig) -> String {
 fn reads(config: &BundleConfig) -> String {
     let of_what = match config.input {
         InputKind::Ngrams => "words of a text, and pairs of them",
+        InputKind::TokensAndNgrams => "tokens of a text, its words, and pairs of them",
         _ => "tokens of a text",
     };
     format!("the first {} {of_what}", config.max_length)

@@ -1,5 +1,6 @@
 //! `autotag train`: a bundle from labelled documents.
 
+mod adapter;
 mod epochs;
 mod hyper;
 
@@ -8,7 +9,9 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
+use autotag_train::bert::BertFolder;
 use autotag_train::{Dataset, Pretrained, Start, TrainError, TrainReport, TrainingRun};
+use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
@@ -25,7 +28,8 @@ use hyper::HyperArgs;
 #[command(after_help = "\
 Examples:
   autotag train --data train.jsonl --dev dev.jsonl --model wide --out bundle --seed 1
-  autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle")]
+  autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle
+  autotag train --data train.jsonl --dev dev.jsonl --model adapter --init minilm --out bundle")]
 pub(crate) struct TrainArgs {
     /// The labelled documents to learn from; they also become the first neighbors
     #[arg(long, value_name = "TRAIN")]
@@ -70,6 +74,17 @@ enum ModelKind {
     Cnn,
     /// Weighted words and pairs of words, and one hidden layer
     Wide,
+    /// Both: each learns by itself, and they answer together
+    WideCnn,
+    /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
+    Adapter,
+}
+
+impl std::fmt::Display for ModelKind {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let value = self.to_possible_value().expect("every kind can be asked for");
+        formatter.write_str(value.get_name())
+    }
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
@@ -77,12 +92,15 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         Ok(config) => config,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
+    if args.model == ModelKind::Adapter && args.hyper.init.is_none() {
+        Args::wrong_usage("train", NO_ENCODER);
+    }
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
-    let pretrained = args.hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
+    let init = Init::read(args)?;
 
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
@@ -90,14 +108,50 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
     let progress = &mut |progress| epochs.show(progress);
-    let trained = match args.model {
-        ModelKind::Cnn => run.train_cnn(pretrained, progress),
-        ModelKind::Wide => run.train_wide(progress),
+    let trained = match (args.model, init) {
+        (ModelKind::Cnn, init) => run.train_cnn(init.tokens(), progress),
+        (ModelKind::Wide, _) => run.train_wide(progress),
+        (ModelKind::WideCnn, init) => run.train_wide_cnn(init.tokens(), progress),
+        (ModelKind::Adapter, Init::Encoder(encoder)) => {
+            let cache = args.hyper.adapter.cache.folder(&args.out);
+            run.train_adapter(*encoder, cache.as_deref(), progress)
+        }
+        (ModelKind::Adapter, _) => Args::wrong_usage("train", NO_ENCODER),
     };
     let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
     Ok(())
+}
+
+const NO_ENCODER: &str = "--model adapter needs --init FOLDER, a pretrained encoder; `autotag model fetch minilm` gets one";
+
+/// What a model starts with.
+enum Init {
+    Nothing,
+    Tokens(Pretrained),
+    Encoder(Box<BertFolder>),
+}
+
+impl Init {
+    /// Reads what the kind of model takes of the folder given.
+    fn read(args: &TrainArgs) -> Result<Self, TrainError> {
+        match (&args.hyper.init, args.model) {
+            (None, _) => Ok(Init::Nothing),
+            (Some(folder), ModelKind::Adapter) => {
+                Ok(Init::Encoder(Box::new(BertFolder::read(folder)?)))
+            }
+            (Some(folder), _) => Ok(Init::Tokens(Pretrained::read(folder)?)),
+        }
+    }
+
+    /// Returns the tokens that the CNN starts with.
+    fn tokens(self) -> Option<Pretrained> {
+        match self {
+            Init::Tokens(tokens) => Some(tokens),
+            _ => None,
+        }
+    }
 }
 
 impl TrainArgs {

@@ -91,7 +91,7 @@ fn every_command_works_with_an_encoder_that_scores_no_label() {
     assert_eq!(config["max_length"], json!(POSITIONS));
     assert_eq!(config["interpolation"]["proportion"], json!(1.0));
     let shown = autotag(&format!("bundle show {bundle}")).ok();
-    assert!(shown.contains("not trained further") && shown.contains("300 labelled"), "{shown}");
+    assert!(shown.contains("and no more") && shown.contains("300 labelled"), "{shown}");
     autotag(&format!("bundle verify {bundle}")).ok();
 
     let line = format!("eval --bundle {bundle} --data {test} --tune {dev} --format json");
@@ -196,4 +196,77 @@ fn folders_that_are_no_encoder_are_told_apart() {
     assert!(!Path::new(&out).exists());
     let line = format!("bundle from-encoder --encoder {encoder} --dev x --out {out}");
     assert_eq!(autotag(&line).code, 2, "nothing can be tuned without neighbors");
+}
+
+/// The options that keep training small.
+const ADAPTER: &str = "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.01";
+
+#[test]
+fn every_command_works_with_an_adapter() {
+    let folder = Folder::new();
+    let encoder = write_encoder(&folder, "encoder");
+    let train = folder.write("train.jsonl", lines(&documents(300, 1)));
+    let dev = folder.write("dev.jsonl", lines(&documents(60, 2)));
+    let test = folder.write("test.jsonl", lines(&documents(80, 3)));
+    let bundle = folder.path("bundle");
+    let line = format!(
+        "train --data {train} --dev {dev} --init {encoder} --out {bundle} {ADAPTER} --format json"
+    );
+    let report = autotag(&line).json();
+    assert!(report["dev_micro_f1"].as_f64().unwrap() > 0.7, "{report}");
+    assert!(report["export_difference"].as_f64().unwrap() < 1e-4, "{report}");
+    let shown = autotag(&format!("bundle show {bundle} --format json")).json();
+    assert_eq!(shown["fingerprint"], report["fingerprint"]);
+    let config = &shown["config"];
+    assert_eq!((&config["architecture"], &config["dimensions"]), (&json!("adapter"), &json!(24)));
+    assert_eq!(config["training"]["encoder"]["pooling"], json!("mean"));
+    assert_eq!(shown["neighbors"], json!(300));
+    let shown = autotag(&format!("bundle show {bundle}")).ok();
+    assert!(shown.contains("pretrained: 1 layers") && shown.contains("trained"), "{shown}");
+    autotag(&format!("bundle verify {bundle}")).ok();
+
+    let line = format!("eval --bundle {bundle} --data {test} --tune {dev} --format json");
+    let rows = autotag(&line).json()["rows"].clone();
+    for row in rows.as_array().unwrap() {
+        assert!(row["micro_f1"].as_f64().unwrap() > 0.5, "{row}");
+    }
+    let index = folder.path("index");
+    let data = folder.write("data.jsonl", lines(&unlabeled(&documents(50, 4))));
+    let line =
+        format!("index --bundle {bundle} --index {index} --data {test} {data} --format json");
+    let report = autotag(&line).json();
+    assert_eq!((&report["labeled"], &report["tagged"]), (&json!(80), &json!(50)));
+    autotag(&format!("verify --index {index}")).ok();
+}
+
+#[test]
+fn a_seed_fixes_the_adapter_with_and_without_what_was_kept() {
+    let folder = Folder::new();
+    let encoder = write_encoder(&folder, "encoder");
+    let train = folder.write("train.jsonl", lines(&documents(60, 1)));
+    let dev = folder.write("dev.jsonl", lines(&documents(20, 2)));
+    let make = |out: &str, options: &str| {
+        let out = folder.path(out);
+        let data = format!("--data {train} --dev {dev} --init {encoder} --out {out}");
+        let line = format!("train -v {data} {ADAPTER} --format json {options}");
+        let run = autotag(&line);
+        let known = run.stderr.matches("known=").count() - run.stderr.matches("known=0").count();
+        run.ok();
+        let shown = autotag(&format!("bundle show {out} --format json")).json();
+        (shown["encoder_fingerprint"].clone(), known)
+    };
+    let (first, known) = make("first", "");
+    assert_eq!(known, 0);
+    let (second, known) = make("second", "");
+    assert_eq!((&first, known), (&second, 2), "the embeddings of both files are kept");
+    assert_eq!(make("third", "--no-cache"), (first.clone(), 0));
+    assert_ne!(make("fourth", "--seed 1").0, first);
+    assert_ne!(make("fifth", "--pooling cls").0, first);
+}
+
+#[test]
+fn an_adapter_without_an_encoder_is_wrong_usage() {
+    let run = autotag("train --data d --dev d --out o --model adapter");
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    assert!(run.stderr.contains("--model adapter needs --init FOLDER"), "{}", run.stderr);
 }

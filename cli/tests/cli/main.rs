@@ -6,6 +6,7 @@ mod encoder;
 mod end_to_end;
 mod files;
 mod limits;
+mod resuming;
 mod support;
 mod tune;
 mod upkeep;

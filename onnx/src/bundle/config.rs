@@ -22,17 +22,19 @@ pub enum InputKind {
     TokenIds,
     /// `feature_ids` int64 and `feature_weights` float32 [batch, features]: weighted word n-grams.
     Ngrams,
+    /// All four: the inputs of [`InputKind::TokenIds`] and of [`InputKind::Ngrams`].
+    TokensAndNgrams,
 }
 
 impl InputKind {
     /// Tells whether a tokenizer makes a part of the input.
     pub fn reads_tokens(self) -> bool {
-        self == InputKind::TokenIds
+        self != InputKind::Ngrams
     }
 
     /// Tells whether a vocabulary of n-grams makes a part of the input.
     pub fn reads_ngrams(self) -> bool {
-        self == InputKind::Ngrams
+        self != InputKind::TokenIds
     }
 }
 

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use autotag::Interpolation;
 
+use crate::adapter::AdapterConfig;
 use crate::cnn::{CnnConfig, GraphForm};
+use crate::frozen::DEFAULT_LENGTH;
 use crate::optimizer::AdamConfig;
 use crate::wide::WideConfig;
+use crate::wide_cnn::WideCnnConfig;
 use crate::{Result, TrainError};
 
 /// The weight and temperature of the contrastive loss.
@@ -35,6 +38,12 @@ pub struct TrainConfig {
     /// The wide model's shape and regularization.
     #[serde(default)]
     pub wide: WideConfig,
+    /// What the two need when they are trained together.
+    #[serde(default)]
+    pub wide_cnn: WideCnnConfig,
+    /// The adapter's shape and regularization.
+    #[serde(default)]
+    pub adapter: AdapterConfig,
     /// The contrastive loss.
     pub contrastive: ContrastiveConfig,
     /// The optimizer.
@@ -68,6 +77,8 @@ impl Default for TrainConfig {
         TrainConfig {
             cnn: CnnConfig::default(),
             wide: WideConfig::default(),
+            wide_cnn: WideCnnConfig::default(),
+            adapter: AdapterConfig::default(),
             contrastive: ContrastiveConfig::default(),
             adam: AdamConfig::default(),
             batch_size: 128,
@@ -98,11 +109,26 @@ impl TrainConfig {
     /// The contrastive loss is left out, since the tuned interpolation was no better with it; where
     /// gamma is given, tau' suits representations of length 1, which are at most 2 apart.
     pub fn wide() -> Self {
+        let WideCnnConfig { wide_adam: adam, wide_contrastive: contrastive, .. } =
+            WideCnnConfig::default();
+        TrainConfig { adam, contrastive, epochs: 10, max_length: 1000, ..TrainConfig::default() }
+    }
+
+    /// Returns the settings that suit the wide model and the CNN together.
+    pub fn wide_cnn() -> Self {
         TrainConfig {
-            adam: AdamConfig { learning_rate: 0.03, epsilon: 1e-3, ..AdamConfig::default() },
+            cnn: CnnConfig { normalize: true, ..CnnConfig::default() },
             contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
-            epochs: 10,
-            max_length: 1000,
+            max_length: 400,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Returns the settings that suit an adapter on a frozen encoder.
+    pub fn adapter() -> Self {
+        TrainConfig {
+            contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
+            max_length: DEFAULT_LENGTH,
             ..TrainConfig::default()
         }
     }
@@ -128,6 +154,8 @@ impl TrainConfig {
             is_true("width", width, is_new, "given once: for more of it, take more filters")?;
         }
         self.wide.check()?;
+        self.adapter.check()?;
+        self.wide_cnn.check()?;
         within("threads", self.threads, 0..=MAX_THREADS, "within 0..=4096")?;
         within("vocabulary size", self.vocabulary_size, 3..=10_000_000, "within 3..=10000000")?;
         let share = 0.0..1.0f32;

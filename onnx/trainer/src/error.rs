@@ -125,6 +125,17 @@ pub enum TrainError {
         checkpoint: Option<PathBuf>,
     },
 
+    /// Encoding was asked to stop.
+    #[error("stopped with {done} of {of} texts encoded{}", kept_hint(cache.as_deref()))]
+    StoppedEncoding {
+        /// The texts that are encoded.
+        done: usize,
+        /// The texts of the data set.
+        of: usize,
+        /// Where their embeddings are kept, if they are.
+        cache: Option<PathBuf>,
+    },
+
     /// An earlier training's checkpoint would be lost.
     #[error(
         "{} is the checkpoint of a training that did not end: resume or finish that one, or delete the file to begin anew",
@@ -283,4 +294,14 @@ fn resume_hint(checkpoint: Option<&Path>) -> String {
         format!(": nothing is lost, {} can be resumed, or finished as it is", path.display())
     };
     checkpoint.map_or_else(|| ", and no checkpoints are kept".to_owned(), hint)
+}
+
+fn kept_hint(cache: Option<&Path>) -> String {
+    let hint = |path: &Path| {
+        format!(
+            ": what is encoded is kept in {}, and the same command goes on from there",
+            path.display()
+        )
+    };
+    cache.map_or_else(|| ", and none is kept".to_owned(), hint)
 }

@@ -187,25 +187,45 @@ pub(crate) fn normalize_rows(matrix: &mut Matrix) -> Vec<f32> {
     norms
 }
 
-/// Writes what follows a rectified representation [batch, R]: the output layer, the
-/// normalization where it was trained, and both outputs.
-pub(crate) fn write_output(
+/// A model's answer within a graph that is being written.
+pub(crate) struct Answer {
+    /// [batch, R].
+    pub(crate) embedding: Value,
+    /// [batch, L], within 0..=1.
+    pub(crate) scores: Value,
+}
+
+/// Writes what follows a rectified representation [batch, R]: the output layer, and the normalization
+/// where it was trained. `part` begins the constants' names.
+pub(crate) fn write_answer(
     graph: &mut GraphBuilder,
+    part: &str,
     hidden: &Value,
-    output: &Matrix,
-    output_bias: &Matrix,
+    layer: &OutputLayer<'_>,
     normalize: bool,
-) {
-    let (n_labels, n_hidden) = (output.n_rows(), output.n_cols());
-    let output = graph.constant_f32("output", &[n_labels, n_hidden], output.values());
-    let output_bias = graph.constant_f32("output_bias", &[n_labels], output_bias.values());
-    let logits = graph.gemm_transposed(hidden, &output, &output_bias);
+) -> Answer {
+    let (n_labels, n_hidden) = (layer.output.n_rows(), layer.output.n_cols());
+    let values = layer.output.values();
+    let output = graph.constant_f32(&format!("{part}_output"), &[n_labels, n_hidden], values);
+    let values = layer.bias.values();
+    let bias = graph.constant_f32(&format!("{part}_output_bias"), &[n_labels], values);
+    let logits = graph.gemm_transposed(hidden, &output, &bias);
     let scores = graph.sigmoid(&logits);
     let embedding = if normalize { normalized(graph, hidden) } else { hidden.clone() };
-    let batch = Dim::Symbol("batch");
-    let float = ElementType::Float;
-    graph.output("embedding", &embedding, float, &[batch, Dim::Fixed(n_hidden)]);
-    graph.output("scores", &scores, float, &[batch, Dim::Fixed(n_labels)]);
+    Answer { embedding, scores }
+}
+
+/// Ends a graph with a model's answer as its outputs `embedding` [batch, R] and `scores` [batch, L].
+pub(crate) fn finish(
+    mut graph: GraphBuilder,
+    answer: &Answer,
+    n_hidden: usize,
+    n_labels: usize,
+) -> Vec<u8> {
+    let (batch, float) = (Dim::Symbol("batch"), ElementType::Float);
+    graph.output("embedding", &answer.embedding, float, &[batch, Dim::Fixed(n_hidden)]);
+    graph.output("scores", &answer.scores, float, &[batch, Dim::Fixed(n_labels)]);
+    graph.finish()
 }
 
 /// Scales each row of a value [batch, R] to length 1.

@@ -51,6 +51,7 @@ mod checkpoint;
 pub mod fit;
 pub mod frozen;
 mod models;
+pub mod wide_cnn;
 
 mod train;
 

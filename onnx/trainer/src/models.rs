@@ -124,10 +124,10 @@ impl Predict for WideNetwork {
     }
 }
 
-fn token_ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
+pub(crate) fn token_ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
     texts.iter().map(|text| text.ids()).collect()
 }
 
-fn features<'t>(texts: &[&'t ModelInput]) -> Vec<&'t Features> {
+pub(crate) fn features<'t>(texts: &[&'t ModelInput]) -> Vec<&'t Features> {
     texts.iter().map(|text| &text.features).collect()
 }

@@ -1,12 +1,16 @@
 //! From labelled texts to a published bundle.
 
+mod adapter;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokenizers::Tokenizer;
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
@@ -21,9 +25,11 @@ use crate::average::EpochAverage;
 use crate::checkpoint::{Identity, RunFolder, Start};
 use crate::cnn::Cnn;
 use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
+use crate::matrix::Matrix;
 use crate::models::{CnnModel, WideModel};
 use crate::wide::{self, Wide};
-use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
+use crate::wide_cnn::WideCnnModel;
+use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, frozen, vocabulary};
 
 /// What a training run did and reached; it is written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,11 +111,7 @@ impl<'a> TrainingRun<'a> {
         let config = self.config;
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
-            let (tokenizer, token_table) = match pretrained {
-                Some(Pretrained { tokenizer, token_table }) => (tokenizer, Some(token_table)),
-                None => (vocabulary::learn(self.train.texts(), config.vocabulary_size)?, None),
-            };
-            let n_tokens = tokenizer.get_vocab_size(true);
+            let tokens = self.tokens(pretrained)?;
             let shape = Shape {
                 architecture: "cnn",
                 input: InputKind::TokenIds,
@@ -117,13 +119,12 @@ impl<'a> TrainingRun<'a> {
                 dimensions: config.cnn.n_filters(),
                 normalized: config.cnn.normalize,
             };
+            let lexicon = (&tokens.tokenizer).into();
             let make = || {
-                let n_labels = self.train.vocabulary().len();
-                let (shape, seed) = (config.cnn.clone(), config.seed);
-                let cnn = Cnn::new(shape, n_tokens, n_labels, token_table, seed);
-                CnnModel { cnn, config, average: EpochAverage::new(config.averaging) }
+                let average = EpochAverage::new(config.averaging);
+                CnnModel { cnn: self.make_cnn(tokens), config, average }
             };
-            self.train_texts((&tokenizer).into(), shape, make, progress)
+            self.train_texts(lexicon, shape, make, progress)
         })
     }
 
@@ -152,13 +153,74 @@ impl<'a> TrainingRun<'a> {
                 normalized: config.wide.normalize,
             };
             let make = || {
-                let n_labels = self.train.vocabulary().len();
-                let wide = Wide::new(config.wide.clone(), n_ngrams, n_labels, config.seed);
-                WideModel { wide, config, average: EpochAverage::new(config.averaging) }
+                let average = EpochAverage::new(config.averaging);
+                WideModel { wide: self.make_wide(n_ngrams), config, average }
             };
             self.train_texts(ngrams.into(), shape, make, progress)
         })
     }
+
+    /// Trains the wide model and the CNN as one, exports them and publishes the bundle.
+    ///
+    /// `pretrained` is the CNN's, as in [`TrainingRun::train_cnn`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TrainingRun::train_cnn`] and [`TrainingRun::train_wide`].
+    pub fn train_wide_cnn(
+        &self,
+        pretrained: Option<Pretrained>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let tokens = self.tokens(pretrained)?;
+            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
+            let n_ngrams = ngrams.len();
+            let shape = Shape {
+                architecture: "wide-cnn",
+                input: InputKind::TokensAndNgrams,
+                special_tokens: false,
+                dimensions: config.wide.hidden + config.cnn.n_filters(),
+                normalized: config.wide.normalize && config.cnn.normalize,
+            };
+            let tokenizer = Some(tokens.tokenizer.clone());
+            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
+            let make = || {
+                let average = EpochAverage::new(config.averaging);
+                let (wide, cnn) = (self.make_wide(n_ngrams), self.make_cnn(tokens));
+                WideCnnModel { wide, cnn, config, average }
+            };
+            self.train_texts(lexicon, shape, make, progress)
+        })
+    }
+
+    /// Takes a pretrained encoder's tokens, or learns some from the training texts.
+    fn tokens(&self, pretrained: Option<Pretrained>) -> Result<Tokens> {
+        if let Some(Pretrained { tokenizer, token_table }) = pretrained {
+            return Ok(Tokens { tokenizer, table: Some(token_table) });
+        }
+        let tokenizer = vocabulary::learn(self.train.texts(), self.config.vocabulary_size)?;
+        Ok(Tokens { tokenizer, table: None })
+    }
+
+    fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> Cnn {
+        let TrainConfig { cnn, seed, .. } = self.config;
+        let (n_tokens, n_labels) = (tokenizer.get_vocab_size(true), self.train.vocabulary().len());
+        Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed)
+    }
+
+    fn make_wide(&self, n_ngrams: usize) -> Wide {
+        let TrainConfig { wide, seed, .. } = self.config;
+        Wide::new(wide.clone(), n_ngrams, self.train.vocabulary().len(), *seed)
+    }
+}
+
+/// A tokenizer, and what the embedding of its tokens starts with where it does not start at random.
+struct Tokens {
+    tokenizer: Tokenizer,
+    table: Option<Matrix>,
 }
 
 /// What a bundle's configuration says of a model.
@@ -194,15 +256,19 @@ impl TrainingRun<'_> {
         let reader = TextReader::new(lexicon.clone(), &bundle_config)
             .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
         let texts = Inputs { train: read(&reader, self.train)?, dev: read(&reader, self.dev)? };
-        self.train(lexicon, bundle_config, texts, make, progress)
+        self.train(lexicon, bundle_config, texts, FirstNeighbors::Exported, make, progress)
     }
 
     /// Trains a model and publishes it.
+    ///
+    /// What the configuration tells of the training beforehand is a part of what training is resumed
+    /// with, and stays in the bundle beside the report.
     fn train<M: Model>(
         &self,
         lexicon: Lexicon,
         bundle_config: BundleConfig,
         inputs: Inputs<M::Input>,
+        first_neighbors: FirstNeighbors,
         make: impl FnOnce() -> M,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
@@ -222,13 +288,20 @@ impl TrainingRun<'_> {
 
         progress(Progress::Stage("export"));
         let model_file = network.to_onnx();
+        let known_before = bundle_config.training.clone();
         let mut draft =
             BundleDraft::create(out, bundle_config, train.vocabulary(), lexicon, model_file)?;
         let encoder = draft.encoder(options)?;
         let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
 
         progress(Progress::Stage("datastore"));
-        fill_datastore(&draft, &encoder, train)?;
+        match first_neighbors {
+            FirstNeighbors::Exported => fill_datastore(&draft, &encoder, train)?,
+            FirstNeighbors::Trained => {
+                let texts: Vec<&M::Input> = train_texts.texts.iter().collect();
+                frozen::store(&draft, train, &network.predict(&texts).embeddings)?;
+            }
+        }
         drop(encoder);
         let Tuned { interpolation, threshold, score } = tuned;
         let report = TrainReport {
@@ -243,7 +316,7 @@ impl TrainingRun<'_> {
         };
         draft.set_interpolation(interpolation);
         draft.set_selection(Selection::at(threshold));
-        draft.set_training(as_json(&report));
+        draft.set_training(joined(known_before, as_json(&report)));
         let bundle = draft.publish_replacing()?;
         folder.map_or(Ok(()), RunFolder::clear)?;
         Ok((bundle, report))
@@ -261,7 +334,7 @@ impl TrainingRun<'_> {
         let config = TrainConfig { threads: 0, ..self.config.clone() };
         let mut settings = as_json(&config);
         settings["architecture"] = bundle.architecture.clone().into();
-        settings
+        joined(bundle.training.clone(), settings)
     }
 
     /// Digests what is learned from: keys, texts, labels, and the tokenizer.
@@ -311,6 +384,23 @@ impl TrainingRun<'_> {
 struct Inputs<I> {
     train: TokenizedTexts<I>,
     dev: TokenizedTexts<I>,
+}
+
+/// Whose representations of the training texts become the first neighbors'.
+enum FirstNeighbors {
+    /// The exported model's.
+    Exported,
+    /// The trainer's, where running the exported model would take long; both were compared.
+    Trained,
+}
+
+/// Joins the fields of two JSON objects; `null` is one without fields.
+fn joined(mut first: serde_json::Value, second: serde_json::Value) -> serde_json::Value {
+    match (first.as_object_mut(), second) {
+        (Some(fields), serde_json::Value::Object(more)) => fields.extend(more),
+        (_, second) => return second,
+    }
+    first
 }
 
 /// Writes a report as JSON by way of text, which keeps single-precision figures as short as they are.

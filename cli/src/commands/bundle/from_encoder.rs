@@ -6,7 +6,7 @@ use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
 use autotag_train::bert::Pooling;
 use autotag_train::frozen::{
-    DEFAULT_LENGTH, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
+    DEFAULT_LENGTH, EncoderCard, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
 };
 use autotag_train::{Dataset, Progress};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::commands::encoding::Encoding;
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
 use crate::commands::model;
 use crate::output::{self, Report};
+use crate::signals::Stop;
 
 /// Make a bundle of a pretrained encoder, without training
 ///
@@ -82,6 +83,15 @@ pub(crate) struct CacheArgs {
 }
 
 impl CacheArgs {
+    /// Names an option that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        match (&self.cache, self.no_cache) {
+            (Some(_), _) => Some("--cache"),
+            (None, true) => Some("--no-cache"),
+            (None, false) => None,
+        }
+    }
+
     /// Returns the folder, for a bundle that is to lie at `out`.
     pub(crate) fn folder(&self, out: &Path) -> Option<PathBuf> {
         let beside = || out.parent().unwrap_or(Path::new("")).join("autotag-cache");
@@ -130,14 +140,22 @@ pub(super) fn run(args: &FromEncoderArgs, common: &Common) -> anyhow::Result<()>
     };
     let neighbors = data.as_ref().map(|texts| FirstNeighbors { texts, dev: dev.as_ref() });
 
+    let stop = Stop::watch()?;
     let mut encoding = Encoding::begin(common.quiet.into());
     let mut progress = |progress| match progress {
         Progress::Encoded { done, of } => encoding.show(done, of),
         Progress::Stage(stage) => tracing::info!(stage, "bundle"),
         _ => {}
     };
-    let (bundle, report) =
-        bundle_encoder(&args.encoder, neighbors, &settings, &args.out, &options, &mut progress)?;
+    let (bundle, report) = bundle_encoder(
+        &args.encoder,
+        neighbors,
+        &settings,
+        &args.out,
+        &options,
+        stop.flag(),
+        &mut progress,
+    )?;
     output::print(common.format, &Made::new(&bundle, report))?;
     Ok(())
 }
@@ -192,16 +210,17 @@ fn told_of_dev(report: &EncoderReport) -> String {
 
 /// Writes an encoder's report as a line of `autotag bundle show`.
 pub(super) fn shown(report: &EncoderReport) -> String {
-    let EncoderReport { encoder, n_neighbors, .. } = report;
-    let pooling = match report.pooling {
+    let (card, n_neighbors) = (shown_card(&report.encoder), report.n_neighbors);
+    format!("{card}, and no more; {n_neighbors} first neighbors; {}", told_of_dev(report))
+}
+
+/// Writes what a bundle tells of the pretrained encoder inside it.
+pub(super) fn shown_card(card: &EncoderCard) -> String {
+    let EncoderCard { shape, pooling, .. } = card;
+    let pooling = match pooling {
         Pooling::Cls => "the first token",
         Pooling::Mean => "the mean of the tokens",
     };
-    format!(
-        "not trained further: {} layers, {} of {} tokens, {n_neighbors} first neighbors; {}",
-        encoder.num_hidden_layers,
-        pooling,
-        encoder.vocab_size,
-        told_of_dev(report)
-    )
+    let (layers, tokens) = (shape.num_hidden_layers, shape.vocab_size);
+    format!("pretrained: {layers} layers, {tokens} tokens, {pooling}")
 }

@@ -8,9 +8,11 @@ use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::cnn::{CnnConfig, GraphForm};
 use autotag_train::optimizer::AdamConfig;
 use autotag_train::wide::WideConfig;
+use autotag_train::wide_cnn::WideCnnConfig;
 use autotag_train::{ContrastiveConfig, TrainConfig};
 
 use super::ModelKind;
+use super::adapter::AdapterArgs;
 use crate::args::proportion;
 
 /// Every hyper-parameter of the models and their training.
@@ -60,11 +62,12 @@ pub(super) struct HyperArgs {
         "The temperature tau' of the contrastive loss", |c| c.contrastive.temperature))]
     contrastive_temperature: Option<f32>,
 
-    /// The share of the representation that is dropped in training [default: 0.5, wide: 0.2]
+    /// The share of the representation that is dropped in training [default: 0.5, wide: 0.2,
+    /// adapter: 0.3]
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
-    /// Scale representations to length 1 [default: false, wide: true]
+    /// Scale representations to length 1 [default: false, wide and adapter: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     normalize: Option<bool>,
 
@@ -86,11 +89,22 @@ pub(super) struct HyperArgs {
     #[arg(default_value_t = defaults().interpolation.proportion)]
     lambda: Proportion,
 
+    /// A pretrained encoder's folder, with tokenizer.json, model.safetensors and, for the adapter,
+    /// config.json: its token table starts the CNN's, and the adapter is trained on all of it
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) init: Option<PathBuf>,
+
     #[command(flatten)]
     pub(super) cnn: CnnArgs,
 
     #[command(flatten)]
     wide: WideArgs,
+
+    #[command(flatten)]
+    wide_cnn: WideCnnArgs,
+
+    #[command(flatten)]
+    pub(super) adapter: AdapterArgs,
 }
 
 /// What only the CNN can be told.
@@ -118,11 +132,6 @@ pub(super) struct CnnArgs {
         "The most tokens of the vocabulary made from the training set, where --init brings none",
         |c| c.vocabulary_size))]
     vocabulary_size: Option<usize>,
-
-    /// A pretrained encoder's folder, with tokenizer.json and model.safetensors, whose token table
-    /// starts the CNN's
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) init: Option<PathBuf>,
 
     /// How the model is written: `folded` is much faster, `plain` a smaller file [default: folded]
     #[arg(long, value_enum, value_name = "FORM")]
@@ -154,6 +163,23 @@ pub(super) struct WideArgs {
     spread: Option<f32>,
 }
 
+/// What only the wide model and the CNN together can be told, beside what each can.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Training: --model wide-cnn")]
+pub(super) struct WideCnnArgs {
+    #[arg(long, value_name = "SHARE", help = told(
+        "How much the wide model weighs, between 0 and 1", |c| c.wide_cnn.share))]
+    wide_share: Option<f32>,
+
+    #[arg(long, value_name = "RATE", help = told(
+        "The step size of the wide model's Adam", |c| c.wide_cnn.wide_adam.learning_rate))]
+    wide_learning_rate: Option<f32>,
+
+    #[arg(long, value_name = "VALUE", help = told(
+        "The epsilon of the wide model's Adam", |c| c.wide_cnn.wide_adam.epsilon))]
+    wide_epsilon: Option<f32>,
+}
+
 /// How the model is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Graph {
@@ -172,13 +198,15 @@ impl HyperArgs {
         threads: NonZeroUsize,
     ) -> Result<TrainConfig, String> {
         let temperature = Temperature::new(self.tau).map_err(|error| error.to_string())?;
-        let (name, mut config, foreign) = match kind {
-            ModelKind::Cnn => ("cnn", TrainConfig::default(), self.wide.given()),
-            ModelKind::Wide => ("wide", TrainConfig::wide(), self.cnn.given()),
-        };
-        if let Some(option) = foreign {
-            return Err(format!("{option} is of no use with --model {name}: leave it out"));
+        if let Some(option) = self.foreign(kind) {
+            return Err(format!("{option} is of no use with --model {kind}: leave it out"));
         }
+        let mut config = match kind {
+            ModelKind::Cnn => TrainConfig::default(),
+            ModelKind::Wide => TrainConfig::wide(),
+            ModelKind::WideCnn => TrainConfig::wide_cnn(),
+            ModelKind::Adapter => TrainConfig::adapter(),
+        };
         config.seed = self.seed;
         config.threads = threads.get();
         config.interpolation = Interpolation { k: self.k, temperature, proportion: self.lambda };
@@ -196,10 +224,39 @@ impl HyperArgs {
         put(temperature, self.contrastive_temperature);
         match kind {
             ModelKind::Cnn => self.set_cnn(&mut config),
-            ModelKind::Wide => self.set_wide(&mut config.wide),
+            ModelKind::Wide => {
+                self.set_wide(&mut config.wide);
+                put(&mut config.wide.dropout, self.dropout);
+                put(&mut config.wide.normalize, self.normalize);
+            }
+            ModelKind::WideCnn => {
+                self.set_cnn(&mut config);
+                self.set_wide(&mut config.wide);
+                self.wide_cnn.set(&mut config.wide_cnn);
+            }
+            ModelKind::Adapter => {
+                self.adapter.set(&mut config);
+                put(&mut config.adapter.hidden, self.wide.hidden);
+                put(&mut config.adapter.dropout, self.dropout);
+                put(&mut config.adapter.normalize, self.normalize);
+            }
         }
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    /// Names an option that is another model's.
+    fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
+        let hidden = self.wide.hidden.map(|_| "--hidden");
+        let init = self.init.as_ref().map(|_| "--init");
+        let (cnn, wide, both) = (self.cnn.given(), self.wide.given(), self.wide_cnn.given());
+        let adapter = self.adapter.given();
+        match kind {
+            ModelKind::Cnn => hidden.or(wide).or(both).or(adapter),
+            ModelKind::Wide => init.or(cnn).or(both).or(adapter),
+            ModelKind::WideCnn => adapter,
+            ModelKind::Adapter => cnn.or(wide).or(both),
+        }
     }
 
     fn set_cnn(&self, config: &mut TrainConfig) {
@@ -224,8 +281,24 @@ impl HyperArgs {
         put(&mut wide.max_ngrams, args.max_ngrams);
         put(&mut wide.ngram_dropout, args.ngram_dropout);
         put(&mut wide.spread, args.spread);
-        put(&mut wide.dropout, self.dropout);
-        put(&mut wide.normalize, self.normalize);
+    }
+}
+
+impl WideCnnArgs {
+    fn set(&self, both: &mut WideCnnConfig) {
+        put(&mut both.share, self.wide_share);
+        put(&mut both.wide_adam.learning_rate, self.wide_learning_rate);
+        put(&mut both.wide_adam.epsilon, self.wide_epsilon);
+    }
+
+    /// Names an option that was given.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--wide-share", self.wide_share.is_some()),
+            ("--wide-learning-rate", self.wide_learning_rate.is_some()),
+            ("--wide-epsilon", self.wide_epsilon.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
     }
 }
 
@@ -238,7 +311,6 @@ impl CnnArgs {
             ("--filters", self.filters.is_some()),
             ("--embedding-dimensions", self.embedding_dimensions.is_some()),
             ("--vocabulary-size", self.vocabulary_size.is_some()),
-            ("--init", self.init.is_some()),
             ("--graph", self.graph.is_some()),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
@@ -249,7 +321,6 @@ impl WideArgs {
     /// Names an option that was given.
     fn given(&self) -> Option<&'static str> {
         let given = [
-            ("--hidden", self.hidden.is_some()),
             ("--min-documents", self.min_documents.is_some()),
             ("--max-ngrams", self.max_ngrams.is_some()),
             ("--ngram-dropout", self.ngram_dropout.is_some()),
@@ -260,7 +331,7 @@ impl WideArgs {
 }
 
 /// Replaces a setting by what was given.
-fn put<T>(setting: &mut T, given: Option<T>) {
+pub(super) fn put<T>(setting: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *setting = given;
     }
@@ -270,17 +341,22 @@ fn defaults() -> TrainConfig {
     TrainConfig::default()
 }
 
-/// Writes an option's help with its default, and the wide model's where that is another.
-fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
-    let (cnn, wide) = (of(&defaults()), of(&TrainConfig::wide()));
-    if cnn == wide {
-        return format!("{help} [default: {cnn}]");
+/// Writes an option's help with its default, and other models' where they have another.
+pub(super) fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
+    let cnn = of(&defaults());
+    let mut told = format!("{help} [default: {cnn}");
+    for (name, other) in [("wide", TrainConfig::wide()), ("adapter", TrainConfig::adapter())] {
+        let other = of(&other);
+        if other != cnn {
+            told += &format!(", {name}: {other}");
+        }
     }
-    format!("{help} [default: {cnn}, wide: {wide}]")
+    told + "]"
 }
 
 #[cfg(test)]
 mod tests {
+    use autotag_train::bert::Pooling;
     use clap::Parser;
 
     use super::*;
@@ -302,6 +378,8 @@ mod tests {
         assert_eq!(config(ModelKind::Cnn, &[]).unwrap(), expected);
         let expected = TrainConfig { threads: 1, ..TrainConfig::wide() };
         assert_eq!(config(ModelKind::Wide, &[]).unwrap(), expected);
+        let expected = TrainConfig { threads: 1, ..TrainConfig::adapter() };
+        assert_eq!(config(ModelKind::Adapter, &[]).unwrap(), expected);
     }
 
     #[test]
@@ -316,6 +394,10 @@ mod tests {
         let wide = config(ModelKind::Wide, &line).unwrap().wide;
         assert_eq!((wide.hidden, wide.min_documents), (7, 3));
         assert!(!wide.normalize && wide.dropout == 0.0);
+        let line = ["--hidden", "7", "--normalize=false", "--input-dropout=0.5", "--pooling=cls"];
+        let adapter = config(ModelKind::Adapter, &line).unwrap().adapter;
+        assert_eq!((adapter.hidden, adapter.input_dropout), (7, 0.5));
+        assert!(!adapter.normalize && adapter.pooling == Some(Pooling::Cls));
     }
 
     #[test]
@@ -336,6 +418,9 @@ mod tests {
             (ModelKind::Wide, "--filters=3", "wide"),
             (ModelKind::Wide, "--init=folder", "wide"),
             (ModelKind::Cnn, "--hidden=3", "cnn"),
+            (ModelKind::Adapter, "--filters=3", "adapter"),
+            (ModelKind::Adapter, "--spread=3", "adapter"),
+            (ModelKind::WideCnn, "--no-cache", "wide-cnn"),
         ] {
             let refused = config(kind, &[option]).unwrap_err();
             assert!(refused.contains(&format!("of no use with --model {name}")), "{refused}");

@@ -9,6 +9,7 @@
 //! The encoder is not trained, so each text goes through it once, and a step is two small products.
 
 mod export;
+mod model;
 mod step;
 
 use rand::SeedableRng;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::average::Parameters;
+use crate::bert::Pooling;
 use crate::checkpoint::{State, StateError};
 use crate::config::{MAX_SIZE, is_true, within};
 use crate::fit::Predicted;
@@ -25,9 +27,14 @@ use crate::layers::{OutputLayer, normalize_rows};
 use crate::matrix::{Matrix, multiply};
 use crate::optimizer::Moments;
 
+pub(crate) use model::AdapterModel;
+
 /// The shape and regularization of the adapter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdapterConfig {
+    /// How a text's representation by the encoder is made of its tokens'; `None` for what the
+    /// encoder's folder says, else the mean.
+    pub pooling: Option<Pooling>,
     /// R: the length of the representation.
     pub hidden: usize,
     /// The share of the encoder's values that are dropped in training.
@@ -40,7 +47,13 @@ pub struct AdapterConfig {
 
 impl Default for AdapterConfig {
     fn default() -> Self {
-        AdapterConfig { hidden: 512, input_dropout: 0.1, dropout: 0.3, normalize: true }
+        AdapterConfig {
+            pooling: None,
+            hidden: 512,
+            input_dropout: 0.1,
+            dropout: 0.3,
+            normalize: true,
+        }
     }
 }
 

@@ -203,11 +203,10 @@ impl RunFolder {
         let about = serde_json::to_string(&about).expect("settings and figures are plain data");
         let path = self.checkpoint_path();
         let partial = path.with_added_extension("partial");
-        let refuse =
-            |error: String| TrainError::Checkpoint { path: partial.clone(), reason: error };
-        state.write(&partial, about).map_err(|error| refuse(error.to_string()))?;
-        let synced = File::open(&partial).and_then(|file| file.sync_all());
-        synced.map_err(TrainError::io(&partial, "sync"))?;
+        write_whole(&state, about, &partial).inspect_err(|_| {
+            // Half a checkpoint is of no use, and what failed is told already.
+            let _ = fs::remove_file(&partial);
+        })?;
         fs::rename(&partial, &path).map_err(TrainError::io(&path, "replace"))
     }
 
@@ -237,6 +236,16 @@ impl RunFolder {
         }
         Ok(())
     }
+}
+
+/// Writes a state to a file and waits until the disk has it.
+fn write_whole(state: &State<'_>, about: String, path: &Path) -> Result<()> {
+    state.write(path, about).map_err(|error| {
+        let (path, reason) = (path.to_path_buf(), error.to_string());
+        TrainError::Checkpoint { path, reason }
+    })?;
+    let synced = File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(TrainError::io(path, "sync"))
 }
 
 /// Names the settings in which two JSON values differ, as "adam.learning_rate (0.001, now 0.01)".

@@ -11,7 +11,7 @@ use autotag_onnx::proto::ElementType;
 
 use super::forward::widest;
 use super::{CnnConfig, CnnParameters, Network};
-use crate::layers::write_output;
+use crate::layers::{Answer, OutputLayer, finish, write_answer};
 
 /// How the embedding and the convolution are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,14 +35,20 @@ impl Network {
     /// outputs `embedding` [batch, R] and `scores` [batch, L].
     pub fn to_onnx(&self, form: GraphForm) -> Vec<u8> {
         let mut graph = GraphBuilder::new("cnn");
-        let texts = Texts::inputs(&mut graph, widest(&self.config));
+        let answer = self.write(&mut graph, form);
+        let output = &self.parameters.output;
+        finish(graph, &answer, output.n_cols(), output.n_rows())
+    }
+
+    /// Writes the model into a graph, its inputs included.
+    pub(crate) fn write(&self, graph: &mut GraphBuilder, form: GraphForm) -> Answer {
+        let texts = Texts::inputs(graph, widest(&self.config));
         let pooled: Vec<Value> = match form {
-            GraphForm::Folded => self.pool_folded(&mut graph, &texts),
-            GraphForm::Plain => self.pool_plain(&mut graph, &texts),
+            GraphForm::Folded => self.pool_folded(graph, &texts),
+            GraphForm::Plain => self.pool_plain(graph, &texts),
         };
         let pooled = graph.concat(&pooled.iter().collect::<Vec<_>>(), 1);
-        self.answer(&mut graph, &pooled);
-        graph.finish()
+        self.answer(graph, &pooled)
     }
 
     /// Looks every window up: the sum of one table row per token of the window.
@@ -120,14 +126,15 @@ impl Network {
     }
 
     /// Adds bias and ReLU, the output layer, and the normalization where it was trained.
-    fn answer(&self, graph: &mut GraphBuilder, pooled: &Value) {
+    fn answer(&self, graph: &mut GraphBuilder, pooled: &Value) -> Answer {
         let n_filters = self.config.n_filters();
         let bias =
             graph.constant_f32("kernel_bias", &[n_filters], self.parameters.kernel_bias.values());
         let hidden = graph.add(pooled, &bias);
         let hidden = graph.relu(&hidden);
         let CnnParameters { output, output_bias, .. } = &self.parameters;
-        write_output(graph, &hidden, output, output_bias, self.config.normalize);
+        let layer = OutputLayer { output, bias: output_bias };
+        write_answer(graph, "cnn", &hidden, &layer, self.config.normalize)
     }
 }
 

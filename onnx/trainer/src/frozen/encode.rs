@@ -1,6 +1,7 @@
 //! A data set through the encoder, once: texts of like length together, on all threads.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
@@ -18,50 +19,83 @@ const BATCH_TOKENS: usize = 2048;
 /// The texts after which progress is told and embeddings are kept, for each thread.
 const TEXTS_PER_REPORT: usize = 64;
 
-/// Encodes a data set's texts: [texts, H].
-///
-/// Embeddings that the cache has are taken from there, and new ones are kept in it as they come, so
-/// that what an interruption leaves behind is not lost.
-pub(super) fn encode(
-    encoder: &OnnxEncoder,
-    dataset: &Dataset,
-    max_length: usize,
-    cache: Option<&Path>,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<Matrix> {
-    let dimensions = encoder.dimensions();
-    let mut embeddings = Matrix::zeros(dataset.len(), dimensions);
-    let texts: Vec<TextDigest> = dataset.texts().par_iter().map(|text| digest(text)).collect();
-    let mut cache = match cache {
-        Some(folder) => Some(EmbeddingCache::open(folder, encoder.fingerprint(), dimensions)?),
-        None => None,
-    };
-    let mut is_known = vec![false; dataset.len()];
-    if let Some(cache) = &mut cache {
-        is_known = cache.fill(&texts, &mut embeddings)?;
-    }
-    let mut todo = tokenize(encoder, dataset, &is_known)?;
-    warn_of_cut(&todo, max_length);
-    // The longest first: what is left at the end is quick, and memory is known early to suffice.
-    todo.sort_by_key(|(_, input)| std::cmp::Reverse(input.ids().len()));
-    let n_at_once = TEXTS_PER_REPORT * rayon::current_num_threads();
-    let mut done = dataset.len() - todo.len();
-    progress(Progress::Encoded { done, of: dataset.len() });
-    for todo in todo.chunks(n_at_once) {
-        let outcomes: Vec<Result<Vec<(usize, Vec<f32>)>>> =
-            batches(todo).into_par_iter().map(|batch| run(encoder, dataset, batch)).collect();
-        for outcome in outcomes {
-            for (row, values) in outcome? {
-                embeddings.row_mut(row).copy_from_slice(&values);
+/// How texts are encoded.
+pub(crate) struct Encoding<'a> {
+    pub(crate) encoder: &'a OnnxEncoder,
+    /// The tokens that the encoder reads of a text.
+    pub(crate) max_length: usize,
+    /// Where embeddings are kept.
+    pub(crate) cache: Option<&'a Path>,
+    /// Raised when encoding is to end.
+    pub(crate) stop: &'a AtomicBool,
+}
+
+impl Encoding<'_> {
+    /// Encodes a data set's texts: [texts, D].
+    ///
+    /// Embeddings that the cache has are taken from there, and new ones are kept in it as they come,
+    /// so that an interruption loses next to nothing.
+    pub(crate) fn encode(
+        &self,
+        dataset: &Dataset,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Matrix> {
+        let (encoder, of) = (self.encoder, dataset.len());
+        let mut embeddings = Matrix::zeros(of, encoder.dimensions());
+        let texts: Vec<TextDigest> = dataset.texts().par_iter().map(|text| digest(text)).collect();
+        let (mut cache, is_known) = self.known(&texts, &mut embeddings)?;
+        let mut todo = tokenize(encoder, dataset, &is_known)?;
+        self.warn_of_cut(&todo);
+        // The longest first: that memory suffices is known early, and the last ones are quick.
+        todo.sort_by_key(|(_, input)| std::cmp::Reverse(input.ids().len()));
+        let mut done = of - todo.len();
+        progress(Progress::Encoded { done, of });
+        for todo in todo.chunks(TEXTS_PER_REPORT * rayon::current_num_threads()) {
+            let outcomes: Vec<Result<Vec<(usize, Vec<f32>)>>> =
+                batches(todo).into_par_iter().map(|batch| run(encoder, dataset, batch)).collect();
+            for outcome in outcomes {
+                for (row, values) in outcome? {
+                    embeddings.row_mut(row).copy_from_slice(&values);
+                }
+            }
+            if let Some(cache) = &mut cache {
+                cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row(row))))?;
+            }
+            done += todo.len();
+            progress(Progress::Encoded { done, of });
+            if done < of && self.stop.load(Ordering::Relaxed) {
+                let cache = self.cache.map(Path::to_path_buf);
+                return Err(TrainError::StoppedEncoding { done, of, cache });
             }
         }
-        if let Some(cache) = &mut cache {
-            cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row(row))))?;
-        }
-        done += todo.len();
-        progress(Progress::Encoded { done, of: dataset.len() });
+        Ok(embeddings)
     }
-    Ok(embeddings)
+
+    /// Opens the cache and fills the rows of texts that it has; tells which.
+    fn known(
+        &self,
+        texts: &[TextDigest],
+        embeddings: &mut Matrix,
+    ) -> Result<(Option<EmbeddingCache>, Vec<bool>)> {
+        let Some(folder) = self.cache else { return Ok((None, vec![false; texts.len()])) };
+        let dimensions = embeddings.n_cols();
+        let mut cache = EmbeddingCache::open(folder, self.encoder.fingerprint(), dimensions)?;
+        let is_known = cache.fill(texts, embeddings)?;
+        Ok((Some(cache), is_known))
+    }
+
+    /// Says once that some texts are not read to their end.
+    fn warn_of_cut(&self, texts: &[(usize, ModelInput)]) {
+        let max_length = self.max_length;
+        let n_texts = texts.iter().filter(|(_, input)| input.ids().len() >= max_length).count();
+        if n_texts > 0 {
+            tracing::warn!(
+                n_texts,
+                max_length,
+                "texts fill all tokens that the encoder reads; what comes after them is not read"
+            );
+        }
+    }
 }
 
 /// Reads the texts that are not known yet, each with its row.
@@ -76,18 +110,6 @@ fn tokenize(
         Err(source) => Err(unusable(dataset, row, source)),
     };
     rows.map(tokenize).collect()
-}
-
-/// Says once that some texts are not read to their end.
-fn warn_of_cut(texts: &[(usize, ModelInput)], max_length: usize) {
-    let n_texts = texts.iter().filter(|(_, input)| input.ids().len() >= max_length).count();
-    if n_texts > 0 {
-        tracing::warn!(
-            n_texts,
-            max_length,
-            "texts fill all tokens that the encoder reads; what comes after them is not read"
-        );
-    }
 }
 
 /// Cuts texts, sorted by falling length, into batches of like size.

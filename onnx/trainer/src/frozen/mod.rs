@@ -2,29 +2,28 @@
 
 mod cache;
 mod encode;
-mod export;
+mod encoder;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
 use autotag::{
-    Datastore, Embedding, Interpolation, LabelVocabulary, Proportion, Selection, Source,
-    Temperature, Threshold,
+    Datastore, Embedding, Interpolation, Proportion, Selection, Source, Temperature, Threshold,
 };
-use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
-use autotag_onnx::{BundleConfig, BundleDraft, ModelBundle, OnnxOptions};
+use autotag_onnx::{BundleDraft, ModelBundle, OnnxOptions};
 
-use crate::bert::{BertConfig, BertFolder, Pooling};
+use crate::bert::{BertFolder, Pooling};
 use crate::fit::Progress;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
 use crate::{Dataset, Result, TrainError};
 
-pub use export::to_onnx;
+pub(crate) use encode::Encoding;
+pub use encoder::{EncoderCard, FrozenEncoder};
 
 /// How a pretrained encoder reads and represents texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +51,8 @@ pub const DEFAULT_LENGTH: usize = 256;
 /// What a bundle tells of an encoder that was taken as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderReport {
-    /// The encoder's shape.
-    pub encoder: BertConfig,
-    /// How it pools.
-    pub pooling: Pooling,
+    /// The encoder.
+    pub encoder: EncoderCard,
     /// The number of first neighbors.
     pub n_neighbors: usize,
     /// The number of dev texts; 0 where nothing was tuned.
@@ -82,7 +79,8 @@ pub struct FirstNeighbors<'a> {
 ///
 /// Representations have length 1. Without `neighbors` its datastore is empty, and there are tags
 /// from the first labelled documents of an index on. An older bundle at `out` is replaced once the
-/// new one is complete.
+/// new one is complete. Where `stop` is raised while texts are encoded, that is an error; what was
+/// encoded is kept for the next run.
 ///
 /// # Errors
 ///
@@ -94,29 +92,40 @@ pub fn bundle_encoder(
     settings: &EncoderSettings,
     out: &Path,
     options: &OnnxOptions,
+    stop: &AtomicBool,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(ModelBundle, EncoderReport)> {
+    crate::config::at_least_1("max length", settings.max_length)?;
     options.check_device()?;
     let n_threads = options.sessions.get();
     let threads = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
     let threads = threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?;
     threads.install(|| {
         progress(Progress::Stage("read the encoder"));
-        let folder = BertFolder::read(folder)?;
-        let (mut draft, mut report) = draft(folder, settings, out)?;
-        if let Some(neighbors) = neighbors {
-            let encoded = encode_all(&draft, neighbors, settings, options, progress)?;
+        let encoder = FrozenEncoder::new(BertFolder::read(folder)?, settings.pooling);
+        let mut draft = encoder.draft(settings.max_length, out)?;
+        let mut report = EncoderReport::untuned(encoder.card(draft.encoder_fingerprint()));
+        drop(encoder);
+        // Whether the model runs is found out before anything else.
+        let encoder = draft.encoder(options)?;
+        if let Some(FirstNeighbors { texts, dev }) = neighbors {
+            let max_length = draft.config().max_length.get();
+            let cache = settings.cache.as_deref();
+            let encoding = Encoding { encoder: &encoder, max_length, cache, stop };
+            let embeddings = encoding.encode(texts, progress)?;
+            let dev = match dev {
+                Some(dev) => Some((dev, encoding.encode(dev, progress)?)),
+                None => None,
+            };
             progress(Progress::Stage("datastore"));
-            store(&draft, neighbors.texts, &encoded.texts)?;
-            report.n_neighbors = neighbors.texts.len();
-            if let Some((dev, embeddings)) = neighbors.dev.zip(encoded.dev) {
+            store(&draft, texts, &embeddings)?;
+            report.n_neighbors = texts.len();
+            if let Some((dev, dev_embeddings)) = dev {
                 progress(Progress::Stage("tune"));
-                report.tune(neighbors.texts, &encoded.texts, dev, &embeddings);
+                report.tune(texts, &embeddings, dev, &dev_embeddings);
             }
-        } else {
-            // Whether the model runs is found out now rather than later.
-            drop(draft.encoder(options)?);
         }
+        drop(encoder);
         draft.set_interpolation(report.interpolation);
         draft.set_selection(Selection::at(report.threshold));
         draft.set_training(serde_json::to_value(&report).expect("a report is plain data"));
@@ -125,6 +134,17 @@ pub fn bundle_encoder(
 }
 
 impl EncoderReport {
+    fn untuned(encoder: EncoderCard) -> Self {
+        EncoderReport {
+            encoder,
+            n_neighbors: 0,
+            n_dev: 0,
+            interpolation: untuned(),
+            threshold: Threshold::default(),
+            dev_micro_f1: None,
+        }
+    }
+
     fn tune(
         &mut self,
         texts: &Dataset,
@@ -145,30 +165,6 @@ impl EncoderReport {
     }
 }
 
-/// Begins a bundle of an encoder alone.
-fn draft(
-    folder: BertFolder,
-    settings: &EncoderSettings,
-    out: &Path,
-) -> Result<(BundleDraft, EncoderReport)> {
-    let BertFolder { tokenizer, config, weights, pooling } = folder;
-    let pooling = settings.pooling.or(pooling).unwrap_or_default();
-    let report = EncoderReport {
-        pooling,
-        n_neighbors: 0,
-        n_dev: 0,
-        interpolation: untuned(),
-        threshold: Threshold::default(),
-        dev_micro_f1: None,
-        encoder: config,
-    };
-    let config = bundle_config(&report.encoder, settings.max_length)?;
-    let model = to_onnx(&report.encoder, &weights, pooling);
-    drop(weights);
-    let labels = LabelVocabulary::default();
-    Ok((BundleDraft::create(out, config, &labels, &tokenizer, model)?, report))
-}
-
 /// Returns how neighbors vote where no dev set says it.
 ///
 /// Representations of length 1 are at most 2 apart, so tau is smaller than the paper's.
@@ -178,53 +174,6 @@ fn untuned() -> Interpolation {
         proportion: Proportion::NEIGHBORS,
         ..Interpolation::default()
     }
-}
-
-fn bundle_config(encoder: &BertConfig, max_length: usize) -> Result<BundleConfig> {
-    crate::config::at_least_1("max length", max_length)?;
-    let positive = |n: usize| NonZeroUsize::new(n).expect("it was checked to be at least 1");
-    Ok(BundleConfig {
-        format_version: FORMAT_VERSION,
-        architecture: "encoder".to_owned(),
-        input: InputKind::TokenIds,
-        special_tokens: true,
-        max_length: positive(bounded_length(encoder, max_length)),
-        dimensions: positive(encoder.hidden_size),
-        n_labels: 0,
-        normalized: true,
-        interpolation: untuned(),
-        selection: Selection::default(),
-        training: serde_json::Value::Null,
-    })
-}
-
-/// Bounds the length that was asked for by the encoder's positions, and says so.
-fn bounded_length(encoder: &BertConfig, max_length: usize) -> usize {
-    let positions = encoder.max_position_embeddings;
-    if max_length > positions {
-        tracing::warn!(max_length, positions, "the encoder has fewer positions: it reads as many");
-    }
-    max_length.min(positions)
-}
-
-/// What the encoder says of all texts.
-struct EncodedTexts {
-    texts: Matrix,
-    dev: Option<Matrix>,
-}
-
-fn encode_all(
-    draft: &BundleDraft,
-    neighbors: FirstNeighbors<'_>,
-    settings: &EncoderSettings,
-    options: &OnnxOptions,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<EncodedTexts> {
-    let encoder = draft.encoder(options)?;
-    let (max_length, cache) = (draft.config().max_length.get(), settings.cache.as_deref());
-    let mut encode = |dataset| encode::encode(&encoder, dataset, max_length, cache, progress);
-    let texts = encode(neighbors.texts)?;
-    Ok(EncodedTexts { texts, dev: neighbors.dev.map(encode).transpose()? })
 }
 
 /// Stores {(h_i, y_i)} as a draft's datastore.

@@ -10,7 +10,7 @@ const DIMENSIONS: usize = 4;
 const N_LABELS: usize = 3;
 
 fn config(normalize: bool) -> AdapterConfig {
-    AdapterConfig { hidden: 6, input_dropout: 0.0, dropout: 0.0, normalize }
+    AdapterConfig { hidden: 6, input_dropout: 0.0, dropout: 0.0, normalize, pooling: None }
 }
 
 fn texts() -> Matrix {
