@@ -15,6 +15,7 @@ pub(crate) mod train;
 pub(crate) mod tune;
 pub(crate) mod verify;
 
+mod encoding;
 mod feed;
 mod job;
 mod labeled;

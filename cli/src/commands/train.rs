@@ -1,27 +1,22 @@
 //! `autotag train`: a bundle from labelled documents.
 
+mod adapter;
 mod epochs;
 mod hyper;
 
-#[cfg(feature = "burn")]
-use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::{anyhow, bail};
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-#[cfg(feature = "burn")]
 use autotag_train::bert::BertFolder;
-use autotag_train::{
-    Dataset, LabeledText, Pretrained, Progress, Start, TrainError, TrainReport, TrainingRun,
-};
+use autotag_train::{Dataset, Pretrained, Start, TrainError, TrainReport, TrainingRun};
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
-use crate::commands::labeled::{read_to_learn, read_to_measure, warn_of_unknown};
+use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
 use crate::commands::model;
-use crate::documents::Document;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -33,7 +28,8 @@ use hyper::HyperArgs;
 #[command(after_help = "\
 Examples:
   autotag train --data train.jsonl --dev dev.jsonl --model wide --out bundle --seed 1
-  autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle")]
+  autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle
+  autotag train --data train.jsonl --dev dev.jsonl --model adapter --init minilm --out bundle")]
 pub(crate) struct TrainArgs {
     /// The labelled documents to learn from; they also become the first neighbors
     #[arg(long, value_name = "TRAIN")]
@@ -80,10 +76,31 @@ enum ModelKind {
     Wide,
     /// Both: each learns by itself, and they answer together
     WideCnn,
+    /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
+    Adapter,
     /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
     Ldgn,
-    /// A pretrained BERT encoder, trained further; needs the feature `burn`
+    /// A pretrained BERT encoder, given by --init, trained further; needs the feature `burn`
     Bert,
+}
+
+impl ModelKind {
+    /// Tells whether the model is trained on a whole pretrained encoder.
+    fn needs_encoder(self) -> bool {
+        matches!(self, ModelKind::Adapter | ModelKind::Bert)
+    }
+
+    /// Checks that this program was built with what the model needs.
+    fn check_features(self) -> anyhow::Result<()> {
+        let needs_burn = matches!(self, ModelKind::Ldgn | ModelKind::Bert);
+        if needs_burn && !cfg!(feature = "burn") {
+            bail!(
+                "this program was built without what --model {self} needs: build it with \
+                 `cargo install --path cli --features burn`"
+            );
+        }
+        Ok(())
+    }
 }
 
 impl std::fmt::Display for ModelKind {
@@ -98,69 +115,81 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         Ok(config) => config,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
-    args.check_model()?;
+    if args.model.needs_encoder() && args.hyper.init.is_none() {
+        args.without_encoder();
+    }
+    args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
+    let init = Init::read(args)?;
+
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
         .checkpoints(&folder, args.start())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
     let progress = &mut |progress| epochs.show(progress);
-    let (bundle, report) = args.train(&run, progress)?;
+    let trained = match (args.model, init) {
+        (ModelKind::Cnn, init) => run.train_cnn(init.tokens(), progress),
+        (ModelKind::Wide, _) => run.train_wide(progress),
+        (ModelKind::WideCnn, init) => run.train_wide_cnn(init.tokens(), progress),
+        (ModelKind::Adapter, Init::Encoder(encoder)) => {
+            let cache = args.hyper.adapter.cache.folder(&args.out);
+            run.train_adapter(*encoder, cache.as_deref(), progress)
+        }
+        #[cfg(feature = "burn")]
+        (ModelKind::Ldgn, init) => run.train_ldgn(init.tokens(), progress),
+        #[cfg(feature = "burn")]
+        (ModelKind::Bert, Init::Encoder(encoder)) => run.train_bert(*encoder, progress),
+        #[cfg(not(feature = "burn"))]
+        (ModelKind::Ldgn, _) => return args.model.check_features(),
+        (ModelKind::Adapter | ModelKind::Bert, _) => args.without_encoder(),
+    };
+    let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
     Ok(())
 }
 
-impl TrainArgs {
-    /// Checks that this program can train the model asked for, before any document is read.
-    fn check_model(&self) -> anyhow::Result<()> {
-        if self.model == ModelKind::Bert && self.hyper.cnn.init.is_none() {
-            bail!(
-                "--model bert trains a pretrained encoder: name its folder, which has config.json, \
-                 model.safetensors and tokenizer.json, with --init"
-            );
-        }
-        if !cfg!(feature = "burn") && matches!(self.model, ModelKind::Ldgn | ModelKind::Bert) {
-            return Err(self.needs_burn());
-        }
-        Ok(())
-    }
+/// What a model starts with.
+enum Init {
+    Nothing,
+    Tokens(Pretrained),
+    Encoder(Box<BertFolder>),
+}
 
-    fn needs_burn(&self) -> anyhow::Error {
-        anyhow!(
-            "this program was built without what --model {} needs: build it with \
-             `cargo install --path cli --features burn`",
-            self.model
-        )
-    }
-
-    fn train(
-        &self,
-        run: &TrainingRun<'_>,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> anyhow::Result<(ModelBundle, TrainReport)> {
-        let init = self.hyper.cnn.init.as_deref();
-        let pretrained = || init.map(Pretrained::read).transpose();
-        let trained = match self.model {
-            ModelKind::Cnn => run.train_cnn(pretrained()?, progress),
-            ModelKind::Wide => run.train_wide(progress),
-            ModelKind::WideCnn => run.train_wide_cnn(pretrained()?, progress),
-            #[cfg(feature = "burn")]
-            ModelKind::Ldgn => run.train_ldgn(pretrained()?, progress),
-            #[cfg(feature = "burn")]
-            ModelKind::Bert => {
-                let folder = BertFolder::read(init.unwrap_or(Path::new("")))?;
-                run.train_bert(folder, progress)
+impl Init {
+    /// Reads what the kind of model takes of the folder given.
+    fn read(args: &TrainArgs) -> Result<Self, TrainError> {
+        match (&args.hyper.init, args.model) {
+            (None, _) => Ok(Init::Nothing),
+            (Some(folder), kind) if kind.needs_encoder() => {
+                Ok(Init::Encoder(Box::new(BertFolder::read(folder)?)))
             }
-            #[cfg(not(feature = "burn"))]
-            ModelKind::Ldgn | ModelKind::Bert => return Err(self.needs_burn()),
-        };
-        trained.map_err(how_to_go_on)
+            (Some(folder), _) => Ok(Init::Tokens(Pretrained::read(folder)?)),
+        }
+    }
+
+    /// Returns the tokens that the CNN or LDGN starts with.
+    fn tokens(self) -> Option<Pretrained> {
+        match self {
+            Init::Tokens(tokens) => Some(tokens),
+            _ => None,
+        }
+    }
+}
+
+impl TrainArgs {
+    fn without_encoder(&self) -> ! {
+        let model = self.model;
+        let problem = format!(
+            "--model {model} needs --init FOLDER, a pretrained encoder; `autotag model fetch minilm` \
+             gets one"
+        );
+        Args::wrong_usage("train", &problem)
     }
 
     fn run_folder(&self) -> PathBuf {
@@ -188,14 +217,6 @@ fn how_to_go_on(error: TrainError) -> anyhow::Error {
         _ => return error.into(),
     };
     anyhow!("{error}. {hint}")
-}
-
-fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {
-    documents.into_iter().map(|Document { key, text, labels, .. }| LabeledText {
-        key,
-        text,
-        labels,
-    })
 }
 
 /// The bundle, and how it does on dev.

@@ -8,8 +8,8 @@ fn bert_is_told_to_name_its_encoder() {
     let data = folder.write("data.jsonl", lines(&documents(10, 1)));
     let line =
         format!("train --data {data} --dev {data} --model bert --out {}", folder.path("out"));
-    let error = autotag(&line).error();
-    assert!(error.contains("--init"), "{error}");
+    let run = autotag(&line);
+    assert!(run.code == 2 && run.stderr.contains("--init FOLDER"), "{}", run.stderr);
 }
 
 #[cfg(not(feature = "burn"))]

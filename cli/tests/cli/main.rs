@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod by_autodiff;
+mod encoder;
 mod end_to_end;
 mod files;
 mod limits;

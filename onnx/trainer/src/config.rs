@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use autotag::Interpolation;
 
+use crate::adapter::AdapterConfig;
 use crate::cnn::{CnnConfig, GraphForm};
 use crate::finetune::FinetuneConfig;
+use crate::frozen::DEFAULT_LENGTH;
 use crate::ldgn::LdgnConfig;
 use crate::optimizer::AdamConfig;
 use crate::wide::WideConfig;
@@ -41,6 +43,9 @@ pub struct TrainConfig {
     /// What the two need when they are trained together.
     #[serde(default)]
     pub wide_cnn: WideCnnConfig,
+    /// The adapter's shape and regularization.
+    #[serde(default)]
+    pub adapter: AdapterConfig,
     /// LDGN's shape and regularization.
     #[serde(default)]
     pub ldgn: LdgnConfig,
@@ -81,6 +86,7 @@ impl Default for TrainConfig {
             cnn: CnnConfig::default(),
             wide: WideConfig::default(),
             wide_cnn: WideCnnConfig::default(),
+            adapter: AdapterConfig::default(),
             ldgn: LdgnConfig::default(),
             bert: FinetuneConfig::default(),
             contrastive: ContrastiveConfig::default(),
@@ -124,6 +130,15 @@ impl TrainConfig {
             cnn: CnnConfig { normalize: true, ..CnnConfig::default() },
             contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
             max_length: 400,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Returns the settings that suit an adapter on a frozen encoder.
+    pub fn adapter() -> Self {
+        TrainConfig {
+            contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
+            max_length: DEFAULT_LENGTH,
             ..TrainConfig::default()
         }
     }
@@ -173,6 +188,7 @@ impl TrainConfig {
             is_true("width", width, is_new, "given once: for more of it, take more filters")?;
         }
         self.wide.check()?;
+        self.adapter.check()?;
         self.wide_cnn.check()?;
         self.ldgn.check()?;
         self.bert.check()?;

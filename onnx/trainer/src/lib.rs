@@ -44,6 +44,7 @@ mod distinct;
 mod init;
 pub mod optimizer;
 
+pub mod adapter;
 pub mod bert;
 pub mod cnn;
 pub mod finetune;
@@ -53,6 +54,7 @@ pub mod wide;
 mod average;
 mod checkpoint;
 pub mod fit;
+pub mod frozen;
 mod models;
 pub mod wide_cnn;
 

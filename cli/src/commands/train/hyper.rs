@@ -15,7 +15,9 @@ use autotag_train::wide_cnn::WideCnnConfig;
 use autotag_train::{ContrastiveConfig, TrainConfig};
 
 use super::ModelKind;
+use super::adapter::AdapterArgs;
 use crate::args::proportion;
+use crate::commands::bundle::from_encoder::PoolingArg;
 
 use bert::BertArgs;
 use ldgn::LdgnArgs;
@@ -68,11 +70,11 @@ pub(super) struct HyperArgs {
     contrastive_temperature: Option<f32>,
 
     /// The share of the representation, of LDGN's label vectors or of BERT's layers that is dropped in
-    /// training [default: 0.5, wide: 0.2, ldgn: 0.3, bert: 0.1]
+    /// training [default: 0.5, wide: 0.2, adapter and ldgn: 0.3, bert: 0.1]
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
-    /// Scale representations to length 1 [default: false, wide: true]
+    /// Scale representations to length 1 [default: false, wide and adapter: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     normalize: Option<bool>,
 
@@ -94,6 +96,17 @@ pub(super) struct HyperArgs {
     #[arg(default_value_t = defaults().interpolation.proportion)]
     lambda: Proportion,
 
+    /// A pretrained encoder's folder, with tokenizer.json, model.safetensors and, for the adapter and
+    /// BERT, config.json: its token table starts that of the CNN or LDGN, the adapter is trained on all
+    /// of it, and `--model bert` trains all of it further
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) init: Option<PathBuf>,
+
+    /// How the encoder of the adapter or BERT makes a text's representation of its tokens': their mean,
+    /// or the first one's; where absent what its folder says, else the mean, or for BERT the first
+    #[arg(long, value_enum, value_name = "mean|cls", hide_possible_values = true)]
+    pooling: Option<PoolingArg>,
+
     #[command(flatten)]
     pub(super) cnn: CnnArgs,
 
@@ -104,6 +117,9 @@ pub(super) struct HyperArgs {
     wide_cnn: WideCnnArgs,
 
     #[command(flatten)]
+    pub(super) adapter: AdapterArgs,
+
+    #[command(flatten)]
     ldgn: LdgnArgs,
 
     #[command(flatten)]
@@ -112,7 +128,7 @@ pub(super) struct HyperArgs {
 
 /// What only the CNN can be told, or it and other models that read tokens.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model cnn, and what other readers of tokens share")]
+#[command(next_help_heading = "Training: --model cnn, wide-cnn and, about tokens, ldgn")]
 pub(super) struct CnnArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "The share of the tokens' embeddings that is dropped in training",
@@ -135,11 +151,6 @@ pub(super) struct CnnArgs {
         "The most tokens of the vocabulary made from the training set, where --init brings none",
         |c| c.vocabulary_size))]
     vocabulary_size: Option<usize>,
-
-    /// A pretrained encoder's folder, with tokenizer.json and model.safetensors, whose token table
-    /// starts the model's; for `--model bert`, with config.json too, the encoder to train further
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) init: Option<PathBuf>,
 
     /// How the model is written: `folded` is much faster, `plain` a smaller file [default: folded]
     #[arg(long, value_enum, value_name = "FORM")]
@@ -213,6 +224,7 @@ impl HyperArgs {
             ModelKind::Cnn => TrainConfig::default(),
             ModelKind::Wide => TrainConfig::wide(),
             ModelKind::WideCnn => TrainConfig::wide_cnn(),
+            ModelKind::Adapter => TrainConfig::adapter(),
             ModelKind::Ldgn => TrainConfig::ldgn(),
             ModelKind::Bert => TrainConfig::bert(),
         };
@@ -243,9 +255,17 @@ impl HyperArgs {
                 self.set_wide(&mut config.wide);
                 self.wide_cnn.set(&mut config.wide_cnn);
             }
+            ModelKind::Adapter => {
+                self.adapter.set(&mut config);
+                config.adapter.pooling = self.pooling.map(Into::into);
+                put(&mut config.adapter.hidden, self.wide.hidden);
+                put(&mut config.adapter.dropout, self.dropout);
+                put(&mut config.adapter.normalize, self.normalize);
+            }
             ModelKind::Ldgn => self.set_ldgn(&mut config),
             ModelKind::Bert => {
                 self.bert.set(&mut config.bert);
+                config.bert.pooling = self.pooling.map(Into::into);
                 put(&mut config.bert.dropout, self.dropout);
                 put(&mut config.bert.normalize, self.normalize);
             }
@@ -256,20 +276,20 @@ impl HyperArgs {
 
     /// Names an option that is another model's.
     fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
-        let (wide, both) = (self.wide.given(), self.wide_cnn.given());
-        let (ldgn, bert) = (self.ldgn.given(), self.bert.given());
-        let CnnArgs { init, .. } = &self.cnn;
-        let (tokens, windows) = (self.cnn.given_of_tokens(), self.cnn.given_of_windows());
-        match kind {
-            ModelKind::Cnn => wide.or(both).or(ldgn).or(bert),
-            ModelKind::Wide => {
-                let init = init.is_some().then_some("--init");
-                init.or(tokens).or(windows).or(both).or(ldgn).or(bert)
-            }
-            ModelKind::WideCnn => ldgn.or(bert),
-            ModelKind::Ldgn => windows.or(wide).or(both).or(bert),
-            ModelKind::Bert => tokens.or(windows).or(wide).or(both).or(ldgn),
-        }
+        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideCnn};
+        let of_use: [(Option<&'static str>, &[ModelKind]); 10] = [
+            (self.init.as_ref().map(|_| "--init"), &[Cnn, WideCnn, Adapter, Ldgn, Bert]),
+            (self.pooling.map(|_| "--pooling"), &[Adapter, Bert]),
+            (self.cnn.given_of_tokens(), &[Cnn, WideCnn, Ldgn]),
+            (self.cnn.given_of_windows(), &[Cnn, WideCnn]),
+            (self.wide.hidden.map(|_| "--hidden"), &[Wide, WideCnn, Adapter]),
+            (self.wide.given(), &[Wide, WideCnn]),
+            (self.wide_cnn.given(), &[WideCnn]),
+            (self.adapter.given(), &[Adapter]),
+            (self.ldgn.given(), &[Ldgn]),
+            (self.bert.given(), &[Bert]),
+        ];
+        of_use.into_iter().find_map(|(given, kinds)| given.filter(|_| !kinds.contains(&kind)))
     }
 
     fn set_ldgn(&self, config: &mut TrainConfig) {
@@ -348,7 +368,6 @@ impl WideArgs {
     /// Names an option that was given.
     fn given(&self) -> Option<&'static str> {
         first_given(&[
-            ("--hidden", self.hidden.is_some()),
             ("--min-documents", self.min_documents.is_some()),
             ("--max-ngrams", self.max_ngrams.is_some()),
             ("--ngram-dropout", self.ngram_dropout.is_some()),
@@ -358,12 +377,12 @@ impl WideArgs {
 }
 
 /// Names the first option that was given.
-fn first_given(options: &[(&'static str, bool)]) -> Option<&'static str> {
+pub(super) fn first_given(options: &[(&'static str, bool)]) -> Option<&'static str> {
     options.iter().find(|(_, is_given)| *is_given).map(|&(name, _)| name)
 }
 
 /// Replaces a setting by what was given.
-fn put<T>(setting: &mut T, given: Option<T>) {
+pub(super) fn put<T>(setting: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *setting = given;
     }
@@ -373,26 +392,28 @@ fn defaults() -> TrainConfig {
     TrainConfig::default()
 }
 
-/// Writes an option's help with its default, and those of models that have another.
-fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
-    let default = of(&defaults());
-    let mut text = format!("{help} [default: {default}");
-    for (name, config) in [
+/// Writes an option's help with its default, and other models' where they have another.
+pub(super) fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
+    let cnn = of(&defaults());
+    let mut told = format!("{help} [default: {cnn}");
+    for (name, other) in [
         ("wide", TrainConfig::wide()),
         ("wide-cnn", TrainConfig::wide_cnn()),
+        ("adapter", TrainConfig::adapter()),
         ("ldgn", TrainConfig::ldgn()),
         ("bert", TrainConfig::bert()),
     ] {
-        let other = of(&config);
-        if other != default {
-            text.push_str(&format!(", {name}: {other}"));
+        let other = of(&other);
+        if other != cnn {
+            told += &format!(", {name}: {other}");
         }
     }
-    text + "]"
+    told + "]"
 }
 
 #[cfg(test)]
 mod tests {
+    use autotag_train::bert::Pooling;
     use clap::Parser;
 
     use super::*;
@@ -418,6 +439,8 @@ mod tests {
         assert_eq!(config(ModelKind::Ldgn, &[]).unwrap(), expected);
         let expected = TrainConfig { threads: 1, ..TrainConfig::bert() };
         assert_eq!(config(ModelKind::Bert, &[]).unwrap(), expected);
+        let expected = TrainConfig { threads: 1, ..TrainConfig::adapter() };
+        assert_eq!(config(ModelKind::Adapter, &[]).unwrap(), expected);
     }
 
     #[test]
@@ -432,6 +455,10 @@ mod tests {
         let wide = config(ModelKind::Wide, &line).unwrap().wide;
         assert_eq!((wide.hidden, wide.min_documents), (7, 3));
         assert!(!wide.normalize && wide.dropout == 0.0);
+        let line = ["--hidden", "7", "--normalize=false", "--input-dropout=0.5", "--pooling=cls"];
+        let adapter = config(ModelKind::Adapter, &line).unwrap().adapter;
+        assert_eq!((adapter.hidden, adapter.input_dropout), (7, 0.5));
+        assert!(!adapter.normalize && adapter.pooling == Some(Pooling::Cls));
         let line = ["--lstm", "7", "--label-vector=5", "--embedding-dropout=0", "--dropout=0.2"];
         let ldgn = config(ModelKind::Ldgn, &line).unwrap().ldgn;
         assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));
@@ -439,7 +466,7 @@ mod tests {
         let line =
             ["--pooling=mean", "--encoder-learning-rate=1e-5", "--warm-up=0", "--init=folder"];
         let bert = config(ModelKind::Bert, &line).unwrap().bert;
-        assert_eq!(bert.pooling, Some(autotag_train::bert::Pooling::Mean));
+        assert_eq!(bert.pooling, Some(Pooling::Mean));
         assert_eq!((bert.encoder_rate, bert.warm_up), (1e-5, 0.0));
     }
 
@@ -471,6 +498,9 @@ mod tests {
             (ModelKind::Ldgn, "--widths=3", "ldgn"),
             (ModelKind::Ldgn, "--pooling=cls", "ldgn"),
             (ModelKind::Bert, "--vocabulary-size=300", "bert"),
+            (ModelKind::Adapter, "--filters=3", "adapter"),
+            (ModelKind::Adapter, "--spread=3", "adapter"),
+            (ModelKind::WideCnn, "--no-cache", "wide-cnn"),
         ] {
             let refused = config(kind, &[option]).unwrap_err();
             assert!(refused.contains(&format!("of no use with --model {name}")), "{refused}");
