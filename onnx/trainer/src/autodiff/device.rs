@@ -20,6 +20,8 @@ pub(crate) fn training_device(asked: autotag_onnx::Device) -> Result<Device> {
 
 #[cfg(feature = "cuda")]
 mod cuda {
+    use std::path::Path;
+
     use burn::tensor::{Device, DeviceType};
 
     /// Returns the machine's first CUDA device.
@@ -36,14 +38,20 @@ mod cuda {
             .ok_or_else(|| format!("this machine has {n} CUDA devices, numbered from 0"))
     }
 
+    /// What NVIDIA's driver makes, and the Linux subsystem of Windows in its place.
+    const DRIVER: [&str; 2] = ["/dev/nvidiactl", "/dev/dxg"];
+
     /// Lists the CUDA devices.
     ///
     /// Why catch a panic? Burn panics where the driver's library is missing, and has no other way of
     /// asking whether it is there.
     fn devices() -> Result<Vec<Device>, String> {
-        let listed =
-            std::panic::catch_unwind(|| Device::enumerate(DeviceType::Cuda).into_iter().collect());
-        listed.map_err(|_| "the CUDA driver cannot be loaded: install NVIDIA's".to_owned())
+        let no_driver = || "the CUDA driver cannot be loaded: install NVIDIA's".to_owned();
+        if cfg!(target_os = "linux") && !DRIVER.iter().any(|path| Path::new(path).exists()) {
+            return Err(no_driver());
+        }
+        let listed = std::panic::catch_unwind(|| Device::enumerate(DeviceType::Cuda).into_vec());
+        listed.map_err(|_| no_driver())
     }
 }
 

@@ -5,6 +5,7 @@ mod device;
 mod groups;
 mod loss;
 mod optimizer;
+mod prior;
 mod tensors;
 mod weights;
 
@@ -12,6 +13,7 @@ pub(crate) use device::training_device;
 pub(crate) use groups::{Answer, answer_by_length, predict_by_length};
 pub(crate) use loss::{Losses, losses, normalized_rows};
 pub(crate) use optimizer::{AdamW, Pace};
+pub(crate) use prior::prior_bias;
 pub(crate) use tensors::{dropout, indices, matrix_of, tensor_of};
 pub(crate) use weights::{DeviceWeights, Weights};
 

@@ -11,7 +11,7 @@ use super::schedule::Schedule;
 use crate::TrainConfig;
 use crate::autodiff::{
     AdamW, Pace, Weights, answer_by_length, group_seed, losses, matrix_of, predict_by_length,
-    step_seed,
+    prior_bias, step_seed,
 };
 use crate::average::{EpochAverage, Parameters};
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
@@ -19,7 +19,6 @@ use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::init::glorot;
 use crate::layers::{OutputLayer, finish, write_answer};
-use crate::matrix::Matrix;
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 4;
@@ -49,23 +48,24 @@ pub(crate) struct Finetuned {
 }
 
 impl<'a> FinetunedModel<'a> {
-    /// Starts from a pretrained encoder and a random layer of scores for `n_labels` labels.
+    /// Starts from a pretrained encoder and a random layer of scores.
     ///
-    /// The learning rates' rise and fall are spread over all epochs on `n_texts` texts.
+    /// How often each of the `n_labels` labels is expected is what the training texts' `labels` say; the
+    /// learning rates' rise and fall are spread over all epochs on these texts.
     pub(crate) fn new(
         config: &'a TrainConfig,
         encoder: BertConfig,
         weights: BertWeights,
         pooling: Pooling,
+        labels: &[LabelSet],
         n_labels: usize,
-        n_texts: usize,
         device: Device,
     ) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(config.seed);
         let mut weights = Weights::new(weights.into_tensors());
         weights.insert(OUTPUT, glorot(&mut rng, n_labels, encoder.hidden_size));
-        weights.insert(OUTPUT_BIAS, Matrix::zeros(1, n_labels));
-        let n_steps = config.epochs.saturating_mul(n_texts.div_ceil(config.batch_size));
+        weights.insert(OUTPUT_BIAS, prior_bias(labels, n_labels));
+        let n_steps = config.epochs.saturating_mul(labels.len().div_ceil(config.batch_size));
         FinetunedModel {
             config,
             schedule: Schedule::new(n_steps as u64, config.bert.warm_up),

@@ -59,7 +59,7 @@ fn a_length_beyond_the_positions_is_refused() {
 }
 
 fn model_of(folder: BertFolder, config: &TrainConfig, pooling: Pooling) -> FinetunedModel<'_> {
-    FinetunedModel::new(config, folder.config, folder.weights, pooling, 3, 1, Device::flex())
+    FinetunedModel::new(config, folder.config, folder.weights, pooling, &[], 3, Device::flex())
 }
 
 /// Before any step the encoder is the pretrained one, whose export is tested by itself.

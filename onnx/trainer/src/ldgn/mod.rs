@@ -26,8 +26,6 @@ mod weights;
 
 pub use config::LdgnConfig;
 #[cfg(feature = "burn")]
-pub(crate) use label_graph::label_graph;
-#[cfg(feature = "burn")]
 pub(crate) use model::LdgnModel;
 
 #[cfg(all(test, feature = "burn"))]

@@ -6,11 +6,12 @@ use autotag_onnx::ModelInput;
 use super::batch::Batch;
 use super::export;
 use super::forward::{Network, Regularization};
+use super::label_graph::label_graph;
 use super::weights;
 use crate::TrainConfig;
 use crate::autodiff::{
     AdamW, DeviceWeights, Pace, Weights, answer_by_length, group_seed, losses, matrix_of,
-    predict_by_length, step_seed, tensor_of,
+    predict_by_length, prior_bias, step_seed, tensor_of,
 };
 use crate::average::{EpochAverage, Parameters};
 use crate::checkpoint::{State, StateError};
@@ -42,16 +43,19 @@ impl<'a> LdgnModel<'a> {
     /// Makes a model with random parameters.
     ///
     /// `token_table` starts the embedding, [V, D]; without one it is random with `n_tokens` rows.
-    /// `label_graph` is [L, L].
+    /// The graph of the L labels, and how often each is expected, are those of the training texts'
+    /// `labels`.
     pub(crate) fn new(
         config: &'a TrainConfig,
         n_tokens: usize,
-        label_graph: Matrix,
+        labels: &[LabelSet],
+        n_labels: usize,
         token_table: Option<Matrix>,
         device: Device,
     ) -> Self {
-        let n_labels = label_graph.n_rows();
-        let weights = weights::random(&config.ldgn, n_tokens, n_labels, token_table, config.seed);
+        let label_graph = label_graph(labels, n_labels);
+        let bias = prior_bias(labels, n_labels);
+        let weights = weights::random(&config.ldgn, n_tokens, bias, token_table, config.seed);
         LdgnModel {
             config,
             label_graph_there: tensor_of(&label_graph, &device),

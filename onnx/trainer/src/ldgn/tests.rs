@@ -57,7 +57,7 @@ fn labels() -> Vec<LabelSet> {
 fn padding_and_company_do_not_change_what_is_predicted() {
     let config = config();
     let (texts, labels) = (texts(), labels());
-    let mut model = LdgnModel::new(&config, 12, label_graph(&labels, 3), None, Device::flex());
+    let mut model = LdgnModel::new(&config, 12, &labels, 3, None, Device::flex());
     let all: Vec<&ModelInput> = texts.iter().collect();
     for _ in 0..20 {
         let loss = model.step(&all, &labels.iter().collect::<Vec<_>>());

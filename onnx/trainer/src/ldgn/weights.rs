@@ -35,16 +35,18 @@ pub(super) fn of(direction: &str, part: &str) -> String {
     format!("lstm.{direction}.{part}")
 }
 
-/// Draws the parameters to start from; `token_table` starts the embedding.
+/// Draws the parameters to start from; `token_table` starts the embedding, `output_bias` [1, L] the
+/// last layer's bias.
 pub(super) fn random(
     config: &LdgnConfig,
     n_tokens: usize,
-    n_labels: usize,
+    output_bias: Matrix,
     token_table: Option<Matrix>,
     seed: u64,
 ) -> Weights {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let &LdgnConfig { lstm, graph, .. } = config;
+    let n_labels = output_bias.n_cols();
     let mut embedding = token_table.unwrap_or_else(|| {
         uniform(&mut rng, n_tokens, config.embedding_dimensions, 3f32.sqrt() * 0.1)
     });
@@ -70,6 +72,6 @@ pub(super) fn random(
         OUTPUT,
         uniform(&mut rng, n_labels, 2 * graph, (2.0 * graph as f32).sqrt().recip()),
     );
-    weights.insert(OUTPUT_BIAS, Matrix::zeros(1, n_labels));
+    weights.insert(OUTPUT_BIAS, output_bias);
     weights
 }

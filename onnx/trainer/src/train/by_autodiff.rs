@@ -8,7 +8,7 @@ use crate::autodiff::training_device;
 use crate::bert::{BertFolder, Pooling};
 use crate::config::is_true;
 use crate::finetune::FinetunedModel;
-use crate::ldgn::{LdgnModel, label_graph};
+use crate::ldgn::LdgnModel;
 use crate::{Pretrained, Progress, Result};
 
 impl TrainingRun<'_> {
@@ -40,8 +40,8 @@ impl TrainingRun<'_> {
                 normalized: config.ldgn.normalize,
             };
             let make = || {
-                let graph = label_graph(self.train.labels(), self.train.vocabulary().len());
-                LdgnModel::new(config, n_tokens, graph, table, device)
+                let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
+                LdgnModel::new(config, n_tokens, labels, n_labels, table, device)
             };
             self.train_texts((&tokenizer).into(), shape, make, progress)
         })
@@ -77,8 +77,8 @@ impl TrainingRun<'_> {
                 normalized: config.bert.normalize,
             };
             let make = || {
-                let (n_labels, n_texts) = (self.train.vocabulary().len(), self.train.len());
-                FinetunedModel::new(config, encoder, weights, pooling, n_labels, n_texts, device)
+                let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
+                FinetunedModel::new(config, encoder, weights, pooling, labels, n_labels, device)
             };
             self.train_texts((&tokenizer).into(), shape, make, progress)
         })
