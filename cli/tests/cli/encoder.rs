@@ -199,7 +199,8 @@ fn folders_that_are_no_encoder_are_told_apart() {
 }
 
 /// The options that keep training small.
-const ADAPTER: &str = "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.01";
+const ADAPTER: &str =
+    "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.01";
 
 #[test]
 fn every_command_works_with_an_adapter() {

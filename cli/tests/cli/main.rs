@@ -4,6 +4,7 @@
 
 mod encoder;
 mod end_to_end;
+mod fetch;
 mod files;
 mod limits;
 mod resuming;
