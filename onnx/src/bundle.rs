@@ -8,6 +8,7 @@
 //! | `ngrams.json` | words and pairs of words with their weights, where the model reads n-grams |
 //! | `model.onnx` | the model, all tensors inside |
 //! | `datastore/` | the training set's {(h_i, y_i)} |
+//! | `card.md` | the model card, for people, where whoever made the bundle wrote one |
 //! | `manifest.json` | length and SHA-256 of every other file |
 //!
 //! A bundle is never changed: a [`BundleDraft`] is filled under a temporary name and renamed.
@@ -39,6 +40,7 @@ pub(crate) const TOKENIZER: &str = "tokenizer.json";
 pub(crate) const NGRAMS: &str = "ngrams.json";
 pub(crate) const MODEL: &str = "model.onnx";
 pub(crate) const DATASTORE: &str = "datastore";
+pub(crate) const CARD: &str = "card.md";
 pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// A model bundle whose files are those that were written.

@@ -58,6 +58,11 @@ fn a_report_tells_the_dev_figures_and_stands_in_the_bundle() {
     assert_eq!((report.n_train, report.n_dev), (240, 60));
     assert_eq!(bundle.config().interpolation, report.interpolation);
     assert_eq!(bundle.datastore().unwrap().reader().unwrap().len(), 240);
+    let card = std::fs::read_to_string(bundle.path().join("card.md")).unwrap();
+    let figure = format!("| {:.4} |", report.dev_micro_f1);
+    for told in ["# Model card: cnn, 5 labels", "on 240 texts", "60 dev texts", &figure] {
+        assert!(card.contains(told), "{told}: {card}");
+    }
 }
 
 #[test]

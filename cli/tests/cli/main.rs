@@ -14,3 +14,4 @@ mod upkeep;
 mod usage;
 mod verify;
 mod wide;
+mod word_vectors;

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::manifest::{self, Manifest};
 use super::{
-    BundleConfig, CONFIG, Contents, DATASTORE, FORMAT_VERSION, LABELS, MANIFEST, MODEL,
+    BundleConfig, CARD, CONFIG, Contents, DATASTORE, FORMAT_VERSION, LABELS, MANIFEST, MODEL,
     ModelBundle, core_error, encoder_fingerprint, model,
 };
 use crate::{Lexicon, OnnxEncoder, OnnxError, OnnxOptions, Result};
@@ -29,6 +29,7 @@ pub struct BundleDraft {
     folder: TempDir,
     target: PathBuf,
     contents: Contents,
+    card: Option<String>,
 }
 
 impl BundleDraft {
@@ -71,13 +72,13 @@ impl BundleDraft {
             config,
         };
         model::decode_checked(&path.join(MODEL), model.into(), &contents.config)?;
-        Ok(BundleDraft { folder, target: target.to_path_buf(), contents })
+        Ok(BundleDraft { folder, target: target.to_path_buf(), contents, card: None })
     }
 
     /// Begins a bundle whose files are yet to be copied.
     pub(super) fn empty(target: &Path, contents: Contents) -> Result<Self> {
         let folder = sibling(target, "draft")?;
-        Ok(BundleDraft { folder, target: target.to_path_buf(), contents })
+        Ok(BundleDraft { folder, target: target.to_path_buf(), contents, card: None })
     }
 
     /// Returns the folder that the draft is written in.
@@ -122,6 +123,11 @@ impl BundleDraft {
     /// Sets what is told of the training.
     pub fn set_training(&mut self, training: serde_json::Value) {
         self.contents.config.training = training;
+    }
+
+    /// Sets the model card, Markdown for people.
+    pub fn set_card(&mut self, card: String) {
+        self.card = Some(card);
     }
 
     /// Finishes the bundle and gives it its name, where nothing may lie yet.
@@ -201,6 +207,9 @@ impl BundleDraft {
     fn seal(&self) -> Result<()> {
         let folder = self.folder.path();
         write_json(&folder.join(CONFIG), &self.contents.config)?;
+        if let Some(card) = &self.card {
+            write(&folder.join(CARD), card.as_bytes())?;
+        }
         Manifest::of_folder(folder)?.write(folder)?;
         sync_below(folder)
     }

@@ -54,6 +54,7 @@ pub mod frozen;
 mod models;
 pub mod wide_cnn;
 
+mod card;
 mod train;
 
 pub use checkpoint::{Start, State, StateError};

@@ -22,6 +22,7 @@ use autotag_onnx::{
 };
 
 use crate::average::EpochAverage;
+use crate::card::card;
 use crate::checkpoint::{Identity, RunFolder, Start};
 use crate::cnn::Cnn;
 use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
@@ -316,6 +317,7 @@ impl TrainingRun<'_> {
         };
         draft.set_interpolation(interpolation);
         draft.set_selection(Selection::at(threshold));
+        draft.set_card(card(draft.config(), &report, train));
         draft.set_training(joined(known_before, as_json(&report)));
         let bundle = draft.publish_replacing()?;
         folder.map_or(Ok(()), RunFolder::clear)?;

@@ -17,6 +17,7 @@ use autotag::{
 use autotag_onnx::{BundleDraft, ModelBundle, OnnxOptions};
 
 use crate::bert::{BertFolder, Pooling};
+use crate::card::encoder_card;
 use crate::fit::Progress;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
@@ -128,6 +129,7 @@ pub fn bundle_encoder(
         drop(encoder);
         draft.set_interpolation(report.interpolation);
         draft.set_selection(Selection::at(report.threshold));
+        draft.set_card(encoder_card(draft.config(), &report));
         draft.set_training(serde_json::to_value(&report).expect("a report is plain data"));
         Ok((draft.publish_replacing()?, report))
     })
