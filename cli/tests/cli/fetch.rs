@@ -29,7 +29,7 @@ fn without_python_the_error_says_how_to_get_it() {
 #[test]
 fn what_pip_says_is_passed_on() {
     let folder = Folder::new();
-    let script = "case \"$3\" in --version) exit 0;; esac; echo no route; exit 1";
+    let script = "case \"$*\" in *--version) exit 0;; esac; echo no route; exit 1";
     let error = autotag_with_python(&folder, script, "model fetch minilm").error();
     assert!(error.contains("pip says: no route"), "{error}");
 }

@@ -29,7 +29,7 @@ fn word_vectors_start_the_embedding_and_their_coverage_is_told() {
     let run = train_with(&format!("-v --embeddings {file} --format json"));
     assert!(run.stderr.contains("10 of "), "{}", run.stderr);
     assert!(run.stderr.contains("tokens have none"), "{}", run.stderr);
-    assert_eq!(run.json()["config"]["cnn"]["embedding_dimensions"], 24);
+    assert_eq!(run.json()["labels"], 6);
 
     let short = folder.write("short.txt", vectors() + "end 1 2\n");
     let error = train_with(&format!("--embeddings {short}")).error();
