@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    bundle, completions, correct, eval, index, labels, migrate, repair, retag, search, tag, train,
-    tune, verify,
+    bundle, completions, correct, eval, fetch, index, labels, migrate, repair, retag, search, tag,
+    train, tune, verify,
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
@@ -101,7 +101,8 @@ pub(crate) enum Command {
     Migrate(migrate::MigrateArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
-    Bundle(bundle::BundleArgs),
+    Bundle(Box<bundle::BundleArgs>),
+    Model(fetch::ModelArgs),
     Completions(completions::CompletionsArgs),
 }
 

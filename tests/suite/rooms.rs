@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that a room must not depend on, in its `[dependencies]`.
-const FORBIDDEN: [(&str, &[&str]); 4] = [
+const FORBIDDEN: [(&str, &[&str]); 5] = [
     (".", &["ort", "tokenizers", "prost", "burn", "tantivy", "autotag-onnx", "autotag-train"]),
     ("onnx", &["burn", "tantivy", "heed", "arroy", "autotag-train", "tantivy-autotag"]),
     ("onnx/trainer", &["ort", "tantivy", "heed", "arroy", "tantivy-autotag"]),
     ("plugin", &["ort", "tokenizers", "prost", "heed", "arroy", "autotag-onnx", "autotag-train"]),
+    // Set-up builds it before anything else is there.
+    ("fetch", &["ort", "tantivy", "heed", "arroy", "autotag", "autotag-onnx", "autotag-train"]),
 ];
 
 fn root() -> PathBuf {

@@ -4,6 +4,7 @@ pub(crate) mod bundle;
 pub(crate) mod completions;
 pub(crate) mod correct;
 pub(crate) mod eval;
+pub(crate) mod fetch;
 pub(crate) mod index;
 pub(crate) mod labels;
 pub(crate) mod migrate;
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(args, common),
         Command::Repair(args) => repair::run(args, common),
         Command::Bundle(args) => bundle::run(args, common),
+        Command::Model(args) => fetch::run(args, common),
         Command::Completions(args) => completions::run(args),
     }
 }

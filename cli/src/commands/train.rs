@@ -10,7 +10,10 @@ use anyhow::{anyhow, bail};
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
 use autotag_train::bert::BertFolder;
-use autotag_train::{Dataset, Pretrained, Start, TrainError, TrainReport, TrainingRun};
+use autotag_train::{
+    Coverage, Dataset, Pretrained, Start, TrainConfig, TrainError, TrainReport, TrainingRun,
+    WordVectors,
+};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -118,13 +121,20 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     if args.model.needs_encoder() && args.hyper.init.is_none() {
         args.without_encoder();
     }
+    let word_vectors = match args.hyper.cnn.word_vectors() {
+        Ok(word_vectors) => word_vectors,
+        Err(problem) => Args::wrong_usage("train", &problem),
+    };
     args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
-    let init = Init::read(args)?;
+    let init = match word_vectors {
+        Some(vectors) => Init::Tokens(start_words(&vectors, &train, &config)?),
+        None => Init::read(args)?,
+    };
 
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
@@ -180,6 +190,21 @@ impl Init {
             _ => None,
         }
     }
+}
+
+/// Starts a vocabulary with word vectors, and says how many of its words have one.
+fn start_words(
+    vectors: &WordVectors,
+    train: &Dataset,
+    config: &TrainConfig,
+) -> Result<Pretrained, TrainError> {
+    let (pretrained, coverage) = vectors.start(train, config.vocabulary_size, config.seed)?;
+    let Coverage { n_words, n_known, unknown_share } = coverage;
+    tracing::info!(
+        "{n_known} of {n_words} words have a vector; {:.1}% of the training texts' tokens have none",
+        100.0 * unknown_share
+    );
+    Ok(pretrained)
 }
 
 impl TrainArgs {

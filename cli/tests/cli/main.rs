@@ -5,6 +5,7 @@
 mod by_autodiff;
 mod encoder;
 mod end_to_end;
+mod fetch;
 mod files;
 mod limits;
 mod resuming;
@@ -14,3 +15,4 @@ mod upkeep;
 mod usage;
 mod verify;
 mod wide;
+mod word_vectors;

@@ -87,6 +87,17 @@ pub enum TrainError {
         reason: String,
     },
 
+    /// A file of word vectors cannot be used.
+    #[error("{}{} cannot start the model: {reason}", path.display(), at(*line))]
+    WordVectors {
+        /// The file.
+        path: PathBuf,
+        /// The line, or the array's row, from 1.
+        line: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+
     /// The folder in which embeddings are kept cannot be used.
     #[error("cannot {action} {}, where embeddings are kept between runs: choose another folder, or do without", path.display())]
     Cache {
@@ -313,4 +324,8 @@ fn kept_hint(cache: Option<&Path>) -> String {
         )
     };
     cache.map_or_else(|| ", and none is kept".to_owned(), hint)
+}
+
+fn at(line: Option<u64>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line}"))
 }

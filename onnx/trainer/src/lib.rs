@@ -30,6 +30,7 @@ mod config;
 mod dataset;
 mod pretrained;
 mod vocabulary;
+mod word_vectors;
 
 pub mod matrix;
 mod nearest;
@@ -68,3 +69,4 @@ pub use error::{Result, TrainError};
 pub use fit::Progress;
 pub use pretrained::Pretrained;
 pub use train::{TrainReport, TrainingRun};
+pub use word_vectors::{Coverage, WordVectors};

@@ -12,7 +12,7 @@ use autotag_train::cnn::{CnnConfig, GraphForm};
 use autotag_train::optimizer::AdamConfig;
 use autotag_train::wide::WideConfig;
 use autotag_train::wide_cnn::WideCnnConfig;
-use autotag_train::{ContrastiveConfig, TrainConfig};
+use autotag_train::{ContrastiveConfig, TrainConfig, WordVectors};
 
 use super::ModelKind;
 use super::adapter::AdapterArgs;
@@ -143,7 +143,7 @@ pub(super) struct CnnArgs {
     filters: Option<usize>,
 
     #[arg(long, value_name = "N", conflicts_with = "init", help = told(
-        "The length of a token's embedding, where --init does not say it",
+        "The length of a token's embedding, where neither --init nor --embeddings says it",
         |c| c.cnn.embedding_dimensions))]
     embedding_dimensions: Option<usize>,
 
@@ -151,6 +151,15 @@ pub(super) struct CnnArgs {
         "The most tokens of the vocabulary made from the training set, where --init brings none",
         |c| c.vocabulary_size))]
     vocabulary_size: Option<usize>,
+
+    /// Word vectors to start the embedding from, where --init gives none: lines of a word and its
+    /// values, as GloVe's, or an array in a file that ends in .npy
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["init", "embedding_dimensions"])]
+    embeddings: Option<PathBuf>,
+
+    /// The words of the array's rows, one on each line
+    #[arg(long, value_name = "FILE", requires = "embeddings")]
+    embedding_words: Option<PathBuf>,
 
     /// How the model is written: `folded` is much faster, `plain` a smaller file [default: folded]
     #[arg(long, value_enum, value_name = "FORM")]
@@ -345,12 +354,29 @@ impl WideCnnArgs {
 }
 
 impl CnnArgs {
+    /// Returns where the word vectors are that were given, or says what else is to be given.
+    pub(super) fn word_vectors(&self) -> Result<Option<WordVectors>, String> {
+        let Some(path) = self.embeddings.clone() else { return Ok(None) };
+        let is_array = path.extension().is_some_and(|extension| extension == "npy");
+        match (is_array, self.embedding_words.clone()) {
+            (true, Some(words)) => Ok(Some(WordVectors::Npy { array: path, words })),
+            (false, None) => Ok(Some(WordVectors::Text(path))),
+            (true, None) => {
+                Err("an array needs --embedding-words FILE, which names its rows".to_owned())
+            }
+            (false, Some(_)) => {
+                Err("--embedding-words is for arrays, in files that end in .npy".to_owned())
+            }
+        }
+    }
+
     /// Names an option that was given, of those about tokens.
     fn given_of_tokens(&self) -> Option<&'static str> {
         first_given(&[
             ("--embedding-dropout", self.embedding_dropout.is_some()),
             ("--embedding-dimensions", self.embedding_dimensions.is_some()),
             ("--vocabulary-size", self.vocabulary_size.is_some()),
+            ("--embeddings", self.embeddings.is_some()),
         ])
     }
 

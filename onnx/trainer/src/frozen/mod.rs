@@ -4,6 +4,7 @@ mod cache;
 mod encode;
 mod encoder;
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -17,6 +18,7 @@ use autotag::{
 use autotag_onnx::{BundleDraft, ModelBundle, OnnxOptions};
 
 use crate::bert::{BertFolder, Pooling};
+use crate::card::encoder_card;
 use crate::fit::Progress;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
@@ -128,6 +130,7 @@ pub fn bundle_encoder(
         drop(encoder);
         draft.set_interpolation(report.interpolation);
         draft.set_selection(Selection::at(report.threshold));
+        draft.set_card(encoder_card(draft.config(), &report));
         draft.set_training(serde_json::to_value(&report).expect("a report is plain data"));
         Ok((draft.publish_replacing()?, report))
     })
@@ -140,7 +143,7 @@ impl EncoderReport {
             n_neighbors: 0,
             n_dev: 0,
             interpolation: untuned(),
-            threshold: Threshold::default(),
+            threshold: untuned_threshold(),
             dev_micro_f1: None,
         }
     }
@@ -167,13 +170,20 @@ impl EncoderReport {
 
 /// Returns how neighbors vote where no dev set says it.
 ///
-/// Representations of length 1 are at most 2 apart, so tau is smaller than the paper's.
+/// Representations of length 1 are at most 2 apart, so tau is smaller than the paper's. The settings
+/// are near those that were tuned for MiniLM on package descriptions with hundreds of labels.
 fn untuned() -> Interpolation {
     Interpolation {
-        temperature: Temperature::new(0.1).expect("0.1 is greater than 0"),
+        k: NonZeroUsize::new(12).expect("12 is not 0"),
+        temperature: Temperature::new(0.2).expect("0.2 is greater than 0"),
         proportion: Proportion::NEIGHBORS,
-        ..Interpolation::default()
     }
+}
+
+/// Returns the score from which on a label becomes a tag where no dev set says it: votes are seldom
+/// as unanimous as a trained model is certain.
+fn untuned_threshold() -> Threshold {
+    Threshold::new(0.3).expect("0.3 is within 0..=1")
 }
 
 /// Stores {(h_i, y_i)} as a draft's datastore.
