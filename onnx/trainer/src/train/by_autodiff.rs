@@ -1,7 +1,7 @@
 //! The models that are trained through automatic differentiation.
 
-use autotag_onnx::ModelBundle;
 use autotag_onnx::bundle::InputKind;
+use autotag_onnx::{ModelBundle, ModelInput};
 
 use super::{Shape, Tokens, TrainReport, TrainingRun};
 use crate::autodiff::training_device;
@@ -39,7 +39,7 @@ impl TrainingRun<'_> {
                 dimensions: config.ldgn.dimensions(),
                 normalized: config.ldgn.normalize,
             };
-            let make = || {
+            let make = |_: &[ModelInput]| {
                 let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
                 LdgnModel::new(config, n_tokens, labels, n_labels, table, device)
             };
@@ -76,7 +76,7 @@ impl TrainingRun<'_> {
                 dimensions: encoder.hidden_size,
                 normalized: config.bert.normalize,
             };
-            let make = || {
+            let make = |_: &[ModelInput]| {
                 let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
                 FinetunedModel::new(config, encoder, weights, pooling, labels, n_labels, device)
             };
