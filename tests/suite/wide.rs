@@ -42,6 +42,7 @@ fn it_learns_and_its_export_says_what_it_says() {
     for normalize in [true, false] {
         let mut config = config();
         config.wide.normalize = normalize;
+        config.wide.lexical = if normalize { 20 } else { 0 };
         let (bundle, report) = trained(folder.path(), &config);
         assert!(report.dev_micro_f1 > 0.9, "{report:?}");
         assert!(report.export_difference < 1e-4, "{}", report.export_difference);
@@ -52,6 +53,30 @@ fn it_learns_and_its_export_says_what_it_says() {
         // Not the figures too: reading JSON may lose their last bit.
         assert_eq!(told.config, report.config);
         assert_eq!((told.n_train, told.fit.best_epoch), (240, report.fit.best_epoch));
+    }
+}
+
+#[test]
+fn both_models_answer_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = Dataset::new(tiny::documents("train", 240)).unwrap();
+    let dev = Dataset::with_vocabulary(tiny::documents("dev", 60), train.vocabulary()).unwrap();
+    let out = folder.path().join("bundle");
+    let options = OnnxOptions::default();
+    for lexical in [0, 20] {
+        let mut config = TrainConfig { cnn: tiny::config().unwrap().cnn, ..config() };
+        config.cnn.normalize = true;
+        (config.wide.lexical, config.wide_cnn.share) = (lexical, 0.3);
+        let run = TrainingRun::new(&train, &dev, &config, &out, &options);
+        let (bundle, report) = run.train_wide_cnn(None, &mut |_| {}).unwrap();
+        assert!(report.dev_micro_f1 > 0.9 && report.export_difference < 1e-4, "{report:?}");
+        assert_eq!(bundle.config().input, InputKind::TokensAndNgrams);
+        assert_eq!(bundle.config().dimensions.get(), 24 + lexical + config.cnn.n_filters());
+        let encoder = OnnxEncoder::open(&bundle, &options).unwrap();
+        for encoded in encode(&encoder, &dev.texts()[..5]) {
+            let length: f32 = encoded.unwrap().embedding.values().iter().map(|v| v * v).sum();
+            assert!((length - 1.0).abs() < 1e-3, "{length}");
+        }
     }
 }
 

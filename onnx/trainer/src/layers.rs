@@ -187,6 +187,19 @@ pub(crate) fn normalize_rows(matrix: &mut Matrix) -> Vec<f32> {
     norms
 }
 
+/// Sets matrices of as many rows side by side, each times a factor.
+pub(crate) fn side_by_side(parts: &[(f32, &Matrix)]) -> Matrix {
+    let n_rows = parts.first().map_or(0, |(_, part)| part.n_rows());
+    let n_cols = parts.iter().map(|(_, part)| part.n_cols()).sum();
+    let mut values = Vec::with_capacity(n_rows * n_cols);
+    for row in 0..n_rows {
+        for &(factor, part) in parts {
+            values.extend(part.row(row).iter().map(|value| factor * value));
+        }
+    }
+    Matrix::from_values(n_rows, n_cols, values)
+}
+
 /// A model's answer within a graph that is being written.
 pub(crate) struct Answer {
     /// [batch, R].
@@ -213,6 +226,16 @@ pub(crate) fn write_answer(
     let scores = graph.sigmoid(&logits);
     let embedding = if normalize { normalized(graph, hidden) } else { hidden.clone() };
     Answer { embedding, scores }
+}
+
+/// Writes parts [batch, ...] side by side, each times a factor.
+pub(crate) fn write_side_by_side(graph: &mut GraphBuilder, parts: &[(f32, &Value)]) -> Value {
+    let mut scaled = Vec::with_capacity(parts.len());
+    for &(factor, part) in parts {
+        let factor = graph.scalar(factor);
+        scaled.push(graph.mul(part, &factor));
+    }
+    graph.concat(&scaled.iter().collect::<Vec<_>>(), 1)
 }
 
 /// Ends a graph with a model's answer as its outputs `embedding` [batch, R] and `scores` [batch, L].

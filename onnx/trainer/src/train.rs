@@ -17,8 +17,8 @@ use autotag::tune::{self, Method, Tuned};
 use autotag::{Datastore, EncodeError, Encoded, Encoder, Interpolation, Selection, Source};
 use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
 use autotag_onnx::{
-    BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions,
-    TextReader,
+    BundleConfig, BundleDraft, Features, Lexicon, ModelBundle, ModelInput, OnnxEncoder,
+    OnnxOptions, TextReader,
 };
 
 use crate::average::EpochAverage;
@@ -121,7 +121,7 @@ impl<'a> TrainingRun<'a> {
                 normalized: config.cnn.normalize,
             };
             let lexicon = (&tokens.tokenizer).into();
-            let make = || {
+            let make = |_: &[ModelInput]| {
                 let average = EpochAverage::new(config.averaging);
                 CnnModel { cnn: self.make_cnn(tokens), config, average }
             };
@@ -150,12 +150,12 @@ impl<'a> TrainingRun<'a> {
                 architecture: "wide",
                 input: InputKind::Ngrams,
                 special_tokens: false,
-                dimensions: config.wide.hidden,
+                dimensions: config.wide.n_dimensions(),
                 normalized: config.wide.normalize,
             };
-            let make = || {
+            let make = |texts: &[ModelInput]| {
                 let average = EpochAverage::new(config.averaging);
-                WideModel { wide: self.make_wide(n_ngrams), config, average }
+                WideModel { wide: self.make_wide(texts, n_ngrams), config, average }
             };
             self.train_texts(ngrams.into(), shape, make, progress)
         })
@@ -183,14 +183,14 @@ impl<'a> TrainingRun<'a> {
                 architecture: "wide-cnn",
                 input: InputKind::TokensAndNgrams,
                 special_tokens: false,
-                dimensions: config.wide.hidden + config.cnn.n_filters(),
+                dimensions: config.wide.n_dimensions() + config.cnn.n_filters(),
                 normalized: config.wide.normalize && config.cnn.normalize,
             };
             let tokenizer = Some(tokens.tokenizer.clone());
             let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
-            let make = || {
+            let make = |texts: &[ModelInput]| {
                 let average = EpochAverage::new(config.averaging);
-                let (wide, cnn) = (self.make_wide(n_ngrams), self.make_cnn(tokens));
+                let (wide, cnn) = (self.make_wide(texts, n_ngrams), self.make_cnn(tokens));
                 WideCnnModel { wide, cnn, config, average }
             };
             self.train_texts(lexicon, shape, make, progress)
@@ -212,9 +212,10 @@ impl<'a> TrainingRun<'a> {
         Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed)
     }
 
-    fn make_wide(&self, n_ngrams: usize) -> Wide {
+    fn make_wide(&self, texts: &[ModelInput], n_ngrams: usize) -> Wide {
         let TrainConfig { wide, seed, .. } = self.config;
-        Wide::new(wide.clone(), n_ngrams, self.train.vocabulary().len(), *seed)
+        let texts: Vec<&Features> = texts.iter().map(|text| &text.features).collect();
+        Wide::new(wide.clone(), &texts, n_ngrams, self.train.vocabulary().len(), *seed)
     }
 }
 
@@ -250,7 +251,7 @@ impl TrainingRun<'_> {
         &self,
         lexicon: Lexicon,
         shape: Shape,
-        make: impl FnOnce() -> M,
+        make: impl FnOnce(&[M::Input]) -> M,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
         let bundle_config = self.bundle_config(shape);
@@ -270,13 +271,13 @@ impl TrainingRun<'_> {
         bundle_config: BundleConfig,
         inputs: Inputs<M::Input>,
         first_neighbors: FirstNeighbors,
-        make: impl FnOnce() -> M,
+        make: impl FnOnce(&[M::Input]) -> M,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
         let &TrainingRun { train, dev, config, out, options, .. } = self;
         let Inputs { train: train_texts, dev: dev_texts } = inputs;
         let folder = self.run_folder(&bundle_config, &lexicon)?;
-        let mut model = make();
+        let mut model = make(&train_texts.texts);
         let n_labels = dev.vocabulary().len();
         let mut escort = Escort { progress, stop: self.stop, folder: folder.as_ref() };
         let (network, fit_report) =

@@ -1,9 +1,11 @@
 //! The wide model and the CNN as one: each learns by its own losses, and both answer together.
 //!
 //! ```text
-//! h = (sqrt(w) h_wide, sqrt(1 - w) h_cnn)          of length 1, as both parts are
+//! h = (sqrt(1 - a) (sqrt(w) h_wide, sqrt(1 - w) h_cnn), sqrt(a) g)      of length 1, as all parts are
 //! scores = w scores_wide + (1 - w) scores_cnn
 //! ```
+//!
+//! g is the wide model's lexical part, and a its share.
 //!
 //! Why not one loss over both? The n-grams fit the training texts within a few epochs, and what they
 //! get right already teaches the convolutions nothing.
@@ -19,11 +21,11 @@ use crate::checkpoint::{State, StateError};
 use crate::cnn::{Cnn, GraphForm, Network};
 use crate::config::{ContrastiveConfig, is_true};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
-use crate::layers::{Answer, finish};
+use crate::layers::{Answer, finish, side_by_side, write_side_by_side};
 use crate::matrix::Matrix;
 use crate::models::{features, token_ids};
 use crate::optimizer::AdamConfig;
-use crate::wide::{Wide, WideNetwork};
+use crate::wide::{PartedAnswer, Parts, Wide, WideConfig, WideNetwork};
 use crate::{Result, TrainConfig};
 
 /// What the wide model and the CNN need to know when they are trained together; each has its own
@@ -155,29 +157,28 @@ impl Predict for WideCnn {
     type Input = ModelInput;
 
     fn predict(&self, texts: &[&ModelInput]) -> Predicted {
-        let wide = self.wide.predict(&features(texts));
+        let (mut scores, Parts { hidden, lexical }) = self.wide.predict_parts(&features(texts));
         let cnn = self.cnn.fold().predict(&token_ids(texts));
-        let mut scores = wide.scores;
         for (score, cnn) in scores.values_mut().iter_mut().zip(cnn.scores.values()) {
             *score = self.share * *score + (1.0 - self.share) * cnn;
         }
-        let embeddings = self.join(&wide.embeddings, &cnn.embeddings);
-        Predicted { embeddings, scores }
+        let [of_wide, of_cnn, of_lexical] = self.lengths();
+        let parts = [(of_wide, &hidden), (of_cnn, &cnn.embeddings), (of_lexical, &lexical)];
+        Predicted { embeddings: side_by_side(&parts), scores }
     }
 
     fn to_onnx(&self) -> Vec<u8> {
         let mut graph = GraphBuilder::new("wide-cnn");
-        let wide = self.wide.write(&mut graph);
+        let PartedAnswer { answer: wide, lexical } = self.wide.write(&mut graph);
         let cnn = self.cnn.write(&mut graph, self.form);
         let (share, rest) = (graph.scalar(self.share), graph.scalar(1.0 - self.share));
         let scores = graph.mul(&wide.scores, &share);
         let cnn_scores = graph.mul(&cnn.scores, &rest);
         let scores = graph.add(&scores, &cnn_scores);
-        let (share, rest) = self.lengths();
-        let (share, rest) = (graph.scalar(share), graph.scalar(rest));
-        let wide = graph.mul(&wide.embedding, &share);
-        let cnn = graph.mul(&cnn.embedding, &rest);
-        let embedding = graph.concat(&[&wide, &cnn], 1);
+        let [of_wide, of_cnn, of_lexical] = self.lengths();
+        let mut parts = vec![(of_wide, &wide.embedding), (of_cnn, &cnn.embedding)];
+        parts.extend(lexical.as_ref().map(|lexical| (of_lexical, lexical)));
+        let embedding = write_side_by_side(&mut graph, &parts);
         let n_labels = self.wide.parameters().output.n_rows();
         finish(graph, &Answer { embedding, scores }, self.n_dimensions(), n_labels)
     }
@@ -189,22 +190,14 @@ impl Predict for WideCnn {
 
 impl WideCnn {
     fn n_dimensions(&self) -> usize {
-        self.wide.parameters().output.n_cols() + self.cnn.parameters().output.n_cols()
+        self.wide.config().n_dimensions() + self.cnn.config().n_filters()
     }
 
-    /// Returns the lengths of the two parts of a representation of length 1.
-    fn lengths(&self) -> (f32, f32) {
-        (self.share.sqrt(), (1.0 - self.share).sqrt())
-    }
-
-    /// Sets the parts' representations side by side.
-    fn join(&self, wide: &Matrix, cnn: &Matrix) -> Matrix {
-        let (share, rest) = self.lengths();
-        let mut joined = Vec::with_capacity(wide.n_rows() * self.n_dimensions());
-        for row in 0..wide.n_rows() {
-            joined.extend(wide.row(row).iter().map(|value| share * value));
-            joined.extend(cnn.row(row).iter().map(|value| rest * value));
-        }
-        Matrix::from_values(wide.n_rows(), self.n_dimensions(), joined)
+    /// Returns the lengths of the parts of a representation: wide, CNN, lexical.
+    fn lengths(&self) -> [f32; 3] {
+        let WideConfig { lexical, lexical_share, .. } = *self.wide.config();
+        let of_lexical = if lexical > 0 { lexical_share } else { 0.0 };
+        let rest = 1.0 - of_lexical;
+        [rest * self.share, rest * (1.0 - self.share), of_lexical].map(f32::sqrt)
     }
 }

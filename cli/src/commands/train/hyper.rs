@@ -152,8 +152,17 @@ pub(super) struct CnnArgs {
 #[command(next_help_heading = "Training: --model wide")]
 pub(super) struct WideArgs {
     #[arg(long, value_name = "N", help = told(
-        "The length of the representation, which is the hidden layer's", |c| c.wide.hidden))]
+        "The length of the hidden layer, the representation's first part", |c| c.wide.hidden))]
     hidden: Option<usize>,
+
+    #[arg(long, value_name = "N", help = told(
+        "The length of the representation's lexical part, by which texts of the same words are \
+         neighbors; 0 leaves it out", |c| c.wide.lexical))]
+    lexical: Option<usize>,
+
+    #[arg(long, value_name = "SHARE", help = told(
+        "The lexical part's share of squared distances", |c| c.wide.lexical_share))]
+    lexical_share: Option<f32>,
 
     #[arg(long, value_name = "N", help = told(
         "The training texts in which an n-gram must occur", |c| c.wide.min_documents))]
@@ -237,6 +246,9 @@ impl HyperArgs {
                 self.set_wide(&mut config.wide);
                 put(&mut config.wide.dropout, self.dropout);
                 put(&mut config.wide.normalize, self.normalize);
+                if self.normalize == Some(false) && self.wide.lexical.is_none() {
+                    config.wide.lexical = 0;
+                }
             }
             ModelKind::WideCnn => {
                 self.set_cnn(&mut config);
@@ -286,6 +298,8 @@ impl HyperArgs {
     fn set_wide(&self, wide: &mut WideConfig) {
         let args = &self.wide;
         put(&mut wide.hidden, args.hidden);
+        put(&mut wide.lexical, args.lexical);
+        put(&mut wide.lexical_share, args.lexical_share);
         put(&mut wide.min_documents, args.min_documents);
         put(&mut wide.max_ngrams, args.max_ngrams);
         put(&mut wide.ngram_dropout, args.ngram_dropout);
@@ -347,6 +361,8 @@ impl WideArgs {
     /// Names an option that was given.
     fn given(&self) -> Option<&'static str> {
         let given = [
+            ("--lexical", self.lexical.is_some()),
+            ("--lexical-share", self.lexical_share.is_some()),
             ("--min-documents", self.min_documents.is_some()),
             ("--max-ngrams", self.max_ngrams.is_some()),
             ("--ngram-dropout", self.ngram_dropout.is_some()),

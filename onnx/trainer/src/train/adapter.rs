@@ -36,7 +36,7 @@ impl TrainingRun<'_> {
             let encoder = Arc::new(FrozenEncoder::new(encoder, config.adapter.pooling));
             let (bundle, inputs) = self.encode(&encoder, cache, progress)?;
             let lexicon = encoder.tokenizer().into();
-            let make = || {
+            let make = |_: &[Vec<f32>]| {
                 let (n_labels, shape) = (self.train.vocabulary().len(), config.adapter.clone());
                 let adapter = Adapter::new(shape, encoder.dimensions(), n_labels, config.seed);
                 let average = EpochAverage::new(config.averaging);

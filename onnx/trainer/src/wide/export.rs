@@ -1,37 +1,72 @@
 //! The wide model as an ONNX graph.
 
-use autotag_onnx::graph::{Dim, GraphBuilder, Reduced};
+use half::f16;
+
+use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
 use super::{WideNetwork, WideParameters};
-use crate::layers::{Answer, OutputLayer, finish, write_answer};
+use crate::layers::{Answer, OutputLayer, finish, normalized, write_answer, write_side_by_side};
+
+/// The model's answer within a graph, the representation still in two parts.
+pub(crate) struct PartedAnswer {
+    /// The scores, and h: [batch, R].
+    pub(crate) answer: Answer,
+    /// g: [batch, D], where the representation has a lexical part.
+    pub(crate) lexical: Option<Value>,
+}
 
 impl WideNetwork {
     /// Writes the model with inputs `feature_ids` int64 and `feature_weights` float32
-    /// [batch, features], and outputs `embedding` [batch, R] and `scores` [batch, L].
+    /// [batch, features], and outputs `embedding` [batch, R + D] and `scores` [batch, L].
     ///
     /// An n-gram of weight 0 is padding.
     pub fn to_onnx(&self) -> Vec<u8> {
         let mut graph = GraphBuilder::new("wide");
-        let answer = self.write(&mut graph);
-        let output = &self.parameters.output;
-        finish(graph, &answer, output.n_cols(), output.n_rows())
+        let PartedAnswer { mut answer, lexical } = self.write(&mut graph);
+        if let Some(lexical) = lexical {
+            let share = self.config.lexical_share;
+            let parts = [((1.0 - share).sqrt(), &answer.embedding), (share.sqrt(), &lexical)];
+            answer.embedding = write_side_by_side(&mut graph, &parts);
+        }
+        let n_labels = self.parameters.output.n_rows();
+        finish(graph, &answer, self.config.n_dimensions(), n_labels)
     }
 
     /// Writes the model into a graph, its inputs included.
-    pub(crate) fn write(&self, graph: &mut GraphBuilder) -> Answer {
+    pub(crate) fn write(&self, graph: &mut GraphBuilder) -> PartedAnswer {
         let WideParameters { table, output, output_bias } = &self.parameters;
         let shape = [Dim::Symbol("batch"), Dim::Symbol("features")];
         let ids = graph.input("feature_ids", ElementType::Int64, &shape);
         let weights = graph.input("feature_weights", ElementType::Float, &shape);
-        let table =
-            graph.constant_f32("wide_table", &[table.n_rows(), table.n_cols()], table.values());
-        let rows = graph.gather(&table, &ids, 0);
         let weights = graph.unsqueeze(&weights, &[2]);
-        let rows = graph.mul(&rows, &weights);
-        let sums = graph.reduce_sum(&rows, &[1], Reduced::Dropped);
+        let shape = [table.n_rows(), table.n_cols()];
+        let table = graph.constant_f32("wide_table", &shape, table.values());
+        let rows = graph.gather(&table, &ids, 0);
+        let sums = weighted_sum(graph, &rows, &weights);
         let hidden = graph.relu(&sums);
         let layer = OutputLayer { output, bias: output_bias };
-        write_answer(graph, "wide", &hidden, &layer, self.config.normalize)
+        let answer = write_answer(graph, "wide", &hidden, &layer, self.config.normalize);
+        let lexical = (self.config.lexical > 0).then(|| self.write_lexical(graph, &ids, &weights));
+        PartedAnswer { answer, lexical }
     }
+
+    /// Writes g; the basis has the precision that it is stored in.
+    fn write_lexical(&self, graph: &mut GraphBuilder, ids: &Value, weights: &Value) -> Value {
+        let basis = &self.lexical;
+        let bits: Vec<u16> =
+            basis.values().iter().map(|&value| f16::from_f32(value).to_bits()).collect();
+        let shape = [basis.n_rows(), basis.n_cols()];
+        let basis = graph.constant_f16("wide_lexical", &shape, &bits);
+        let rows = graph.gather(&basis, ids, 0);
+        let rows = graph.cast(&rows, ElementType::Float);
+        let sums = weighted_sum(graph, &rows, weights);
+        normalized(graph, &sums)
+    }
+}
+
+/// Sums rows [batch, features, n] with weights [batch, features, 1]: [batch, n].
+fn weighted_sum(graph: &mut GraphBuilder, rows: &Value, weights: &Value) -> Value {
+    let rows = graph.mul(rows, weights);
+    graph.reduce_sum(&rows, &[1], Reduced::Dropped)
 }

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! s = sum_f x_f T_f                  one row of the table per n-gram f of the text, weight x_f
-//! h = relu(s)                        the representation
+//! h = relu(s)                        the hidden layer
 //! logits = O h + b
+//! g = sum_f x_f P_f                  what the words alone say, see `lexical.rs`; not trained
+//! representation = (sqrt(1 - a) h / |h|, sqrt(a) g / |g|)
 //! ```
 //!
 //! There is no bias below h: a text without a known n-gram has h = 0 and so no representation. A text
@@ -11,8 +13,11 @@
 
 mod batch;
 mod export;
+mod lexical;
 mod step;
 mod vocabulary;
+
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -27,17 +32,24 @@ use crate::checkpoint::{State, StateError};
 use crate::config::{MAX_SIZE, is_true, within};
 use crate::fit::Predicted;
 use crate::init::{glorot, uniform};
-use crate::layers::{OutputLayer, normalize_rows};
+use crate::layers::{OutputLayer, normalize_rows, side_by_side};
 use crate::matrix::Matrix;
 use crate::optimizer::{Moments, RowMoments};
 
+pub(crate) use export::PartedAnswer;
 pub(crate) use vocabulary::learn;
 
 /// The shape and regularization of the wide model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WideConfig {
-    /// R: the length of the representation.
+    /// R: the length of the hidden layer, the first part of the representation.
     pub hidden: usize,
+    /// D: the length of the representation's lexical part; 0 leaves it out.
+    #[serde(default)]
+    pub lexical: usize,
+    /// a: the lexical part's share of squared distances, at least 0 and less than 1.
+    #[serde(default)]
+    pub lexical_share: f32,
     /// The training texts in which an n-gram must occur.
     pub min_documents: usize,
     /// The most n-grams; those in the most texts are kept.
@@ -52,10 +64,19 @@ pub struct WideConfig {
     pub normalize: bool,
 }
 
+impl WideConfig {
+    /// Returns the length of the representation.
+    pub fn n_dimensions(&self) -> usize {
+        self.hidden + self.lexical
+    }
+}
+
 impl Default for WideConfig {
     fn default() -> Self {
         WideConfig {
             hidden: 300,
+            lexical: 300,
+            lexical_share: 0.4,
             min_documents: 2,
             max_ngrams: 150_000,
             ngram_dropout: 0.3,
@@ -70,6 +91,13 @@ impl WideConfig {
     /// Checks every setting's range.
     pub(crate) fn check(&self) -> Result<()> {
         within("hidden", self.hidden, 1..=MAX_SIZE, "within 1..=10000")?;
+        within("lexical dimensions", self.lexical, 0..=MAX_SIZE, "within 0..=10000")?;
+        let share_of_distances = 0.0..1.0f32;
+        let is_share = share_of_distances.contains(&self.lexical_share);
+        is_true("lexical share", self.lexical_share, is_share, "0 or more, less than 1")?;
+        let is_sound = self.normalize || self.lexical == 0;
+        let expected = "0 where representations are not scaled to length 1";
+        is_true("lexical dimensions", self.lexical, is_sound, expected)?;
         within("min documents", self.min_documents, 1..=usize::MAX, "at least 1")?;
         within("max n-grams", self.max_ngrams, 1..=MAX_NGRAMS, "within 1..=2000000")?;
         let share = 0.0..1.0f32;
@@ -98,6 +126,16 @@ pub struct WideParameters {
 pub struct WideNetwork {
     config: WideConfig,
     parameters: WideParameters,
+    /// P: [V, D]; found once and not trained.
+    lexical: Arc<Matrix>,
+}
+
+/// The representation's two parts, each of length 1 or all zero where the model asks for it.
+pub(crate) struct Parts {
+    /// h: [B, R].
+    pub(crate) hidden: Matrix,
+    /// g: [B, D].
+    pub(crate) lexical: Matrix,
 }
 
 /// A wide model in training: the network, and what training keeps beside it.
@@ -120,8 +158,15 @@ struct WideAdam {
 }
 
 impl Wide {
-    /// Makes a model with random parameters for V n-grams and L labels.
-    pub fn new(config: WideConfig, n_ngrams: usize, n_labels: usize, seed: u64) -> Self {
+    /// Makes a model with random parameters for V n-grams and L labels, to be trained on texts whose
+    /// n-grams are below V.
+    pub fn new(
+        config: WideConfig,
+        texts: &[&Features],
+        n_ngrams: usize,
+        n_labels: usize,
+        seed: u64,
+    ) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let n_hidden = config.hidden;
         let table = uniform(&mut rng, n_ngrams, n_hidden, config.spread);
@@ -133,7 +178,11 @@ impl Wide {
             output_bias: Moments::of(&parameters.output_bias),
             n_steps: 0,
         };
-        let network = WideNetwork { config, parameters };
+        let lexical = match config.lexical {
+            0 => Matrix::zeros(n_ngrams, 0),
+            n_dimensions => lexical::basis(texts, n_ngrams, n_dimensions, seed),
+        };
+        let network = WideNetwork { config, parameters, lexical: Arc::new(lexical) };
         let (batch, gradients) = Default::default();
         Wide { network, optimizer, batch, gradients, seed }
     }
@@ -209,14 +258,31 @@ impl WideNetwork {
 
     /// Predicts texts, given as n-grams with ids below V.
     pub fn predict(&self, texts: &[&Features]) -> Predicted {
-        let WideParameters { table, output, output_bias } = &self.parameters;
-        let mut embeddings = batch::weighted_sums(table, texts);
-        rectify(&mut embeddings);
-        let scores = OutputLayer { output, bias: output_bias }.scores(&embeddings);
-        if self.config.normalize {
-            normalize_rows(&mut embeddings);
+        let (scores, parts) = self.predict_parts(texts);
+        if self.config.lexical == 0 {
+            return Predicted { embeddings: parts.hidden, scores };
         }
+        let share = self.config.lexical_share;
+        let (hidden, lexical) = ((1.0 - share).sqrt(), share.sqrt());
+        let embeddings = side_by_side(&[(hidden, &parts.hidden), (lexical, &parts.lexical)]);
         Predicted { embeddings, scores }
+    }
+
+    /// Predicts texts: the scores, and the representation's parts.
+    pub(crate) fn predict_parts(&self, texts: &[&Features]) -> (Matrix, Parts) {
+        let WideParameters { table, output, output_bias } = &self.parameters;
+        let mut hidden = batch::weighted_sums(table, texts);
+        rectify(&mut hidden);
+        let scores = OutputLayer { output, bias: output_bias }.scores(&hidden);
+        let mut lexical = Matrix::zeros(texts.len(), self.config.lexical);
+        if self.config.lexical > 0 {
+            lexical = batch::weighted_sums(&self.lexical, texts);
+            normalize_rows(&mut lexical);
+        }
+        if self.config.normalize {
+            normalize_rows(&mut hidden);
+        }
+        (scores, Parts { hidden, lexical })
     }
 }
 

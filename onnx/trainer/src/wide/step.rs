@@ -52,7 +52,7 @@ impl Wide {
         seed: u64,
     ) -> StepLoss {
         let Wide { network, batch, gradients, .. } = self;
-        let WideNetwork { config, parameters } = network;
+        let WideNetwork { config, parameters, .. } = network;
         let mut hidden = batch.sums(&parameters.table);
         rectify(&mut hidden);
         let layer = OutputLayer { output: &parameters.output, bias: &parameters.output_bias };

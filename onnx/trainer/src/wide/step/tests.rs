@@ -9,6 +9,7 @@ const N_LABELS: usize = 3;
 fn config(normalize: bool) -> WideConfig {
     WideConfig {
         hidden: 6,
+        lexical: 0,
         ngram_dropout: 0.0,
         dropout: 0.0,
         spread: 1.0,
@@ -50,7 +51,7 @@ fn check(
     parameter: impl Fn(&mut WideParameters) -> &mut Matrix,
     gradient: impl Fn(&Wide) -> Matrix,
 ) {
-    let mut wide = Wide::new(config, N_NGRAMS, N_LABELS, 7);
+    let mut wide = Wide::new(config, &[], N_NGRAMS, N_LABELS, 7);
     let here = loss_of(&mut wide);
     let computed = gradient(&wide);
     let step = 2e-3;
@@ -105,7 +106,7 @@ fn the_output_gradients_are_the_slope_of_the_loss() {
 fn steps_lower_the_loss_and_repeat_with_the_seed() {
     let train = |seed| {
         let config = WideConfig { dropout: 0.2, ngram_dropout: 0.2, ..config(false) };
-        let mut wide = Wide::new(config, N_NGRAMS, N_LABELS, seed);
+        let mut wide = Wide::new(config, &[], N_NGRAMS, N_LABELS, seed);
         let (texts, labels) = (texts(), label_sets());
         // The text without n-grams has labels that nothing tells.
         let (texts, labels): (Vec<_>, Vec<_>) =
@@ -128,7 +129,7 @@ fn rare_ngrams_move_as_under_plain_adam() {
     let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
     let (texts, labels) = (texts(), label_sets());
     let run = |settle_each_step: bool| {
-        let mut wide = Wide::new(config(false), N_NGRAMS, N_LABELS, 5);
+        let mut wide = Wide::new(config(false), &[], N_NGRAMS, N_LABELS, 5);
         for step in 0..30 {
             let second = if step % 10 == 0 { &texts[3] } else { &texts[1] };
             wide.step(&[&texts[0], second], &[&labels[0], &labels[1]], &WEIGHTS, &adam);
@@ -146,9 +147,10 @@ fn rare_ngrams_move_as_under_plain_adam() {
 
 #[test]
 fn a_text_without_ngrams_has_no_representation_and_company_changes_nothing() {
-    for normalize in [false, true] {
-        let wide = Wide::new(config(normalize), N_NGRAMS, N_LABELS, 7);
+    for (normalize, lexical) in [(false, 0), (true, 0), (true, 4)] {
         let texts = texts();
+        let config = WideConfig { lexical, ..config(normalize) };
+        let wide = Wide::new(config, &texts.iter().collect::<Vec<_>>(), N_NGRAMS, N_LABELS, 7);
         let together = wide.network().predict(&texts.iter().collect::<Vec<_>>());
         for (row, text) in texts.iter().enumerate() {
             let alone = wide.network().predict(&[text]);

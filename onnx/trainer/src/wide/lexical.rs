@@ -1,0 +1,177 @@
+//! The lexical part of a representation: latent semantic analysis of the n-grams.
+//!
+//! The hidden layer keeps of a text what its labels ask for, so its neighbors repeat what the scores
+//! say already. Neighbors by the words themselves know something else. With X the training texts'
+//! n-gram weights, [N, V], and P an orthonormal basis of the subspace in which X varies most, [V, D],
+//! `g = x P` has the same inner products as the first D dimensions of latent semantic analysis
+//! (Deerwester et al., 1990), whose rotation does not matter to distances.
+//!
+//! P is found by subspace iteration from a random start (Halko, Martinsson and Tropp, 2011):
+//! `P <- orth(X^T (X P))`.
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use autotag_onnx::Features;
+use half::f16;
+
+use super::batch::Batch;
+use crate::init::uniform;
+use crate::matrix::{Matrix, multiply};
+
+/// The rounds of subspace iteration.
+const ROUNDS: usize = 4;
+
+/// The most texts that the subspace is found from, evenly taken.
+const MAX_TEXTS: usize = 20_000;
+
+/// Returns the basis P, [V, D], rounded to half precision, as it is exported.
+///
+/// Where the texts vary in fewer than D dimensions, the columns behind are zero.
+pub(super) fn basis(
+    texts: &[&Features],
+    n_ngrams: usize,
+    n_dimensions: usize,
+    seed: u64,
+) -> Matrix {
+    let stride = texts.len().div_ceil(MAX_TEXTS).max(1);
+    let texts: Vec<&Features> = texts.iter().step_by(stride).copied().collect();
+    let mut batch = Batch::default();
+    batch.fill(&texts, n_ngrams, 0.0, 0);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut basis = uniform(&mut rng, n_ngrams, n_dimensions, 1.0);
+    let mut rows = Matrix::default();
+    for _ in 0..ROUNDS {
+        let coordinates = batch.sums(&basis);
+        batch.table_gradient(&coordinates, &mut rows);
+        orthonormalize(&mut rows);
+        basis.values_mut().fill(0.0);
+        for ngram in 0..n_ngrams {
+            if let Some(position) = batch.position(ngram) {
+                basis.row_mut(ngram).copy_from_slice(rows.row(position));
+            }
+        }
+    }
+    basis.values_mut().iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+    basis
+}
+
+/// Makes a matrix's columns orthonormal; a column that depends on those before it becomes zero.
+///
+/// By the Cholesky factor of Z^T Z, twice, since once loses half of the digits.
+fn orthonormalize(matrix: &mut Matrix) {
+    for _ in 0..2 {
+        let mut gram = Matrix::default();
+        multiply(&mut gram, matrix.transposed(), matrix.view());
+        let inverse = inverse_factor(&gram);
+        let mut product = Matrix::default();
+        multiply(&mut product, matrix.view(), inverse.view());
+        *matrix = product;
+    }
+}
+
+/// A column whose length, after what depends on others was taken away, is below this share of what it
+/// was, is taken for dependent.
+const DEPENDENT: f64 = 1e-6;
+
+/// Returns R^-1 for the upper triangular R with `R^T R = G`, with zero columns where G has no rank.
+fn inverse_factor(gram: &Matrix) -> Matrix {
+    let n = gram.n_rows();
+    let mut factor = vec![0f64; n * n];
+    let mut inverse = vec![0f64; n * n];
+    for column in 0..n {
+        for row in 0..column {
+            let known: f64 = (0..row).map(|k| factor[k * n + row] * factor[k * n + column]).sum();
+            let pivot = factor[row * n + row];
+            let value = f64::from(gram.row(row)[column]) - known;
+            factor[row * n + column] = if pivot > 0.0 { value / pivot } else { 0.0 };
+        }
+        let squared = f64::from(gram.row(column)[column]);
+        let known: f64 = (0..column).map(|k| factor[k * n + column].powi(2)).sum();
+        let left = squared - known;
+        if left <= DEPENDENT * squared || left <= 0.0 {
+            continue;
+        }
+        let pivot = left.sqrt();
+        factor[column * n + column] = pivot;
+        // Back substitution: the column of R^-1 that belongs to this one of R.
+        inverse[column * n + column] = 1.0 / pivot;
+        for row in 0..column {
+            let sum: f64 =
+                (row..column).map(|k| inverse[row * n + k] * factor[k * n + column]).sum();
+            inverse[row * n + column] = -sum / pivot;
+        }
+    }
+    Matrix::from_values(n, n, inverse.into_iter().map(|value| value as f32).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(entries: &[(u32, f32)]) -> Features {
+        let (ids, weights) = entries.iter().copied().unzip();
+        Features { ids, weights }
+    }
+
+    /// Texts of two topics, whose words never meet.
+    fn texts() -> Vec<Features> {
+        (0..40)
+            .map(|text| {
+                let topic = text % 2;
+                let word = |n: u32| (topic * 10 + (text + n * n) % 10, 0.5 + n as f32 / 10.0);
+                features(&[word(0), word(1), word(3)])
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_basis_is_orthonormal() {
+        let texts = texts();
+        let texts: Vec<&Features> = texts.iter().collect();
+        let basis = basis(&texts, 20, 6, 1);
+        let mut gram = Matrix::default();
+        multiply(&mut gram, basis.transposed(), basis.view());
+        for row in 0..6 {
+            for column in 0..6 {
+                let expected = f32::from(u8::from(row == column));
+                let found = gram.row(row)[column];
+                assert!((found - expected).abs() < 2e-3, "{row} {column}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_dimensions_keep_what_varies_most() {
+        // One strong direction, (1, 1, 0) / sqrt 2, and a weak one, (0, 0, 1).
+        let strong: Vec<Features> =
+            (0..20).map(|n| features(&[(0, 1.0 + n as f32), (1, 1.0 + n as f32)])).collect();
+        let weak = features(&[(2, 0.5)]);
+        let mut texts: Vec<&Features> = strong.iter().collect();
+        texts.push(&weak);
+        let basis = basis(&texts, 3, 1, 5);
+        let expected = [0.5f32.sqrt(), 0.5f32.sqrt(), 0.0];
+        let sign = basis.row(0)[0].signum();
+        for (ngram, expected) in expected.into_iter().enumerate() {
+            let found = sign * basis.row(ngram)[0];
+            assert!((found - expected).abs() < 1e-3, "{ngram}: {found}");
+        }
+    }
+
+    #[test]
+    fn dimensions_beyond_the_texts_are_zero() {
+        let two = [features(&[(0, 1.0)]), features(&[(1, 2.0)])];
+        let texts: Vec<&Features> = two.iter().collect();
+        let basis = basis(&texts, 4, 8, 3);
+        let n_used = (0..8).filter(|&d| (0..4).any(|n| basis.row(n)[d].abs() > 1e-3)).count();
+        assert_eq!(n_used, 2, "{basis:?}");
+        assert!(basis.values().iter().all(|value| value.is_finite()));
+    }
+
+    #[test]
+    fn one_seed_gives_one_basis() {
+        let texts = texts();
+        let texts: Vec<&Features> = texts.iter().collect();
+        assert_eq!(basis(&texts, 20, 4, 7), basis(&texts, 20, 4, 7));
+    }
+}
