@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    ablate, bundle, compare, completions, correct, eval, index, labels, migrate, repair, report,
-    retag, search, tag, train, tune, verify,
+    ablate, bundle, compare, completions, correct, eval, fetch, index, labels, migrate, repair,
+    report, retag, search, tag, train, tune, verify,
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
@@ -104,7 +104,8 @@ pub(crate) enum Command {
     Migrate(migrate::MigrateArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
-    Bundle(bundle::BundleArgs),
+    Bundle(Box<bundle::BundleArgs>),
+    Model(fetch::ModelArgs),
     Completions(completions::CompletionsArgs),
 }
 

@@ -38,5 +38,5 @@ pub use parts::{Part, Parts};
 pub use plan::Question;
 pub use runs::{
     Ablation, Cost, DataRecord, FORMAT_VERSION, LinearRun, NeighborPoint, Neighborhood, PlannedRun,
-    RunRecord, RunsFolder, RunsLock, Setting, TextRecord, folder_digest,
+    RunRecord, RunsFolder, RunsLock, Setting, TextRecord, start_digest,
 };

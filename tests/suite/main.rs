@@ -5,6 +5,7 @@
 #[path = "../../examples/tiny/mod.rs"]
 mod tiny;
 
+mod encoder;
 mod exported_models;
 mod fixtures;
 mod resuming;

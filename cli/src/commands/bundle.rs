@@ -1,4 +1,6 @@
-//! `autotag bundle`: what a model bundle holds, and whether it is whole.
+//! `autotag bundle`: what a model bundle holds, whether it is whole, and one made without training.
+
+pub(crate) mod from_encoder;
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +8,7 @@ use autotag::Selection;
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{BundleConfig, ModelBundle};
 use autotag_train::TrainReport;
+use autotag_train::frozen::{EncoderCard, EncoderReport};
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +17,13 @@ use crate::commands::model;
 use crate::commands::tune::TuneRecord;
 use crate::output::{self, Report, shorten, table};
 
-/// Show or verify a model bundle
+/// Show or verify a model bundle, or make one of a pretrained encoder
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   autotag bundle show bundle
-  autotag bundle verify bundle --device cuda:0")]
+  autotag bundle verify bundle --device cuda:0
+  autotag bundle from-encoder --encoder minilm --data labelled.jsonl --out bundle")]
 pub(crate) struct BundleArgs {
     #[command(subcommand)]
     command: BundleCommand,
@@ -39,6 +43,7 @@ enum BundleCommand {
         /// The bundle
         bundle: PathBuf,
     },
+    FromEncoder(from_encoder::FromEncoderArgs),
 }
 
 pub(crate) fn run(args: &BundleArgs, common: &Common) -> anyhow::Result<()> {
@@ -50,6 +55,7 @@ pub(crate) fn run(args: &BundleArgs, common: &Common) -> anyhow::Result<()> {
             let verified = ModelBundle::verify(bundle, &model::onnx_options(common)?)?;
             output::print(common.format, &Verified::of(bundle, &verified))?;
         }
+        BundleCommand::FromEncoder(args) => from_encoder::run(args, common)?,
     }
     Ok(())
 }
@@ -98,6 +104,11 @@ impl Report for Shown {
         row("threshold", thresholds(&config.selection));
         if let Ok(report) = TrainReport::deserialize(&config.training) {
             row("trained", trained(&report));
+        }
+        if let Ok(report) = EncoderReport::deserialize(&config.training) {
+            row("encoder", from_encoder::shown(&report));
+        } else if let Ok(card) = EncoderCard::deserialize(&config.training["encoder"]) {
+            row("encoder", from_encoder::shown_card(&card));
         }
         if let Some(record) = TuneRecord::of(config) {
             row("tuned", record.to_string());

@@ -6,11 +6,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{Interpolation, Selection};
+use autotag::{Encoder, Interpolation, Selection};
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
 use crate::commands::labeled::read_to_measure;
-use crate::commands::model::{self, Settings};
+use crate::commands::model::{self, Model, Settings};
 use crate::commands::predict::{Labels, Predicted, predict_file};
 use crate::output;
 
@@ -47,7 +47,13 @@ pub(crate) struct EvalArgs {
     documents: DocumentArgs,
 }
 
-const METHODS: [Method; 3] = [Method::Model, Method::Knn, Method::Interpolated];
+/// Returns the methods to measure; a model without labels of its own says nothing alone.
+fn methods(model: &Model) -> &'static [Method] {
+    match model.encoder.labels().is_empty() {
+        true => &[Method::Knn, Method::Interpolated],
+        false => &[Method::Model, Method::Knn, Method::Interpolated],
+    }
+}
 
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     let test = read_to_measure(&args.data, &args.documents)?;
@@ -62,15 +68,17 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     let k = if dev.is_some() { k.get().max(MAX_K) } else { k.get() };
 
     let mut labels = Labels::new(&model)?;
-    let tuned = match &dev {
+    let methods = methods(&model);
+    let tuned: Vec<Tuned> = match &dev {
         Some((path, dev)) => {
             let dev = predict_file(&model, path, dev, &mut labels, k, common)?;
-            Some(METHODS.map(|method| tune::tune(&dev.predictions, method)))
+            let tune = |&method: &Method| tune::tune(&dev.predictions, method);
+            methods.iter().map(tune).collect()
         }
-        None => None,
+        None => Vec::new(),
     };
     let test = predict_file(&model, &args.data, &test, &mut labels, k, common)?;
-    let report = evaluate(&test, labels.n_known(), &settings, tuned.as_ref(), own);
+    let report = evaluate(&test, labels.n_known(), methods, &settings, &tuned, own);
     output::print(common.format, &report)?;
     Ok(())
 }
@@ -78,8 +86,9 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
 fn evaluate(
     test: &Predicted,
     n_labels: usize,
+    methods: &[Method],
     settings: &Settings,
-    tuned: Option<&[Tuned; 3]>,
+    tuned: &[Tuned],
     own: Option<&Settings>,
 ) -> EvalReport {
     let predictions: &[Prediction] = &test.predictions;
@@ -87,9 +96,9 @@ fn evaluate(
         let measures = tune::evaluate(predictions, n_labels, method, interpolation, selection);
         Row::new(method, interpolation, selection, &measures, test)
     };
-    let mut rows: Vec<Row> =
-        METHODS.map(|method| row(method, &settings.interpolation, &settings.selection)).into();
-    for (method, tuned) in METHODS.iter().zip(tuned.into_iter().flatten()) {
+    let untuned = |&method: &Method| row(method, &settings.interpolation, &settings.selection);
+    let mut rows: Vec<Row> = methods.iter().map(untuned).collect();
+    for (method, tuned) in methods.iter().zip(tuned) {
         let selection = Selection::at(tuned.threshold);
         rows.push(row(*method, &tuned.interpolation, &selection).tuned());
     }

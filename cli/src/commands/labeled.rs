@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use autotag_train::LabeledText;
+
 use crate::args::DocumentArgs;
 use crate::documents::{Document, Problem, ReadError, read_all};
 
@@ -36,6 +38,15 @@ pub(super) fn read_to_measure(
         tracing::warn!(file, n_unlabeled, "documents without labels are left out");
     }
     Ok(documents)
+}
+
+/// Returns documents as the trainer takes them.
+pub(super) fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {
+    documents.into_iter().map(|Document { key, text, labels, .. }| LabeledText {
+        key,
+        text,
+        labels,
+    })
 }
 
 /// Says which labels can only be missed.

@@ -6,6 +6,7 @@ pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod correct;
 pub(crate) mod eval;
+pub(crate) mod fetch;
 pub(crate) mod index;
 pub(crate) mod labels;
 pub(crate) mod migrate;
@@ -18,6 +19,7 @@ pub(crate) mod train;
 pub(crate) mod tune;
 pub(crate) mod verify;
 
+mod encoding;
 mod feed;
 mod job;
 mod labeled;
@@ -53,6 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(args, common),
         Command::Repair(args) => repair::run(args, common),
         Command::Bundle(args) => bundle::run(args, common),
+        Command::Model(args) => fetch::run(args, common),
         Command::Completions(args) => completions::run(args),
     }
 }

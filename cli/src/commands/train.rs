@@ -1,23 +1,22 @@
 //! `autotag train`: a bundle from labelled documents.
 
+mod adapter;
 mod epochs;
 mod hyper;
+mod start;
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-use autotag_train::{
-    Dataset, LabeledText, Pretrained, Progress, Start, TrainError, TrainReport, TrainingRun,
-};
+use autotag_train::{Dataset, Start, TrainError, TrainReport, TrainingRun};
 use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
-use crate::commands::labeled::{read_to_learn, read_to_measure, warn_of_unknown};
+use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
 use crate::commands::model;
-use crate::documents::Document;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -29,7 +28,8 @@ pub(super) use hyper::HyperArgs;
 #[command(after_help = "\
 Examples:
   autotag train --data train.jsonl --dev dev.jsonl --model wide --out bundle --seed 1
-  autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle")]
+  autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle
+  autotag train --data train.jsonl --dev dev.jsonl --model adapter --init minilm --out bundle")]
 pub(crate) struct TrainArgs {
     /// The labelled documents to learn from; they also become the first neighbors
     #[arg(long, value_name = "TRAIN")]
@@ -76,6 +76,12 @@ pub(super) enum ModelKind {
     Wide,
     /// Both: each learns by itself, and they answer together
     WideCnn,
+    /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
+    Adapter,
+    /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
+    Ldgn,
+    /// A pretrained BERT encoder, given by --init, trained further; needs the feature `burn`
+    Bert,
 }
 
 impl std::fmt::Display for ModelKind {
@@ -85,40 +91,29 @@ impl std::fmt::Display for ModelKind {
     }
 }
 
-impl ModelKind {
-    /// Trains a model of this kind, started as the options say.
-    pub(super) fn train(
-        self,
-        run: &TrainingRun<'_>,
-        hyper: &HyperArgs,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(ModelBundle, TrainReport), TrainError> {
-        let pretrained = hyper.cnn.init.as_deref().map(Pretrained::read).transpose()?;
-        match self {
-            ModelKind::Cnn => run.train_cnn(pretrained, progress),
-            ModelKind::Wide => run.train_wide(progress),
-            ModelKind::WideCnn => run.train_wide_cnn(pretrained, progress),
-        }
-    }
-}
-
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let config = match args.hyper.config(args.model, model::threads(common)) {
         Ok(config) => config,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
+    if let Err(problem) = args.model.check_start(&args.hyper) {
+        Args::wrong_usage("train", &problem);
+    }
+    args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
 
+    let init = args.model.init(&args.hyper, &train, &config)?;
+    let cache = args.hyper.cache(&args.out);
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
         .checkpoints(&folder, args.start())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
-    let trained = args.model.train(&run, &args.hyper, &mut |progress| epochs.show(progress));
+    let trained = args.model.train(&run, init, cache.as_deref(), &mut |step| epochs.show(step));
     let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
@@ -151,14 +146,6 @@ fn how_to_go_on(error: TrainError) -> anyhow::Error {
         _ => return error.into(),
     };
     anyhow!("{error}. {hint}")
-}
-
-pub(super) fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {
-    documents.into_iter().map(|Document { key, text, labels, .. }| LabeledText {
-        key,
-        text,
-        labels,
-    })
 }
 
 /// The bundle, and how it does on dev.

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod by_autodiff;
 mod compare;
+mod encoder;
 mod end_to_end;
+mod fetch;
 mod files;
 mod lab;
 mod limits;
@@ -14,3 +17,4 @@ mod upkeep;
 mod usage;
 mod verify;
 mod wide;
+mod word_vectors;

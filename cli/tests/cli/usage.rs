@@ -57,6 +57,9 @@ fn every_command_has_an_example_in_its_help() {
         "bundle",
         "bundle show",
         "bundle verify",
+        "bundle from-encoder",
+        "model",
+        "model fetch",
         "completions",
     ];
     for name in commands {

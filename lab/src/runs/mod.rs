@@ -299,34 +299,39 @@ pub(crate) fn id_of(value: &impl Serialize) -> String {
     id
 }
 
-/// Returns a digest of what a pretrained encoder's folder holds, by which its runs are told from those
-/// of another.
+/// Returns a digest of what a model starts from, a pretrained encoder's folder or a file of word vectors,
+/// by which its runs are told from those of another.
 ///
 /// # Errors
 ///
 /// [`LabError::Io`] when a file cannot be read.
-pub fn folder_digest(folder: &Path) -> Result<String> {
+pub fn start_digest(start: &Path) -> Result<String> {
     let mut hash = Sha256::new();
+    if start.is_file() {
+        hash_file(&mut hash, start)?;
+    }
     for name in ["config.json", "tokenizer.json", "model.safetensors"] {
-        let path = folder.join(name);
-        let mut file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(LabError::io("open", &path)(error)),
-        };
-        hash.update(name.as_bytes());
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let n_bytes = file.read(&mut buffer).map_err(LabError::io("read", &path))?;
-            if n_bytes == 0 {
-                break;
-            }
-            hash.update(&buffer[..n_bytes]);
+        let path = start.join(name);
+        if path.is_file() {
+            hash.update(name.as_bytes());
+            hash_file(&mut hash, &path)?;
         }
     }
     let mut digest = hex(&hash.finalize());
     digest.truncate(ID_LENGTH);
     Ok(digest)
+}
+
+fn hash_file(hash: &mut Sha256, path: &Path) -> Result<()> {
+    let mut file = File::open(path).map_err(LabError::io("open", path))?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n_bytes = file.read(&mut buffer).map_err(LabError::io("read", path))?;
+        if n_bytes == 0 {
+            return Ok(());
+        }
+        hash.update(&buffer[..n_bytes]);
+    }
 }
 
 /// Writes a record so that it is there as a whole or not at all.

@@ -29,6 +29,24 @@ impl GraphBuilder {
         self.node("Slice", &[data, &starts, &ends, &axes]).output()
     }
 
+    /// `Slice` with step 1: takes the first entries along `axis`, as many as `length` `[1]` says.
+    pub fn slice_to(&mut self, data: &Value, length: &Value, axis: i64) -> Value {
+        let starts = self.integers(&[0]);
+        let axes = self.integers(&[axis]);
+        self.node("Slice", &[data, &starts, length, &axes]).output()
+    }
+
+    /// `Shape`: the lengths of dimensions `start..end`, as a list of 64-bit integers.
+    pub fn shape_of(&mut self, x: &Value, start: i64, end: i64) -> Value {
+        self.node("Shape", &[x]).int("start", start).int("end", end).output()
+    }
+
+    /// `Reshape`: in `shape`, 0 keeps a length and -1 stands for whatever is left.
+    pub fn reshape(&mut self, x: &Value, shape: &[i64]) -> Value {
+        let shape = self.integers(shape);
+        self.node("Reshape", &[x, &shape]).output()
+    }
+
     /// `Pad` by a constant: `pads` are the lengths before every dimension, then those after.
     ///
     /// `value` is a scalar or one-element constant of the data's type.
@@ -82,6 +100,28 @@ impl GraphBuilder {
         self.node("Sigmoid", &[x]).output()
     }
 
+    /// `Erf`.
+    pub fn erf(&mut self, x: &Value) -> Value {
+        self.node("Erf", &[x]).output()
+    }
+
+    /// `Softmax` along `axis`.
+    pub fn softmax(&mut self, x: &Value, axis: i64) -> Value {
+        self.node("Softmax", &[x]).int("axis", axis).output()
+    }
+
+    /// `LayerNormalization` over the last dimension, with `scale` and `bias` of its length.
+    pub fn layer_normalization(
+        &mut self,
+        x: &Value,
+        scale: &Value,
+        bias: &Value,
+        epsilon: f32,
+    ) -> Value {
+        let node = self.node("LayerNormalization", &[x, scale, bias]);
+        node.int("axis", -1).float("epsilon", epsilon).output()
+    }
+
     /// `Sqrt`.
     pub fn sqrt(&mut self, x: &Value) -> Value {
         self.node("Sqrt", &[x]).output()
@@ -132,6 +172,21 @@ impl GraphBuilder {
     pub fn unsqueeze(&mut self, x: &Value, axes: &[i64]) -> Value {
         let axes = self.integers(axes);
         self.node("Unsqueeze", &[x, &axes]).output()
+    }
+
+    /// `LeakyRelu`, which multiplies negative values by `slope`.
+    pub fn leaky_relu(&mut self, x: &Value, slope: f32) -> Value {
+        self.node("LeakyRelu", &[x]).float("alpha", slope).output()
+    }
+
+    /// Bidirectional `LSTM` with ONNX's activations; returns all states, `[length, 2, batch, n]`.
+    ///
+    /// `inputs` are the sequences `[length, batch, in]`, W `[2, 4 n, in]`, R `[2, 4 n, n]`, the two
+    /// biases `[2, 8 n]`, and the sequences' lengths, 32-bit integers `[batch]`. The gates stand in
+    /// the order i, o, f, c. Each direction begins at a sequence's own end.
+    pub fn lstm(&mut self, inputs: [&Value; 5], n: usize) -> Value {
+        let node = self.node("LSTM", &inputs).string("direction", "bidirectional");
+        node.int("hidden_size", n as i64).output()
     }
 
     /// Adds a constant list of integers under a generated name, as operators take their axes.

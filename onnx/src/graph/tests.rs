@@ -90,3 +90,39 @@ fn half_precision_tables_and_convolutions_run() {
     };
     check(convolved, [2, 4], &[3.0, -5.0, 3.0, -5.0, -1.0, 11.0, -1.0, 11.0]);
 }
+
+#[test]
+fn the_parts_of_an_attention_layer_run() {
+    let shares = |graph: &mut GraphBuilder, x: &Value| {
+        let zero = graph.scalar(0.0);
+        let zeros = graph.mul(x, &zero);
+        graph.softmax(&zeros, -1)
+    };
+    check(shares, [2, 3], &[1.0 / 3.0; 6]);
+    // Rows of one value but for a rounding error: what is left is the bias.
+    let normalized = |graph: &mut GraphBuilder, x: &Value| {
+        let zero = graph.scalar(0.0);
+        let zeros = graph.mul(x, &zero);
+        let scale = graph.constant_f32("scale", &[3], &[1.0, 1.0, 2.0]);
+        let bias = graph.constant_f32("bias", &[3], &[0.5, 1.0, -1.0]);
+        graph.layer_normalization(&zeros, &scale, &bias, 1e-6)
+    };
+    check(normalized, [2, 3], &[0.5, 1.0, -1.0, 0.5, 1.0, -1.0]);
+    let odd = |graph: &mut GraphBuilder, x: &Value| {
+        let erf = graph.erf(x);
+        let minus = graph.scalar(-1.0);
+        let mirrored = graph.mul(x, &minus);
+        let other = graph.erf(&mirrored);
+        graph.add(&erf, &other)
+    };
+    check(odd, [2, 3], &[0.0; 6]);
+    // The table's first rows, as many as x has.
+    let begun = |graph: &mut GraphBuilder, x: &Value| {
+        let table = graph.constant_f32("table", &[3, 1], &[7.0, 8.0, 9.0]);
+        let length = graph.shape_of(x, 0, 1);
+        let rows = graph.slice_to(&table, &length, 0);
+        let back = graph.reshape(&rows, &[-1, 1]);
+        graph.reshape(&back, &[0, 1])
+    };
+    check(begun, [2, 1], &[7.0, 8.0]);
+}

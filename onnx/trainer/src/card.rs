@@ -2,11 +2,15 @@
 
 use std::fmt::Write;
 
+use serde::Deserialize;
+
 use autotag::{Interpolation, LabelVocabulary};
 use autotag_onnx::BundleConfig;
 use autotag_onnx::bundle::InputKind;
 
 use crate::Dataset;
+use crate::bert::Pooling;
+use crate::frozen::{EncoderCard, EncoderReport};
 use crate::train::TrainReport;
 
 /// The labels whose number of training texts a card tells.
@@ -45,7 +49,61 @@ fn about(card: &mut String, config: &BundleConfig, report: &TrainReport) -> std:
         fit.epochs.len(),
         ordinal(fit.best_epoch),
         report.config.seed
+    )?;
+    match EncoderCard::deserialize(&config.training["encoder"]) {
+        Ok(encoder) => about_encoder(card, &encoder),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Tells of a pretrained encoder that was not trained further.
+fn about_encoder(card: &mut String, encoder: &EncoderCard) -> std::fmt::Result {
+    let EncoderCard { shape, pooling, fingerprint } = encoder;
+    let (layers, hidden) = (shape.num_hidden_layers, shape.hidden_size);
+    let (heads, tokens) = (shape.num_attention_heads, shape.vocab_size);
+    let pooled = match pooling {
+        Pooling::Cls => "its first token's",
+        Pooling::Mean => "the mean of its tokens'",
+    };
+    writeln!(
+        card,
+        "\nInside is a pretrained BERT encoder as it was given: {layers} layers of {hidden} values and \
+         {heads} heads, {tokens} tokens. A text's representation by it is {pooled}, scaled to length 1. \
+         Its license is that of whoever trained it. Fingerprint: {fingerprint}"
     )
+}
+
+/// Writes the card of an encoder that was taken as it is.
+pub(crate) fn encoder_card(config: &BundleConfig, report: &EncoderReport) -> String {
+    let mut card = String::new();
+    untrained(&mut card, config, report).expect("a string takes everything");
+    card
+}
+
+fn untrained(card: &mut String, config: &BundleConfig, report: &EncoderReport) -> std::fmt::Result {
+    let BundleConfig { max_length, dimensions, .. } = config;
+    let EncoderReport { encoder, n_neighbors, n_dev, interpolation, threshold, .. } = report;
+    writeln!(card, "# Model card: a pretrained encoder\n")?;
+    writeln!(
+        card,
+        "Represents a text by {dimensions} values, among which its neighbors are found; scores no label \
+         itself. Reads the first {max_length} tokens of a text. Its tags are the votes of the nearest \
+         labelled texts, of which {n_neighbors} are in the bundle, and become better with each one that \
+         an index is given."
+    )?;
+    about_encoder(card, encoder)?;
+    let (k, tau, threshold) = (interpolation.k, interpolation.temperature.get(), threshold.get());
+    match report.dev_micro_f1 {
+        Some(f1) => writeln!(
+            card,
+            "\nMicro-F1 {f1:.4} on {n_dev} dev texts with k = {k}, tau = {tau}, threshold {threshold}, which \
+             were chosen on them: other texts will come out somewhat lower."
+        ),
+        None => writeln!(
+            card,
+            "\nk = {k}, tau = {tau} and the threshold {threshold} were not tuned: `autotag tune` does that."
+        ),
+    }
 }
 
 fn figures(card: &mut String, report: &TrainReport) -> std::fmt::Result {

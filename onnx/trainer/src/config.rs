@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use autotag::Interpolation;
 
+use crate::adapter::AdapterConfig;
 use crate::cnn::{CnnConfig, GraphForm};
+use crate::finetune::FinetuneConfig;
+use crate::frozen::DEFAULT_LENGTH;
+use crate::ldgn::LdgnConfig;
 use crate::optimizer::AdamConfig;
 use crate::wide::WideConfig;
 use crate::wide_cnn::WideCnnConfig;
@@ -53,6 +57,15 @@ pub struct TrainConfig {
     /// What the two need when they are trained together.
     #[serde(default)]
     pub wide_cnn: WideCnnConfig,
+    /// The adapter's shape and regularization.
+    #[serde(default)]
+    pub adapter: AdapterConfig,
+    /// LDGN's shape and regularization.
+    #[serde(default)]
+    pub ldgn: LdgnConfig,
+    /// How a pretrained encoder is trained further.
+    #[serde(default)]
+    pub bert: FinetuneConfig,
     /// The contrastive loss.
     pub contrastive: ContrastiveConfig,
     /// The optimizer.
@@ -87,6 +100,9 @@ impl Default for TrainConfig {
             cnn: CnnConfig::default(),
             wide: WideConfig::default(),
             wide_cnn: WideCnnConfig::default(),
+            adapter: AdapterConfig::default(),
+            ldgn: LdgnConfig::default(),
+            bert: FinetuneConfig::default(),
             contrastive: ContrastiveConfig::default(),
             adam: AdamConfig::default(),
             batch_size: 128,
@@ -136,6 +152,43 @@ impl TrainConfig {
         }
     }
 
+    /// Returns the settings that suit an adapter on a frozen encoder.
+    pub fn adapter() -> Self {
+        TrainConfig {
+            contrastive: ContrastiveConfig {
+                gamma: 0.0,
+                temperature: 0.1,
+                ..ContrastiveConfig::default()
+            },
+            max_length: DEFAULT_LENGTH,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Returns the settings that suit LDGN.
+    ///
+    /// Its batches are smaller than the CNN's, since a text takes a matrix of labels by labels.
+    pub fn ldgn() -> Self {
+        TrainConfig {
+            adam: AdamConfig { max_gradient_norm: 5.0, ..AdamConfig::default() },
+            batch_size: 64,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Returns the settings that suit a pretrained encoder: few epochs of small steps, the last of
+    /// which counts alone.
+    pub fn bert() -> Self {
+        TrainConfig {
+            adam: AdamConfig { max_gradient_norm: 1.0, ..AdamConfig::default() },
+            batch_size: 16,
+            epochs: 4,
+            averaging: 0.0,
+            max_length: 128,
+            ..TrainConfig::default()
+        }
+    }
+
     /// Checks every setting's range.
     ///
     /// # Errors
@@ -157,7 +210,10 @@ impl TrainConfig {
             is_true("width", width, is_new, "given once: for more of it, take more filters")?;
         }
         self.wide.check()?;
+        self.adapter.check()?;
         self.wide_cnn.check()?;
+        self.ldgn.check()?;
+        self.bert.check()?;
         within("threads", self.threads, 0..=MAX_THREADS, "within 0..=4096")?;
         within("vocabulary size", self.vocabulary_size, 3..=10_000_000, "within 3..=10000000")?;
         let share = 0.0..1.0f32;

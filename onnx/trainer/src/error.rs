@@ -87,6 +87,29 @@ pub enum TrainError {
         reason: String,
     },
 
+    /// A file of word vectors cannot be used.
+    #[error("{}{} cannot start the model: {reason}", path.display(), at(*line))]
+    WordVectors {
+        /// The file.
+        path: PathBuf,
+        /// The line, or the array's row, from 1.
+        line: Option<u64>,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// The folder in which embeddings are kept cannot be used.
+    #[error("cannot {action} {}, where embeddings are kept between runs: choose another folder, or do without", path.display())]
+    Cache {
+        /// The folder or a file in it.
+        path: PathBuf,
+        /// What was tried, as "read".
+        action: &'static str,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+
     /// A loss became infinite or not a number.
     #[error(
         "the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma, or bound the gradient's norm{}", finish_hint(checkpoint.as_deref())
@@ -111,6 +134,17 @@ pub enum TrainError {
         epoch: usize,
         /// The checkpoint, where they are kept.
         checkpoint: Option<PathBuf>,
+    },
+
+    /// Encoding was asked to stop.
+    #[error("stopped with {done} of {of} texts encoded{}", kept_hint(cache.as_deref()))]
+    StoppedEncoding {
+        /// The texts that are encoded.
+        done: usize,
+        /// The texts of the data set.
+        of: usize,
+        /// Where their embeddings are kept, if they are.
+        cache: Option<PathBuf>,
     },
 
     /// An earlier training's checkpoint would be lost.
@@ -197,6 +231,15 @@ pub enum TrainError {
         source: io::Error,
     },
 
+    /// The device to train on is not there.
+    #[error("cannot train on {device}: {reason}")]
+    TrainingDevice {
+        /// The device asked for.
+        device: autotag_onnx::Device,
+        /// What is missing and what to do.
+        reason: String,
+    },
+
     /// The exported model does not say what the trained one says.
     #[error(
         "the exported model differs from the trained one by {difference:e} in {what} of text {key:?}, more than {tolerance:e}: this is a bug, please report it"
@@ -271,4 +314,18 @@ fn resume_hint(checkpoint: Option<&Path>) -> String {
         format!(": nothing is lost, {} can be resumed, or finished as it is", path.display())
     };
     checkpoint.map_or_else(|| ", and no checkpoints are kept".to_owned(), hint)
+}
+
+fn kept_hint(cache: Option<&Path>) -> String {
+    let hint = |path: &Path| {
+        format!(
+            ": what is encoded is kept in {}, and the same command goes on from there",
+            path.display()
+        )
+    };
+    cache.map_or_else(|| ", and none is kept".to_owned(), hint)
+}
+
+fn at(line: Option<u64>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line}"))
 }

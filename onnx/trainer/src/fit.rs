@@ -111,6 +111,13 @@ pub enum Progress {
         /// The time that training takes on, if no epoch is left out and measuring dev takes none.
         at_most: Duration,
     },
+    /// A frozen encoder has encoded some texts of a data set.
+    Encoded {
+        /// The texts that are done.
+        done: usize,
+        /// The texts of the data set.
+        of: usize,
+    },
     /// An epoch is done and dev was measured.
     Epoch(EpochReport),
     /// A step around training begins, in words.

@@ -155,7 +155,8 @@ fn gate(gradient: &mut Matrix, hidden: &Matrix) {
     }
 }
 
-fn multiply_values(matrix: &mut Matrix, factors: &Matrix) {
+/// Multiplies a matrix by factors, value by value.
+pub(crate) fn multiply_values(matrix: &mut Matrix, factors: &Matrix) {
     for (value, factor) in matrix.values_mut().iter_mut().zip(factors.values()) {
         *value *= factor;
     }
@@ -251,6 +252,7 @@ pub(crate) fn finish(
     graph.finish()
 }
 
+/// Scales each row of a value [batch, R] to length 1.
 pub(crate) fn normalized(graph: &mut GraphBuilder, hidden: &Value) -> Value {
     let squares = graph.mul(hidden, hidden);
     let sum = graph.reduce_sum(&squares, &[1], Reduced::Kept);

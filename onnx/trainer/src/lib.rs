@@ -30,6 +30,7 @@ mod config;
 mod dataset;
 mod pretrained;
 mod vocabulary;
+mod word_vectors;
 
 pub mod matrix;
 mod nearest;
@@ -37,16 +38,24 @@ mod nearest;
 mod layers;
 pub mod loss;
 
+#[cfg(feature = "burn")]
+mod autodiff;
+
 mod distinct;
 mod init;
 pub mod optimizer;
 
+pub mod adapter;
+pub mod bert;
 pub mod cnn;
+pub mod finetune;
+pub mod ldgn;
 pub mod wide;
 
 mod average;
 mod checkpoint;
 pub mod fit;
+pub mod frozen;
 mod models;
 pub mod wide_cnn;
 
@@ -60,3 +69,4 @@ pub use error::{Result, TrainError};
 pub use fit::Progress;
 pub use pretrained::Pretrained;
 pub use train::{TrainReport, TrainingRun};
+pub use word_vectors::{Coverage, WordVectors};

@@ -6,7 +6,7 @@ use crate::Coefficient;
 use crate::matrix::{Matrix, multiply};
 
 /// Added to squared distances, so that the root's gradient stays finite where texts coincide.
-const DISTANCE_EPSILON: f32 = 1e-6;
+pub(crate) const DISTANCE_EPSILON: f32 = 1e-6;
 
 /// Computes binary cross-entropy, summed over labels and averaged over the batch.
 ///
@@ -88,7 +88,7 @@ pub fn contrastive(
 }
 
 /// Returns beta_i: how much of the labels that anchor i shares with the batch each row has.
-fn beta(labels: &[&LabelSet], i: usize, coefficient: Coefficient) -> Vec<f32> {
+pub(crate) fn beta(labels: &[&LabelSet], i: usize, coefficient: Coefficient) -> Vec<f32> {
     let most = match coefficient {
         Coefficient::Dynamic => usize::MAX,
         Coefficient::Cut => 1,

@@ -34,11 +34,7 @@ impl Pretrained {
     ///
     /// [`TrainError::Pretrained`] naming the file and what is wrong with it.
     pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
-        let tokenizer = Tokenizer::from_file(&path).map_err(|error| TrainError::Pretrained {
-            path,
-            reason: format!("{error}; give a folder with tokenizer.json and model.safetensors"),
-        })?;
+        let tokenizer = read_tokenizer(folder)?;
         let path = folder.join("model.safetensors");
         let refuse = |reason: String| TrainError::Pretrained { path: path.clone(), reason };
         let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
@@ -49,17 +45,32 @@ impl Pretrained {
             refuse(format!("it has no token table under any of {}", TABLE_NAMES.join(", ")))
         })?;
         let token_table = read_matrix(&table).map_err(refuse)?;
-        // Not their number: ids may leave numbers out.
-        let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
-        let n_rows = token_table.n_rows();
-        if largest as usize >= n_rows {
-            let reason = format!(
-                "its token table has {n_rows} rows, and the tokenizer has a token with the id {largest}"
-            );
-            return Err(TrainError::Pretrained { path, reason });
-        }
+        check_ids(folder, &tokenizer, token_table.n_rows())?;
         Ok(Pretrained { tokenizer, token_table })
     }
+}
+
+/// Reads a folder's `tokenizer.json`.
+pub(crate) fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    Tokenizer::from_file(&path).map_err(|error| TrainError::Pretrained {
+        path,
+        reason: format!("{error}; give a folder with tokenizer.json and model.safetensors"),
+    })
+}
+
+/// Refuses a tokenizer with an id that the token table has no row for.
+///
+/// The largest id counts, not the number of tokens: ids may leave numbers out.
+pub(crate) fn check_ids(folder: &Path, tokenizer: &Tokenizer, n_rows: usize) -> Result<()> {
+    let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+    if (largest as usize) < n_rows {
+        return Ok(());
+    }
+    let reason = format!(
+        "its token table has {n_rows} rows, and the tokenizer has a token with the id {largest}"
+    );
+    Err(TrainError::Pretrained { path: folder.join("model.safetensors"), reason })
 }
 
 fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
@@ -69,8 +80,18 @@ fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
             tensor.shape()
         ));
     };
+    let values = floats(tensor)
+        .ok_or_else(|| format!("its token table has the type {:?}: give floats", tensor.dtype()))?;
+    if n_rows == 0 || n_cols == 0 || !values.iter().all(|value| value.is_finite()) {
+        return Err("its token table is empty or has values that are not finite".to_owned());
+    }
+    Ok(Matrix::from_values(n_rows, n_cols, values))
+}
+
+/// Returns a tensor's values in single precision, or `None` where they are no floats.
+pub(crate) fn floats(tensor: &TensorView<'_>) -> Option<Vec<f32>> {
     let bytes = tensor.data();
-    let values: Vec<f32> = match tensor.dtype() {
+    let values = match tensor.dtype() {
         Dtype::F32 => bytes.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
         Dtype::F16 => {
             bytes.as_chunks().0.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()
@@ -78,12 +99,9 @@ fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
         Dtype::BF16 => {
             bytes.as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
         }
-        other => return Err(format!("its token table has the type {other:?}: give floats")),
+        _ => return None,
     };
-    if n_rows == 0 || n_cols == 0 || !values.iter().all(|value| value.is_finite()) {
-        return Err("its token table is empty or has values that are not finite".to_owned());
-    }
-    Ok(Matrix::from_values(n_rows, n_cols, values))
+    Some(values)
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! From labelled texts to a published bundle.
 
+mod adapter;
+#[cfg(feature = "burn")]
+mod by_autodiff;
+
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,7 +32,7 @@ use crate::matrix::Matrix;
 use crate::models::{CnnModel, WideModel};
 use crate::wide::{self, Wide};
 use crate::wide_cnn::WideCnnModel;
-use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, vocabulary};
+use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, frozen, vocabulary};
 
 /// What a training run did and reached; it is written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -256,15 +260,19 @@ impl TrainingRun<'_> {
         let reader = TextReader::new(lexicon.clone(), &bundle_config)
             .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
         let texts = Inputs { train: read(&reader, self.train)?, dev: read(&reader, self.dev)? };
-        self.train(lexicon, bundle_config, texts, make, progress)
+        self.train(lexicon, bundle_config, texts, FirstNeighbors::Exported, make, progress)
     }
 
     /// Trains a model and publishes it.
+    ///
+    /// What the configuration tells of the training beforehand is a part of what training is resumed
+    /// with, and stays in the bundle beside the report.
     fn train<M: Model>(
         &self,
         lexicon: Lexicon,
         bundle_config: BundleConfig,
         inputs: Inputs<M::Input>,
+        first_neighbors: FirstNeighbors,
         make: impl FnOnce(&[M::Input]) -> M,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
@@ -284,13 +292,20 @@ impl TrainingRun<'_> {
 
         progress(Progress::Stage("export"));
         let model_file = network.to_onnx();
+        let known_before = bundle_config.training.clone();
         let mut draft =
             BundleDraft::create(out, bundle_config, train.vocabulary(), lexicon, model_file)?;
         let encoder = draft.encoder(options)?;
         let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
 
         progress(Progress::Stage("datastore"));
-        fill_datastore(&draft, &encoder, train)?;
+        match first_neighbors {
+            FirstNeighbors::Exported => fill_datastore(&draft, &encoder, train)?,
+            FirstNeighbors::Trained => {
+                let texts: Vec<&M::Input> = train_texts.texts.iter().collect();
+                frozen::store(&draft, train, &network.predict(&texts).embeddings)?;
+            }
+        }
         drop(encoder);
         let Tuned { interpolation, threshold, score } = tuned;
         let report = TrainReport {
@@ -306,7 +321,7 @@ impl TrainingRun<'_> {
         draft.set_interpolation(interpolation);
         draft.set_selection(Selection::at(threshold));
         draft.set_card(card(draft.config(), &report, train));
-        draft.set_training(as_json(&report));
+        draft.set_training(joined(known_before, as_json(&report)));
         let bundle = draft.publish_replacing()?;
         folder.map_or(Ok(()), RunFolder::clear)?;
         Ok((bundle, report))
@@ -324,7 +339,7 @@ impl TrainingRun<'_> {
         let config = TrainConfig { threads: 0, ..self.config.clone() };
         let mut settings = as_json(&config);
         settings["architecture"] = bundle.architecture.clone().into();
-        settings
+        joined(bundle.training.clone(), settings)
     }
 
     /// Digests what is learned from: keys, texts, labels, and the tokenizer.
@@ -374,6 +389,23 @@ impl TrainingRun<'_> {
 struct Inputs<I> {
     train: TokenizedTexts<I>,
     dev: TokenizedTexts<I>,
+}
+
+/// Whose representations of the training texts become the first neighbors'.
+enum FirstNeighbors {
+    /// The exported model's.
+    Exported,
+    /// The trainer's, where running the exported model would take long; both were compared.
+    Trained,
+}
+
+/// Joins the fields of two JSON objects; `null` is one without fields.
+fn joined(mut first: serde_json::Value, second: serde_json::Value) -> serde_json::Value {
+    match (first.as_object_mut(), second) {
+        (Some(fields), serde_json::Value::Object(more)) => fields.extend(more),
+        (_, second) => return second,
+    }
+    first
 }
 
 /// Writes a report as JSON by way of text, which keeps single-precision figures as short as they are.

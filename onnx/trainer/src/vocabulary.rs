@@ -13,11 +13,12 @@ use tokenizers::tokenizer::{
 use crate::{Result, TrainError};
 
 /// Padding has id 0, as the model's graph expects.
-const PADDING: &str = "[PAD]";
-const UNKNOWN: &str = "[UNK]";
+pub(crate) const PADDING: &str = "[PAD]";
+/// Stands for words of characters that no text of the training set has.
+pub(crate) const UNKNOWN: &str = "[UNK]";
 
 /// What a piece that continues a word begins with.
-const CONTINUING: &str = "##";
+pub(crate) const CONTINUING: &str = "##";
 
 /// The bytes of a text that words are learned from: a book's beginning tells its words, and the
 /// tokenizer takes many times the memory of what it is given.

@@ -4,18 +4,20 @@ use autotag_train::Progress as Training;
 use autotag_train::fit::{EpochReport, StepLoss};
 use indicatif::HumanDuration;
 
+use crate::commands::encoding::Encoding;
 use crate::progress::{Progress, Quiet};
 
 /// A bar for the epoch under way, and a line for each that is done.
 pub(in crate::commands) struct Epochs {
     bar: Option<Progress>,
     done: usize,
+    encoding: Encoding,
     is_quiet: Quiet,
 }
 
 impl Epochs {
     pub(in crate::commands) fn begin(is_quiet: Quiet) -> Self {
-        Epochs { bar: None, done: 0, is_quiet }
+        Epochs { bar: None, done: 0, encoding: Encoding::begin(is_quiet), is_quiet }
     }
 
     pub(in crate::commands) fn show(&mut self, progress: Training) {
@@ -36,6 +38,7 @@ impl Epochs {
                 bar.add(done.saturating_sub(self.done) as u64);
                 self.done = done;
             }
+            Training::Encoded { done, of } => self.encoding.show(done, of),
             Training::Epoch(report) => {
                 self.bar = None;
                 self.done = 0;

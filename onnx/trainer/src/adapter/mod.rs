@@ -1,0 +1,240 @@
+//! The adapter: a hidden layer and an output layer on a frozen encoder; written by hand for the CPU.
+//!
+//! ```text
+//! a = sqrt(D) x                      the encoder's representation x of length 1: values near 1
+//! h = relu(W a + c)                  the representation
+//! logits = O h + b
+//! ```
+//!
+//! The encoder is not trained, so each text goes through it once, and a step is two small products.
+
+mod export;
+mod model;
+mod step;
+
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::average::Parameters;
+use crate::bert::Pooling;
+use crate::checkpoint::{State, StateError};
+use crate::config::{MAX_SIZE, is_true, within};
+use crate::fit::Predicted;
+use crate::init::glorot;
+use crate::layers::{OutputLayer, normalize_rows};
+use crate::matrix::{Matrix, multiply};
+use crate::optimizer::Moments;
+
+pub(crate) use model::AdapterModel;
+
+/// The shape and regularization of the adapter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AdapterConfig {
+    /// How a text's representation by the encoder is made of its tokens'; `None` for what the
+    /// encoder's folder says, else the mean.
+    pub pooling: Option<Pooling>,
+    /// R: the length of the representation.
+    pub hidden: usize,
+    /// The share of the encoder's values that are dropped in training.
+    pub input_dropout: f32,
+    /// The share of the representation's values that are dropped before the output layer.
+    pub dropout: f32,
+    /// Whether the representation is scaled to length 1.
+    pub normalize: bool,
+}
+
+impl Default for AdapterConfig {
+    fn default() -> Self {
+        AdapterConfig {
+            pooling: None,
+            hidden: 512,
+            input_dropout: 0.1,
+            dropout: 0.3,
+            normalize: true,
+        }
+    }
+}
+
+impl AdapterConfig {
+    /// Checks every setting's range.
+    pub(crate) fn check(&self) -> Result<()> {
+        within("hidden", self.hidden, 1..=MAX_SIZE, "within 1..=10000")?;
+        let share = 0.0..1.0f32;
+        let input_dropout = self.input_dropout;
+        let is_share = share.contains(&input_dropout);
+        is_true("input dropout", input_dropout, is_share, "0 or more, less than 1")?;
+        is_true("dropout", self.dropout, share.contains(&self.dropout), "0 or more, less than 1")
+    }
+}
+
+/// The parameters: an encoder of D dimensions, a representation of R values, L labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterParameters {
+    /// W: [R, D].
+    pub hidden: Matrix,
+    /// c: [1, R].
+    pub hidden_bias: Matrix,
+    /// O: [L, R].
+    pub output: Matrix,
+    /// b: [1, L].
+    pub output_bias: Matrix,
+}
+
+/// An adapter as it predicts: its shape and its parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterNetwork {
+    config: AdapterConfig,
+    parameters: AdapterParameters,
+}
+
+/// An adapter in training: the network, and what training keeps beside it.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    network: AdapterNetwork,
+    optimizer: AdapterAdam,
+    gradients: step::Gradients,
+    seed: u64,
+}
+
+/// Adam's running means of every parameter, and the number of steps.
+#[derive(Clone, Debug)]
+struct AdapterAdam {
+    hidden: Moments,
+    hidden_bias: Moments,
+    output: Moments,
+    output_bias: Moments,
+    n_steps: i32,
+}
+
+impl Adapter {
+    /// Makes an adapter with random parameters for an encoder of D dimensions and L labels.
+    pub fn new(config: AdapterConfig, dimensions: usize, n_labels: usize, seed: u64) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let n_hidden = config.hidden;
+        let parameters = AdapterParameters {
+            hidden: glorot(&mut rng, n_hidden, dimensions),
+            hidden_bias: Matrix::zeros(1, n_hidden),
+            output: glorot(&mut rng, n_labels, n_hidden),
+            output_bias: Matrix::zeros(1, n_labels),
+        };
+        let optimizer = AdapterAdam {
+            hidden: Moments::of(&parameters.hidden),
+            hidden_bias: Moments::of(&parameters.hidden_bias),
+            output: Moments::of(&parameters.output),
+            output_bias: Moments::of(&parameters.output_bias),
+            n_steps: 0,
+        };
+        let network = AdapterNetwork { config, parameters };
+        Adapter { network, optimizer, gradients: step::Gradients::default(), seed }
+    }
+
+    /// Returns the network as of the last step.
+    pub fn network(&self) -> &AdapterNetwork {
+        &self.network
+    }
+
+    /// Returns everything that the next step depends on.
+    pub fn state(&self) -> State<'_> {
+        let mut state = self.network.state();
+        state.put_all("adam/", self.optimizer.state());
+        state
+    }
+
+    /// Takes a state back.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the state is of a model of another shape.
+    pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.network.restore(state)?;
+        self.optimizer.restore(&state.below("adam/"))
+    }
+}
+
+impl AdapterAdam {
+    fn state(&self) -> State<'_> {
+        let mut state = State::default();
+        state.put_counts("n_steps", vec![self.n_steps as u64]);
+        state.put_all("hidden/", self.hidden.state());
+        state.put_all("hidden_bias/", self.hidden_bias.state());
+        state.put_all("output/", self.output.state());
+        state.put_all("output_bias/", self.output_bias.state());
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.n_steps = state.count("n_steps")? as i32;
+        self.hidden.restore(&state.below("hidden/"))?;
+        self.hidden_bias.restore(&state.below("hidden_bias/"))?;
+        self.output.restore(&state.below("output/"))?;
+        self.output_bias.restore(&state.below("output_bias/"))
+    }
+}
+
+impl Parameters for AdapterNetwork {
+    const NAMES: &'static [&'static str] = &["hidden", "hidden_bias", "output", "output_bias"];
+
+    fn matrices(&self) -> Vec<&Matrix> {
+        let AdapterParameters { hidden, hidden_bias, output, output_bias } = &self.parameters;
+        vec![hidden, hidden_bias, output, output_bias]
+    }
+
+    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+        let AdapterParameters { hidden, hidden_bias, output, output_bias } = &mut self.parameters;
+        vec![hidden, hidden_bias, output, output_bias]
+    }
+}
+
+impl AdapterNetwork {
+    /// Returns the shape.
+    pub fn config(&self) -> &AdapterConfig {
+        &self.config
+    }
+
+    /// Returns the parameters.
+    pub fn parameters(&self) -> &AdapterParameters {
+        &self.parameters
+    }
+
+    /// Predicts texts, given as the encoder represents them: D values each.
+    pub fn predict(&self, texts: &[&[f32]]) -> Predicted {
+        let AdapterParameters { output, output_bias, .. } = &self.parameters;
+        let mut embeddings = self.parameters.hidden_layer(&scaled(texts));
+        let scores = OutputLayer { output, bias: output_bias }.scores(&embeddings);
+        if self.config.normalize {
+            normalize_rows(&mut embeddings);
+        }
+        Predicted { embeddings, scores }
+    }
+}
+
+impl AdapterParameters {
+    /// Computes relu(W a + c): [B, R].
+    fn hidden_layer(&self, inputs: &Matrix) -> Matrix {
+        let mut hidden = Matrix::default();
+        multiply(&mut hidden, inputs.view(), self.hidden.transposed());
+        for row in 0..hidden.n_rows() {
+            let values = hidden.row_mut(row).iter_mut().zip(self.hidden_bias.values());
+            values.for_each(|(value, bias)| *value = (*value + bias).max(0.0));
+        }
+        hidden
+    }
+}
+
+/// Scales the encoder's representations, so that their values are near 1: [B, D].
+fn scaled(texts: &[&[f32]]) -> Matrix {
+    let dimensions = texts.first().map_or(0, |text| text.len());
+    let scale = input_scale(dimensions);
+    let mut inputs = Matrix::zeros(texts.len(), dimensions);
+    for (row, text) in texts.iter().enumerate() {
+        inputs.row_mut(row).iter_mut().zip(*text).for_each(|(to, from)| *to = scale * from);
+    }
+    inputs
+}
+
+/// Returns sqrt(D).
+fn input_scale(dimensions: usize) -> f32 {
+    (dimensions as f32).sqrt()
+}

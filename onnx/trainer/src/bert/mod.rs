@@ -1,0 +1,25 @@
+//! A pretrained BERT encoder in Hugging Face's layout: configuration, weights, and its ONNX graph.
+//!
+//! ```text
+//! x_0 = LN(W[id] + P[position] + S[0])                       word, position and segment tables
+//! a   = LN(x + O concat_h softmax(Q_h x (K_h x)^T / sqrt(d)) V_h x)
+//! x'  = LN(a + B gelu(A a))                                  once for each layer
+//! h   = x[0], or the mean of x over the text's tokens        the representation
+//! ```
+//!
+//! Sequences are single texts: every token has segment 0.
+
+mod config;
+mod folder;
+mod graph;
+mod pooling;
+mod weights;
+
+pub use config::BertConfig;
+pub use folder::BertFolder;
+pub use graph::write_encoder;
+pub use pooling::Pooling;
+pub use weights::BertWeights;
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,158 @@
+//! A data set through the encoder, once: texts of like length together, on all threads.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rayon::prelude::*;
+
+use autotag::{EncodeError, Encoder};
+use autotag_onnx::{ModelInput, OnnxEncoder};
+
+use super::cache::{EmbeddingCache, TextDigest, digest};
+use crate::fit::Progress;
+use crate::matrix::Matrix;
+use crate::{Dataset, Result, TrainError};
+
+/// The tokens of a batch, padding included: more of them spill out of a core's cache.
+const BATCH_TOKENS: usize = 2048;
+
+/// The texts after which progress is told and embeddings are kept, for each thread.
+const TEXTS_PER_REPORT: usize = 64;
+
+/// How texts are encoded.
+pub(crate) struct Encoding<'a> {
+    pub(crate) encoder: &'a OnnxEncoder,
+    /// The tokens that the encoder reads of a text.
+    pub(crate) max_length: usize,
+    /// Where embeddings are kept.
+    pub(crate) cache: Option<&'a Path>,
+    /// Raised when encoding is to end.
+    pub(crate) stop: &'a AtomicBool,
+}
+
+impl Encoding<'_> {
+    /// Encodes a data set's texts: [texts, D].
+    ///
+    /// Embeddings that the cache has are taken from there, and new ones are kept in it as they come,
+    /// so that an interruption loses next to nothing.
+    pub(crate) fn encode(
+        &self,
+        dataset: &Dataset,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Matrix> {
+        let (encoder, of) = (self.encoder, dataset.len());
+        let mut embeddings = Matrix::zeros(of, encoder.dimensions());
+        let texts: Vec<TextDigest> = dataset.texts().par_iter().map(|text| digest(text)).collect();
+        let (mut cache, is_known) = self.known(&texts, &mut embeddings)?;
+        let mut todo = tokenize(encoder, dataset, &is_known)?;
+        self.warn_of_cut(&todo);
+        // The longest first: that memory suffices is known early, and the last ones are quick.
+        todo.sort_by_key(|(_, input)| std::cmp::Reverse(input.ids().len()));
+        let mut done = of - todo.len();
+        progress(Progress::Encoded { done, of });
+        for todo in todo.chunks(TEXTS_PER_REPORT * rayon::current_num_threads()) {
+            let outcomes: Vec<Result<Vec<(usize, Vec<f32>)>>> =
+                batches(todo).into_par_iter().map(|batch| run(encoder, dataset, batch)).collect();
+            for outcome in outcomes {
+                for (row, values) in outcome? {
+                    embeddings.row_mut(row).copy_from_slice(&values);
+                }
+            }
+            if let Some(cache) = &mut cache {
+                cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row(row))))?;
+            }
+            done += todo.len();
+            progress(Progress::Encoded { done, of });
+            if done < of && self.stop.load(Ordering::Relaxed) {
+                let cache = self.cache.map(Path::to_path_buf);
+                return Err(TrainError::StoppedEncoding { done, of, cache });
+            }
+        }
+        Ok(embeddings)
+    }
+
+    /// Opens the cache and fills the rows of texts that it has; tells which.
+    fn known(
+        &self,
+        texts: &[TextDigest],
+        embeddings: &mut Matrix,
+    ) -> Result<(Option<EmbeddingCache>, Vec<bool>)> {
+        let Some(folder) = self.cache else { return Ok((None, vec![false; texts.len()])) };
+        let dimensions = embeddings.n_cols();
+        let mut cache = EmbeddingCache::open(folder, self.encoder.fingerprint(), dimensions)?;
+        let is_known = cache.fill(texts, embeddings)?;
+        Ok((Some(cache), is_known))
+    }
+
+    /// Says once that some texts are not read to their end.
+    fn warn_of_cut(&self, texts: &[(usize, ModelInput)]) {
+        let max_length = self.max_length;
+        let n_texts = texts.iter().filter(|(_, input)| input.ids().len() >= max_length).count();
+        if n_texts > 0 {
+            tracing::warn!(
+                n_texts,
+                max_length,
+                "texts fill all tokens that the encoder reads; what comes after them is not read"
+            );
+        }
+    }
+}
+
+/// Reads the texts that are not known yet, each with its row.
+fn tokenize(
+    encoder: &OnnxEncoder,
+    dataset: &Dataset,
+    is_known: &[bool],
+) -> Result<Vec<(usize, ModelInput)>> {
+    let rows = (0..dataset.len()).into_par_iter().filter(|&row| !is_known[row]);
+    let tokenize = |row: usize| match encoder.tokenize(&dataset.texts()[row]) {
+        Ok(input) => Ok((row, input)),
+        Err(source) => Err(unusable(dataset, row, source)),
+    };
+    rows.map(tokenize).collect()
+}
+
+/// Cuts texts, sorted by falling length, into batches of like size.
+fn batches(texts: &[(usize, ModelInput)]) -> Vec<&[(usize, ModelInput)]> {
+    let mut batches = Vec::new();
+    let mut rest = texts;
+    while let Some((_, longest)) = rest.first() {
+        let n_texts = (BATCH_TOKENS / longest.ids().len().max(1)).clamp(1, rest.len());
+        let (batch, after) = rest.split_at(n_texts);
+        batches.push(batch);
+        rest = after;
+    }
+    batches
+}
+
+fn run(
+    encoder: &OnnxEncoder,
+    dataset: &Dataset,
+    batch: &[(usize, ModelInput)],
+) -> Result<Vec<(usize, Vec<f32>)>> {
+    let inputs: Vec<ModelInput> = batch.iter().map(|(_, input)| input.clone()).collect();
+    let outcomes = encoder.encode(&inputs).into_iter().zip(batch);
+    let embedding = |(outcome, &(row, _)): (Result<autotag::Encoded, EncodeError>, &(usize, _))| {
+        let encoded = outcome.map_err(|source| unusable(dataset, row, source))?;
+        Ok((row, encoded.embedding.values().to_vec()))
+    };
+    outcomes.map(embedding).collect()
+}
+
+fn unusable(dataset: &Dataset, row: usize, source: EncodeError) -> TrainError {
+    TrainError::Text { key: dataset.keys()[row].clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_hold_about_as_many_tokens_and_every_text_once() {
+        let text = |n: usize| (n, ModelInput { ids: vec![0; n], ..ModelInput::default() });
+        let texts: Vec<(usize, ModelInput)> = [5000, 1024, 1000, 900, 10, 9, 8].map(text).to_vec();
+        let sizes: Vec<usize> = batches(&texts).iter().map(|batch| batch.len()).collect();
+        assert_eq!(sizes, [1, 2, 2, 2]);
+        assert!(batches(&[]).is_empty());
+    }
+}

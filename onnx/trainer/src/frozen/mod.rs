@@ -1,0 +1,215 @@
+//! A pretrained encoder that is not trained further: a bundle of it alone, and a corpus through it.
+
+mod cache;
+mod encode;
+mod encoder;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use serde::{Deserialize, Serialize};
+
+use autotag::datastore::DatastoreOptions;
+use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
+use autotag::{
+    Datastore, Embedding, Interpolation, Proportion, Selection, Source, Temperature, Threshold,
+};
+use autotag_onnx::{BundleDraft, ModelBundle, OnnxOptions};
+
+use crate::bert::{BertFolder, Pooling};
+use crate::card::encoder_card;
+use crate::fit::Progress;
+use crate::matrix::Matrix;
+use crate::nearest::nearest;
+use crate::{Dataset, Result, TrainError};
+
+pub(crate) use encode::Encoding;
+pub use encoder::{EncoderCard, FrozenEncoder};
+
+/// How a pretrained encoder reads and represents texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncoderSettings {
+    /// How a text's representation is made of its tokens'; `None` for what the folder says, else
+    /// the mean.
+    pub pooling: Option<Pooling>,
+    /// The most tokens of a text that are read, special ones included; the encoder's positions are
+    /// a bound too.
+    pub max_length: usize,
+    /// The folder in which embeddings are kept between runs; `None` to keep none.
+    pub cache: Option<PathBuf>,
+}
+
+impl Default for EncoderSettings {
+    fn default() -> Self {
+        EncoderSettings { pooling: None, max_length: DEFAULT_LENGTH, cache: None }
+    }
+}
+
+/// The tokens that are read where nothing else is said: what the small sentence encoders are made
+/// for, and a bound to what a long text costs.
+pub const DEFAULT_LENGTH: usize = 256;
+
+/// What a bundle tells of an encoder that was taken as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EncoderReport {
+    /// The encoder.
+    pub encoder: EncoderCard,
+    /// The number of first neighbors.
+    pub n_neighbors: usize,
+    /// The number of dev texts; 0 where nothing was tuned.
+    pub n_dev: usize,
+    /// k, tau and lambda, which is 1.
+    pub interpolation: Interpolation,
+    /// The threshold.
+    pub threshold: Threshold,
+    /// The micro-F1 on dev, where k, tau and the threshold were tuned on it.
+    pub dev_micro_f1: Option<f64>,
+}
+
+/// Labelled texts for a bundle whose model was not trained on them.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstNeighbors<'a> {
+    /// The texts that become the first neighbors.
+    pub texts: &'a Dataset,
+    /// The texts that k, tau and the threshold are tuned on, where there are some.
+    pub dev: Option<&'a Dataset>,
+}
+
+/// Publishes a bundle of a pretrained encoder at `out`: it scores no label, and tags come from
+/// neighbors alone.
+///
+/// Representations have length 1. Without `neighbors` its datastore is empty, and there are tags
+/// from the first labelled documents of an index on. An older bundle at `out` is replaced once the
+/// new one is complete. Where `stop` is raised while texts are encoded, that is an error; what was
+/// encoded is kept for the next run.
+///
+/// # Errors
+///
+/// [`TrainError`] says what in the folder, the data or the settings cannot be used, or what failed;
+/// `out` is left as it was then.
+pub fn bundle_encoder(
+    folder: &Path,
+    neighbors: Option<FirstNeighbors<'_>>,
+    settings: &EncoderSettings,
+    out: &Path,
+    options: &OnnxOptions,
+    stop: &AtomicBool,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<(ModelBundle, EncoderReport)> {
+    crate::config::at_least_1("max length", settings.max_length)?;
+    options.check_device()?;
+    let n_threads = options.sessions.get();
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
+    let threads = threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?;
+    threads.install(|| {
+        progress(Progress::Stage("read the encoder"));
+        let encoder = FrozenEncoder::new(BertFolder::read(folder)?, settings.pooling);
+        let mut draft = encoder.draft(settings.max_length, out)?;
+        let mut report = EncoderReport::untuned(encoder.card(draft.encoder_fingerprint()));
+        drop(encoder);
+        // Whether the model runs is found out before anything else.
+        let encoder = draft.encoder(options)?;
+        if let Some(FirstNeighbors { texts, dev }) = neighbors {
+            let max_length = draft.config().max_length.get();
+            let cache = settings.cache.as_deref();
+            let encoding = Encoding { encoder: &encoder, max_length, cache, stop };
+            let embeddings = encoding.encode(texts, progress)?;
+            let dev = match dev {
+                Some(dev) => Some((dev, encoding.encode(dev, progress)?)),
+                None => None,
+            };
+            progress(Progress::Stage("datastore"));
+            store(&draft, texts, &embeddings)?;
+            report.n_neighbors = texts.len();
+            if let Some((dev, dev_embeddings)) = dev {
+                progress(Progress::Stage("tune"));
+                report.tune(texts, &embeddings, dev, &dev_embeddings);
+            }
+        }
+        drop(encoder);
+        draft.set_interpolation(report.interpolation);
+        draft.set_selection(Selection::at(report.threshold));
+        draft.set_card(encoder_card(draft.config(), &report));
+        draft.set_training(serde_json::to_value(&report).expect("a report is plain data"));
+        Ok((draft.publish_replacing()?, report))
+    })
+}
+
+impl EncoderReport {
+    fn untuned(encoder: EncoderCard) -> Self {
+        EncoderReport {
+            encoder,
+            n_neighbors: 0,
+            n_dev: 0,
+            interpolation: untuned(),
+            threshold: untuned_threshold(),
+            dev_micro_f1: None,
+        }
+    }
+
+    fn tune(
+        &mut self,
+        texts: &Dataset,
+        embeddings: &Matrix,
+        dev: &Dataset,
+        dev_embeddings: &Matrix,
+    ) {
+        let neighbors = nearest(dev_embeddings, embeddings, texts.labels(), MAX_K);
+        let predictions: Vec<Prediction> = neighbors
+            .into_iter()
+            .zip(dev.labels())
+            .map(|(neighbors, given)| Prediction { given: given.clone(), model: None, neighbors })
+            .collect();
+        let Tuned { interpolation, threshold, score } = tune::tune(&predictions, Method::Knn);
+        self.n_dev = dev.len();
+        (self.interpolation, self.threshold) = (interpolation, threshold);
+        self.dev_micro_f1 = Some(score);
+    }
+}
+
+/// Returns how neighbors vote where no dev set says it.
+///
+/// Representations of length 1 are at most 2 apart, so tau is smaller than the paper's. The settings
+/// are near those that were tuned for MiniLM on package descriptions with hundreds of labels.
+fn untuned() -> Interpolation {
+    Interpolation {
+        k: NonZeroUsize::new(12).expect("12 is not 0"),
+        temperature: Temperature::new(0.2).expect("0.2 is greater than 0"),
+        proportion: Proportion::NEIGHBORS,
+    }
+}
+
+/// Returns the score from which on a label becomes a tag where no dev set says it: votes are seldom
+/// as unanimous as a trained model is certain.
+fn untuned_threshold() -> Threshold {
+    Threshold::new(0.3).expect("0.3 is within 0..=1")
+}
+
+/// Stores {(h_i, y_i)} as a draft's datastore.
+///
+/// A text on which nothing is active has no representation and is nobody's neighbor.
+pub(crate) fn store(draft: &BundleDraft, texts: &Dataset, embeddings: &Matrix) -> Result<()> {
+    let (dimensions, encoder) = (draft.config().dimensions, draft.encoder_fingerprint());
+    let options = DatastoreOptions::new(dimensions, encoder, texts.vocabulary().clone());
+    let datastore = Datastore::create(&draft.datastore_folder(), &options)?;
+    let mut writer = datastore.writer()?;
+    let mut n_left_out = 0;
+    for (row, (key, labels)) in texts.keys().iter().zip(texts.labels()).enumerate() {
+        let values = embeddings.row(row);
+        if values.iter().all(|&value| value == 0.0) {
+            n_left_out += 1;
+            continue;
+        }
+        let names = labels.ids().iter().map(|&label| texts.vocabulary().name(label));
+        let labels: Vec<&str> = names.collect();
+        writer.put(key, &Embedding::new(values)?, &labels, Source::Training)?;
+    }
+    if n_left_out > 0 {
+        tracing::warn!(
+            n_left_out,
+            "texts on which nothing in the representation is active are nobody's neighbors"
+        );
+    }
+    Ok(writer.commit()?)
+}

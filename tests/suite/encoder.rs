@@ -1,0 +1,240 @@
+//! A pretrained encoder that is not trained further: alone with neighbors, and under an adapter.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use autotag::{Encoded, Encoder, Proportion};
+use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
+use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
+use autotag_train::frozen::{EncoderCard, EncoderSettings, FirstNeighbors, bundle_encoder};
+use autotag_train::{Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
+use serde_json::{Map, Value, json};
+use tantivy::doc;
+use tantivy::schema::Schema;
+use tantivy_autotag::{FieldNames, IndexFolder, TagFields, WriterOptions, tag_path};
+
+use crate::tiny;
+
+/// A small random encoder that knows the words of the tiny texts.
+fn encoder(seed: u64) -> BertFolder {
+    let mut words: Vec<String> = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"].map(str::to_owned).into();
+    for document in tiny::documents("train", 240) {
+        words.extend(document.text.split(' ').map(str::to_owned));
+    }
+    words[4..].sort_unstable();
+    words.dedup();
+    let config = BertConfig {
+        hidden_size: 32,
+        num_hidden_layers: 1,
+        num_attention_heads: 4,
+        intermediate_size: 48,
+        vocab_size: words.len(),
+        max_position_embeddings: 32,
+        type_vocab_size: 2,
+        layer_norm_eps: 1e-12,
+        hidden_act: "gelu".to_owned(),
+    };
+    // The words matter more than their places, so that texts of like words lie near each other.
+    let mut tensors = BertWeights::random(&config, seed).into_tensors();
+    let table = tensors.get_mut("embeddings.word_embeddings.weight").unwrap();
+    table.values_mut().iter_mut().for_each(|value| *value *= 6.0);
+    let weights = BertWeights::new(&config, tensors);
+    let tokenizer = tokenizer(&words).to_string().parse().unwrap();
+    BertFolder { tokenizer, config, weights, pooling: None }
+}
+
+fn tokenizer(words: &[String]) -> Value {
+    let ids: Map<String, Value> = words.iter().cloned().zip((0..).map(Value::from)).collect();
+    let part = |token: &str| json!({"SpecialToken": {"id": token, "type_id": 0}});
+    let known = |token: &str, id: u32| json!({"id": token, "ids": [id], "tokens": [token]});
+    json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [part("[CLS]"), {"Sequence": {"id": "A", "type_id": 0}}, part("[SEP]")],
+            "pair": [],
+            "special_tokens": {"[CLS]": known("[CLS]", 1), "[SEP]": known("[SEP]", 2)},
+        },
+        "model": {"type": "WordLevel", "vocab": ids, "unk_token": "[UNK]"},
+    })
+}
+
+fn data() -> (Dataset, Dataset) {
+    let train = Dataset::new(tiny::documents("train", 240)).unwrap();
+    let dev = Dataset::with_vocabulary(tiny::documents("dev", 60), train.vocabulary()).unwrap();
+    (train, dev)
+}
+
+/// Makes a bundle of the encoder alone in `folder`, with what was encoded kept in `folder/cache`.
+fn alone(
+    folder: &Path,
+    neighbors: Option<FirstNeighbors<'_>>,
+    stop: &AtomicBool,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<ModelBundle, TrainError> {
+    let source = folder.join("encoder");
+    encoder(1).write(&source).unwrap();
+    let settings =
+        EncoderSettings { cache: Some(folder.join("cache")), ..EncoderSettings::default() };
+    let (out, options) = (folder.join("bundle"), OnnxOptions::default());
+    bundle_encoder(&source, neighbors, &settings, &out, &options, stop, progress)
+        .map(|(bundle, _)| bundle)
+}
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn an_encoder_alone_tags_by_its_neighbors_and_learns_labels_while_it_indexes() {
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = alone(folder.path(), None, &NEVER, &mut |_| {}).unwrap();
+    assert_eq!(bundle.config().n_labels, 0);
+    assert_eq!(bundle.config().interpolation.proportion, Proportion::NEIGHBORS);
+    assert!(std::fs::read_to_string(bundle.path().join("card.md")).unwrap().contains("encoder"));
+    let mut schema = Schema::builder();
+    let fields = TagFields::add_to(&mut schema, &FieldNames::default()).unwrap();
+    let index = IndexFolder::create(
+        &folder.path().join("index"),
+        schema.build(),
+        &fields,
+        &bundle.datastore().unwrap(),
+        bundle.encoder_fingerprint(),
+        "bundle",
+    )
+    .unwrap();
+    let tagger = bundle.tagger(&OnnxOptions::default()).unwrap();
+    let writer = index.writer(tagger, WriterOptions::default()).unwrap();
+    let (key, text) = (fields.key, fields.texts[0]);
+    let unlabeled = |name: &str| doc!(key => name, text => tiny::text(&[2], 1234));
+    writer.add(unlabeled("before")).unwrap();
+    for document in tiny::documents("train", 60) {
+        let labels: Vec<&str> = document.labels.iter().map(String::as_str).collect();
+        writer.add_labeled(doc!(key => document.key, text => document.text), labels).unwrap();
+    }
+    writer.commit().unwrap();
+    writer.add(unlabeled("after")).unwrap();
+    writer.commit().unwrap();
+    writer.close().unwrap();
+    let searcher = index.searcher().unwrap();
+    let tags = |name: &str| -> Vec<String> {
+        let document = searcher.document(name).unwrap().unwrap();
+        document.tags.iter().map(tag_path).collect()
+    };
+    assert_eq!(tags("before"), [""; 0]);
+    assert!(tags("after").contains(&"/arts/music".to_owned()), "{:?}", tags("after"));
+    assert!(index.verify().unwrap().is_sound());
+}
+
+#[test]
+fn what_was_encoded_before_an_interruption_is_not_encoded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (texts, dev) = data();
+    let neighbors = Some(FirstNeighbors { texts: &texts, dev: Some(&dev) });
+    let stop = AtomicBool::new(false);
+    let error = alone(folder.path(), neighbors, &stop, &mut |progress| {
+        if let Progress::Encoded { done: 1.., .. } = progress {
+            stop.store(true, Ordering::Relaxed);
+        }
+    });
+    let error = error.unwrap_err();
+    let TrainError::StoppedEncoding { done, of: 240, cache: Some(_) } = error else {
+        panic!("{error}");
+    };
+    assert!(done > 0 && !folder.path().join("bundle").exists());
+    let mut first_told = None;
+    let bundle = alone(folder.path(), neighbors, &NEVER, &mut |progress| {
+        if let Progress::Encoded { done, .. } = progress {
+            first_told.get_or_insert(done);
+        }
+    });
+    assert_eq!(first_told, Some(done));
+    assert_eq!(bundle.unwrap().datastore().unwrap().reader().unwrap().len(), 240);
+}
+
+fn config() -> TrainConfig {
+    let mut config = TrainConfig { batch_size: 16, epochs: 10, ..TrainConfig::adapter() };
+    config.adam.learning_rate = 1e-2;
+    config.adapter.hidden = 24;
+    config
+}
+
+fn adapter(
+    folder: &Path,
+    encoder: BertFolder,
+    config: &TrainConfig,
+) -> Result<(ModelBundle, TrainReport), TrainError> {
+    let (train, dev) = data();
+    let (out, options) = (folder.join("bundle"), OnnxOptions::default());
+    TrainingRun::new(&train, &dev, config, &out, &options).train_adapter(encoder, None, &mut |_| {})
+}
+
+#[test]
+fn an_adapter_learns_and_its_export_says_what_it_says() {
+    for (pooling, normalize) in [(Pooling::Mean, true), (Pooling::Cls, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = config();
+        (config.adapter.pooling, config.adapter.normalize) = (Some(pooling), normalize);
+        let (bundle, report) = adapter(folder.path(), encoder(1), &config).unwrap();
+        assert!(report.export_difference < 1e-4, "{}", report.export_difference);
+        let least = if pooling == Pooling::Mean { 0.7 } else { 0.3 };
+        assert!(report.dev_micro_f1 > least, "{pooling:?}: {}", report.dev_micro_f1);
+        let (told, expected) = (bundle.config(), (32, 24, normalize, true));
+        let found = (told.max_length.get(), told.dimensions.get(), told.normalized);
+        assert_eq!((found.0, found.1, found.2, told.special_tokens), expected);
+        let card: EncoderCard = serde_json::from_value(told.training["encoder"].clone()).unwrap();
+        assert_eq!(card.pooling, pooling);
+        let told: TrainReport = serde_json::from_value(told.training.clone()).unwrap();
+        assert_eq!(told.config, config);
+        let model_card = std::fs::read_to_string(bundle.path().join("card.md")).unwrap();
+        assert!(model_card.contains("pretrained BERT encoder"), "{model_card}");
+    }
+}
+
+/// The first neighbors are the trainer's own representations; they must be the exported model's.
+#[test]
+fn the_first_neighbors_lie_where_the_exported_model_puts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, _) = adapter(folder.path(), encoder(1), &config()).unwrap();
+    let encoder = OnnxEncoder::open(&bundle, &OnnxOptions::default()).unwrap();
+    let documents = tiny::documents("train", 240);
+    let tokens: Vec<_> =
+        documents[..20].iter().map(|d| encoder.tokenize(&d.text).unwrap()).collect();
+    let encoded: Vec<Encoded> = encoder.encode(&tokens).into_iter().map(Result::unwrap).collect();
+    let embeddings: Vec<_> = encoded.iter().map(|encoded| &encoded.embedding).collect();
+    let datastore = bundle.datastore().unwrap();
+    let found = datastore.reader().unwrap();
+    let found = found.nearest(&embeddings, 1, autotag::SearchMode::Exact).unwrap();
+    for neighbors in found {
+        assert!(neighbors[0].distance < 1e-3, "{}", neighbors[0].distance);
+    }
+}
+
+#[test]
+fn an_interrupted_adapter_goes_on_with_the_same_encoder_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let ((train, dev), config) = (data(), config());
+    let (options, run) = (OnnxOptions::default(), folder.path().join("run"));
+    let go = |name: &str, seed, start, n_batches| {
+        let stop = AtomicBool::new(false);
+        let mut n_done = 0;
+        let progress = &mut |progress: Progress| {
+            if let Progress::Batches { .. } = progress {
+                n_done += 1;
+                stop.store(n_done >= n_batches, Ordering::Relaxed);
+            }
+        };
+        let out = folder.path().join(name);
+        TrainingRun::new(&train, &dev, &config, &out, &options)
+            .checkpoints(&run, start)
+            .stopped_by(&stop)
+            .train_adapter(encoder(seed), None, progress)
+            .map(|(bundle, _)| bundle.encoder_fingerprint())
+    };
+    let whole = go("whole", 1, Start::Anew, usize::MAX).unwrap();
+    let error = go("parts", 1, Start::Anew, 37).unwrap_err();
+    assert!(matches!(error, TrainError::Stopped { epoch: 3, .. }), "{error}");
+    let error = go("parts", 2, Start::Resume, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("encoder.fingerprint"), "{error}");
+    assert_eq!(go("parts", 1, Start::Resume, usize::MAX).unwrap(), whole);
+}
