@@ -108,7 +108,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
     let init = match word_vectors {
-        Some(vectors) => Init::Tokens(start_words(&vectors, &train, &config)?),
+        Some(vectors) => Init::Tokens(Box::new(start_words(&vectors, &train, &config)?)),
         None => Init::read(args)?,
     };
 
@@ -139,7 +139,7 @@ const NO_ENCODER: &str = "--model adapter needs --init FOLDER, a pretrained enco
 /// What a model starts with.
 enum Init {
     Nothing,
-    Tokens(Pretrained),
+    Tokens(Box<Pretrained>),
     Encoder(Box<BertFolder>),
 }
 
@@ -151,14 +151,14 @@ impl Init {
             (Some(folder), ModelKind::Adapter) => {
                 Ok(Init::Encoder(Box::new(BertFolder::read(folder)?)))
             }
-            (Some(folder), _) => Ok(Init::Tokens(Pretrained::read(folder)?)),
+            (Some(folder), _) => Ok(Init::Tokens(Box::new(Pretrained::read(folder)?))),
         }
     }
 
     /// Returns the tokens that the CNN starts with.
     fn tokens(self) -> Option<Pretrained> {
         match self {
-            Init::Tokens(tokens) => Some(tokens),
+            Init::Tokens(tokens) => Some(*tokens),
             _ => None,
         }
     }
