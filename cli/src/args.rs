@@ -104,7 +104,7 @@ pub(crate) enum Command {
     Migrate(migrate::MigrateArgs),
     Verify(verify::VerifyArgs),
     Repair(repair::RepairArgs),
-    Bundle(Box<bundle::BundleArgs>),
+    Bundle(bundle::BundleArgs),
     Model(fetch::ModelArgs),
     Completions(completions::CompletionsArgs),
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that a room must not depend on, in its `[dependencies]`.
-const FORBIDDEN: [(&str, &[&str]); 5] = [
+const FORBIDDEN: [(&str, &[&str]); 6] = [
     (".", &["ort", "tokenizers", "prost", "burn", "tantivy", "autotag-onnx", "autotag-train"]),
     ("onnx", &["burn", "tantivy", "heed", "arroy", "autotag-train", "tantivy-autotag"]),
     ("onnx/trainer", &["ort", "tantivy", "heed", "arroy", "tantivy-autotag"]),

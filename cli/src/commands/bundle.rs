@@ -43,7 +43,7 @@ enum BundleCommand {
         /// The bundle
         bundle: PathBuf,
     },
-    FromEncoder(from_encoder::FromEncoderArgs),
+    FromEncoder(Box<from_encoder::FromEncoderArgs>),
 }
 
 pub(crate) fn run(args: &BundleArgs, common: &Common) -> anyhow::Result<()> {

@@ -8,7 +8,10 @@ use crate::sha256_of;
 ///
 /// One at a time: a program that was just written cannot be run while a process that another test
 /// begins still has it open.
-struct Root(PathBuf, MutexGuard<'static, ()>);
+struct Root {
+    path: PathBuf,
+    _lock: MutexGuard<'static, ()>,
+}
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -19,11 +22,11 @@ impl Root {
         let root = std::env::temp_dir().join(name);
         remove(&root).unwrap();
         fs::create_dir_all(&root).unwrap();
-        Root(root, lock)
+        Root { path: root, _lock: lock }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     /// Writes a program that answers as Python does when it is asked for pip and zipfile.
@@ -47,7 +50,7 @@ impl Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        let _ = remove(&self.0);
+        let _ = remove(&self.path);
     }
 }
 

@@ -153,13 +153,13 @@ impl TrainConfig {
     }
 
     /// Returns the settings that suit an adapter on a frozen encoder.
+    ///
+    /// The contrastive loss is left out, as for the wide model.
     pub fn adapter() -> Self {
         TrainConfig {
-            contrastive: ContrastiveConfig {
-                gamma: 0.0,
-                temperature: 0.1,
-                ..ContrastiveConfig::default()
-            },
+            adam: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
+            contrastive: ContrastiveConfig { gamma: 0.0, ..ContrastiveConfig::default() },
+            epochs: 12,
             max_length: DEFAULT_LENGTH,
             ..TrainConfig::default()
         }

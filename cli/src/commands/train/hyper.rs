@@ -74,7 +74,7 @@ pub(in crate::commands) struct HyperArgs {
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
-    /// Scale representations to length 1 [default: false, wide and adapter: true]
+    /// Scale representations to length 1 [default: false, wide: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     normalize: Option<bool>,
 
@@ -507,10 +507,10 @@ mod tests {
         let wide = config(ModelKind::Wide, &line).unwrap().wide;
         assert_eq!((wide.hidden, wide.min_documents), (7, 3));
         assert!(!wide.normalize && wide.dropout == 0.0);
-        let line = ["--hidden", "7", "--normalize=false", "--input-dropout=0.5", "--pooling=cls"];
+        let line = ["--hidden", "7", "--normalize", "--input-dropout=0.5", "--pooling=cls"];
         let adapter = config(ModelKind::Adapter, &line).unwrap().adapter;
         assert_eq!((adapter.hidden, adapter.input_dropout), (7, 0.5));
-        assert!(!adapter.normalize && adapter.pooling == Some(Pooling::Cls));
+        assert!(adapter.normalize && adapter.pooling == Some(Pooling::Cls));
         let line = ["--lstm", "7", "--label-vector=5", "--embedding-dropout=0", "--dropout=0.2"];
         let ldgn = config(ModelKind::Ldgn, &line).unwrap().ldgn;
         assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));

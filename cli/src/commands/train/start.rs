@@ -17,7 +17,7 @@ pub(in crate::commands) enum Init {
     /// Random values.
     Nothing,
     /// Tokens with vectors.
-    Tokens(Pretrained),
+    Tokens(Box<Pretrained>),
     /// A whole pretrained encoder.
     Encoder(Box<BertFolder>),
 }
@@ -26,7 +26,7 @@ impl Init {
     /// Returns the tokens that the CNN or LDGN starts with.
     fn tokens(self) -> Option<Pretrained> {
         match self {
-            Init::Tokens(tokens) => Some(tokens),
+            Init::Tokens(tokens) => Some(*tokens),
             _ => None,
         }
     }
@@ -69,14 +69,14 @@ impl ModelKind {
         config: &TrainConfig,
     ) -> Result<Init, TrainError> {
         if let Ok(Some(vectors)) = hyper.cnn.word_vectors() {
-            return Ok(Init::Tokens(start_words(&vectors, train, config)?));
+            return Ok(Init::Tokens(Box::new(start_words(&vectors, train, config)?)));
         }
         match &hyper.init {
             None => Ok(Init::Nothing),
             Some(folder) if self.needs_encoder() => {
                 Ok(Init::Encoder(Box::new(BertFolder::read(folder)?)))
             }
-            Some(folder) => Ok(Init::Tokens(Pretrained::read(folder)?)),
+            Some(folder) => Ok(Init::Tokens(Box::new(Pretrained::read(folder)?))),
         }
     }
 

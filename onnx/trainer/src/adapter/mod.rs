@@ -52,7 +52,7 @@ impl Default for AdapterConfig {
             hidden: 512,
             input_dropout: 0.1,
             dropout: 0.3,
-            normalize: true,
+            normalize: false,
         }
     }
 }

@@ -51,7 +51,7 @@ impl Encoding<'_> {
         let mut done = of - todo.len();
         progress(Progress::Encoded { done, of });
         for todo in todo.chunks(TEXTS_PER_REPORT * rayon::current_num_threads()) {
-            let outcomes: Vec<Result<Vec<(usize, Vec<f32>)>>> =
+            let outcomes: Vec<Result<Rows>> =
                 batches(todo).into_par_iter().map(|batch| run(encoder, dataset, batch)).collect();
             for outcome in outcomes {
                 for (row, values) in outcome? {
@@ -125,11 +125,10 @@ fn batches(texts: &[(usize, ModelInput)]) -> Vec<&[(usize, ModelInput)]> {
     batches
 }
 
-fn run(
-    encoder: &OnnxEncoder,
-    dataset: &Dataset,
-    batch: &[(usize, ModelInput)],
-) -> Result<Vec<(usize, Vec<f32>)>> {
+/// Rows of a data set with their embeddings.
+type Rows = Vec<(usize, Vec<f32>)>;
+
+fn run(encoder: &OnnxEncoder, dataset: &Dataset, batch: &[(usize, ModelInput)]) -> Result<Rows> {
     let inputs: Vec<ModelInput> = batch.iter().map(|(_, input)| input.clone()).collect();
     let outcomes = encoder.encode(&inputs).into_iter().zip(batch);
     let embedding = |(outcome, &(row, _)): (Result<autotag::Encoded, EncodeError>, &(usize, _))| {
