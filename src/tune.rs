@@ -134,7 +134,9 @@ pub fn evaluate(
 }
 
 /// Mixes one document's scores by the given method.
-fn scores(
+///
+/// The model's labels come first, each with its score, then those that only neighbors have.
+pub fn scores(
     prediction: &Prediction,
     method: Method,
     interpolation: &Interpolation,

@@ -9,8 +9,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    bundle, completions, correct, eval, fetch, index, labels, migrate, repair, retag, search, tag,
-    train, tune, verify,
+    ablate, bundle, compare, completions, correct, eval, fetch, index, labels, migrate, repair,
+    report, retag, search, tag, train, tune, verify,
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 
@@ -91,6 +91,9 @@ pub(crate) enum Command {
     // Boxed, since it has many times the options of the others.
     Train(Box<train::TrainArgs>),
     Eval(eval::EvalArgs),
+    Ablate(Box<ablate::AblateArgs>),
+    Report(report::ReportArgs),
+    Compare(compare::CompareArgs),
     Tune(tune::TuneArgs),
     Index(index::IndexArgs),
     Tag(tag::TagArgs),

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// The crates that a room must not depend on, in its `[dependencies]`.
 const FORBIDDEN: [(&str, &[&str]); 5] = [
-    (".", &["ort", "tokenizers", "prost", "tantivy", "autotag-onnx", "autotag-train"]),
-    ("onnx", &["tantivy", "heed", "arroy", "autotag-train", "tantivy-autotag"]),
+    (".", &["ort", "tokenizers", "prost", "burn", "tantivy", "autotag-onnx", "autotag-train"]),
+    ("onnx", &["burn", "tantivy", "heed", "arroy", "autotag-train", "tantivy-autotag"]),
     ("onnx/trainer", &["ort", "tantivy", "heed", "arroy", "tantivy-autotag"]),
     ("plugin", &["ort", "tokenizers", "prost", "heed", "arroy", "autotag-onnx", "autotag-train"]),
+    ("lab", &["ort", "tokenizers", "prost", "burn", "tantivy", "heed", "arroy", "tantivy-autotag"]),
     // Set-up builds it before anything else is there.
     ("fetch", &["ort", "tantivy", "heed", "arroy", "autotag", "autotag-onnx", "autotag-train"]),
 ];
@@ -68,9 +69,37 @@ fn only_the_datastore_touches_lmdb_and_arroy() {
 }
 
 #[test]
-fn nothing_but_the_program_depends_on_the_trainer() {
+fn only_the_models_trained_by_automatic_differentiation_touch_burn() {
+    let source = root().join("onnx/trainer/src");
+    let folders = ["autodiff", "ldgn", "finetune"].map(|folder| source.join(folder));
+    // The hand-written gradients are checked against Burn's.
+    let check = source.join("cnn/backward/by_autodiff.rs");
+    let mut n_uses = 0;
+    for path in rust_files(&source) {
+        let touches = fs::read_to_string(&path).unwrap().contains("use burn::");
+        n_uses += usize::from(touches);
+        let is_allowed = path == check || folders.iter().any(|folder| path.starts_with(folder));
+        assert!(!touches || is_allowed, "{} touches Burn", path.display());
+    }
+    assert!(n_uses > 1, "found no use at all, so checked nothing");
+}
+
+#[test]
+fn nothing_but_the_program_and_the_laboratory_depends_on_the_trainer() {
     for room in [".", "onnx", "plugin"] {
         assert!(!dependencies(room).iter().any(|d| d == "autotag-train" || d == "autotag-cli"));
     }
-    assert!(dependencies("cli").iter().any(|d| d == "autotag-train"));
+    for room in ["cli", "lab"] {
+        assert!(dependencies(room).iter().any(|d| d == "autotag-train"));
+    }
+}
+
+#[test]
+fn what_draws_is_in_the_laboratory_which_only_the_program_depends_on() {
+    for room in [".", "onnx", "onnx/trainer", "plugin", "cli", "xtask"] {
+        let drawing = ["plotters", "bhtsne"];
+        let depends = dependencies(room);
+        assert!(!depends.iter().any(|d| drawing.contains(&d.as_str())), "{room}");
+        assert_eq!(depends.iter().any(|d| d == "autotag-lab"), room == "cli", "{room}");
+    }
 }

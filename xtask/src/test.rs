@@ -19,17 +19,22 @@ pub(crate) fn run() -> Result<()> {
 /// The examples, each of which must run to its end.
 const EXAMPLES: [&str; 3] = ["tag_on_ingest", "faceted_search", "async_service"];
 
+/// The models that need Burn are checked too, with the same features in every step: with others,
+/// everything would be compiled again.
+const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autotag-cli/burn"];
+
 fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.run("set-up", || setup::onnxruntime(Build::Cpu))?;
     steps.run("format", || process::run(process::cargo().args(["fmt", "--all", "--check"])))?;
     steps.run("lints", || {
-        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        process::run(process::cargo().args(lints))
+        let mut lints = process::cargo();
+        lints.args(["clippy", "--workspace", "--all-targets"]).args(FEATURES);
+        process::run(lints.args(["--", "-D", "warnings"]))
     })?;
     steps.run("tests", || process::run(&mut tests()?))?;
     steps.run("examples", run_examples)?;
     steps.run("doc tests", || {
-        process::run(process::cargo().args(["test", "--doc", "--workspace"]))
+        process::run(process::cargo().args(["test", "--doc", "--workspace"]).args(FEATURES))
     })?;
     steps.run("docs", || process::run(&mut docs()))
 }
@@ -39,7 +44,7 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
 /// Why not `cargo run --example`? It builds one package alone, with other features of its
 /// dependencies than the workspace has: Tantivy would be compiled again.
 fn run_examples() -> Result<()> {
-    process::run(process::cargo().args(["build", "--workspace", "--examples"]))?;
+    process::run(process::cargo().args(["build", "--workspace", "--examples"]).args(FEATURES))?;
     let examples = process::target_folder()?.join("debug/examples");
     for example in EXAMPLES {
         process::run(&mut Command::new(examples.join(example)))?;
@@ -55,12 +60,13 @@ fn tests() -> Result<Command> {
     } else {
         command.args(["test", "--workspace", "--lib", "--bins", "--tests"]);
     }
+    command.args(FEATURES);
     Ok(command)
 }
 
 fn docs() -> Command {
     let mut command = process::cargo();
-    command.args(["doc", "--workspace", "--no-deps"]);
+    command.args(["doc", "--workspace", "--no-deps"]).args(FEATURES);
     let flags = env::var("RUSTDOCFLAGS").unwrap_or_default();
     command.env("RUSTDOCFLAGS", format!("{flags} -D warnings"));
     command

@@ -1,6 +1,8 @@
 //! The commands, one file each.
 
+pub(crate) mod ablate;
 pub(crate) mod bundle;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod correct;
 pub(crate) mod eval;
@@ -9,6 +11,7 @@ pub(crate) mod index;
 pub(crate) mod labels;
 pub(crate) mod migrate;
 pub(crate) mod repair;
+pub(crate) mod report;
 pub(crate) mod retag;
 pub(crate) mod search;
 pub(crate) mod tag;
@@ -38,6 +41,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
         Command::Train(args) => train::run(args, common),
         Command::Eval(args) => eval::run(args, common),
+        Command::Ablate(args) => ablate::run(args, common),
+        Command::Report(args) => report::run(args, common),
+        Command::Compare(args) => compare::run(args, common),
         Command::Tune(args) => tune::run(args, common),
         Command::Index(args) => index::run(args, common),
         Command::Tag(args) => tag::run(args, common),

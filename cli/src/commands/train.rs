@@ -3,17 +3,14 @@
 mod adapter;
 mod epochs;
 mod hyper;
+mod start;
 
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-use autotag_train::bert::BertFolder;
-use autotag_train::{
-    Coverage, Dataset, Pretrained, Start, TrainConfig, TrainError, TrainReport, TrainingRun,
-    WordVectors,
-};
+use autotag_train::{Dataset, Start, TrainError, TrainReport, TrainingRun};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -23,8 +20,8 @@ use crate::commands::model;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
-use epochs::Epochs;
-use hyper::HyperArgs;
+pub(super) use epochs::Epochs;
+pub(super) use hyper::HyperArgs;
 
 /// Train a model on labelled documents and write it as a bundle
 #[derive(Debug, clap::Args)]
@@ -72,7 +69,7 @@ pub(crate) struct TrainArgs {
 
 /// The kinds of model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum ModelKind {
+pub(super) enum ModelKind {
     /// A convolutional network over tokens
     Cnn,
     /// Weighted words and pairs of words, and one hidden layer
@@ -81,6 +78,10 @@ enum ModelKind {
     WideCnn,
     /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
     Adapter,
+    /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
+    Ldgn,
+    /// A pretrained BERT encoder, given by --init, trained further; needs the feature `burn`
+    Bert,
 }
 
 impl std::fmt::Display for ModelKind {
@@ -95,88 +96,28 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         Ok(config) => config,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
-    if args.model == ModelKind::Adapter && args.hyper.init.is_none() {
-        Args::wrong_usage("train", NO_ENCODER);
+    if let Err(problem) = args.model.check_start(&args.hyper) {
+        Args::wrong_usage("train", &problem);
     }
-    let word_vectors = match args.hyper.cnn.word_vectors() {
-        Ok(word_vectors) => word_vectors,
-        Err(problem) => Args::wrong_usage("train", &problem),
-    };
+    args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
-    let init = match word_vectors {
-        Some(vectors) => Init::Tokens(Box::new(start_words(&vectors, &train, &config)?)),
-        None => Init::read(args)?,
-    };
 
+    let init = args.model.init(&args.hyper, &train, &config)?;
+    let cache = args.hyper.cache(&args.out);
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
         .checkpoints(&folder, args.start())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
-    let progress = &mut |progress| epochs.show(progress);
-    let trained = match (args.model, init) {
-        (ModelKind::Cnn, init) => run.train_cnn(init.tokens(), progress),
-        (ModelKind::Wide, _) => run.train_wide(progress),
-        (ModelKind::WideCnn, init) => run.train_wide_cnn(init.tokens(), progress),
-        (ModelKind::Adapter, Init::Encoder(encoder)) => {
-            let cache = args.hyper.adapter.cache.folder(&args.out);
-            run.train_adapter(*encoder, cache.as_deref(), progress)
-        }
-        (ModelKind::Adapter, _) => Args::wrong_usage("train", NO_ENCODER),
-    };
+    let trained = args.model.train(&run, init, cache.as_deref(), &mut |step| epochs.show(step));
     let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;
     Ok(())
-}
-
-const NO_ENCODER: &str = "--model adapter needs --init FOLDER, a pretrained encoder; `autotag model fetch minilm` gets one";
-
-/// What a model starts with.
-enum Init {
-    Nothing,
-    Tokens(Box<Pretrained>),
-    Encoder(Box<BertFolder>),
-}
-
-impl Init {
-    /// Reads what the kind of model takes of the folder given.
-    fn read(args: &TrainArgs) -> Result<Self, TrainError> {
-        match (&args.hyper.init, args.model) {
-            (None, _) => Ok(Init::Nothing),
-            (Some(folder), ModelKind::Adapter) => {
-                Ok(Init::Encoder(Box::new(BertFolder::read(folder)?)))
-            }
-            (Some(folder), _) => Ok(Init::Tokens(Box::new(Pretrained::read(folder)?))),
-        }
-    }
-
-    /// Returns the tokens that the CNN starts with.
-    fn tokens(self) -> Option<Pretrained> {
-        match self {
-            Init::Tokens(tokens) => Some(*tokens),
-            _ => None,
-        }
-    }
-}
-
-/// Starts a vocabulary with word vectors, and says how many of its words have one.
-fn start_words(
-    vectors: &WordVectors,
-    train: &Dataset,
-    config: &TrainConfig,
-) -> Result<Pretrained, TrainError> {
-    let (pretrained, coverage) = vectors.start(train, config.vocabulary_size, config.seed)?;
-    let Coverage { n_words, n_known, unknown_share } = coverage;
-    tracing::info!(
-        "{n_known} of {n_words} words have a vector; {:.1}% of the training texts' tokens have none",
-        100.0 * unknown_share
-    );
-    Ok(pretrained)
 }
 
 impl TrainArgs {

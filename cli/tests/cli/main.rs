@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod by_autodiff;
+mod compare;
 mod encoder;
 mod end_to_end;
 mod fetch;
 mod files;
+mod lab;
 mod limits;
 mod resuming;
 mod support;

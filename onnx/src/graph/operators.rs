@@ -174,6 +174,21 @@ impl GraphBuilder {
         self.node("Unsqueeze", &[x, &axes]).output()
     }
 
+    /// `LeakyRelu`, which multiplies negative values by `slope`.
+    pub fn leaky_relu(&mut self, x: &Value, slope: f32) -> Value {
+        self.node("LeakyRelu", &[x]).float("alpha", slope).output()
+    }
+
+    /// Bidirectional `LSTM` with ONNX's activations; returns all states, `[length, 2, batch, n]`.
+    ///
+    /// `inputs` are the sequences `[length, batch, in]`, W `[2, 4 n, in]`, R `[2, 4 n, n]`, the two
+    /// biases `[2, 8 n]`, and the sequences' lengths, 32-bit integers `[batch]`. The gates stand in
+    /// the order i, o, f, c. Each direction begins at a sequence's own end.
+    pub fn lstm(&mut self, inputs: [&Value; 5], n: usize) -> Value {
+        let node = self.node("LSTM", &inputs).string("direction", "bidirectional");
+        node.int("hidden_size", n as i64).output()
+    }
+
     /// Adds a constant list of integers under a generated name, as operators take their axes.
     pub fn integers(&mut self, values: &[i64]) -> Value {
         let name = self.fresh_name("integers");

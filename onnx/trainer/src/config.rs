@@ -8,11 +8,24 @@ use autotag::Interpolation;
 
 use crate::adapter::AdapterConfig;
 use crate::cnn::{CnnConfig, GraphForm};
+use crate::finetune::FinetuneConfig;
 use crate::frozen::DEFAULT_LENGTH;
+use crate::ldgn::LdgnConfig;
 use crate::optimizer::AdamConfig;
 use crate::wide::WideConfig;
 use crate::wide_cnn::WideCnnConfig;
 use crate::{Result, TrainError};
+
+/// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coefficient {
+    /// C_ij = y_i . y_j: as many times as it shares labels.
+    #[default]
+    Dynamic,
+    /// C_ij cut to 1: a pair that shares labels counts once, however many they are.
+    Cut,
+}
 
 /// The weight and temperature of the contrastive loss.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,12 +34,15 @@ pub struct ContrastiveConfig {
     pub gamma: f32,
     /// tau'.
     pub temperature: f32,
+    /// C_ij.
+    #[serde(default)]
+    pub coefficient: Coefficient,
 }
 
 impl Default for ContrastiveConfig {
     /// Returns the paper's setting for AAPD.
     fn default() -> Self {
-        ContrastiveConfig { gamma: 0.1, temperature: 10.0 }
+        ContrastiveConfig { gamma: 0.1, temperature: 10.0, coefficient: Coefficient::Dynamic }
     }
 }
 
@@ -44,6 +60,12 @@ pub struct TrainConfig {
     /// The adapter's shape and regularization.
     #[serde(default)]
     pub adapter: AdapterConfig,
+    /// LDGN's shape and regularization.
+    #[serde(default)]
+    pub ldgn: LdgnConfig,
+    /// How a pretrained encoder is trained further.
+    #[serde(default)]
+    pub bert: FinetuneConfig,
     /// The contrastive loss.
     pub contrastive: ContrastiveConfig,
     /// The optimizer.
@@ -79,6 +101,8 @@ impl Default for TrainConfig {
             wide: WideConfig::default(),
             wide_cnn: WideCnnConfig::default(),
             adapter: AdapterConfig::default(),
+            ldgn: LdgnConfig::default(),
+            bert: FinetuneConfig::default(),
             contrastive: ContrastiveConfig::default(),
             adam: AdamConfig::default(),
             batch_size: 128,
@@ -118,7 +142,11 @@ impl TrainConfig {
     pub fn wide_cnn() -> Self {
         TrainConfig {
             cnn: CnnConfig { normalize: true, ..CnnConfig::default() },
-            contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
+            contrastive: ContrastiveConfig {
+                gamma: 0.0,
+                temperature: 0.1,
+                ..ContrastiveConfig::default()
+            },
             max_length: 400,
             ..TrainConfig::default()
         }
@@ -130,9 +158,37 @@ impl TrainConfig {
     pub fn adapter() -> Self {
         TrainConfig {
             adam: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
-            contrastive: ContrastiveConfig { gamma: 0.0, temperature: 10.0 },
+            contrastive: ContrastiveConfig {
+                gamma: 0.0,
+                temperature: 10.0,
+                ..ContrastiveConfig::default()
+            },
             epochs: 12,
             max_length: DEFAULT_LENGTH,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Returns the settings that suit LDGN.
+    ///
+    /// Its batches are smaller than the CNN's, since a text takes a matrix of labels by labels.
+    pub fn ldgn() -> Self {
+        TrainConfig {
+            adam: AdamConfig { max_gradient_norm: 5.0, ..AdamConfig::default() },
+            batch_size: 64,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Returns the settings that suit a pretrained encoder: few epochs of small steps, the last of
+    /// which counts alone.
+    pub fn bert() -> Self {
+        TrainConfig {
+            adam: AdamConfig { max_gradient_norm: 1.0, ..AdamConfig::default() },
+            batch_size: 16,
+            epochs: 4,
+            averaging: 0.0,
+            max_length: 128,
             ..TrainConfig::default()
         }
     }
@@ -160,6 +216,8 @@ impl TrainConfig {
         self.wide.check()?;
         self.adapter.check()?;
         self.wide_cnn.check()?;
+        self.ldgn.check()?;
+        self.bert.check()?;
         within("threads", self.threads, 0..=MAX_THREADS, "within 0..=4096")?;
         within("vocabulary size", self.vocabulary_size, 3..=10_000_000, "within 3..=10000000")?;
         let share = 0.0..1.0f32;
@@ -169,7 +227,7 @@ impl TrainConfig {
         is_true("embedding dropout", embedding_dropout, is_share, "0 or more, less than 1")?;
         let is_share = share.contains(&self.averaging);
         is_true("averaging", self.averaging, is_share, "0 or more, less than 1")?;
-        let ContrastiveConfig { gamma, temperature } = self.contrastive;
+        let ContrastiveConfig { gamma, temperature, .. } = self.contrastive;
         is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
         is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;
         let rate = self.adam.learning_rate;

@@ -231,6 +231,15 @@ pub enum TrainError {
         source: io::Error,
     },
 
+    /// The device to train on is not there.
+    #[error("cannot train on {device}: {reason}")]
+    TrainingDevice {
+        /// The device asked for.
+        device: autotag_onnx::Device,
+        /// What is missing and what to do.
+        reason: String,
+    },
+
     /// The exported model does not say what the trained one says.
     #[error(
         "the exported model differs from the trained one by {difference:e} in {what} of text {key:?}, more than {tolerance:e}: this is a bug, please report it"

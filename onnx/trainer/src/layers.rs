@@ -105,7 +105,8 @@ fn add_contrastive(
     let mut z = hidden.clone();
     let norms = if normalize { normalize_rows(&mut z) } else { Vec::new() };
     let mut z_gradient = Matrix::default();
-    let loss = contrastive(&z, labels, weights.temperature, &mut z_gradient);
+    let ContrastiveConfig { temperature, coefficient, .. } = *weights;
+    let loss = contrastive(&z, labels, temperature, coefficient, &mut z_gradient);
     for (row, norm) in norms.iter().enumerate() {
         // z = h / |h|: dL/dh = (dL/dz - z (z . dL/dz)) / |h|
         let z = z.row(row);

@@ -38,6 +38,9 @@ mod nearest;
 mod layers;
 pub mod loss;
 
+#[cfg(feature = "burn")]
+mod autodiff;
+
 mod distinct;
 mod init;
 pub mod optimizer;
@@ -45,6 +48,8 @@ pub mod optimizer;
 pub mod adapter;
 pub mod bert;
 pub mod cnn;
+pub mod finetune;
+pub mod ldgn;
 pub mod wide;
 
 mod average;
@@ -58,7 +63,7 @@ mod card;
 mod train;
 
 pub use checkpoint::{Start, State, StateError};
-pub use config::{ContrastiveConfig, TrainConfig};
+pub use config::{Coefficient, ContrastiveConfig, TrainConfig};
 pub use dataset::{Dataset, LabeledText};
 pub use error::{Result, TrainError};
 pub use fit::Progress;

@@ -2,10 +2,11 @@
 
 use autotag::LabelSet;
 
+use crate::Coefficient;
 use crate::matrix::{Matrix, multiply};
 
 /// Added to squared distances, so that the root's gradient stays finite where texts coincide.
-const DISTANCE_EPSILON: f32 = 1e-6;
+pub(crate) const DISTANCE_EPSILON: f32 = 1e-6;
 
 /// Computes binary cross-entropy, summed over labels and averaged over the batch.
 ///
@@ -44,12 +45,14 @@ pub fn sigmoid(x: f32) -> f32 {
 /// C_ij = y_i . y_j,   beta_ij = C_ij / sum_{k != i} C_ik
 /// ```
 ///
+/// [`Coefficient`] says whether C_ij is that number or cut to 1.
 /// An anchor that shares no label with the batch adds nothing. `z` is [batch, dimensions];
 /// `gradient` is overwritten with dL/dz. Returns the loss.
 pub fn contrastive(
     z: &Matrix,
     labels: &[&LabelSet],
     temperature: f32,
+    coefficient: Coefficient,
     gradient: &mut Matrix,
 ) -> f32 {
     let n = z.n_rows();
@@ -57,7 +60,7 @@ pub fn contrastive(
     let mut pull = Matrix::zeros(n, n);
     let mut total = 0.0;
     for i in 0..n {
-        let beta = beta(labels, i);
+        let beta = beta(labels, i, coefficient);
         if beta.iter().all(|&beta| beta == 0.0) {
             continue;
         }
@@ -85,8 +88,13 @@ pub fn contrastive(
 }
 
 /// Returns beta_i: how much of the labels that anchor i shares with the batch each row has.
-fn beta(labels: &[&LabelSet], i: usize) -> Vec<f32> {
-    let mut shared: Vec<f32> = labels.iter().map(|other| labels[i].shared(other) as f32).collect();
+pub(crate) fn beta(labels: &[&LabelSet], i: usize, coefficient: Coefficient) -> Vec<f32> {
+    let most = match coefficient {
+        Coefficient::Dynamic => usize::MAX,
+        Coefficient::Cut => 1,
+    };
+    let shared = |other: &&LabelSet| labels[i].shared(other).min(most) as f32;
+    let mut shared: Vec<f32> = labels.iter().map(shared).collect();
     shared[i] = 0.0;
     let total: f32 = shared.iter().sum();
     if total > 0.0 {
@@ -162,8 +170,13 @@ mod tests {
         let sets: Vec<&LabelSet> = sets.iter().collect();
         let z = Matrix::from_values(5, 4, values(20));
         let mut gradient = Matrix::default();
-        contrastive(&z, &sets, 0.5, &mut gradient);
-        check_gradient(&z, &gradient, |z| contrastive(z, &sets, 0.5, &mut Matrix::default()));
+        for coefficient in [Coefficient::Dynamic, Coefficient::Cut] {
+            let loss = |z: &Matrix, gradient: &mut Matrix| {
+                contrastive(z, &sets, 0.5, coefficient, gradient)
+            };
+            loss(&z, &mut gradient);
+            check_gradient(&z, &gradient, |z| loss(z, &mut Matrix::default()));
+        }
     }
 
     #[test]
@@ -172,7 +185,7 @@ mod tests {
         let sets: Vec<&LabelSet> = sets.iter().collect();
         let z = Matrix::from_values(3, 2, vec![1.0; 6]);
         let mut gradient = Matrix::default();
-        assert!(contrastive(&z, &sets, 10.0, &mut gradient).is_finite());
+        assert!(contrastive(&z, &sets, 10.0, Coefficient::Dynamic, &mut gradient).is_finite());
         assert!(gradient.values().iter().all(|value| value.is_finite()));
     }
 
@@ -182,7 +195,7 @@ mod tests {
         let sets: Vec<&LabelSet> = sets.iter().collect();
         let z = Matrix::from_values(3, 2, values(6));
         let mut gradient = Matrix::default();
-        assert_eq!(contrastive(&z, &sets, 10.0, &mut gradient), 0.0);
+        assert_eq!(contrastive(&z, &sets, 10.0, Coefficient::Dynamic, &mut gradient), 0.0);
         assert!(gradient.values().iter().all(|&value| value == 0.0));
     }
 
@@ -190,6 +203,7 @@ mod tests {
     fn beta_sums_to_one_over_the_rows_that_share() {
         let sets = [labels(&[0, 1]), labels(&[0, 1]), labels(&[1]), labels(&[2])];
         let sets: Vec<&LabelSet> = sets.iter().collect();
-        assert_eq!(beta(&sets, 0), [0.0, 2.0 / 3.0, 1.0 / 3.0, 0.0]);
+        assert_eq!(beta(&sets, 0, Coefficient::Dynamic), [0.0, 2.0 / 3.0, 1.0 / 3.0, 0.0]);
+        assert_eq!(beta(&sets, 0, Coefficient::Cut), [0.0, 0.5, 0.5, 0.0]);
     }
 }

@@ -1,6 +1,8 @@
 //! From labelled texts to a published bundle.
 
 mod adapter;
+#[cfg(feature = "burn")]
+mod by_autodiff;
 
 use std::num::NonZeroUsize;
 use std::path::Path;

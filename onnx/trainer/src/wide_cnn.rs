@@ -45,7 +45,11 @@ impl Default for WideCnnConfig {
         WideCnnConfig {
             share: 0.5,
             wide_adam: AdamConfig { learning_rate: 0.03, epsilon: 1e-3, ..AdamConfig::default() },
-            wide_contrastive: ContrastiveConfig { gamma: 0.0, temperature: 0.1 },
+            wide_contrastive: ContrastiveConfig {
+                gamma: 0.0,
+                temperature: 0.1,
+                ..ContrastiveConfig::default()
+            },
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::commands::encoding::Encoding;
 use crate::progress::{Progress, Quiet};
 
 /// A bar for the epoch under way, and a line for each that is done.
-pub(super) struct Epochs {
+pub(in crate::commands) struct Epochs {
     bar: Option<Progress>,
     done: usize,
     encoding: Encoding,
@@ -16,11 +16,11 @@ pub(super) struct Epochs {
 }
 
 impl Epochs {
-    pub(super) fn begin(is_quiet: Quiet) -> Self {
+    pub(in crate::commands) fn begin(is_quiet: Quiet) -> Self {
         Epochs { bar: None, done: 0, encoding: Encoding::begin(is_quiet), is_quiet }
     }
 
-    pub(super) fn show(&mut self, progress: Training) {
+    pub(in crate::commands) fn show(&mut self, progress: Training) {
         match progress {
             Training::Stage(stage) => {
                 self.bar = None;

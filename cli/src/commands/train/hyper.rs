@@ -1,8 +1,11 @@
 //! The hyper-parameters as options; the trainer's configuration has their defaults.
 
+mod bert;
+mod ldgn;
+
 use std::fmt::Display;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::cnn::{CnnConfig, GraphForm};
@@ -14,11 +17,15 @@ use autotag_train::{ContrastiveConfig, TrainConfig, WordVectors};
 use super::ModelKind;
 use super::adapter::AdapterArgs;
 use crate::args::proportion;
+use crate::commands::bundle::from_encoder::PoolingArg;
+
+use bert::BertArgs;
+use ldgn::LdgnArgs;
 
 /// Every hyper-parameter of the models and their training.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training")]
-pub(super) struct HyperArgs {
+pub(in crate::commands) struct HyperArgs {
     /// Fixes every random choice
     #[arg(long, value_name = "N", default_value_t = defaults().seed)]
     seed: u64,
@@ -62,8 +69,8 @@ pub(super) struct HyperArgs {
         "The temperature tau' of the contrastive loss", |c| c.contrastive.temperature))]
     contrastive_temperature: Option<f32>,
 
-    /// The share of the representation that is dropped in training [default: 0.5, wide: 0.2,
-    /// adapter: 0.3]
+    /// The share of the representation, of LDGN's label vectors or of BERT's layers that is dropped in
+    /// training [default: 0.5, wide: 0.2, adapter and ldgn: 0.3, bert: 0.1]
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
@@ -89,13 +96,19 @@ pub(super) struct HyperArgs {
     #[arg(default_value_t = defaults().interpolation.proportion)]
     lambda: Proportion,
 
-    /// A pretrained encoder's folder, with tokenizer.json, model.safetensors and, for the adapter,
-    /// config.json: its token table starts the CNN's, and the adapter is trained on all of it
+    /// A pretrained encoder's folder, with tokenizer.json, model.safetensors and, for the adapter and
+    /// BERT, config.json: its token table starts that of the CNN or LDGN, the adapter is trained on all
+    /// of it, and `--model bert` trains all of it further
     #[arg(long, value_name = "FOLDER")]
     pub(super) init: Option<PathBuf>,
 
+    /// How the encoder of the adapter or BERT makes a text's representation of its tokens': their mean,
+    /// or the first one's; where absent what its folder says, else the mean, or for BERT the first
+    #[arg(long, value_enum, value_name = "mean|cls", hide_possible_values = true)]
+    pooling: Option<PoolingArg>,
+
     #[command(flatten)]
-    pub(super) cnn: CnnArgs,
+    pub(in crate::commands) cnn: CnnArgs,
 
     #[command(flatten)]
     wide: WideArgs,
@@ -105,12 +118,18 @@ pub(super) struct HyperArgs {
 
     #[command(flatten)]
     pub(super) adapter: AdapterArgs,
+
+    #[command(flatten)]
+    ldgn: LdgnArgs,
+
+    #[command(flatten)]
+    bert: BertArgs,
 }
 
-/// What only the CNN can be told.
+/// What only the CNN can be told, or it and other models that read tokens.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model cnn")]
-pub(super) struct CnnArgs {
+#[command(next_help_heading = "Training: --model cnn, wide-cnn and, about tokens, ldgn")]
+pub(in crate::commands) struct CnnArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "The share of the tokens' embeddings that is dropped in training",
         |c| c.cnn.embedding_dropout))]
@@ -150,7 +169,7 @@ pub(super) struct CnnArgs {
 /// What only the wide model can be told.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training: --model wide")]
-pub(super) struct WideArgs {
+pub(in crate::commands) struct WideArgs {
     #[arg(long, value_name = "N", help = told(
         "The length of the hidden layer, the representation's first part", |c| c.wide.hidden))]
     hidden: Option<usize>,
@@ -184,7 +203,7 @@ pub(super) struct WideArgs {
 /// What only the wide model and the CNN together can be told, beside what each can.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Training: --model wide-cnn")]
-pub(super) struct WideCnnArgs {
+pub(in crate::commands) struct WideCnnArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "How much the wide model weighs, between 0 and 1", |c| c.wide_cnn.share))]
     wide_share: Option<f32>,
@@ -208,9 +227,19 @@ enum Graph {
 }
 
 impl HyperArgs {
+    /// Returns the folder or file that the model starts from, where there is one.
+    pub(in crate::commands) fn start(&self) -> Option<&Path> {
+        self.init.as_deref().or(self.cnn.embeddings.as_deref())
+    }
+
+    /// Returns where an encoder's representations are kept, for a bundle that is to lie at `out`.
+    pub(in crate::commands) fn cache(&self, out: &Path) -> Option<PathBuf> {
+        self.adapter.cache.folder(out)
+    }
+
     /// Returns the trainer's configuration, or says which option is out of range or of no use for
     /// this kind of model.
-    pub(super) fn config(
+    pub(in crate::commands) fn config(
         &self,
         kind: ModelKind,
         threads: NonZeroUsize,
@@ -224,6 +253,8 @@ impl HyperArgs {
             ModelKind::Wide => TrainConfig::wide(),
             ModelKind::WideCnn => TrainConfig::wide_cnn(),
             ModelKind::Adapter => TrainConfig::adapter(),
+            ModelKind::Ldgn => TrainConfig::ldgn(),
+            ModelKind::Bert => TrainConfig::bert(),
         };
         config.seed = self.seed;
         config.threads = threads.get();
@@ -237,7 +268,7 @@ impl HyperArgs {
         put(max_gradient_norm, self.max_gradient_norm);
         put(learning_rate, self.learning_rate);
         put(epsilon, self.epsilon);
-        let ContrastiveConfig { gamma, temperature } = &mut config.contrastive;
+        let ContrastiveConfig { gamma, temperature, .. } = &mut config.contrastive;
         put(gamma, self.gamma);
         put(temperature, self.contrastive_temperature);
         match kind {
@@ -257,9 +288,17 @@ impl HyperArgs {
             }
             ModelKind::Adapter => {
                 self.adapter.set(&mut config);
+                config.adapter.pooling = self.pooling.map(Into::into);
                 put(&mut config.adapter.hidden, self.wide.hidden);
                 put(&mut config.adapter.dropout, self.dropout);
                 put(&mut config.adapter.normalize, self.normalize);
+            }
+            ModelKind::Ldgn => self.set_ldgn(&mut config),
+            ModelKind::Bert => {
+                self.bert.set(&mut config.bert);
+                config.bert.pooling = self.pooling.map(Into::into);
+                put(&mut config.bert.dropout, self.dropout);
+                put(&mut config.bert.normalize, self.normalize);
             }
         }
         config.check().map_err(|error| error.to_string())?;
@@ -268,16 +307,30 @@ impl HyperArgs {
 
     /// Names an option that is another model's.
     fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
-        let hidden = self.wide.hidden.map(|_| "--hidden");
-        let init = self.init.as_ref().map(|_| "--init");
-        let (cnn, wide, both) = (self.cnn.given(), self.wide.given(), self.wide_cnn.given());
-        let adapter = self.adapter.given();
-        match kind {
-            ModelKind::Cnn => hidden.or(wide).or(both).or(adapter),
-            ModelKind::Wide => init.or(cnn).or(both).or(adapter),
-            ModelKind::WideCnn => adapter,
-            ModelKind::Adapter => cnn.or(wide).or(both),
-        }
+        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideCnn};
+        let of_use: [(Option<&'static str>, &[ModelKind]); 10] = [
+            (self.init.as_ref().map(|_| "--init"), &[Cnn, WideCnn, Adapter, Ldgn, Bert]),
+            (self.pooling.map(|_| "--pooling"), &[Adapter, Bert]),
+            (self.cnn.given_of_tokens(), &[Cnn, WideCnn, Ldgn]),
+            (self.cnn.given_of_windows(), &[Cnn, WideCnn]),
+            (self.wide.hidden.map(|_| "--hidden"), &[Wide, WideCnn, Adapter]),
+            (self.wide.given(), &[Wide, WideCnn]),
+            (self.wide_cnn.given(), &[WideCnn]),
+            (self.adapter.given(), &[Adapter]),
+            (self.ldgn.given(), &[Ldgn]),
+            (self.bert.given(), &[Bert]),
+        ];
+        of_use.into_iter().find_map(|(given, kinds)| given.filter(|_| !kinds.contains(&kind)))
+    }
+
+    fn set_ldgn(&self, config: &mut TrainConfig) {
+        put(&mut config.vocabulary_size, self.cnn.vocabulary_size);
+        let ldgn = &mut config.ldgn;
+        put(&mut ldgn.embedding_dimensions, self.cnn.embedding_dimensions);
+        put(&mut ldgn.embedding_dropout, self.cnn.embedding_dropout);
+        put(&mut ldgn.dropout, self.dropout);
+        put(&mut ldgn.normalize, self.normalize);
+        self.ldgn.set(ldgn);
     }
 
     fn set_cnn(&self, config: &mut TrainConfig) {
@@ -316,12 +369,11 @@ impl WideCnnArgs {
 
     /// Names an option that was given.
     fn given(&self) -> Option<&'static str> {
-        let given = [
+        first_given(&[
             ("--wide-share", self.wide_share.is_some()),
             ("--wide-learning-rate", self.wide_learning_rate.is_some()),
             ("--wide-epsilon", self.wide_epsilon.is_some()),
-        ];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+        ])
     }
 }
 
@@ -342,34 +394,43 @@ impl CnnArgs {
         }
     }
 
-    /// Names an option that was given.
-    fn given(&self) -> Option<&'static str> {
-        let given = [
+    /// Names an option that was given, of those about tokens.
+    fn given_of_tokens(&self) -> Option<&'static str> {
+        first_given(&[
             ("--embedding-dropout", self.embedding_dropout.is_some()),
-            ("--widths", self.widths.is_some()),
-            ("--filters", self.filters.is_some()),
             ("--embedding-dimensions", self.embedding_dimensions.is_some()),
             ("--vocabulary-size", self.vocabulary_size.is_some()),
             ("--embeddings", self.embeddings.is_some()),
+        ])
+    }
+
+    /// Names an option that was given, of those about windows.
+    fn given_of_windows(&self) -> Option<&'static str> {
+        first_given(&[
+            ("--widths", self.widths.is_some()),
+            ("--filters", self.filters.is_some()),
             ("--graph", self.graph.is_some()),
-        ];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+        ])
     }
 }
 
 impl WideArgs {
     /// Names an option that was given.
     fn given(&self) -> Option<&'static str> {
-        let given = [
+        first_given(&[
             ("--lexical", self.lexical.is_some()),
             ("--lexical-share", self.lexical_share.is_some()),
             ("--min-documents", self.min_documents.is_some()),
             ("--max-ngrams", self.max_ngrams.is_some()),
             ("--ngram-dropout", self.ngram_dropout.is_some()),
             ("--spread", self.spread.is_some()),
-        ];
-        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
+        ])
     }
+}
+
+/// Names the first option that was given.
+pub(super) fn first_given(options: &[(&'static str, bool)]) -> Option<&'static str> {
+    options.iter().find(|(_, is_given)| *is_given).map(|&(name, _)| name)
 }
 
 /// Replaces a setting by what was given.
@@ -387,7 +448,13 @@ fn defaults() -> TrainConfig {
 pub(super) fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
     let cnn = of(&defaults());
     let mut told = format!("{help} [default: {cnn}");
-    for (name, other) in [("wide", TrainConfig::wide()), ("adapter", TrainConfig::adapter())] {
+    for (name, other) in [
+        ("wide", TrainConfig::wide()),
+        ("wide-cnn", TrainConfig::wide_cnn()),
+        ("adapter", TrainConfig::adapter()),
+        ("ldgn", TrainConfig::ldgn()),
+        ("bert", TrainConfig::bert()),
+    ] {
         let other = of(&other);
         if other != cnn {
             told += &format!(", {name}: {other}");
@@ -420,6 +487,10 @@ mod tests {
         assert_eq!(config(ModelKind::Cnn, &[]).unwrap(), expected);
         let expected = TrainConfig { threads: 1, ..TrainConfig::wide() };
         assert_eq!(config(ModelKind::Wide, &[]).unwrap(), expected);
+        let expected = TrainConfig { threads: 1, ..TrainConfig::ldgn() };
+        assert_eq!(config(ModelKind::Ldgn, &[]).unwrap(), expected);
+        let expected = TrainConfig { threads: 1, ..TrainConfig::bert() };
+        assert_eq!(config(ModelKind::Bert, &[]).unwrap(), expected);
         let expected = TrainConfig { threads: 1, ..TrainConfig::adapter() };
         assert_eq!(config(ModelKind::Adapter, &[]).unwrap(), expected);
     }
@@ -440,6 +511,15 @@ mod tests {
         let adapter = config(ModelKind::Adapter, &line).unwrap().adapter;
         assert_eq!((adapter.hidden, adapter.input_dropout), (7, 0.5));
         assert!(adapter.normalize && adapter.pooling == Some(Pooling::Cls));
+        let line = ["--lstm", "7", "--label-vector=5", "--embedding-dropout=0", "--dropout=0.2"];
+        let ldgn = config(ModelKind::Ldgn, &line).unwrap().ldgn;
+        assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));
+        assert_eq!((ldgn.embedding_dropout, ldgn.dropout), (0.0, 0.2));
+        let line =
+            ["--pooling=mean", "--encoder-learning-rate=1e-5", "--warm-up=0", "--init=folder"];
+        let bert = config(ModelKind::Bert, &line).unwrap().bert;
+        assert_eq!(bert.pooling, Some(Pooling::Mean));
+        assert_eq!((bert.encoder_rate, bert.warm_up), (1e-5, 0.0));
     }
 
     #[test]
@@ -452,6 +532,11 @@ mod tests {
             let refused = config(ModelKind::Wide, &[option]).unwrap_err();
             assert!(refused.contains("out of range"), "{option}");
         }
+        for option in ["--warm-up=1.5", "--weight-decay=1", "--encoder-learning-rate=0"] {
+            let refused = config(ModelKind::Bert, &[option]).unwrap_err();
+            assert!(refused.contains("out of range"), "{option}");
+        }
+        assert!(config(ModelKind::Ldgn, &["--lstm=0"]).unwrap_err().contains("out of range"));
     }
 
     #[test]
@@ -460,6 +545,11 @@ mod tests {
             (ModelKind::Wide, "--filters=3", "wide"),
             (ModelKind::Wide, "--init=folder", "wide"),
             (ModelKind::Cnn, "--hidden=3", "cnn"),
+            (ModelKind::Cnn, "--warm-up=0.5", "cnn"),
+            (ModelKind::WideCnn, "--lstm=3", "wide-cnn"),
+            (ModelKind::Ldgn, "--widths=3", "ldgn"),
+            (ModelKind::Ldgn, "--pooling=cls", "ldgn"),
+            (ModelKind::Bert, "--vocabulary-size=300", "bert"),
             (ModelKind::Adapter, "--filters=3", "adapter"),
             (ModelKind::Adapter, "--spread=3", "adapter"),
             (ModelKind::WideCnn, "--no-cache", "wide-cnn"),

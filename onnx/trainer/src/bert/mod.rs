@@ -22,4 +22,4 @@ pub use pooling::Pooling;
 pub use weights::BertWeights;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

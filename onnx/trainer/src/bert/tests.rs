@@ -15,9 +15,9 @@ use tokenizers::Tokenizer;
 use super::*;
 use crate::matrix::Matrix;
 
-const N_TOKENS: usize = 24;
+pub(crate) const N_TOKENS: usize = 24;
 
-fn tiny_config() -> BertConfig {
+pub(crate) fn tiny_config() -> BertConfig {
     BertConfig {
         hidden_size: 8,
         num_hidden_layers: 2,
@@ -32,7 +32,7 @@ fn tiny_config() -> BertConfig {
 }
 
 /// A tokenizer of whole words: [PAD] 0, [CLS] 1, [SEP] 2, [UNK] 3, w4, w5 ...
-fn words(n_tokens: usize) -> Tokenizer {
+pub(crate) fn words(n_tokens: usize) -> Tokenizer {
     let special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"];
     let name = |id: usize| special.get(id).map_or_else(|| format!("w{id}"), ToString::to_string);
     let ids: serde_json::Map<String, Value> =
@@ -160,7 +160,7 @@ fn gelu(y: f32) -> f32 {
 }
 
 /// Runs texts through ONNX Runtime as one batch.
-fn exported(tiny: &BertFolder, pooling: Pooling, batch: &[Vec<u32>]) -> Vec<Vec<f32>> {
+pub(crate) fn exported(tiny: &BertFolder, pooling: Pooling, batch: &[Vec<u32>]) -> Vec<Vec<f32>> {
     let config = &tiny.config;
     let mut graph = GraphBuilder::new("encoder");
     let pooled = write_encoder(&mut graph, config, &tiny.weights, pooling);
@@ -201,7 +201,7 @@ fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {
 }
 
 /// Texts of 2 tokens, of all positions, and between.
-fn texts() -> Vec<Vec<u32>> {
+pub(crate) fn texts() -> Vec<Vec<u32>> {
     vec![
         vec![1, 2],
         vec![1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 2],

@@ -212,5 +212,7 @@ impl Paths<'_> {
     }
 }
 
+#[cfg(all(test, feature = "burn"))]
+mod by_autodiff;
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ use crate::matrix::Matrix;
 use crate::optimizer::{Moments, RowMoments};
 
 pub(crate) use export::PartedAnswer;
-pub(crate) use vocabulary::learn;
+pub use vocabulary::learn;
 
 /// The shape and regularization of the wide model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

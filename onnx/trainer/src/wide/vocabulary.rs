@@ -18,16 +18,13 @@ type Counted<T> = Vec<(T, u32)>;
 ///
 /// Words and pairs of words count once per text, within its first `max_words` words. Of more than
 /// `max_ngrams` those in the most texts are kept, words before pairs. `idf = ln((1 + N) / (1 + n)) +
-/// 1` for an n-gram in n of N texts. The same texts give the same vocabulary.
+/// 1` for an n-gram in n of N texts. The same texts give the same vocabulary. Of the settings only
+/// `min_documents` and `max_ngrams` count.
 ///
 /// # Errors
 ///
 /// [`TrainError::NoNgrams`] when no word occurs in enough texts.
-pub(crate) fn learn(
-    texts: &[String],
-    max_words: usize,
-    config: &WideConfig,
-) -> Result<NgramVocabulary> {
+pub fn learn(texts: &[String], max_words: usize, config: &WideConfig) -> Result<NgramVocabulary> {
     let texts: Vec<&str> = texts.iter().map(|text| beginning(text, max_words)).collect();
     let words = frequent_words(&texts, max_words, config.min_documents);
     if words.is_empty() {

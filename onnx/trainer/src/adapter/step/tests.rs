@@ -3,6 +3,7 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
+use crate::Coefficient;
 use crate::adapter::AdapterConfig;
 use crate::init::uniform;
 
@@ -26,7 +27,8 @@ fn label_sets() -> Vec<LabelSet> {
     ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
 }
 
-const WEIGHTS: ContrastiveConfig = ContrastiveConfig { gamma: 2.0, temperature: 0.5 };
+const WEIGHTS: ContrastiveConfig =
+    ContrastiveConfig { gamma: 2.0, temperature: 0.5, coefficient: Coefficient::Dynamic };
 
 /// Computes loss and gradients without moving the parameters.
 fn loss_of(adapter: &mut Adapter) -> f64 {

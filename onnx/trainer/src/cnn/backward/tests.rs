@@ -1,12 +1,13 @@
 use autotag::LabelId;
 
 use super::*;
+use crate::Coefficient;
 use crate::cnn::CnnParameters;
 use crate::optimizer::AdamConfig;
 
-const N_TOKENS: usize = 12;
+pub(super) const N_TOKENS: usize = 12;
 
-fn config(normalize: bool) -> CnnConfig {
+pub(super) fn config(normalize: bool) -> CnnConfig {
     CnnConfig {
         embedding_dimensions: 6,
         widths: vec![2, 3],
@@ -18,19 +19,20 @@ fn config(normalize: bool) -> CnnConfig {
 }
 
 /// Texts of different lengths, one of them shorter than the widest window.
-fn texts() -> Vec<Vec<u32>> {
+pub(super) fn texts() -> Vec<Vec<u32>> {
     vec![vec![1, 2, 3, 4, 2, 1], vec![5], vec![6, 7, 1, 2, 8, 9, 10, 11], vec![3, 3, 3], vec![2, 4]]
 }
 
-fn label_sets() -> Vec<LabelSet> {
+pub(super) fn label_sets() -> Vec<LabelSet> {
     let ids: [&[u32]; 5] = [&[0, 1], &[1], &[0, 2], &[], &[0]];
     ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
 }
 
-const WEIGHTS: ContrastiveConfig = ContrastiveConfig { gamma: 2.0, temperature: 0.5 };
+pub(super) const WEIGHTS: ContrastiveConfig =
+    ContrastiveConfig { gamma: 2.0, temperature: 0.5, coefficient: Coefficient::Dynamic };
 
 /// Computes loss and gradients without moving the parameters.
-fn loss_of(cnn: &mut Cnn) -> f64 {
+pub(super) fn loss_of(cnn: &mut Cnn) -> f64 {
     let (texts, labels) = (texts(), label_sets());
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     cnn.scratch.batch.fill(&texts, N_TOKENS, widest(&cnn.network.config));
@@ -78,7 +80,7 @@ fn check(
 
 /// Spreads the rows of distinct tokens to all tokens, as the embedding is shaped; padding's own
 /// gradient is left out, since padding is never trained.
-fn embedding_gradient(cnn: &Cnn) -> Matrix {
+pub(super) fn embedding_gradient(cnn: &Cnn) -> Matrix {
     let mut gradient = Matrix::zeros(N_TOKENS, cnn.network.config.embedding_dimensions);
     for token in 0..N_TOKENS {
         if let Some(row) = cnn.scratch.batch.position(token) {

@@ -1,6 +1,7 @@
 use autotag::LabelId;
 
 use super::*;
+use crate::Coefficient;
 use crate::wide::WideConfig;
 
 const N_NGRAMS: usize = 9;
@@ -32,7 +33,8 @@ fn label_sets() -> Vec<LabelSet> {
     ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
 }
 
-const WEIGHTS: ContrastiveConfig = ContrastiveConfig { gamma: 2.0, temperature: 0.5 };
+const WEIGHTS: ContrastiveConfig =
+    ContrastiveConfig { gamma: 2.0, temperature: 0.5, coefficient: Coefficient::Dynamic };
 
 /// Computes loss and gradients without moving the parameters.
 fn loss_of(wide: &mut Wide) -> f64 {

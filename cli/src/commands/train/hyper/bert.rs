@@ -1,0 +1,40 @@
+use autotag_train::finetune::FinetuneConfig;
+
+use super::{first_given, put, told};
+
+/// What only a pretrained encoder that is trained further can be told.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Training: --model bert")]
+pub(in crate::commands::train) struct BertArgs {
+    #[arg(long, value_name = "RATE", help = told(
+        "The encoder's highest step size; --learning-rate is that of the layer of scores",
+        |c| c.bert.encoder_rate))]
+    encoder_learning_rate: Option<f32>,
+
+    #[arg(long, value_name = "SHARE", help = told(
+        "The share of all steps in which the step sizes rise; in the rest they fall",
+        |c| c.bert.warm_up))]
+    warm_up: Option<f32>,
+
+    #[arg(long, value_name = "SHARE", help = told(
+        "The share of each weight, times its step size, that it loses in a step",
+        |c| c.bert.weight_decay))]
+    weight_decay: Option<f32>,
+}
+
+impl BertArgs {
+    pub(super) fn set(&self, bert: &mut FinetuneConfig) {
+        put(&mut bert.encoder_rate, self.encoder_learning_rate);
+        put(&mut bert.warm_up, self.warm_up);
+        put(&mut bert.weight_decay, self.weight_decay);
+    }
+
+    /// Names an option that was given.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        first_given(&[
+            ("--encoder-learning-rate", self.encoder_learning_rate.is_some()),
+            ("--warm-up", self.warm_up.is_some()),
+            ("--weight-decay", self.weight_decay.is_some()),
+        ])
+    }
+}

@@ -1,0 +1,32 @@
+//! What becomes a tag, and which of the decisions are right.
+
+use autotag::interpolate::LabelScore;
+use autotag::metrics::Confusion;
+use autotag::select::select;
+use autotag::tune::{self, Method, Prediction};
+use autotag::{Interpolation, LabelSet, Selection};
+
+/// Returns the labels that a text gets.
+pub fn decide(
+    prediction: &Prediction,
+    method: Method,
+    interpolation: &Interpolation,
+    selection: &Selection,
+) -> LabelSet {
+    tags(tune::scores(prediction, method, interpolation), selection)
+}
+
+/// Returns the labels whose scores make them tags.
+pub(crate) fn tags(scores: Vec<LabelScore>, selection: &Selection) -> LabelSet {
+    select(scores, selection).tags.iter().map(|tag| tag.label).collect()
+}
+
+/// Counts one text's right and wrong decisions.
+pub fn decisions(given: &LabelSet, predicted: &LabelSet) -> Confusion {
+    let true_positives = given.shared(predicted);
+    Confusion {
+        true_positives,
+        false_positives: predicted.ids().len() - true_positives,
+        false_negatives: given.ids().len() - true_positives,
+    }
+}

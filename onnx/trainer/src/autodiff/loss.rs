@@ -1,0 +1,77 @@
+use burn::tensor::activation::{log_softmax, relu};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use autotag::LabelSet;
+
+use super::Answer;
+
+use crate::config::ContrastiveConfig;
+use crate::layers::NORM_EPSILON;
+use crate::loss::{DISTANCE_EPSILON, beta};
+
+/// The two parts of a batch's loss, on the device.
+pub(crate) struct Losses {
+    /// Binary cross-entropy, summed over labels, mean over the batch.
+    pub(crate) bce: Tensor<1>,
+    /// The contrastive loss before gamma, mean over the batch; `None` where gamma is 0.
+    pub(crate) contrastive: Option<Tensor<1>>,
+}
+
+/// Computes both losses of a batch.
+pub(crate) fn losses(answer: Answer, labels: &[&LabelSet], weights: &ContrastiveConfig) -> Losses {
+    let Answer { representations, logits } = answer;
+    let is_wanted = weights.gamma > 0.0;
+    Losses {
+        bce: binary_cross_entropy(logits, labels),
+        contrastive: is_wanted.then(|| contrastive(representations, labels, weights)),
+    }
+}
+
+/// Computes what [`binary_cross_entropy`](crate::loss::binary_cross_entropy) computes.
+pub(super) fn binary_cross_entropy(logits: Tensor<2>, labels: &[&LabelSet]) -> Tensor<1> {
+    let [n_rows, n_labels] = logits.dims();
+    let mut targets = vec![0f32; n_rows * n_labels];
+    for (row, labels) in targets.chunks_mut(n_labels.max(1)).zip(labels) {
+        labels.ids().iter().for_each(|label| row[label.index()] = 1.0);
+    }
+    let targets = constant(targets, [n_rows, n_labels], &logits.device());
+    // softplus(x) - x y, in the form that does not overflow.
+    let softplus = relu(logits.clone()) + logits.clone().abs().neg().exp().log1p();
+    (softplus - logits * targets).sum() / n_rows.max(1) as f32
+}
+
+/// Makes the softmax over an anchor's pairs leave the anchor itself out: e^-1e9 is 0.
+const MASKED: f32 = -1e9;
+
+/// Computes what [`contrastive`](crate::loss::contrastive) computes.
+pub(super) fn contrastive(
+    z: Tensor<2>,
+    labels: &[&LabelSet],
+    weights: &ContrastiveConfig,
+) -> Tensor<1> {
+    let &ContrastiveConfig { temperature, coefficient, .. } = weights;
+    let [n, _] = z.dims();
+    let device = z.device();
+    let beta: Vec<f32> = (0..n).flat_map(|i| beta(labels, i, coefficient)).collect();
+    let mut itself = vec![0.0; n * n];
+    (0..n).for_each(|i| itself[i * n + i] = MASKED);
+
+    let squares = z.clone().square().sum_dim(1);
+    let products = z.clone().matmul(z.transpose());
+    let squared = relu(squares.clone() + squares.transpose() - products * 2.0);
+    let distances = (squared + DISTANCE_EPSILON).sqrt();
+    let log_p = log_softmax(distances / -temperature + constant(itself, [n, n], &device), 1);
+    (constant(beta, [n, n], &device) * log_p).sum() / -(n.max(1) as f32)
+}
+
+/// Scales each row to length 1, where it is not zero.
+pub(crate) fn normalized_rows(x: Tensor<2>) -> Tensor<2> {
+    // Too small to change a sum, and large enough for the root to have a gradient at 0.
+    const TINY: f32 = 1e-20;
+    let norms = (x.clone().square().sum_dim(1) + TINY).sqrt() + NORM_EPSILON;
+    x / norms
+}
+
+fn constant(values: Vec<f32>, shape: [usize; 2], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

@@ -1,0 +1,134 @@
+//! AdamW (Loshchilov and Hutter, 2019), with the gradient's norm bounded.
+
+use burn::tensor::{Device, Gradients, Tensor};
+
+use super::{DeviceWeights, Losses, Weights, matrix_of};
+use crate::checkpoint::{State, StateError};
+use crate::fit::StepLoss;
+use crate::optimizer::AdamConfig;
+
+/// How far one of the weights moves in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pace {
+    /// The learning rate.
+    pub(crate) rate: f32,
+    /// The share of the weight, times the learning rate, that it loses in each step.
+    pub(crate) decay: f32,
+}
+
+/// Weights in training on a device, and the running means of their gradients.
+#[derive(Clone, Debug)]
+pub(crate) struct AdamW {
+    values: DeviceWeights,
+    first: DeviceWeights,
+    second: DeviceWeights,
+    n_steps: u64,
+}
+
+impl AdamW {
+    /// Starts from weights.
+    pub(crate) fn new(weights: &Weights, device: &Device) -> Self {
+        let values = weights.to_device(device);
+        let (first, second) = (values.zeros_like(), values.zeros_like());
+        AdamW { values, first, second, n_steps: 0 }
+    }
+
+    /// Returns the weights as of the last step.
+    pub(crate) fn values(&self) -> &DeviceWeights {
+        &self.values
+    }
+
+    /// Returns the number of steps made.
+    pub(crate) fn n_steps(&self) -> u64 {
+        self.n_steps
+    }
+
+    /// Computes losses and moves every weight against the gradient of `bce + gamma contrastive`.
+    ///
+    /// ```text
+    /// m = beta_1 m + (1 - beta_1) g,   v = beta_2 v + (1 - beta_2) g^2
+    /// w = w - rate (m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon) + decay w)
+    /// ```
+    ///
+    /// `pace` tells each weight's rate and decay by its name; the settings' own rate is not read.
+    pub(crate) fn step(
+        &mut self,
+        config: &AdamConfig,
+        gamma: f32,
+        pace: impl Fn(&str) -> Pace,
+        losses: impl FnOnce(&DeviceWeights) -> Losses,
+    ) -> StepLoss {
+        let tracked = self.values.tracked();
+        let Losses { bce, contrastive } = losses(&tracked);
+        let whole = match &contrastive {
+            Some(contrastive) => bce.clone() + contrastive.clone() * gamma,
+            None => bce.clone(),
+        };
+        let mut gradients = whole.backward();
+        let scale = clipping(&tracked, &gradients, config.max_gradient_norm);
+        self.n_steps += 1;
+        for (name, weight) in tracked.iter() {
+            if let Some(gradient) = weight.grad_remove(&mut gradients) {
+                self.move_weight(config, name, gradient * scale, pace(name));
+            }
+        }
+        let contrastive = contrastive.map_or(0.0, |loss| loss.into_scalar());
+        StepLoss { bce: bce.into_scalar(), contrastive }
+    }
+
+    fn move_weight(&mut self, config: &AdamConfig, name: &str, gradient: Tensor<2>, pace: Pace) {
+        let &AdamConfig { beta_1, beta_2, epsilon, .. } = config;
+        let t = i32::try_from(self.n_steps).unwrap_or(i32::MAX);
+        let first = self.first.get_mut(name);
+        *first = first.clone() * beta_1 + gradient.clone() * (1.0 - beta_1);
+        let second = self.second.get_mut(name);
+        *second = second.clone() * beta_2 + gradient.square() * (1.0 - beta_2);
+        let root = second.clone().sqrt() / (1.0 - beta_2.powi(t)).sqrt() + epsilon;
+        let rate = pace.rate / (1.0 - beta_1.powi(t));
+        let moved = first.clone() / root * rate;
+        let value = self.values.get_mut(name);
+        *value = value.clone() * (1.0 - pace.rate * pace.decay) - moved;
+    }
+
+    /// Returns the weights, the running means and the number of steps.
+    pub(crate) fn state(&self) -> State<'static> {
+        let mut state = State::default();
+        state.put_counts("n_steps", vec![self.n_steps]);
+        for (part, weights) in
+            [("", &self.values), ("first/", &self.first), ("second/", &self.second)]
+        {
+            for (name, tensor) in weights.iter() {
+                let values = matrix_of(tensor.clone());
+                let shape = [values.n_rows(), values.n_cols()];
+                state.put_values(format!("{part}{name}"), &shape, values.values().to_vec());
+            }
+        }
+        state
+    }
+
+    /// Takes back what [`AdamW::state`] gave.
+    pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.n_steps = state.count("n_steps")?;
+        for (part, weights) in
+            [("", &mut self.values), ("first/", &mut self.first), ("second/", &mut self.second)]
+        {
+            weights.restore(part, state)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns what to multiply all gradients by so that their norm is at most `bound`; 0 is no bound.
+///
+/// A gradient that is not finite stays as it is.
+fn clipping(weights: &DeviceWeights, gradients: &Gradients, bound: f32) -> f32 {
+    if bound == 0.0 {
+        return 1.0;
+    }
+    let squares = weights
+        .iter()
+        .filter_map(|(_, weight)| weight.grad(gradients).map(|gradient| gradient.square().sum()));
+    let Some(total) = squares.reduce(|a, b| a + b) else { return 1.0 };
+    let norm: f32 = total.sqrt().into_scalar();
+    if norm.is_finite() && norm > bound { bound / norm } else { 1.0 }
+}

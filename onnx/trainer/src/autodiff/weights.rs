@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::{matrix_of, tensor_of};
+use crate::average::Parameters;
+use crate::checkpoint::{State, StateError};
+use crate::matrix::Matrix;
+
+/// A model's parameters by name; vectors are matrices of one row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Weights {
+    matrices: BTreeMap<String, Matrix>,
+}
+
+impl Weights {
+    /// Takes named matrices.
+    pub(crate) fn new(matrices: BTreeMap<String, Matrix>) -> Self {
+        Weights { matrices }
+    }
+
+    /// Adds a matrix.
+    pub(crate) fn insert(&mut self, name: impl Into<String>, matrix: Matrix) {
+        self.matrices.insert(name.into(), matrix);
+    }
+
+    /// Returns a matrix.
+    ///
+    /// # Panics
+    ///
+    /// When the model has none of this name.
+    pub(crate) fn get(&self, name: &str) -> &Matrix {
+        self.matrices.get(name).unwrap_or_else(|| panic!("the model has no weights {name}"))
+    }
+
+    /// Returns all matrices by name.
+    pub(crate) fn matrices_by_name(&self) -> &BTreeMap<String, Matrix> {
+        &self.matrices
+    }
+
+    /// Copies all to a device.
+    pub(crate) fn to_device(&self, device: &Device) -> DeviceWeights {
+        let copy = |(name, matrix): (&String, &Matrix)| (name.clone(), tensor_of(matrix, device));
+        DeviceWeights { tensors: self.matrices.iter().map(copy).collect() }
+    }
+}
+
+impl Parameters for Weights {
+    /// Why none? The names are known when a model is made; `state` and `restore` have their own.
+    const NAMES: &'static [&'static str] = &[];
+
+    fn state(&self) -> State<'_> {
+        let mut state = State::default();
+        self.matrices.iter().for_each(|(name, matrix)| state.put(name, matrix));
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.matrices.iter_mut().try_for_each(|(name, matrix)| state.fill(name, matrix))
+    }
+
+    fn matrices(&self) -> Vec<&Matrix> {
+        self.matrices.values().collect()
+    }
+
+    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+        self.matrices.values_mut().collect()
+    }
+}
+
+/// A model's parameters on a device; copies share their values.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceWeights {
+    tensors: BTreeMap<String, Tensor<2>>,
+}
+
+impl DeviceWeights {
+    /// Returns a matrix; a vector has one row, and so is added to each row of what it is added to.
+    ///
+    /// # Panics
+    ///
+    /// When the model has none of this name.
+    pub(crate) fn get(&self, name: &str) -> Tensor<2> {
+        self.tensors.get(name).unwrap_or_else(|| panic!("the model has no weights {name}")).clone()
+    }
+
+    /// Returns the same weights, of which gradients can be asked.
+    pub(crate) fn tracked(&self) -> Self {
+        self.map(|tensor| tensor.clone().autodiff().require_grad())
+    }
+
+    /// Returns zeros of the same shapes.
+    pub(crate) fn zeros_like(&self) -> Self {
+        self.map(Tensor::zeros_like)
+    }
+
+    /// Copies all from the device.
+    pub(crate) fn to_host(&self) -> Weights {
+        let copy =
+            |(name, tensor): (&String, &Tensor<2>)| (name.clone(), matrix_of(tensor.clone()));
+        Weights { matrices: self.tensors.iter().map(copy).collect() }
+    }
+
+    /// Goes through the weights in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Tensor<2>)> {
+        self.tensors.iter()
+    }
+
+    /// Returns a matrix to replace.
+    pub(crate) fn get_mut(&mut self, name: &str) -> &mut Tensor<2> {
+        self.tensors.get_mut(name).unwrap_or_else(|| panic!("the model has no weights {name}"))
+    }
+
+    /// Takes the weights from a state, where their names begin with `prefix`.
+    pub(crate) fn restore(&mut self, prefix: &str, state: &State<'_>) -> Result<(), StateError> {
+        for (name, tensor) in &mut self.tensors {
+            let shape = tensor.dims();
+            let values = state.values(&format!("{prefix}{name}"), &shape)?;
+            *tensor = Tensor::from_data(TensorData::new(values.to_vec(), shape), &tensor.device());
+        }
+        Ok(())
+    }
+
+    fn map(&self, f: impl Fn(&Tensor<2>) -> Tensor<2>) -> Self {
+        let apply = |(name, tensor): (&String, &Tensor<2>)| (name.clone(), f(tensor));
+        DeviceWeights { tensors: self.tensors.iter().map(apply).collect() }
+    }
+}

@@ -1,0 +1,54 @@
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::bert::Pooling;
+use crate::config::is_true;
+
+/// How a pretrained encoder is trained further; the learning rate of the optimizer's settings is that
+/// of the layer of scores, which starts at random.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FinetuneConfig {
+    /// How a text's representation is made of its tokens'; `None` for as the encoder's folder says,
+    /// and the first token's where it says nothing.
+    pub pooling: Option<Pooling>,
+    /// The encoder's highest learning rate.
+    pub encoder_rate: f32,
+    /// The share of all steps in which the learning rates rise from 0; they fall to 0 in the rest.
+    pub warm_up: f32,
+    /// The share of each weight, times its learning rate, that it loses in a step; biases and
+    /// normalizations lose nothing.
+    pub weight_decay: f32,
+    /// The share of each layer's outputs, and of the representation before the scores, that is
+    /// dropped in training.
+    pub dropout: f32,
+    /// Whether the representation is scaled to length 1.
+    pub normalize: bool,
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        FinetuneConfig {
+            pooling: None,
+            encoder_rate: 3e-5,
+            warm_up: 0.1,
+            weight_decay: 0.01,
+            dropout: 0.1,
+            normalize: false,
+        }
+    }
+}
+
+impl FinetuneConfig {
+    /// Checks every setting's range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let rate = self.encoder_rate;
+        let is_positive = rate > 0.0 && rate.is_finite();
+        is_true("the encoder's learning rate", rate, is_positive, "greater than 0")?;
+        is_true("warm-up", self.warm_up, (0.0..=1.0).contains(&self.warm_up), "within 0..=1")?;
+        let decay = self.weight_decay;
+        is_true("weight decay", decay, (0.0..1.0).contains(&decay), "0 or more, less than 1")?;
+        let share = self.dropout;
+        is_true("dropout", share, (0.0..1.0).contains(&share), "0 or more, less than 1")
+    }
+}

@@ -1,0 +1,17 @@
+//! A pretrained BERT encoder trained further, with a layer of scores on its pooled representation.
+
+mod config;
+
+#[cfg(feature = "burn")]
+mod forward;
+#[cfg(feature = "burn")]
+mod model;
+#[cfg(feature = "burn")]
+mod schedule;
+
+pub use config::FinetuneConfig;
+#[cfg(feature = "burn")]
+pub(crate) use model::FinetunedModel;
+
+#[cfg(all(test, feature = "burn"))]
+mod tests;

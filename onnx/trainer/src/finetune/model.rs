@@ -1,0 +1,178 @@
+use burn::tensor::{Device, activation};
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+
+use autotag::LabelSet;
+use autotag_onnx::ModelInput;
+use autotag_onnx::graph::GraphBuilder;
+
+use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
+use super::schedule::Schedule;
+use crate::TrainConfig;
+use crate::autodiff::{
+    AdamW, Pace, Weights, answer_by_length, group_seed, losses, matrix_of, predict_by_length,
+    prior_bias, step_seed,
+};
+use crate::average::{EpochAverage, Parameters};
+use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
+use crate::checkpoint::{State, StateError};
+use crate::fit::{Model, Predict, Predicted, StepLoss};
+use crate::init::glorot;
+use crate::layers::{OutputLayer, finish, write_answer};
+
+/// The texts that pass through the network together.
+const GROUP_SIZE: usize = 4;
+
+/// What is the same for an encoder in training and once it is trained.
+#[derive(Clone)]
+struct Shape {
+    encoder: BertConfig,
+    pooling: Pooling,
+    normalize: bool,
+    device: Device,
+}
+
+/// An encoder in training.
+pub(crate) struct FinetunedModel<'a> {
+    config: &'a TrainConfig,
+    shape: Shape,
+    schedule: Schedule,
+    optimizer: AdamW,
+    average: EpochAverage<Weights>,
+}
+
+/// An encoder that was trained further.
+pub(crate) struct Finetuned {
+    shape: Shape,
+    weights: Weights,
+}
+
+impl<'a> FinetunedModel<'a> {
+    /// Starts from a pretrained encoder and a random layer of scores.
+    ///
+    /// How often each of the `n_labels` labels is expected is what the training texts' `labels` say; the
+    /// learning rates' rise and fall are spread over all epochs on these texts.
+    pub(crate) fn new(
+        config: &'a TrainConfig,
+        encoder: BertConfig,
+        weights: BertWeights,
+        pooling: Pooling,
+        labels: &[LabelSet],
+        n_labels: usize,
+        device: Device,
+    ) -> Self {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(config.seed);
+        let mut weights = Weights::new(weights.into_tensors());
+        weights.insert(OUTPUT, glorot(&mut rng, n_labels, encoder.hidden_size));
+        weights.insert(OUTPUT_BIAS, prior_bias(labels, n_labels));
+        let n_steps = config.epochs.saturating_mul(labels.len().div_ceil(config.batch_size));
+        FinetunedModel {
+            config,
+            schedule: Schedule::new(n_steps as u64, config.bert.warm_up),
+            optimizer: AdamW::new(&weights, &device),
+            average: EpochAverage::new(config.averaging),
+            shape: Shape { encoder, pooling, normalize: config.bert.normalize, device },
+        }
+    }
+
+    fn trained(&self, weights: Weights) -> Finetuned {
+        Finetuned { shape: self.shape.clone(), weights }
+    }
+}
+
+impl Model for FinetunedModel<'_> {
+    type Input = ModelInput;
+    type Snapshot = Finetuned;
+
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
+        let TrainConfig { bert, contrastive, adam, seed, .. } = self.config;
+        let Shape { encoder, pooling, normalize, device } = &self.shape;
+        let n_done = self.optimizer.n_steps();
+        let seed = step_seed(*seed, n_done);
+        let regularization =
+            |group| Regularization { dropout: bert.dropout, seed: group_seed(seed, group) };
+        let height = self.schedule.at(n_done);
+        let pace = |name: &str| {
+            let is_output = [OUTPUT, OUTPUT_BIAS].contains(&name);
+            let highest = if is_output { adam.learning_rate } else { bert.encoder_rate };
+            let decay = if decays(name) { bert.weight_decay } else { 0.0 };
+            Pace { rate: highest * height, decay }
+        };
+        self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
+            let network =
+                Network { config: encoder, weights, pooling: *pooling, normalize: *normalize };
+            let (answer, labels) =
+                answer_by_length(&ids(texts), labels, GROUP_SIZE, |texts, group| {
+                    network.answer(&Batch::new(texts, device), &regularization(group))
+                });
+            losses(answer, &labels, contrastive)
+        })
+    }
+
+    fn snapshot(&mut self) -> Finetuned {
+        let weights = self.average.add(&self.optimizer.values().to_host());
+        self.trained(weights)
+    }
+
+    fn state(&self) -> State<'_> {
+        let mut state = self.optimizer.state();
+        state.put_all("average/", self.average.state());
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.optimizer.restore(state)?;
+        let weights = self.optimizer.values().to_host();
+        self.average.restore(&weights, &state.below("average/"))
+    }
+
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<Finetuned, StateError> {
+        let mut weights = self.optimizer.values().to_host();
+        weights.restore(state)?;
+        Ok(self.trained(weights))
+    }
+}
+
+/// Tells whether weights of this name lose a share in each step: biases and normalizations do not.
+fn decays(name: &str) -> bool {
+    !(name.ends_with("bias") || name.contains("LayerNorm"))
+}
+
+impl Predict for Finetuned {
+    type Input = ModelInput;
+
+    fn predict(&self, texts: &[&ModelInput]) -> Predicted {
+        let Shape { encoder, pooling, normalize, device } = &self.shape;
+        let weights = self.weights.to_device(device);
+        let network = Network {
+            config: encoder,
+            weights: &weights,
+            pooling: *pooling,
+            normalize: *normalize,
+        };
+        predict_by_length(&ids(texts), GROUP_SIZE, |texts| {
+            let answer = network.answer(&Batch::new(texts, device), &Regularization::default());
+            let scores = activation::sigmoid(answer.logits);
+            Predicted { embeddings: matrix_of(answer.representations), scores: matrix_of(scores) }
+        })
+    }
+
+    fn to_onnx(&self) -> Vec<u8> {
+        let Shape { encoder, pooling, normalize, .. } = &self.shape;
+        let mut graph = GraphBuilder::new("bert");
+        let weights = BertWeights::new(encoder, self.weights.matrices_by_name().clone());
+        let pooled = write_encoder(&mut graph, encoder, &weights, *pooling);
+        let (output, bias) = (self.weights.get(OUTPUT), self.weights.get(OUTPUT_BIAS));
+        let layer = OutputLayer { output, bias };
+        let answer = write_answer(&mut graph, "labels", &pooled, &layer, *normalize);
+        finish(graph, &answer, output.n_cols(), output.n_rows())
+    }
+
+    fn state(&self) -> State<'_> {
+        Parameters::state(&self.weights)
+    }
+}
+
+fn ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
+    texts.iter().map(|text| text.ids()).collect()
+}

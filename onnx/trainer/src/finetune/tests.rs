@@ -1,0 +1,107 @@
+use autotag_onnx::ModelInput;
+use burn::tensor::Device;
+
+use super::*;
+use crate::TrainConfig;
+use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
+use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
+use crate::bert::{BertFolder, BertWeights, Pooling};
+use crate::config::ContrastiveConfig;
+use crate::fit::{Model, Predict};
+use crate::optimizer::AdamConfig;
+
+fn config(pooling: Pooling) -> TrainConfig {
+    TrainConfig {
+        bert: FinetuneConfig {
+            pooling: Some(pooling),
+            encoder_rate: 5e-3,
+            dropout: 0.05,
+            normalize: true,
+            ..FinetuneConfig::default()
+        },
+        adam: AdamConfig { learning_rate: 0.03, ..TrainConfig::bert().adam },
+        contrastive: ContrastiveConfig {
+            gamma: 0.1,
+            temperature: 1.0,
+            ..ContrastiveConfig::default()
+        },
+        batch_size: 12,
+        epochs: 40,
+        patience: 40,
+        max_length: 12,
+        threads: 1,
+        ..TrainConfig::bert()
+    }
+}
+
+fn encoder() -> BertFolder {
+    let config = tiny_config();
+    BertFolder {
+        weights: BertWeights::random(&config, 7),
+        tokenizer: words(N_TOKENS),
+        config,
+        pooling: None,
+    }
+}
+
+#[test]
+fn a_tiny_data_set_is_learned() {
+    check_learns(&config(Pooling::Cls), &|run, progress| run.train_bert(encoder(), progress));
+}
+
+#[test]
+fn a_training_that_was_stopped_comes_to_the_same_result() {
+    let config = TrainConfig { epochs: 3, averaging: 0.5, ..config(Pooling::Mean) };
+    check_resumes(&config, &|run, progress| run.train_bert(encoder(), progress));
+}
+
+#[test]
+fn a_length_beyond_the_positions_is_refused() {
+    let config = TrainConfig { max_length: 13, ..config(Pooling::Cls) };
+    let error = train(&config, &|run, progress| run.train_bert(encoder(), progress)).unwrap_err();
+    assert!(error.to_string().contains("max_position_embeddings"), "{error}");
+}
+
+fn model_of(folder: BertFolder, config: &TrainConfig, pooling: Pooling) -> FinetunedModel<'_> {
+    FinetunedModel::new(config, folder.config, folder.weights, pooling, &[], 3, Device::flex())
+}
+
+/// Before any step the encoder is the pretrained one, whose export is tested by itself.
+fn check_against_export(folder: &BertFolder, texts: &[Vec<u32>], tolerance: f32) {
+    for pooling in [Pooling::Cls, Pooling::Mean] {
+        let mut config = config(pooling);
+        config.bert.normalize = false;
+        let trained = model_of(folder.clone(), &config, pooling).snapshot();
+        let inputs: Vec<ModelInput> = texts
+            .iter()
+            .map(|ids| ModelInput { ids: ids.clone(), ..ModelInput::default() })
+            .collect();
+        let inputs: Vec<&ModelInput> = inputs.iter().collect();
+        let predicted = trained.predict(&inputs);
+        for (row, expected) in exported(folder, pooling, texts).iter().enumerate() {
+            let alone = trained.predict(&inputs[row..=row]);
+            assert_near(alone.embeddings.row(0), predicted.embeddings.row(row));
+            for (found, expected) in predicted.embeddings.row(row).iter().zip(expected) {
+                assert!((found - expected).abs() < tolerance, "{found} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_encoder_computes_what_its_export_computes() {
+    check_against_export(&encoder(), &texts(), 1e-5);
+}
+
+/// Run by hand: `AUTOTAG_ENCODER=FOLDER cargo nextest run --features burn --run-ignored all`.
+#[test]
+#[ignore = "needs a pretrained encoder's folder in AUTOTAG_ENCODER"]
+fn a_real_encoder_computes_what_its_export_computes() {
+    let folder = std::env::var("AUTOTAG_ENCODER").unwrap();
+    let mut folder = BertFolder::read(folder.as_ref()).unwrap();
+    folder.tokenizer.with_padding(None);
+    let ids = |text: &str| folder.tokenizer.encode(text, true).unwrap().get_ids().to_vec();
+    let long = "a program that draws charts of measured data ".repeat(10);
+    let texts = [ids("one"), ids("A library for the analysis of sound."), ids(&long)];
+    check_against_export(&folder, &texts, 1e-4);
+}

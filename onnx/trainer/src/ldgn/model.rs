@@ -1,0 +1,154 @@
+use burn::tensor::{Device, Tensor, activation};
+
+use autotag::LabelSet;
+use autotag_onnx::ModelInput;
+
+use super::batch::Batch;
+use super::export;
+use super::forward::{Network, Regularization};
+use super::label_graph::label_graph;
+use super::weights;
+use crate::TrainConfig;
+use crate::autodiff::{
+    AdamW, DeviceWeights, Pace, Weights, answer_by_length, group_seed, losses, matrix_of,
+    predict_by_length, prior_bias, step_seed, tensor_of,
+};
+use crate::average::{EpochAverage, Parameters};
+use crate::checkpoint::{State, StateError};
+use crate::fit::{Model, Predict, Predicted, StepLoss};
+use crate::matrix::Matrix;
+
+/// The texts that pass through the network together.
+const GROUP_SIZE: usize = 16;
+
+/// LDGN in training.
+pub(crate) struct LdgnModel<'a> {
+    config: &'a TrainConfig,
+    label_graph: Matrix,
+    label_graph_there: Tensor<2>,
+    optimizer: AdamW,
+    average: EpochAverage<Weights>,
+    device: Device,
+}
+
+/// A trained LDGN.
+pub(crate) struct TrainedLdgn {
+    weights: Weights,
+    label_graph: Matrix,
+    normalize: bool,
+    device: Device,
+}
+
+impl<'a> LdgnModel<'a> {
+    /// Makes a model with random parameters.
+    ///
+    /// `token_table` starts the embedding, [V, D]; without one it is random with `n_tokens` rows.
+    /// The graph of the L labels, and how often each is expected, are those of the training texts'
+    /// `labels`.
+    pub(crate) fn new(
+        config: &'a TrainConfig,
+        n_tokens: usize,
+        labels: &[LabelSet],
+        n_labels: usize,
+        token_table: Option<Matrix>,
+        device: Device,
+    ) -> Self {
+        let label_graph = label_graph(labels, n_labels);
+        let bias = prior_bias(labels, n_labels);
+        let weights = weights::random(&config.ldgn, n_tokens, bias, token_table, config.seed);
+        LdgnModel {
+            config,
+            label_graph_there: tensor_of(&label_graph, &device),
+            label_graph,
+            optimizer: AdamW::new(&weights, &device),
+            average: EpochAverage::new(config.averaging),
+            device,
+        }
+    }
+
+    fn trained(&self, weights: Weights) -> TrainedLdgn {
+        TrainedLdgn {
+            weights,
+            label_graph: self.label_graph.clone(),
+            normalize: self.config.ldgn.normalize,
+            device: self.device.clone(),
+        }
+    }
+}
+
+impl Model for LdgnModel<'_> {
+    type Input = ModelInput;
+    type Snapshot = TrainedLdgn;
+
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
+        let TrainConfig { ldgn, contrastive, adam, seed, .. } = self.config;
+        let seed = step_seed(*seed, self.optimizer.n_steps());
+        let regularization = |group| Regularization {
+            embedding_dropout: ldgn.embedding_dropout,
+            dropout: ldgn.dropout,
+            seed: group_seed(seed, group),
+        };
+        let (label_graph, device) = (&self.label_graph_there, &self.device);
+        let pace = |_: &str| Pace { rate: adam.learning_rate, decay: 0.0 };
+        self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
+            let network = Network { weights, label_graph, normalize: ldgn.normalize };
+            let (answer, labels) =
+                answer_by_length(&ids(texts), labels, GROUP_SIZE, |texts, group| {
+                    network.answer(&Batch::new(texts, device), &regularization(group))
+                });
+            losses(answer, &labels, contrastive)
+        })
+    }
+
+    fn snapshot(&mut self) -> TrainedLdgn {
+        let weights = self.average.add(&self.optimizer.values().to_host());
+        self.trained(weights)
+    }
+
+    fn state(&self) -> State<'_> {
+        let mut state = self.optimizer.state();
+        state.put_all("average/", self.average.state());
+        state
+    }
+
+    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.optimizer.restore(state)?;
+        let weights = self.optimizer.values().to_host();
+        self.average.restore(&weights, &state.below("average/"))
+    }
+
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<TrainedLdgn, StateError> {
+        let mut weights = self.optimizer.values().to_host();
+        weights.restore(state)?;
+        Ok(self.trained(weights))
+    }
+}
+
+impl Predict for TrainedLdgn {
+    type Input = ModelInput;
+
+    fn predict(&self, texts: &[&ModelInput]) -> Predicted {
+        let weights: DeviceWeights = self.weights.to_device(&self.device);
+        let label_graph = tensor_of(&self.label_graph, &self.device);
+        let network =
+            Network { weights: &weights, label_graph: &label_graph, normalize: self.normalize };
+        predict_by_length(&ids(texts), GROUP_SIZE, |texts| {
+            let batch = Batch::new(texts, &self.device);
+            let answer = network.answer(&batch, &Regularization::default());
+            let scores = activation::sigmoid(answer.logits);
+            Predicted { embeddings: matrix_of(answer.representations), scores: matrix_of(scores) }
+        })
+    }
+
+    fn to_onnx(&self) -> Vec<u8> {
+        export::to_onnx(&self.weights, &self.label_graph, self.normalize)
+    }
+
+    fn state(&self) -> State<'_> {
+        Parameters::state(&self.weights)
+    }
+}
+
+fn ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
+    texts.iter().map(|text| text.ids()).collect()
+}
