@@ -8,7 +8,7 @@
 //! g is the wide model's lexical part, and a its share.
 //!
 //! Why not one loss over both? The n-grams fit the training texts within a few epochs, and what they
-//! get right already teaches the convolutions nothing.
+//! get right already would teach the convolutions nothing.
 
 use serde::{Deserialize, Serialize};
 
