@@ -74,7 +74,7 @@ pub(in crate::commands) struct HyperArgs {
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
-    /// Scale representations to length 1 [default: false, wide: true]
+    /// Scale representations to length 1 [default: false, wide and wide-cnn: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     normalize: Option<bool>,
 

@@ -76,7 +76,7 @@ impl Default for WideConfig {
         WideConfig {
             hidden: 300,
             lexical: 300,
-            lexical_share: 0.4,
+            lexical_share: 0.3,
             min_documents: 2,
             max_ngrams: 150_000,
             ngram_dropout: 0.3,
