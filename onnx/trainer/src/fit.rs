@@ -17,7 +17,7 @@ use crate::matrix::Matrix;
 use crate::nearest::nearest;
 use crate::{Result, TrainConfig, TrainError};
 
-/// A model that [`fit`] can train.
+/// A model that can be trained.
 pub trait Model {
     /// What the model reads of one text.
     type Input: Sync;

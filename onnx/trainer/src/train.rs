@@ -3,36 +3,29 @@
 mod adapter;
 #[cfg(feature = "burn")]
 mod by_autodiff;
+mod by_hand;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tokenizers::Tokenizer;
 
 use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
 use autotag::{Datastore, EncodeError, Encoded, Encoder, Interpolation, Selection, Source};
 use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
 use autotag_onnx::{
-    BundleConfig, BundleDraft, Features, Lexicon, ModelBundle, ModelInput, OnnxEncoder,
-    OnnxOptions, TextReader,
+    BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions,
+    TextReader,
 };
 
-use crate::average::EpochAverage;
 use crate::card::card;
 use crate::checkpoint::{Identity, RunFolder, Start};
-use crate::cnn::Cnn;
 use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
-use crate::matrix::Matrix;
-use crate::models::{CnnModel, WideModel};
-use crate::wide::{self, Wide};
-use crate::wide_cnn::WideCnnModel;
-use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError, frozen, vocabulary};
+use crate::{Dataset, Result, TrainConfig, TrainError, frozen};
 
 /// What a training run did and reached; it is written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,134 +90,6 @@ impl<'a> TrainingRun<'a> {
     pub fn stopped_by(self, stop: &'a AtomicBool) -> Self {
         TrainingRun { stop, ..self }
     }
-
-    /// Trains a CNN, exports it and publishes the bundle.
-    ///
-    /// With `pretrained`, its tokenizer is used and its token table starts the embedding; without, a
-    /// vocabulary is learned from the training texts and the embedding starts at random.
-    ///
-    /// # Errors
-    ///
-    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed.
-    pub fn train_cnn(
-        &self,
-        pretrained: Option<Pretrained>,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(ModelBundle, TrainReport)> {
-        let config = self.config;
-        self.on_threads(|| {
-            progress(Progress::Stage("tokenize"));
-            let tokens = self.tokens(pretrained)?;
-            let shape = Shape {
-                architecture: "cnn",
-                input: InputKind::TokenIds,
-                special_tokens: false,
-                dimensions: config.cnn.n_filters(),
-                normalized: config.cnn.normalize,
-            };
-            let lexicon = (&tokens.tokenizer).into();
-            let make = |_: &[ModelInput]| {
-                let average = EpochAverage::new(config.averaging);
-                CnnModel { cnn: self.make_cnn(tokens), config, average }
-            };
-            self.train_texts(lexicon, shape, make, progress)
-        })
-    }
-
-    /// Trains the wide model, exports it and publishes the bundle.
-    ///
-    /// The n-grams that it knows are learned from the training texts.
-    ///
-    /// # Errors
-    ///
-    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed;
-    /// [`TrainError::NoNgrams`] when no word occurs in enough texts.
-    pub fn train_wide(
-        &self,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(ModelBundle, TrainReport)> {
-        let config = self.config;
-        self.on_threads(|| {
-            progress(Progress::Stage("tokenize"));
-            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
-            let n_ngrams = ngrams.len();
-            let shape = Shape {
-                architecture: "wide",
-                input: InputKind::Ngrams,
-                special_tokens: false,
-                dimensions: config.wide.n_dimensions(),
-                normalized: config.wide.normalize,
-            };
-            let make = |texts: &[ModelInput]| {
-                let average = EpochAverage::new(config.averaging);
-                WideModel { wide: self.make_wide(texts, n_ngrams), config, average }
-            };
-            self.train_texts(ngrams.into(), shape, make, progress)
-        })
-    }
-
-    /// Trains the wide model and the CNN as one, exports them and publishes the bundle.
-    ///
-    /// `pretrained` is the CNN's, as in [`TrainingRun::train_cnn`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`TrainingRun::train_cnn`] and [`TrainingRun::train_wide`].
-    pub fn train_wide_cnn(
-        &self,
-        pretrained: Option<Pretrained>,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<(ModelBundle, TrainReport)> {
-        let config = self.config;
-        self.on_threads(|| {
-            progress(Progress::Stage("tokenize"));
-            let tokens = self.tokens(pretrained)?;
-            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
-            let n_ngrams = ngrams.len();
-            let shape = Shape {
-                architecture: "wide-cnn",
-                input: InputKind::TokensAndNgrams,
-                special_tokens: false,
-                dimensions: config.wide.n_dimensions() + config.cnn.n_filters(),
-                normalized: config.wide.normalize && config.cnn.normalize,
-            };
-            let tokenizer = Some(tokens.tokenizer.clone());
-            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
-            let make = |texts: &[ModelInput]| {
-                let average = EpochAverage::new(config.averaging);
-                let (wide, cnn) = (self.make_wide(texts, n_ngrams), self.make_cnn(tokens));
-                WideCnnModel { wide, cnn, config, average }
-            };
-            self.train_texts(lexicon, shape, make, progress)
-        })
-    }
-
-    /// Takes a pretrained encoder's tokens, or learns some from the training texts.
-    fn tokens(&self, pretrained: Option<Pretrained>) -> Result<Tokens> {
-        if let Some(Pretrained { tokenizer, token_table }) = pretrained {
-            return Ok(Tokens { tokenizer, table: Some(token_table) });
-        }
-        let tokenizer = vocabulary::learn(self.train.texts(), self.config.vocabulary_size)?;
-        Ok(Tokens { tokenizer, table: None })
-    }
-
-    fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> Cnn {
-        let TrainConfig { cnn, seed, .. } = self.config;
-        let (n_tokens, n_labels) = (tokenizer.get_vocab_size(true), self.train.vocabulary().len());
-        Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed)
-    }
-
-    fn make_wide(&self, texts: &[ModelInput], n_ngrams: usize) -> Wide {
-        let TrainConfig { wide, seed, .. } = self.config;
-        let texts: Vec<&Features> = texts.iter().map(|text| &text.features).collect();
-        Wide::new(wide.clone(), &texts, n_ngrams, self.train.vocabulary().len(), *seed)
-    }
-}
-
-/// A tokenizer, and what the embedding of its tokens starts with where it does not start at random.
-struct Tokens {
-    tokenizer: Tokenizer,
-    table: Option<Matrix>,
 }
 
 /// What a bundle's configuration says of a model.

@@ -3,7 +3,8 @@
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{ModelBundle, ModelInput};
 
-use super::{Shape, Tokens, TrainReport, TrainingRun};
+use super::by_hand::Tokens;
+use super::{Shape, TrainReport, TrainingRun};
 use crate::autodiff::training_device;
 use crate::bert::{BertFolder, Pooling};
 use crate::config::is_true;

@@ -1,0 +1,147 @@
+//! The models whose gradients are written by hand, and that read texts themselves.
+
+use std::sync::Arc;
+
+use autotag_onnx::bundle::InputKind;
+use autotag_onnx::{Features, Lexicon, ModelBundle, ModelInput};
+use tokenizers::Tokenizer;
+
+use super::{Shape, TrainReport, TrainingRun};
+use crate::average::EpochAverage;
+use crate::cnn::Cnn;
+use crate::fit::Progress;
+use crate::matrix::Matrix;
+use crate::models::{CnnModel, WideModel};
+use crate::wide::{self, Wide};
+use crate::wide_cnn::WideCnnModel;
+use crate::{Pretrained, Result, TrainConfig, vocabulary};
+
+impl TrainingRun<'_> {
+    /// Trains a CNN, exports it and publishes the bundle.
+    ///
+    /// With `pretrained`, its tokenizer is used and its token table starts the embedding; without, a
+    /// vocabulary is learned from the training texts and the embedding starts at random.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed.
+    pub fn train_cnn(
+        &self,
+        pretrained: Option<Pretrained>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let tokens = self.tokens(pretrained)?;
+            let shape = Shape {
+                architecture: "cnn",
+                input: InputKind::TokenIds,
+                special_tokens: false,
+                dimensions: config.cnn.n_filters(),
+                normalized: config.cnn.normalize,
+            };
+            let lexicon = (&tokens.tokenizer).into();
+            let make = |_: &[ModelInput]| {
+                let average = EpochAverage::new(config.averaging);
+                CnnModel { cnn: self.make_cnn(tokens), config, average }
+            };
+            self.train_texts(lexicon, shape, make, progress)
+        })
+    }
+
+    /// Trains the wide model, exports it and publishes the bundle.
+    ///
+    /// The n-grams that it knows are learned from the training texts.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed;
+    /// [`TrainError::NoNgrams`] when no word occurs in enough texts.
+    pub fn train_wide(
+        &self,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
+            let n_ngrams = ngrams.len();
+            let shape = Shape {
+                architecture: "wide",
+                input: InputKind::Ngrams,
+                special_tokens: false,
+                dimensions: config.wide.n_dimensions(),
+                normalized: config.wide.normalize,
+            };
+            let make = |texts: &[ModelInput]| {
+                let average = EpochAverage::new(config.averaging);
+                WideModel { wide: self.make_wide(texts, n_ngrams), config, average }
+            };
+            self.train_texts(ngrams.into(), shape, make, progress)
+        })
+    }
+
+    /// Trains the wide model and the CNN as one, exports them and publishes the bundle.
+    ///
+    /// `pretrained` is the CNN's, as in [`TrainingRun::train_cnn`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TrainingRun::train_cnn`] and [`TrainingRun::train_wide`].
+    pub fn train_wide_cnn(
+        &self,
+        pretrained: Option<Pretrained>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let tokens = self.tokens(pretrained)?;
+            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
+            let n_ngrams = ngrams.len();
+            let shape = Shape {
+                architecture: "wide-cnn",
+                input: InputKind::TokensAndNgrams,
+                special_tokens: false,
+                dimensions: config.wide.n_dimensions() + config.cnn.n_filters(),
+                normalized: config.wide.normalize && config.cnn.normalize,
+            };
+            let tokenizer = Some(tokens.tokenizer.clone());
+            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
+            let make = |texts: &[ModelInput]| {
+                let average = EpochAverage::new(config.averaging);
+                let (wide, cnn) = (self.make_wide(texts, n_ngrams), self.make_cnn(tokens));
+                WideCnnModel { wide, cnn, config, average }
+            };
+            self.train_texts(lexicon, shape, make, progress)
+        })
+    }
+
+    /// Takes a pretrained encoder's tokens, or learns some from the training texts.
+    pub(super) fn tokens(&self, pretrained: Option<Pretrained>) -> Result<Tokens> {
+        if let Some(Pretrained { tokenizer, token_table }) = pretrained {
+            return Ok(Tokens { tokenizer, table: Some(token_table) });
+        }
+        let tokenizer = vocabulary::learn(self.train.texts(), self.config.vocabulary_size)?;
+        Ok(Tokens { tokenizer, table: None })
+    }
+
+    fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> Cnn {
+        let TrainConfig { cnn, seed, .. } = self.config;
+        let (n_tokens, n_labels) = (tokenizer.get_vocab_size(true), self.train.vocabulary().len());
+        Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed)
+    }
+
+    fn make_wide(&self, texts: &[ModelInput], n_ngrams: usize) -> Wide {
+        let TrainConfig { wide, seed, .. } = self.config;
+        let texts: Vec<&Features> = texts.iter().map(|text| &text.features).collect();
+        Wide::new(wide.clone(), &texts, n_ngrams, self.train.vocabulary().len(), *seed)
+    }
+}
+
+/// A tokenizer, and what the embedding of its tokens starts with where it does not start at random.
+pub(super) struct Tokens {
+    pub(super) tokenizer: Tokenizer,
+    pub(super) table: Option<Matrix>,
+}
