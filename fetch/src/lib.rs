@@ -8,6 +8,7 @@
 //! install(models::MINILM, &folder, &mut |event| match event {
 //!     Event::Runs(command) => println!("$ {command}"),
 //!     Event::Says(line) => println!("{line}"),
+//!     _ => {}
 //! })?;
 //! # Ok::<(), autotag_fetch::FetchError>(())
 //! ```
