@@ -116,10 +116,14 @@ fn places(points: &[&[f32]]) -> Option<Vec<(f32, f32)>> {
     let perplexity = PERPLEXITY.min(((n_points - 1) / 3) as f32);
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(0);
     let start: Vec<f32> = (0..2 * n_points).map(|_| rng.random_range(-1e-2..1e-2)).collect();
-    let mut tsne: tSNE<'_, f32, &[f32], 2> = tSNE::new(points);
-    tsne.perplexity(perplexity).epochs(STEPS).initial_embedding(start);
-    tsne.exact(|a, b| squared_distance(a, b));
-    let places = tsne.embedding();
+    // On one thread: several would add numbers up in another order each time.
+    let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok()?;
+    let places = thread.install(|| {
+        let mut tsne: tSNE<'_, f32, &[f32], 2> = tSNE::new(points);
+        tsne.perplexity(perplexity).epochs(STEPS).initial_embedding(start);
+        tsne.exact(|a, b| squared_distance(a, b));
+        tsne.embedding()
+    });
     let largest = places.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     if !largest.is_finite() || largest == 0.0 || places.iter().any(|value| value.is_nan()) {
         return None;
