@@ -24,7 +24,7 @@ impl TrainingRun<'_> {
     ///
     /// # Errors
     ///
-    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed.
+    /// [`TrainError`](crate::TrainError) says what in the data or the settings cannot be used, or what failed.
     pub fn train_cnn(
         &self,
         pretrained: Option<Pretrained>,
@@ -56,8 +56,8 @@ impl TrainingRun<'_> {
     ///
     /// # Errors
     ///
-    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed;
-    /// [`TrainError::NoNgrams`] when no word occurs in enough texts.
+    /// [`TrainError`](crate::TrainError) says what in the data or the settings cannot be used, or what failed;
+    /// [`TrainError::NoNgrams`](crate::TrainError::NoNgrams) when no word occurs in enough texts.
     pub fn train_wide(
         &self,
         progress: &mut (dyn FnMut(Progress) + Send),
