@@ -149,14 +149,10 @@ impl BundleRun {
         for row in drawn_texts(train, texts) {
             let Some(embedding) = &predicted.embeddings[row] else { continue };
             let found = self.reader.nearest(&[embedding], DRAWN_NEIGHBORS, SearchMode::Exact)?;
-            let keys: HashMap<u32, &str> =
-                self.reader.keys().map(|(item, key)| (item.0, key)).collect();
             let mut neighbors = Vec::new();
             for Neighbor { item, labels, .. } in found.into_iter().flatten() {
-                let (Some(&row_of_item), Some(&key)) = (self.rows.get(&item.0), keys.get(&item.0))
-                else {
-                    continue;
-                };
+                let Some(&row_of_item) = self.rows.get(&item.0) else { continue };
+                let key = &train.keys()[row_of_item as usize];
                 let Some(stored) = self.reader.get(key)? else { continue };
                 neighbors.push(NeighborPoint {
                     row: row_of_item,
