@@ -15,6 +15,7 @@ use crate::tiny;
 enum Kind {
     Cnn,
     Wide,
+    WideCnn,
 }
 
 struct Setting {
@@ -30,6 +31,7 @@ impl Setting {
         let dev = Dataset::with_vocabulary(tiny::documents("dev", 30), train.vocabulary()).unwrap();
         let mut config = TrainConfig { epochs: 4, batch_size: 16, ..tiny::config().unwrap() };
         config.wide.hidden = 16;
+        config.cnn.normalize = true;
         Setting { train, dev, config, kind }
     }
 
@@ -55,6 +57,7 @@ impl Setting {
         match self.kind {
             Kind::Cnn => training.train_cnn(None, progress),
             Kind::Wide => training.train_wide(progress),
+            Kind::WideCnn => training.train_wide_cnn(None, progress),
         }
     }
 }
@@ -74,7 +77,7 @@ fn figures(epochs: &[EpochReport]) -> Vec<(usize, bool, [String; 5])> {
 
 #[test]
 fn a_training_that_was_stopped_comes_to_the_same_result() {
-    for kind in [Kind::Cnn, Kind::Wide] {
+    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
         let setting = Setting::of(kind);
         let whole = tempfile::tempdir().unwrap();
         let (expected, expected_report) =

@@ -133,9 +133,17 @@ impl TrainConfig {
     /// The contrastive loss is left out, since the tuned interpolation was no better with it; where
     /// gamma is given, tau' suits representations of length 1, which are at most 2 apart.
     pub fn wide() -> Self {
-        let WideCnnConfig { wide_adam: adam, wide_contrastive: contrastive, .. } =
-            WideCnnConfig::default();
-        TrainConfig { adam, contrastive, epochs: 10, max_length: 1000, ..TrainConfig::default() }
+        TrainConfig {
+            adam: WideCnnConfig::default().wide_adam,
+            contrastive: ContrastiveConfig {
+                gamma: 0.0,
+                temperature: 0.1,
+                ..ContrastiveConfig::default()
+            },
+            epochs: 10,
+            max_length: 1000,
+            ..TrainConfig::default()
+        }
     }
 
     /// Returns the settings that suit the wide model and the CNN together.

@@ -60,6 +60,7 @@ mod models;
 pub mod wide_cnn;
 
 mod card;
+mod first_neighbors;
 mod train;
 
 pub use checkpoint::{Start, State, StateError};

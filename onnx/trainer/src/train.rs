@@ -13,9 +13,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, Method, Tuned};
-use autotag::{Datastore, EncodeError, Encoded, Encoder, Interpolation, Selection, Source};
+use autotag::{EncodeError, Encoded, Encoder, Interpolation, Selection};
 use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
 use autotag_onnx::{
     BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions,
@@ -24,8 +23,10 @@ use autotag_onnx::{
 
 use crate::card::card;
 use crate::checkpoint::{Identity, RunFolder, Start};
+use crate::first_neighbors::store;
 use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
-use crate::{Dataset, Result, TrainConfig, TrainError, frozen};
+use crate::matrix::Matrix;
+use crate::{Dataset, Result, TrainConfig, TrainError};
 
 /// What a training run did and reached; it is written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -164,14 +165,15 @@ impl TrainingRun<'_> {
         let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
 
         progress(Progress::Stage("datastore"));
-        match first_neighbors {
-            FirstNeighbors::Exported => fill_datastore(&draft, &encoder, train)?,
+        let embeddings = match first_neighbors {
+            FirstNeighbors::Exported => exported(&encoder, train)?,
             FirstNeighbors::Trained => {
                 let texts: Vec<&M::Input> = train_texts.texts.iter().collect();
-                frozen::store(&draft, train, &network.predict(&texts).embeddings)?;
+                network.predict(&texts).embeddings
             }
-        }
+        };
         drop(encoder);
+        store(&draft, train, &embeddings)?;
         let Tuned { interpolation, threshold, score } = tuned;
         let report = TrainReport {
             config: config.clone(),
@@ -358,51 +360,28 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
 }
 
-/// The training texts encoded at once.
-const ENCODED_AT_ONCE: usize = 1024;
-
-/// Stores the training set's {(h_i, y_i)}, as the exported model represents it.
+/// Represents a data set's texts as the exported model does: [texts, D].
 ///
-/// A text on which nothing is active has no representation and is nobody's neighbor.
-fn fill_datastore(draft: &BundleDraft, encoder: &OnnxEncoder, train: &Dataset) -> Result<()> {
-    let options = DatastoreOptions::new(
-        draft.config().dimensions,
-        draft.encoder_fingerprint(),
-        train.vocabulary().clone(),
-    );
-    let datastore = Datastore::create(&draft.datastore_folder(), &options)?;
-    let mut writer = datastore.writer()?;
-    let mut left_out = 0;
-    let rows: Vec<usize> = (0..train.len()).collect();
-    for rows in rows.chunks(ENCODED_AT_ONCE) {
-        // In parallel: each thread's texts go through a session of their own.
-        let encoded: Vec<Result<Encoded>> = rows
-            .par_chunks(ENCODE_BATCH)
-            .flat_map_iter(|rows| encode(encoder, train, rows))
-            .collect();
-        for (&row, encoded) in rows.iter().zip(encoded) {
-            let labels: Vec<&str> = train.labels()[row]
-                .ids()
-                .iter()
-                .map(|&label| train.vocabulary().name(label))
-                .collect();
-            let embedding = match encoded {
-                Err(error) if says_nothing(&error) => {
-                    left_out += 1;
-                    continue;
+/// A text on which nothing is active has a row of zeros.
+fn exported(encoder: &OnnxEncoder, dataset: &Dataset) -> Result<Matrix> {
+    let mut embeddings = Matrix::zeros(dataset.len(), encoder.dimensions());
+    let rows: Vec<usize> = (0..dataset.len()).collect();
+    // In parallel: each thread's texts go through a session of their own.
+    embeddings
+        .values_mut()
+        .par_chunks_mut(ENCODE_BATCH * encoder.dimensions())
+        .zip(rows.par_chunks(ENCODE_BATCH))
+        .try_for_each(|(embeddings, rows)| -> Result<()> {
+            let embeddings = embeddings.chunks_mut(encoder.dimensions());
+            for (embedding, encoded) in embeddings.zip(encode(encoder, dataset, rows)) {
+                match encoded {
+                    Err(error) if says_nothing(&error) => {}
+                    encoded => embedding.copy_from_slice(encoded?.embedding.values()),
                 }
-                encoded => encoded?.embedding,
-            };
-            writer.put(&train.keys()[row], &embedding, &labels, Source::Training)?;
-        }
-    }
-    if left_out > 0 {
-        tracing::warn!(
-            left_out,
-            "texts on which nothing in the representation is active are nobody's neighbors"
-        );
-    }
-    Ok(writer.commit()?)
+            }
+            Ok(())
+        })?;
+    Ok(embeddings)
 }
 
 /// Encodes some of a data set's texts.

@@ -19,7 +19,7 @@ use autotag_onnx::graph::GraphBuilder;
 use crate::average::{EpochAverage, Parameters};
 use crate::checkpoint::{State, StateError};
 use crate::cnn::{Cnn, GraphForm, Network};
-use crate::config::{ContrastiveConfig, is_true};
+use crate::config::is_true;
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::layers::{Answer, finish, side_by_side, write_side_by_side};
 use crate::matrix::Matrix;
@@ -36,8 +36,6 @@ pub struct WideCnnConfig {
     pub share: f32,
     /// The wide model's optimizer; the CNN has the run's.
     pub wide_adam: AdamConfig,
-    /// The wide model's contrastive loss; the CNN has the run's.
-    pub wide_contrastive: ContrastiveConfig,
 }
 
 impl Default for WideCnnConfig {
@@ -45,11 +43,6 @@ impl Default for WideCnnConfig {
         WideCnnConfig {
             share: 0.5,
             wide_adam: AdamConfig { learning_rate: 0.03, epsilon: 1e-3, ..AdamConfig::default() },
-            wide_contrastive: ContrastiveConfig {
-                gamma: 0.0,
-                temperature: 0.1,
-                ..ContrastiveConfig::default()
-            },
         }
     }
 }
@@ -93,8 +86,8 @@ impl Model for WideCnnModel<'_> {
     /// Trains both parts; the losses told are their means, weighted as the parts are.
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
         let TrainConfig { adam, contrastive, wide_cnn, .. } = self.config;
-        let WideCnnConfig { share, wide_adam, wide_contrastive } = wide_cnn;
-        let wide = self.wide.step(&features(texts), labels, wide_contrastive, wide_adam);
+        let WideCnnConfig { share, wide_adam } = wide_cnn;
+        let wide = self.wide.step(&features(texts), labels, contrastive, wide_adam);
         let cnn = self.cnn.step(&token_ids(texts), labels, contrastive, adam);
         let mix = |wide: f32, cnn: f32| share * wide + (1.0 - share) * cnn;
         StepLoss {

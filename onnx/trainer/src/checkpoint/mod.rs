@@ -290,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         written(folder.path());
         let read = |identity| RunFolder::take(folder.path(), Start::Resume, identity)?.read();
-        assert!(read(identity()).unwrap().unwrap().model.has("matrix"));
+        assert!(read(identity()).unwrap().unwrap().model.values("matrix", &[1, 2]).is_ok());
         let mut other = identity();
         other.settings = json!({"seed": 2, "adam": {"rate": 0.5}, "new": true});
         let error = read(other).unwrap_err().to_string();

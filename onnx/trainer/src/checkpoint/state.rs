@@ -151,11 +151,6 @@ impl<'a> State<'a> {
         Ok(self.counts(name, 1)?[0])
     }
 
-    /// Tells whether there is such a part.
-    pub fn has(&self, name: &str) -> bool {
-        self.parts.contains_key(name)
-    }
-
     fn part(&self, name: &str) -> Result<&Part<'a>, StateError> {
         self.parts.get(name).ok_or_else(|| StateError::Missing { name: name.to_owned() })
     }

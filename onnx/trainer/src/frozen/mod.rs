@@ -10,15 +10,13 @@ use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
-use autotag::datastore::DatastoreOptions;
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{
-    Datastore, Embedding, Interpolation, Proportion, Selection, Source, Temperature, Threshold,
-};
-use autotag_onnx::{BundleDraft, ModelBundle, OnnxOptions};
+use autotag::{Interpolation, Proportion, Selection, Temperature, Threshold};
+use autotag_onnx::{ModelBundle, OnnxOptions};
 
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
+use crate::first_neighbors::store;
 use crate::fit::Progress;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
@@ -184,32 +182,4 @@ fn untuned() -> Interpolation {
 /// as unanimous as a trained model is certain.
 fn untuned_threshold() -> Threshold {
     Threshold::new(0.3).expect("0.3 is within 0..=1")
-}
-
-/// Stores {(h_i, y_i)} as a draft's datastore.
-///
-/// A text on which nothing is active has no representation and is nobody's neighbor.
-pub(crate) fn store(draft: &BundleDraft, texts: &Dataset, embeddings: &Matrix) -> Result<()> {
-    let (dimensions, encoder) = (draft.config().dimensions, draft.encoder_fingerprint());
-    let options = DatastoreOptions::new(dimensions, encoder, texts.vocabulary().clone());
-    let datastore = Datastore::create(&draft.datastore_folder(), &options)?;
-    let mut writer = datastore.writer()?;
-    let mut n_left_out = 0;
-    for (row, (key, labels)) in texts.keys().iter().zip(texts.labels()).enumerate() {
-        let values = embeddings.row(row);
-        if values.iter().all(|&value| value == 0.0) {
-            n_left_out += 1;
-            continue;
-        }
-        let names = labels.ids().iter().map(|&label| texts.vocabulary().name(label));
-        let labels: Vec<&str> = names.collect();
-        writer.put(key, &Embedding::new(values)?, &labels, Source::Training)?;
-    }
-    if n_left_out > 0 {
-        tracing::warn!(
-            n_left_out,
-            "texts on which nothing in the representation is active are nobody's neighbors"
-        );
-    }
-    Ok(writer.commit()?)
 }

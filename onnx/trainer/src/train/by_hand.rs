@@ -9,6 +9,7 @@ use tokenizers::Tokenizer;
 use super::{Shape, TrainReport, TrainingRun};
 use crate::average::EpochAverage;
 use crate::cnn::Cnn;
+use crate::config::is_true;
 use crate::fit::Progress;
 use crate::matrix::Matrix;
 use crate::models::{CnnModel, WideModel};
@@ -88,13 +89,17 @@ impl TrainingRun<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`TrainingRun::train_cnn`] and [`TrainingRun::train_wide`].
+    /// Those of [`TrainingRun::train_cnn`] and [`TrainingRun::train_wide`], and
+    /// [`TrainError::Setting`](crate::TrainError::Setting) where a part's representation is not scaled to
+    /// length 1.
     pub fn train_wide_cnn(
         &self,
         pretrained: Option<Pretrained>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
         let config = self.config;
+        let is_normalized = config.wide.normalize && config.cnn.normalize;
+        is_true("normalize", is_normalized, is_normalized, "true for both models as one")?;
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
             let tokens = self.tokens(pretrained)?;
@@ -105,7 +110,7 @@ impl TrainingRun<'_> {
                 input: InputKind::TokensAndNgrams,
                 special_tokens: false,
                 dimensions: config.wide.n_dimensions() + config.cnn.n_filters(),
-                normalized: config.wide.normalize && config.cnn.normalize,
+                normalized: true,
             };
             let tokenizer = Some(tokens.tokenizer.clone());
             let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
