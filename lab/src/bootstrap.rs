@@ -112,12 +112,12 @@ pub fn total(counts: impl IntoIterator<Item = Confusion>) -> Confusion {
     })
 }
 
-/// Returns a quantile of sorted values, interpolated between the two nearest.
+/// Returns a quantile of sorted values, interpolated between the two nearest and never beyond them.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let position = share * (sorted.len() - 1) as f64;
     let (below, above) = (position.floor() as usize, position.ceil() as usize);
     let weight = position - position.floor();
-    sorted[below] * (1.0 - weight) + sorted[above] * weight
+    (sorted[below] + (sorted[above] - sorted[below]) * weight).min(sorted[above])
 }
 
 fn share_above_zero(values: &[f64]) -> f64 {
@@ -221,5 +221,8 @@ mod tests {
         let values = [0.0, 1.0, 2.0, 3.0];
         assert_eq!(quantile(&values, 0.5), 1.5);
         assert_eq!((quantile(&values, 0.0), quantile(&values, 1.0)), (0.0, 3.0));
+        // Between equal values lies that value, to the last bit: an interval's ends stay in order.
+        let equal = [counts(2, 1, 0).f1() - counts(1, 3, 1).f1(); 50];
+        assert_eq!((quantile(&equal, 0.025), quantile(&equal, 0.975)), (equal[0], equal[0]));
     }
 }
