@@ -76,13 +76,23 @@ pub struct Grid {
 impl Grid {
     /// Returns the whole grid with the same lambda for all texts.
     pub fn fixed() -> Self {
-        let k = |k| NonZeroUsize::new(k).expect("the grid's k are not 0");
-        let tau = |tau| Temperature::new(tau).expect("the grid's tau are in range");
-        let lambda = |lambda| Proportion::new(lambda).expect("the grid's lambda are in range");
+        Grid::of(&KS, &TAUS, &LAMBDAS)
+    }
+
+    /// Returns a small part of the grid, for whoever compares many models in little time.
+    pub fn coarse() -> Self {
+        Grid::of(&[5, 12, 30], &[1.0, 5.0, 0.2, 0.05], &[0.5, 0.3, 0.7])
+    }
+
+    fn of(ks: &[usize], temperatures: &[f32], proportions: &[f32]) -> Self {
+        let k = |&k: &usize| NonZeroUsize::new(k).expect("the grid's k are not 0");
+        let tau = |&tau: &f32| Temperature::new(tau).expect("the grid's tau are in range");
+        let lambda =
+            |&lambda: &f32| Proportion::new(lambda).expect("the grid's lambda is in range");
         Grid {
-            ks: KS.map(k).into(),
-            temperatures: TAUS.map(tau).into(),
-            proportions: LAMBDAS.map(lambda).into(),
+            ks: ks.iter().map(k).collect(),
+            temperatures: temperatures.iter().map(tau).collect(),
+            proportions: proportions.iter().map(lambda).collect(),
         }
     }
 }

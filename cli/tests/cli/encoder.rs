@@ -201,7 +201,7 @@ fn folders_that_are_no_encoder_are_told_apart() {
 
 /// The options that keep training small.
 const ADAPTER: &str =
-    "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.01";
+    "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.03";
 
 #[test]
 fn every_command_works_with_an_adapter() {

@@ -76,7 +76,7 @@ fn every_command_has_an_example_in_its_help() {
 #[test]
 fn help_shows_the_defaults_of_training() {
     let help = autotag("train --help").ok();
-    for default in ["--batch-size <N>", "[default: 128", "[default: 0.001, wide: ", "[default: 0.1"]
+    for default in ["--batch-size <N>", "[default: 128", "[default: 0.003, wide: ", "[default: 0.1"]
     {
         assert!(help.contains(default), "{default}: {help}");
     }

@@ -9,7 +9,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use autotag::tune::{self, Method, Prediction, Tuned};
+use autotag::tune::{self, Grid, Method, Objective, Prediction, Tuned};
 use autotag::{LabelSet, Scores, Selection};
 
 use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start, State, StateError};
@@ -25,11 +25,11 @@ pub trait Model {
     /// The model as it stands after an epoch.
     type Snapshot: Predict<Input = Self::Input>;
 
-    /// Trains on one batch.
-    fn step(&mut self, texts: &[&Self::Input], labels: &[&LabelSet]) -> StepLoss;
+    /// Trains on one batch, with this share of the learning rates.
+    fn step(&mut self, texts: &[&Self::Input], labels: &[&LabelSet], rate: f32) -> StepLoss;
 
-    /// Ends an epoch and returns what the model is now.
-    fn snapshot(&mut self) -> Self::Snapshot;
+    /// Ends an epoch and returns what the model is now; `rate` is that of the last step.
+    fn snapshot(&mut self, rate: f32) -> Self::Snapshot;
 
     /// Returns everything that training needs to go on as if it had never stopped: parameters, what
     /// the optimizer keeps of them, counters.
@@ -139,7 +139,8 @@ pub struct EpochReport {
     pub model_f1: f64,
     /// Micro-F1 on dev of the interpolation as configured, at threshold .5.
     pub interpolated_f1: f64,
-    /// Micro-F1 on dev of the interpolation with the best k, tau, lambda and threshold.
+    /// Micro-F1 on dev of the interpolation with the best k, tau, lambda and threshold of
+    /// [`Grid::coarse`].
     pub tuned_f1: f64,
     /// Whether this is the best epoch so far.
     pub best: bool,
@@ -198,8 +199,8 @@ pub(crate) fn fit<M: Model>(
     let mut training = Training::begin(model, escort)?;
     let start = escort.folder.map_or(Start::Anew, RunFolder::start);
     while start != Start::Finish && !training.is_done(config) {
-        training.train_epoch(train, config, escort)?;
-        let snapshot = training.model.snapshot();
+        let rate = training.train_epoch(train, config, escort)?;
+        let snapshot = training.model.snapshot(rate);
         let predictions = predict_dev(&snapshot, train, dev);
         let figures = measure(&predictions, n_labels, config);
         let report = training.end_epoch(figures, snapshot);
@@ -249,14 +250,17 @@ impl<'m, M: Model> Training<'m, M> {
         n_epochs >= config.epochs || n_epochs - best_epoch >= config.patience
     }
 
-    /// Trains on what is left of an epoch.
+    /// Trains on what is left of an epoch; returns the share of the learning rates of its last step.
     fn train_epoch(
         &mut self,
         train: &TokenizedTexts<M::Input>,
         config: &TrainConfig,
         escort: &mut Escort<'_>,
-    ) -> Result<()> {
+    ) -> Result<f32> {
         let epoch = self.account.epochs.len() + 1;
+        let n_batches = train.texts.len().div_ceil(config.batch_size);
+        let n_steps = n_batches.saturating_mul(config.epochs);
+        let mut rate = 1.0;
         let order = shuffled(train.texts.len(), config.seed, epoch);
         let before = self.account.partial;
         let started = Instant::now();
@@ -264,7 +268,9 @@ impl<'m, M: Model> Training<'m, M> {
         for rows in order[before.n_texts..].chunks(config.batch_size) {
             let texts: Vec<&M::Input> = rows.iter().map(|&row| &train.texts[row]).collect();
             let labels: Vec<&LabelSet> = rows.iter().map(|&row| &train.labels[row]).collect();
-            let loss = self.model.step(&texts, &labels);
+            let n_done = (epoch - 1) * n_batches + self.account.partial.n_texts / config.batch_size;
+            rate = config.schedule.at(n_done, n_steps);
+            let loss = self.model.step(&texts, &labels, rate);
             let whole = loss.bce + config.contrastive.gamma * loss.contrastive;
             if !whole.is_finite() {
                 return Err(self.diverged(whole, config, escort));
@@ -277,7 +283,7 @@ impl<'m, M: Model> Training<'m, M> {
                 return Err(self.stop(epoch, escort)?);
             }
         }
-        Ok(())
+        Ok(rate)
     }
 
     /// Says that a loss is no longer finite. The parameters are spoiled: no checkpoint is written.
@@ -405,6 +411,8 @@ fn measure(predictions: &[Prediction], n_labels: usize, config: &TrainConfig) ->
         let selection = Selection::default();
         tune::evaluate(predictions, n_labels, method, &config.interpolation, &selection).micro_f1
     };
-    let Tuned { score: tuned_f1, .. } = tune::tune(predictions, Method::Interpolated);
+    let (method, grid) = (Method::Interpolated, Grid::coarse());
+    let Tuned { score: tuned_f1, .. } =
+        tune::tune_for(predictions, n_labels, method, Objective::Micro, &grid);
     DevFigures { model_f1: f1(Method::Model), interpolated_f1: f1(Method::Interpolated), tuned_f1 }
 }

@@ -44,6 +44,7 @@ mod autodiff;
 mod distinct;
 mod init;
 pub mod optimizer;
+mod schedule;
 
 pub mod adapter;
 pub mod bert;
@@ -69,5 +70,6 @@ pub use dataset::{Dataset, LabeledText};
 pub use error::{Result, TrainError};
 pub use fit::Progress;
 pub use pretrained::Pretrained;
+pub use schedule::Schedule;
 pub use train::{TrainReport, TrainingRun};
 pub use word_vectors::{Coverage, WordVectors};

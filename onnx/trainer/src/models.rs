@@ -27,12 +27,13 @@ impl Model for CnnModel<'_> {
     type Input = ModelInput;
     type Snapshot = TrainedCnn;
 
-    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
-        self.cnn.step(&token_ids(texts), labels, &self.config.contrastive, &self.config.adam)
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
+        let TrainConfig { contrastive, adam, .. } = self.config;
+        self.cnn.step(&token_ids(texts), labels, contrastive, &adam.at(rate))
     }
 
-    fn snapshot(&mut self) -> TrainedCnn {
-        self.cnn.settle(&self.config.adam);
+    fn snapshot(&mut self, rate: f32) -> TrainedCnn {
+        self.cnn.settle(&self.config.adam.at(rate));
         TrainedCnn { network: self.average.add(self.cnn.network()), form: self.config.form }
     }
 
@@ -81,12 +82,13 @@ impl Model for WideModel<'_> {
     type Input = ModelInput;
     type Snapshot = WideNetwork;
 
-    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
-        self.wide.step(&features(texts), labels, &self.config.contrastive, &self.config.adam)
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
+        let TrainConfig { contrastive, adam, .. } = self.config;
+        self.wide.step(&features(texts), labels, contrastive, &adam.at(rate))
     }
 
-    fn snapshot(&mut self) -> WideNetwork {
-        self.wide.settle(&self.config.adam);
+    fn snapshot(&mut self, rate: f32) -> WideNetwork {
+        self.wide.settle(&self.config.adam.at(rate));
         self.average.add(self.wide.network())
     }
 

@@ -34,6 +34,13 @@ impl Default for AdamConfig {
     }
 }
 
+impl AdamConfig {
+    /// Returns the settings with a share of the learning rate.
+    pub(crate) fn at(&self, rate: f32) -> Self {
+        AdamConfig { learning_rate: rate * self.learning_rate, ..*self }
+    }
+}
+
 /// The running means of the gradient and of its square, for a parameter that every step moves.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {

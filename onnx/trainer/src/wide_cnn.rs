@@ -84,11 +84,11 @@ impl Model for WideCnnModel<'_> {
     type Snapshot = WideCnn;
 
     /// Trains both parts; the losses told are their means, weighted as the parts are.
-    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
         let TrainConfig { adam, contrastive, wide_cnn, .. } = self.config;
         let WideCnnConfig { share, wide_adam } = wide_cnn;
-        let wide = self.wide.step(&features(texts), labels, contrastive, wide_adam);
-        let cnn = self.cnn.step(&token_ids(texts), labels, contrastive, adam);
+        let wide = self.wide.step(&features(texts), labels, contrastive, &wide_adam.at(rate));
+        let cnn = self.cnn.step(&token_ids(texts), labels, contrastive, &adam.at(rate));
         let mix = |wide: f32, cnn: f32| share * wide + (1.0 - share) * cnn;
         StepLoss {
             bce: mix(wide.bce, cnn.bce),
@@ -96,9 +96,9 @@ impl Model for WideCnnModel<'_> {
         }
     }
 
-    fn snapshot(&mut self) -> WideCnn {
-        self.wide.settle(&self.config.wide_cnn.wide_adam);
-        self.cnn.settle(&self.config.adam);
+    fn snapshot(&mut self, rate: f32) -> WideCnn {
+        self.wide.settle(&self.config.wide_cnn.wide_adam.at(rate));
+        self.cnn.settle(&self.config.adam.at(rate));
         let network = self.network();
         self.average.add(&network)
     }

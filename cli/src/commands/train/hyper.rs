@@ -50,6 +50,16 @@ pub(in crate::commands) struct HyperArgs {
     #[arg(long, value_name = "RATE", help = told("Adam's step size", |c| c.adam.learning_rate))]
     learning_rate: Option<f32>,
 
+    #[arg(long, value_name = "SHARE", help = told(
+        "The share of all steps in which the step size rises to what it is to be",
+        |c| c.schedule.warm_up))]
+    warm_up: Option<f32>,
+
+    #[arg(long, value_name = "SHARE", help = told(
+        "What is left of the step size in the last epoch's end: it falls in a straight line over all \
+         epochs; 1 keeps it", |c| c.schedule.left))]
+    final_rate: Option<f32>,
+
     #[arg(long, value_name = "VALUE", help = told(
         "Added to the root that Adam divides by: the larger, the less rare features move",
         |c| c.adam.epsilon))]
@@ -268,6 +278,8 @@ impl HyperArgs {
         put(max_gradient_norm, self.max_gradient_norm);
         put(learning_rate, self.learning_rate);
         put(epsilon, self.epsilon);
+        put(&mut config.schedule.warm_up, self.warm_up);
+        put(&mut config.schedule.left, self.final_rate);
         let ContrastiveConfig { gamma, temperature, .. } = &mut config.contrastive;
         put(gamma, self.gamma);
         put(temperature, self.contrastive_temperature);

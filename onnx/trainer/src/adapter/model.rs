@@ -30,12 +30,12 @@ impl Model for AdapterModel<'_> {
     type Input = Vec<f32>;
     type Snapshot = TrainedAdapter;
 
-    fn step(&mut self, texts: &[&Vec<f32>], labels: &[&LabelSet]) -> StepLoss {
+    fn step(&mut self, texts: &[&Vec<f32>], labels: &[&LabelSet], rate: f32) -> StepLoss {
         let TrainConfig { contrastive, adam, .. } = self.config;
-        self.adapter.step(&slices(texts), labels, contrastive, adam)
+        self.adapter.step(&slices(texts), labels, contrastive, &adam.at(rate))
     }
 
-    fn snapshot(&mut self) -> TrainedAdapter {
+    fn snapshot(&mut self, _: f32) -> TrainedAdapter {
         let network = self.average.add(self.adapter.network());
         TrainedAdapter { network, encoder: self.encoder.clone() }
     }

@@ -14,8 +14,6 @@ pub struct FinetuneConfig {
     pub pooling: Option<Pooling>,
     /// The encoder's highest learning rate.
     pub encoder_rate: f32,
-    /// The share of all steps in which the learning rates rise from 0; they fall to 0 in the rest.
-    pub warm_up: f32,
     /// The share of each weight, times its learning rate, that it loses in a step; biases and
     /// normalizations lose nothing.
     pub weight_decay: f32,
@@ -31,7 +29,6 @@ impl Default for FinetuneConfig {
         FinetuneConfig {
             pooling: None,
             encoder_rate: 3e-5,
-            warm_up: 0.1,
             weight_decay: 0.01,
             dropout: 0.1,
             normalize: false,
@@ -45,7 +42,6 @@ impl FinetuneConfig {
         let rate = self.encoder_rate;
         let is_positive = rate > 0.0 && rate.is_finite();
         is_true("the encoder's learning rate", rate, is_positive, "greater than 0")?;
-        is_true("warm-up", self.warm_up, (0.0..=1.0).contains(&self.warm_up), "within 0..=1")?;
         let decay = self.weight_decay;
         is_true("weight decay", decay, (0.0..1.0).contains(&decay), "0 or more, less than 1")?;
         let share = self.dropout;

@@ -6,8 +6,6 @@ mod config;
 mod forward;
 #[cfg(feature = "burn")]
 mod model;
-#[cfg(feature = "burn")]
-mod schedule;
 
 pub use config::FinetuneConfig;
 #[cfg(feature = "burn")]

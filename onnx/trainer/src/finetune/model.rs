@@ -7,7 +7,6 @@ use autotag_onnx::ModelInput;
 use autotag_onnx::graph::GraphBuilder;
 
 use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
-use super::schedule::Schedule;
 use crate::TrainConfig;
 use crate::autodiff::{
     AdamW, Pace, Weights, answer_by_length, group_seed, losses, matrix_of, predict_by_length,
@@ -36,7 +35,6 @@ struct Shape {
 pub(crate) struct FinetunedModel<'a> {
     config: &'a TrainConfig,
     shape: Shape,
-    schedule: Schedule,
     optimizer: AdamW,
     average: EpochAverage<Weights>,
 }
@@ -50,8 +48,7 @@ pub(crate) struct Finetuned {
 impl<'a> FinetunedModel<'a> {
     /// Starts from a pretrained encoder and a random layer of scores.
     ///
-    /// How often each of the `n_labels` labels is expected is what the training texts' `labels` say; the
-    /// learning rates' rise and fall are spread over all epochs on these texts.
+    /// How often each of the `n_labels` labels is expected is what the training texts' `labels` say.
     pub(crate) fn new(
         config: &'a TrainConfig,
         encoder: BertConfig,
@@ -65,10 +62,8 @@ impl<'a> FinetunedModel<'a> {
         let mut weights = Weights::new(weights.into_tensors());
         weights.insert(OUTPUT, glorot(&mut rng, n_labels, encoder.hidden_size));
         weights.insert(OUTPUT_BIAS, prior_bias(labels, n_labels));
-        let n_steps = config.epochs.saturating_mul(labels.len().div_ceil(config.batch_size));
         FinetunedModel {
             config,
-            schedule: Schedule::new(n_steps as u64, config.bert.warm_up),
             optimizer: AdamW::new(&weights, &device),
             average: EpochAverage::new(config.averaging),
             shape: Shape { encoder, pooling, normalize: config.bert.normalize, device },
@@ -84,19 +79,17 @@ impl Model for FinetunedModel<'_> {
     type Input = ModelInput;
     type Snapshot = Finetuned;
 
-    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
         let TrainConfig { bert, contrastive, adam, seed, .. } = self.config;
         let Shape { encoder, pooling, normalize, device } = &self.shape;
-        let n_done = self.optimizer.n_steps();
-        let seed = step_seed(*seed, n_done);
+        let seed = step_seed(*seed, self.optimizer.n_steps());
         let regularization =
             |group| Regularization { dropout: bert.dropout, seed: group_seed(seed, group) };
-        let height = self.schedule.at(n_done);
         let pace = |name: &str| {
             let is_output = [OUTPUT, OUTPUT_BIAS].contains(&name);
             let highest = if is_output { adam.learning_rate } else { bert.encoder_rate };
             let decay = if decays(name) { bert.weight_decay } else { 0.0 };
-            Pace { rate: highest * height, decay }
+            Pace { rate: rate * highest, decay }
         };
         self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
             let network =
@@ -109,7 +102,7 @@ impl Model for FinetunedModel<'_> {
         })
     }
 
-    fn snapshot(&mut self) -> Finetuned {
+    fn snapshot(&mut self, _: f32) -> Finetuned {
         let weights = self.average.add(&self.optimizer.values().to_host());
         self.trained(weights)
     }

@@ -71,7 +71,7 @@ fn check_against_export(folder: &BertFolder, texts: &[Vec<u32>], tolerance: f32)
     for pooling in [Pooling::Cls, Pooling::Mean] {
         let mut config = config(pooling);
         config.bert.normalize = false;
-        let trained = model_of(folder.clone(), &config, pooling).snapshot();
+        let trained = model_of(folder.clone(), &config, pooling).snapshot(1.0);
         let inputs: Vec<ModelInput> = texts
             .iter()
             .map(|ids| ModelInput { ids: ids.clone(), ..ModelInput::default() })

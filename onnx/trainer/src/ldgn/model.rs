@@ -80,7 +80,7 @@ impl Model for LdgnModel<'_> {
     type Input = ModelInput;
     type Snapshot = TrainedLdgn;
 
-    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet]) -> StepLoss {
+    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
         let TrainConfig { ldgn, contrastive, adam, seed, .. } = self.config;
         let seed = step_seed(*seed, self.optimizer.n_steps());
         let regularization = |group| Regularization {
@@ -89,7 +89,7 @@ impl Model for LdgnModel<'_> {
             seed: group_seed(seed, group),
         };
         let (label_graph, device) = (&self.label_graph_there, &self.device);
-        let pace = |_: &str| Pace { rate: adam.learning_rate, decay: 0.0 };
+        let pace = |_: &str| Pace { rate: rate * adam.learning_rate, decay: 0.0 };
         self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
             let network = Network { weights, label_graph, normalize: ldgn.normalize };
             let (answer, labels) =
@@ -100,7 +100,7 @@ impl Model for LdgnModel<'_> {
         })
     }
 
-    fn snapshot(&mut self) -> TrainedLdgn {
+    fn snapshot(&mut self, _: f32) -> TrainedLdgn {
         let weights = self.average.add(&self.optimizer.values().to_host());
         self.trained(weights)
     }

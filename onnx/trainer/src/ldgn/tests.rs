@@ -64,10 +64,10 @@ fn padding_and_company_do_not_change_what_is_predicted() {
     let mut model = LdgnModel::new(&config, 12, &labels, 3, None, Device::flex());
     let all: Vec<&ModelInput> = texts.iter().collect();
     for _ in 0..20 {
-        let loss = model.step(&all, &labels.iter().collect::<Vec<_>>());
+        let loss = model.step(&all, &labels.iter().collect::<Vec<_>>(), 1.0);
         assert!(loss.bce.is_finite() && loss.contrastive > 0.0);
     }
-    let trained = model.snapshot();
+    let trained = model.snapshot(1.0);
     let together = trained.predict(&all);
     for (row, text) in all.iter().enumerate() {
         let alone = trained.predict(&[text]);

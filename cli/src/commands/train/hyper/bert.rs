@@ -12,11 +12,6 @@ pub(in crate::commands::train) struct BertArgs {
     encoder_learning_rate: Option<f32>,
 
     #[arg(long, value_name = "SHARE", help = told(
-        "The share of all steps in which the step sizes rise; in the rest they fall",
-        |c| c.bert.warm_up))]
-    warm_up: Option<f32>,
-
-    #[arg(long, value_name = "SHARE", help = told(
         "The share of each weight, times its step size, that it loses in a step",
         |c| c.bert.weight_decay))]
     weight_decay: Option<f32>,
@@ -25,7 +20,6 @@ pub(in crate::commands::train) struct BertArgs {
 impl BertArgs {
     pub(super) fn set(&self, bert: &mut FinetuneConfig) {
         put(&mut bert.encoder_rate, self.encoder_learning_rate);
-        put(&mut bert.warm_up, self.warm_up);
         put(&mut bert.weight_decay, self.weight_decay);
     }
 
@@ -33,7 +27,6 @@ impl BertArgs {
     pub(super) fn given(&self) -> Option<&'static str> {
         first_given(&[
             ("--encoder-learning-rate", self.encoder_learning_rate.is_some()),
-            ("--warm-up", self.warm_up.is_some()),
             ("--weight-decay", self.weight_decay.is_some()),
         ])
     }

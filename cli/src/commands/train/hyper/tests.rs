@@ -1,3 +1,4 @@
+use autotag_train::Schedule;
 use autotag_train::bert::Pooling;
 use clap::Parser;
 
@@ -49,14 +50,14 @@ fn options_reach_the_configuration() {
     assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));
     assert_eq!((ldgn.embedding_dropout, ldgn.dropout), (0.0, 0.2));
     let line = ["--pooling=mean", "--encoder-learning-rate=1e-5", "--warm-up=0", "--init=folder"];
-    let bert = config(ModelKind::Bert, &line).unwrap().bert;
+    let TrainConfig { bert, schedule, .. } = config(ModelKind::Bert, &line).unwrap();
     assert_eq!(bert.pooling, Some(Pooling::Mean));
-    assert_eq!((bert.encoder_rate, bert.warm_up), (1e-5, 0.0));
+    assert_eq!((bert.encoder_rate, schedule), (1e-5, Schedule::FALLING));
 }
 
 #[test]
 fn values_out_of_range_are_refused() {
-    for option in ["--epochs=0", "--dropout=1", "--gamma=-1", "--tau=0", "--widths=0"] {
+    for option in ["--epochs=0", "--dropout=1", "--gamma=-1", "--tau=0", "--final-rate=2"] {
         let refused = config(ModelKind::Cnn, &[option]).unwrap_err();
         assert!(refused.contains("out of range"), "{option}");
     }
@@ -77,7 +78,7 @@ fn options_of_another_model_are_refused() {
         (ModelKind::Wide, "--filters=3", "wide"),
         (ModelKind::Wide, "--init=folder", "wide"),
         (ModelKind::Cnn, "--hidden=3", "cnn"),
-        (ModelKind::Cnn, "--warm-up=0.5", "cnn"),
+        (ModelKind::Cnn, "--weight-decay=0.5", "cnn"),
         (ModelKind::WideCnn, "--lstm=3", "wide-cnn"),
         (ModelKind::Ldgn, "--widths=3", "ldgn"),
         (ModelKind::Ldgn, "--pooling=cls", "ldgn"),
