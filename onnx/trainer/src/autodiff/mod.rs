@@ -7,6 +7,7 @@ mod loss;
 mod optimizer;
 mod prior;
 mod tensors;
+mod training;
 mod weights;
 
 pub(crate) use device::training_device;
@@ -15,6 +16,7 @@ pub(crate) use loss::{Losses, losses, normalized_rows};
 pub(crate) use optimizer::{AdamW, Pace};
 pub(crate) use prior::prior_bias;
 pub(crate) use tensors::{dropout, indices, matrix_of, tensor_of};
+pub(crate) use training::TrainingWeights;
 pub(crate) use weights::{DeviceWeights, Weights};
 
 /// Returns what a step draws its dropout from, so that a resumed training draws the same.

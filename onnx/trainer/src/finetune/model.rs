@@ -9,10 +9,10 @@ use autotag_onnx::graph::GraphBuilder;
 use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
 use crate::TrainConfig;
 use crate::autodiff::{
-    AdamW, Pace, Weights, answer_by_length, group_seed, losses, matrix_of, predict_by_length,
-    prior_bias, step_seed,
+    Pace, TrainingWeights, Weights, answer_by_length, group_seed, losses, matrix_of,
+    predict_by_length, prior_bias, step_seed,
 };
-use crate::average::{EpochAverage, Parameters};
+use crate::average::Parameters;
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
@@ -35,8 +35,7 @@ struct Shape {
 pub(crate) struct FinetunedModel<'a> {
     config: &'a TrainConfig,
     shape: Shape,
-    optimizer: AdamW,
-    average: EpochAverage<Weights>,
+    weights: TrainingWeights,
 }
 
 /// An encoder that was trained further.
@@ -64,8 +63,7 @@ impl<'a> FinetunedModel<'a> {
         weights.insert(OUTPUT_BIAS, prior_bias(labels, n_labels));
         FinetunedModel {
             config,
-            optimizer: AdamW::new(&weights, &device),
-            average: EpochAverage::new(config.averaging),
+            weights: TrainingWeights::new(&weights, config.averaging, &device),
             shape: Shape { encoder, pooling, normalize: config.bert.normalize, device },
         }
     }
@@ -82,7 +80,7 @@ impl Model for FinetunedModel<'_> {
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
         let TrainConfig { bert, contrastive, adam, seed, .. } = self.config;
         let Shape { encoder, pooling, normalize, device } = &self.shape;
-        let seed = step_seed(*seed, self.optimizer.n_steps());
+        let seed = step_seed(*seed, self.weights.optimizer.n_steps());
         let regularization =
             |group| Regularization { dropout: bert.dropout, seed: group_seed(seed, group) };
         let pace = |name: &str| {
@@ -91,7 +89,7 @@ impl Model for FinetunedModel<'_> {
             let decay = if decays(name) { bert.weight_decay } else { 0.0 };
             Pace { rate: rate * highest, decay }
         };
-        self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
+        self.weights.optimizer.step(adam, contrastive.gamma, pace, |weights| {
             let network =
                 Network { config: encoder, weights, pooling: *pooling, normalize: *normalize };
             let (answer, labels) =
@@ -103,26 +101,20 @@ impl Model for FinetunedModel<'_> {
     }
 
     fn snapshot(&mut self, _: f32) -> Finetuned {
-        let weights = self.average.add(&self.optimizer.values().to_host());
+        let weights = self.weights.snapshot();
         self.trained(weights)
     }
 
     fn state(&self) -> State<'_> {
-        let mut state = self.optimizer.state();
-        state.put_all("average/", self.average.state());
-        state
+        self.weights.state()
     }
 
     fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.optimizer.restore(state)?;
-        let weights = self.optimizer.values().to_host();
-        self.average.restore(&weights, &state.below("average/"))
+        self.weights.restore(state)
     }
 
     fn restore_snapshot(&self, state: &State<'_>) -> Result<Finetuned, StateError> {
-        let mut weights = self.optimizer.values().to_host();
-        weights.restore(state)?;
-        Ok(self.trained(weights))
+        Ok(self.trained(self.weights.restore_snapshot(state)?))
     }
 }
 

@@ -10,10 +10,10 @@ use super::label_graph::label_graph;
 use super::weights;
 use crate::TrainConfig;
 use crate::autodiff::{
-    AdamW, DeviceWeights, Pace, Weights, answer_by_length, group_seed, losses, matrix_of,
+    DeviceWeights, Pace, TrainingWeights, Weights, answer_by_length, group_seed, losses, matrix_of,
     predict_by_length, prior_bias, step_seed, tensor_of,
 };
-use crate::average::{EpochAverage, Parameters};
+use crate::average::Parameters;
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::matrix::Matrix;
@@ -26,8 +26,7 @@ pub(crate) struct LdgnModel<'a> {
     config: &'a TrainConfig,
     label_graph: Matrix,
     label_graph_there: Tensor<2>,
-    optimizer: AdamW,
-    average: EpochAverage<Weights>,
+    weights: TrainingWeights,
     device: Device,
 }
 
@@ -60,8 +59,7 @@ impl<'a> LdgnModel<'a> {
             config,
             label_graph_there: tensor_of(&label_graph, &device),
             label_graph,
-            optimizer: AdamW::new(&weights, &device),
-            average: EpochAverage::new(config.averaging),
+            weights: TrainingWeights::new(&weights, config.averaging, &device),
             device,
         }
     }
@@ -82,7 +80,7 @@ impl Model for LdgnModel<'_> {
 
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
         let TrainConfig { ldgn, contrastive, adam, seed, .. } = self.config;
-        let seed = step_seed(*seed, self.optimizer.n_steps());
+        let seed = step_seed(*seed, self.weights.optimizer.n_steps());
         let regularization = |group| Regularization {
             embedding_dropout: ldgn.embedding_dropout,
             dropout: ldgn.dropout,
@@ -90,7 +88,7 @@ impl Model for LdgnModel<'_> {
         };
         let (label_graph, device) = (&self.label_graph_there, &self.device);
         let pace = |_: &str| Pace { rate: rate * adam.learning_rate, decay: 0.0 };
-        self.optimizer.step(adam, contrastive.gamma, pace, |weights| {
+        self.weights.optimizer.step(adam, contrastive.gamma, pace, |weights| {
             let network = Network { weights, label_graph, normalize: ldgn.normalize };
             let (answer, labels) =
                 answer_by_length(&ids(texts), labels, GROUP_SIZE, |texts, group| {
@@ -101,26 +99,20 @@ impl Model for LdgnModel<'_> {
     }
 
     fn snapshot(&mut self, _: f32) -> TrainedLdgn {
-        let weights = self.average.add(&self.optimizer.values().to_host());
+        let weights = self.weights.snapshot();
         self.trained(weights)
     }
 
     fn state(&self) -> State<'_> {
-        let mut state = self.optimizer.state();
-        state.put_all("average/", self.average.state());
-        state
+        self.weights.state()
     }
 
     fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.optimizer.restore(state)?;
-        let weights = self.optimizer.values().to_host();
-        self.average.restore(&weights, &state.below("average/"))
+        self.weights.restore(state)
     }
 
     fn restore_snapshot(&self, state: &State<'_>) -> Result<TrainedLdgn, StateError> {
-        let mut weights = self.optimizer.values().to_host();
-        weights.restore(state)?;
-        Ok(self.trained(weights))
+        Ok(self.trained(self.weights.restore_snapshot(state)?))
     }
 }
 

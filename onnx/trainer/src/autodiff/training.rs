@@ -1,0 +1,46 @@
+use burn::tensor::Device;
+
+use super::{AdamW, Weights};
+use crate::average::{EpochAverage, Parameters};
+use crate::checkpoint::{State, StateError};
+
+/// Weights in training and their average over the epochs: what a checkpoint keeps of a model.
+pub(crate) struct TrainingWeights {
+    /// The weights as of the last step, and what moves them.
+    pub(crate) optimizer: AdamW,
+    average: EpochAverage<Weights>,
+}
+
+impl TrainingWeights {
+    /// Starts from weights; `averaging` is how much the average keeps of earlier epochs.
+    pub(crate) fn new(weights: &Weights, averaging: f32, device: &Device) -> Self {
+        let (optimizer, average) = (AdamW::new(weights, device), EpochAverage::new(averaging));
+        TrainingWeights { optimizer, average }
+    }
+
+    /// Ends an epoch and returns the average.
+    pub(crate) fn snapshot(&mut self) -> Weights {
+        self.average.add(&self.optimizer.values().to_host())
+    }
+
+    /// Returns everything that the next step depends on.
+    pub(crate) fn state(&self) -> State<'_> {
+        let mut state = self.optimizer.state();
+        state.put_all("average/", self.average.state());
+        state
+    }
+
+    /// Takes back what [`TrainingWeights::state`] gave.
+    pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
+        self.optimizer.restore(state)?;
+        let weights = self.optimizer.values().to_host();
+        self.average.restore(&weights, &state.below("average/"))
+    }
+
+    /// Takes back the state of a snapshot.
+    pub(crate) fn restore_snapshot(&self, state: &State<'_>) -> Result<Weights, StateError> {
+        let mut weights = self.optimizer.values().to_host();
+        weights.restore(state)?;
+        Ok(weights)
+    }
+}
