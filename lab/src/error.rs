@@ -44,10 +44,13 @@ pub enum LabError {
     },
 
     /// The folder has no run that can be reported.
-    #[error("{} has no finished run to report: run `autotag ablate --runs` with it first", path.display())]
+    #[error("{} has no finished run to report{}: run `autotag ablate --runs` with it first",
+        path.display(), of_others(*n_others))]
     NoRuns {
         /// The folder.
         path: PathBuf,
+        /// The runs in it that another version of the program has made.
+        n_others: usize,
     },
 
     /// All training texts have the same single label.
@@ -111,6 +114,14 @@ pub enum LabError {
     /// The bundle or ONNX Runtime failed.
     #[error(transparent)]
     Onnx(#[from] OnnxError),
+}
+
+/// Says that a folder's runs are another version's, where it has some.
+fn of_others(n_others: usize) -> String {
+    match n_others {
+        0 => String::new(),
+        _ => format!(", only {n_others} of another version of autotag"),
+    }
 }
 
 impl LabError {

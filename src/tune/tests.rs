@@ -16,6 +16,16 @@ fn prediction(given: &[u32], model: &[f32], neighbors: &[(f32, &[u32])]) -> Pred
 }
 
 #[test]
+fn the_coarse_grid_is_a_part_of_the_whole() {
+    let (coarse, whole) = (Grid::coarse(), Grid::fixed());
+    assert!(coarse.ks.iter().all(|k| whole.ks.contains(k)));
+    assert!(coarse.temperatures.iter().all(|tau| whole.temperatures.contains(tau)));
+    assert!(coarse.proportions.iter().all(|lambda| whole.proportions.contains(lambda)));
+    let size = |grid: &Grid| grid.ks.len() * grid.temperatures.len() * grid.proportions.len();
+    assert!(20 * size(&coarse) < size(&whole));
+}
+
+#[test]
 fn tuning_finds_the_threshold_that_separates() {
     let predictions = [prediction(&[0], &[0.30, 0.10], &[]), prediction(&[1], &[0.15, 0.25], &[])];
     let tuned = tune(&predictions, Method::Model);

@@ -129,7 +129,10 @@ impl Numbers {
             data_sets.extend(read_data_set(folder, &data, &of_data, options)?);
         }
         if data_sets.is_empty() {
-            return Err(LabError::NoRuns { path: folder.path().to_path_buf() });
+            return Err(LabError::NoRuns {
+                path: folder.path().to_path_buf(),
+                n_others: n_other_runs,
+            });
         }
         data_sets.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Numbers { version: env!("CARGO_PKG_VERSION").to_owned(), notes, data_sets })

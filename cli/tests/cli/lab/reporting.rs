@@ -135,6 +135,11 @@ fn what_cannot_be_reported_is_told() {
     fs::create_dir(folder.path("empty")).unwrap();
     let error = report(&folder.path("empty"), &out).error();
     assert!(error.contains("has no finished run to report: run `autotag ablate"), "{error}");
+    let others = folder.path("others");
+    fs::create_dir_all(format!("{others}/run-1")).unwrap();
+    fs::write(format!("{others}/run-1/run.json"), r#"{"format":0}"#).unwrap();
+    let error = report(&others, &out).error();
+    assert!(error.contains("to report, only 1 of another version of autotag: run"), "{error}");
     let error = report(&runs(), &folder.path("none/report.html")).error();
     assert!(error.contains("report.html cannot be written"), "{error}");
 
