@@ -44,8 +44,8 @@ pub struct MapPoint {
     pub shared: usize,
 }
 
-/// Draws the first text of which both models keep a neighborhood; none where there are too few
-/// neighbors.
+/// Draws a text of which both models keep a neighborhood, the one whose neighbors without the
+/// contrastive loss differ most; none where there are too few neighbors.
 pub(super) fn map(
     folder: &RunsFolder,
     data: &KeptData,
@@ -59,7 +59,9 @@ pub(super) fn map(
         }
     }
     let Some((_, first)) = kept.first() else { return Ok(None) };
-    for row in first.iter().map(|neighborhood| neighborhood.row) {
+    let mut candidates: Vec<&Neighborhood> = first.iter().collect();
+    candidates.sort_by_key(|neighborhood| largest_group(neighborhood));
+    for row in candidates.into_iter().map(|neighborhood| neighborhood.row) {
         let of_row = |(name, all): &(&str, Vec<Neighborhood>)| {
             let found = all.iter().find(|neighborhood| neighborhood.row == row)?;
             view(name, found)
@@ -76,6 +78,13 @@ pub(super) fn map(
         }
     }
     Ok(None)
+}
+
+/// Returns how many neighbors share the same number of labels with the text: the fewer, the more there
+/// is to see.
+fn largest_group(neighborhood: &Neighborhood) -> usize {
+    let shared = || neighborhood.neighbors.iter().map(|neighbor| neighbor.shared);
+    shared().map(|n| shared().filter(|other| *other == n).count()).max().unwrap_or_default()
 }
 
 /// The least number of points that are drawn.
@@ -165,6 +174,19 @@ mod tests {
         };
         assert!((0..40).all(|row| near(row) % 2 == row % 2));
         assert!(places.iter().all(|place| place.0.abs() <= 1.0 && place.1.abs() <= 1.0));
+    }
+
+    #[test]
+    fn the_more_neighbors_differ_the_smaller_is_their_largest_group() {
+        use crate::runs::NeighborPoint;
+        let with = |shared: &[usize]| {
+            let point = |&shared: &usize| NeighborPoint { row: 0, shared, embedding: vec![] };
+            let neighbors = shared.iter().map(point).collect();
+            largest_group(&Neighborhood { row: 0, embedding: vec![], neighbors })
+        };
+        assert_eq!(with(&[3, 3, 3, 3]), 4);
+        assert_eq!(with(&[3, 0, 3, 1]), 2);
+        assert_eq!(with(&[]), 0);
     }
 
     #[test]
