@@ -57,10 +57,12 @@ fn options_reach_the_configuration() {
 
 #[test]
 fn values_out_of_range_are_refused() {
-    for option in ["--epochs=0", "--dropout=1", "--gamma=-1", "--tau=0", "--final-rate=2"] {
+    for option in ["--epochs=0", "--dropout=1", "--gamma=-1", "--tau=0", "--widths=0"] {
         let refused = config(ModelKind::Cnn, &[option]).unwrap_err();
         assert!(refused.contains("out of range"), "{option}");
     }
+    let refused = config(ModelKind::Cnn, &["--final-rate=2"]).unwrap_err();
+    assert!(refused.contains("final rate = 2 is out of range"), "{refused}");
     for option in ["--hidden=0", "--max-ngrams=0", "--ngram-dropout=1", "--spread=0"] {
         let refused = config(ModelKind::Wide, &[option]).unwrap_err();
         assert!(refused.contains("out of range"), "{option}");
