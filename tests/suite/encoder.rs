@@ -1,10 +1,12 @@
-//! A pretrained encoder that is not trained further: alone with neighbors, and under an adapter.
+//! A pretrained encoder that is not trained further: alone with neighbors, under an adapter, and under
+//! one beside the wide model.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use autotag::{Encoded, Encoder, Proportion};
-use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
+use autotag_onnx::bundle::InputKind;
+use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use autotag_train::frozen::{EncoderCard, EncoderSettings, FirstNeighbors, bundle_encoder};
 use autotag_train::{Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
@@ -191,12 +193,70 @@ fn an_adapter_learns_and_its_export_says_what_it_says() {
     }
 }
 
+fn wide_adapter(
+    folder: &Path,
+    config: &TrainConfig,
+) -> Result<(ModelBundle, TrainReport), TrainError> {
+    let (train, dev) = data();
+    let (out, options) = (folder.join("bundle"), OnnxOptions::default());
+    let run = TrainingRun::new(&train, &dev, config, &out, &options);
+    run.train_wide_adapter(encoder(1), None, &mut |_| {})
+}
+
+fn joint_config() -> TrainConfig {
+    let mut config = TrainConfig { epochs: 6, ..config() };
+    config.adapter.normalize = true;
+    (config.wide.hidden, config.wide.lexical, config.joint.share) = (12, 20, 0.3);
+    config
+}
+
+#[test]
+fn an_adapter_and_the_wide_model_answer_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = joint_config();
+    let (bundle, report) = wide_adapter(folder.path(), &config).unwrap();
+    assert!(report.dev_micro_f1 > 0.9 && report.export_difference < 1e-4, "{report:?}");
+    let told = bundle.config();
+    assert_eq!((told.input, told.special_tokens), (InputKind::TokensAndNgrams, true));
+    assert_eq!((told.dimensions.get(), told.normalized), (12 + 24 + 20, true));
+    let model_card = std::fs::read_to_string(bundle.path().join("card.md")).unwrap();
+    assert!(model_card.contains("pretrained BERT encoder"), "{model_card}");
+
+    // Words that the encoder was never shown tell the labels too, and the other way round.
+    let encoder = OnnxEncoder::open(&bundle, &OnnxOptions::default()).unwrap();
+    let (_, dev) = data();
+    let text = encoder.tokenize(&dev.texts()[0]).unwrap();
+    let [no_words, no_tokens] = [
+        ModelInput { features: Features::default(), ..text.clone() },
+        ModelInput { ids: text.ids[..1].to_vec(), ..text.clone() },
+    ];
+    let answers = encoder.encode(&[text, no_words, no_tokens]);
+    let scores: Vec<Vec<f32>> =
+        answers.into_iter().map(|a| a.unwrap().scores.unwrap().values().to_vec()).collect();
+    assert!(scores[0] != scores[1] && scores[0] != scores[2], "{scores:?}");
+}
+
+#[test]
+fn models_as_one_have_representations_of_length_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = joint_config();
+    config.adapter.normalize = false;
+    let error = wide_adapter(folder.path(), &config).unwrap_err().to_string();
+    assert!(error.contains("normalize = false"), "{error}");
+}
+
 /// The first neighbors are the trainer's own representations; they must be the exported model's.
 #[test]
 fn the_first_neighbors_lie_where_the_exported_model_puts_them() {
     let folder = tempfile::tempdir().unwrap();
     let (bundle, _) = adapter(folder.path(), encoder(1), &config()).unwrap();
-    let encoder = OnnxEncoder::open(&bundle, &OnnxOptions::default()).unwrap();
+    assert_first_neighbors(&bundle);
+    let (bundle, _) = wide_adapter(folder.path(), &joint_config()).unwrap();
+    assert_first_neighbors(&bundle);
+}
+
+fn assert_first_neighbors(bundle: &ModelBundle) {
+    let encoder = OnnxEncoder::open(bundle, &OnnxOptions::default()).unwrap();
     let documents = tiny::documents("train", 240);
     let tokens: Vec<_> =
         documents[..20].iter().map(|d| encoder.tokenize(&d.text).unwrap()).collect();
@@ -213,9 +273,9 @@ fn the_first_neighbors_lie_where_the_exported_model_puts_them() {
 #[test]
 fn an_interrupted_adapter_goes_on_with_the_same_encoder_only() {
     let folder = tempfile::tempdir().unwrap();
-    let ((train, dev), config) = (data(), config());
+    let ((train, dev), config) = (data(), joint_config());
     let (options, run) = (OnnxOptions::default(), folder.path().join("run"));
-    let go = |name: &str, seed, start, n_batches| {
+    let go = |model: Kind, name: &str, seed, start, n_batches| {
         let stop = AtomicBool::new(false);
         let mut n_done = 0;
         let progress = &mut |progress: Progress| {
@@ -225,16 +285,27 @@ fn an_interrupted_adapter_goes_on_with_the_same_encoder_only() {
             }
         };
         let out = folder.path().join(name);
-        TrainingRun::new(&train, &dev, &config, &out, &options)
+        let training = TrainingRun::new(&train, &dev, &config, &out, &options)
             .checkpoints(&run, start)
-            .stopped_by(&stop)
-            .train_adapter(encoder(seed), None, progress)
-            .map(|(bundle, _)| bundle.encoder_fingerprint())
+            .stopped_by(&stop);
+        let trained = match model {
+            Kind::Adapter => training.train_adapter(encoder(seed), None, progress),
+            Kind::WideAdapter => training.train_wide_adapter(encoder(seed), None, progress),
+        };
+        trained.map(|(bundle, _)| bundle.encoder_fingerprint())
     };
-    let whole = go("whole", 1, Start::Anew, usize::MAX).unwrap();
-    let error = go("parts", 1, Start::Anew, 37).unwrap_err();
-    assert!(matches!(error, TrainError::Stopped { epoch: 3, .. }), "{error}");
-    let error = go("parts", 2, Start::Resume, usize::MAX).unwrap_err().to_string();
-    assert!(error.contains("encoder.fingerprint"), "{error}");
-    assert_eq!(go("parts", 1, Start::Resume, usize::MAX).unwrap(), whole);
+    for kind in [Kind::Adapter, Kind::WideAdapter] {
+        let whole = go(kind, "whole", 1, Start::Anew, usize::MAX).unwrap();
+        let error = go(kind, "parts", 1, Start::Anew, 37).unwrap_err();
+        assert!(matches!(error, TrainError::Stopped { epoch: 3, .. }), "{error}");
+        let error = go(kind, "parts", 2, Start::Resume, usize::MAX).unwrap_err().to_string();
+        assert!(error.contains("encoder.fingerprint"), "{error}");
+        assert_eq!(go(kind, "parts", 1, Start::Resume, usize::MAX).unwrap(), whole, "{kind:?}");
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Adapter,
+    WideAdapter,
 }

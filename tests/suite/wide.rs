@@ -66,7 +66,7 @@ fn both_models_answer_as_one() {
     for lexical in [0, 20] {
         let mut config = TrainConfig { cnn: tiny::config().unwrap().cnn, ..config() };
         config.cnn.normalize = true;
-        (config.wide.lexical, config.wide_cnn.share) = (lexical, 0.3);
+        (config.wide.lexical, config.joint.share) = (lexical, 0.3);
         let run = TrainingRun::new(&train, &dev, &config, &out, &options);
         let (bundle, report) = run.train_wide_cnn(None, &mut |_| {}).unwrap();
         assert!(report.dev_micro_f1 > 0.9 && report.export_difference < 1e-4, "{report:?}");

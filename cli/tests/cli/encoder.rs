@@ -203,8 +203,21 @@ fn folders_that_are_no_encoder_are_told_apart() {
 const ADAPTER: &str =
     "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.03";
 
+/// The same for the adapter beside the wide model, whose parts are 24, 16 and 512 values long.
+const WIDE_ADAPTER: &str =
+    "--model wide-adapter --batch-size 16 --hidden 24 --lexical 16 --epochs 8";
+
 #[test]
 fn every_command_works_with_an_adapter() {
+    every_command_works(ADAPTER, "adapter", 24);
+}
+
+#[test]
+fn every_command_works_with_an_adapter_beside_the_wide_model() {
+    every_command_works(WIDE_ADAPTER, "wide-adapter", 24 + 16 + 512);
+}
+
+fn every_command_works(options: &str, architecture: &str, dimensions: usize) {
     let folder = Folder::new();
     let encoder = write_encoder(&folder, "encoder");
     let train = folder.write("train.jsonl", lines(&documents(300, 1)));
@@ -212,7 +225,7 @@ fn every_command_works_with_an_adapter() {
     let test = folder.write("test.jsonl", lines(&documents(80, 3)));
     let bundle = folder.path("bundle");
     let line = format!(
-        "train --data {train} --dev {dev} --init {encoder} --out {bundle} {ADAPTER} --format json"
+        "train --data {train} --dev {dev} --init {encoder} --out {bundle} {options} --format json"
     );
     let report = autotag(&line).json();
     assert!(report["dev_micro_f1"].as_f64().unwrap() > 0.7, "{report}");
@@ -220,7 +233,8 @@ fn every_command_works_with_an_adapter() {
     let shown = autotag(&format!("bundle show {bundle} --format json")).json();
     assert_eq!(shown["fingerprint"], report["fingerprint"]);
     let config = &shown["config"];
-    assert_eq!((&config["architecture"], &config["dimensions"]), (&json!("adapter"), &json!(24)));
+    let shape = (&config["architecture"], &config["dimensions"]);
+    assert_eq!(shape, (&json!(architecture), &json!(dimensions)));
     assert_eq!(config["training"]["encoder"]["pooling"], json!("mean"));
     assert_eq!(shown["neighbors"], json!(300));
     let shown = autotag(&format!("bundle show {bundle}")).ok();

@@ -10,11 +10,11 @@ use crate::adapter::AdapterConfig;
 use crate::cnn::{CnnConfig, GraphForm};
 use crate::finetune::FinetuneConfig;
 use crate::frozen::DEFAULT_LENGTH;
+use crate::joint::JointConfig;
 use crate::ldgn::LdgnConfig;
 use crate::optimizer::AdamConfig;
 use crate::schedule::Schedule;
 use crate::wide::WideConfig;
-use crate::wide_cnn::WideCnnConfig;
 use crate::{Result, TrainError};
 
 /// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
@@ -55,9 +55,9 @@ pub struct TrainConfig {
     /// The wide model's shape and regularization.
     #[serde(default)]
     pub wide: WideConfig,
-    /// What the two need when they are trained together.
+    /// What the wide model and another one need when they are trained together.
     #[serde(default)]
-    pub wide_cnn: WideCnnConfig,
+    pub joint: JointConfig,
     /// The adapter's shape and regularization.
     #[serde(default)]
     pub adapter: AdapterConfig,
@@ -125,7 +125,7 @@ impl TrainConfig {
         TrainConfig {
             cnn: CnnConfig::default(),
             wide: WideConfig::default(),
-            wide_cnn: WideCnnConfig::default(),
+            joint: JointConfig::default(),
             adapter: AdapterConfig::default(),
             ldgn: LdgnConfig::default(),
             bert: FinetuneConfig::default(),
@@ -153,7 +153,7 @@ impl TrainConfig {
     /// gamma is given, tau' suits representations of length 1, which are at most 2 apart.
     pub fn wide() -> Self {
         TrainConfig {
-            adam: WideCnnConfig::default().wide_adam,
+            adam: JointConfig::default().wide_adam,
             contrastive: ContrastiveConfig {
                 gamma: 0.0,
                 temperature: 0.1,
@@ -186,9 +186,18 @@ impl TrainConfig {
         TrainConfig {
             adam: AdamConfig { learning_rate: 2e-3, ..AdamConfig::default() },
             contrastive: ContrastiveConfig { gamma: 0.0, ..ContrastiveConfig::default() },
-            epochs: 12,
+            epochs: 20,
             max_length: DEFAULT_LENGTH,
             ..TrainConfig::steady()
+        }
+    }
+
+    /// Returns the settings that suit the wide model and an adapter on a frozen encoder together.
+    pub fn wide_adapter() -> Self {
+        TrainConfig {
+            adapter: AdapterConfig { normalize: true, ..AdapterConfig::default() },
+            contrastive: TrainConfig::wide_cnn().contrastive,
+            ..TrainConfig::adapter()
         }
     }
 
@@ -239,7 +248,7 @@ impl TrainConfig {
         }
         self.wide.check()?;
         self.adapter.check()?;
-        self.wide_cnn.check()?;
+        self.joint.check()?;
         self.ldgn.check()?;
         self.bert.check()?;
         self.schedule.check()?;

@@ -11,16 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, Grid, Method, Objective, Prediction, Tuned};
 use autotag::{LabelSet, Scores, Selection};
+use autotag_onnx::graph::GraphBuilder;
 
 use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start, State, StateError};
+use crate::layers::Answer;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
 use crate::{Result, TrainConfig, TrainError};
 
 /// A model that can be trained.
-pub trait Model {
+pub(crate) trait Model {
     /// What the model reads of one text.
-    type Input: Sync;
+    type Input: Send + Sync;
 
     /// The model as it stands after an epoch.
     type Snapshot: Predict<Input = Self::Input>;
@@ -51,15 +53,15 @@ pub trait Model {
 }
 
 /// A model that represents and scores texts.
-pub trait Predict {
+pub(crate) trait Predict {
     /// What the model reads of one text.
     type Input;
 
     /// Predicts texts.
     fn predict(&self, texts: &[&Self::Input]) -> Predicted;
 
-    /// Writes the model as ONNX, with the inputs and outputs that bundles have.
-    fn to_onnx(&self) -> Vec<u8>;
+    /// Writes the model into a graph, its inputs included.
+    fn write(&self, graph: &mut GraphBuilder) -> Answer;
 
     /// Returns the parameters.
     fn state(&self) -> State<'_>;

@@ -57,8 +57,8 @@ mod average;
 mod checkpoint;
 pub mod fit;
 pub mod frozen;
+pub mod joint;
 mod models;
-pub mod wide_cnn;
 
 mod card;
 mod first_neighbors;

@@ -1,14 +1,17 @@
 //! The models as [`fit`](crate::fit) trains them: what each reads of a text, averaged over epochs.
 
 use autotag::LabelSet;
+use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::{Features, ModelInput};
 
-use crate::TrainConfig;
 use crate::average::{EpochAverage, Parameters};
 use crate::checkpoint::{State, StateError};
 use crate::cnn::{Cnn, GraphForm, Network};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
+use crate::layers::Answer;
+use crate::optimizer::AdamConfig;
 use crate::wide::{Wide, WideNetwork};
+use crate::{ContrastiveConfig, TrainConfig};
 
 /// The CNN in training.
 pub(crate) struct CnnModel<'a> {
@@ -62,8 +65,8 @@ impl Predict for TrainedCnn {
         self.network.fold().predict(&token_ids(texts))
     }
 
-    fn to_onnx(&self) -> Vec<u8> {
-        self.network.to_onnx(self.form)
+    fn write(&self, graph: &mut GraphBuilder) -> Answer {
+        self.network.write(graph, self.form)
     }
 
     fn state(&self) -> State<'_> {
@@ -72,23 +75,23 @@ impl Predict for TrainedCnn {
 }
 
 /// The wide model in training.
-pub(crate) struct WideModel<'a> {
+pub(crate) struct WideModel {
     pub(crate) wide: Wide,
-    pub(crate) config: &'a TrainConfig,
+    pub(crate) contrastive: ContrastiveConfig,
+    pub(crate) adam: AdamConfig,
     pub(crate) average: EpochAverage<WideNetwork>,
 }
 
-impl Model for WideModel<'_> {
+impl Model for WideModel {
     type Input = ModelInput;
     type Snapshot = WideNetwork;
 
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
-        let TrainConfig { contrastive, adam, .. } = self.config;
-        self.wide.step(&features(texts), labels, contrastive, &adam.at(rate))
+        self.wide.step(&features(texts), labels, &self.contrastive, &self.adam.at(rate))
     }
 
     fn snapshot(&mut self, rate: f32) -> WideNetwork {
-        self.wide.settle(&self.config.adam.at(rate));
+        self.wide.settle(&self.adam.at(rate));
         self.average.add(self.wide.network())
     }
 
@@ -117,8 +120,8 @@ impl Predict for WideNetwork {
         WideNetwork::predict(self, &features(texts))
     }
 
-    fn to_onnx(&self) -> Vec<u8> {
-        WideNetwork::to_onnx(self)
+    fn write(&self, graph: &mut GraphBuilder) -> Answer {
+        WideNetwork::write(self, graph)
     }
 
     fn state(&self) -> State<'_> {
@@ -126,10 +129,10 @@ impl Predict for WideNetwork {
     }
 }
 
-pub(crate) fn token_ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
+fn token_ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
     texts.iter().map(|text| text.ids()).collect()
 }
 
-pub(crate) fn features<'t>(texts: &[&'t ModelInput]) -> Vec<&'t Features> {
+fn features<'t>(texts: &[&'t ModelInput]) -> Vec<&'t Features> {
     texts.iter().map(|text| &text.features).collect()
 }

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use autotag::tune::{self, Method, Tuned};
 use autotag::{EncodeError, Encoded, Encoder, Interpolation, Selection};
 use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
+use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::{
     BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions,
     TextReader,
@@ -25,6 +26,7 @@ use crate::card::card;
 use crate::checkpoint::{Identity, RunFolder, Start};
 use crate::first_neighbors::store;
 use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
+use crate::layers::finish;
 use crate::matrix::Matrix;
 use crate::{Dataset, Result, TrainConfig, TrainError};
 
@@ -115,7 +117,7 @@ impl TrainingRun<'_> {
     }
 
     /// Trains a model that reads texts through a lexicon, and publishes it.
-    fn train_texts<M: Model<Input = ModelInput>>(
+    fn train_texts<M: Model<Input: From<ModelInput>>>(
         &self,
         lexicon: Lexicon,
         shape: Shape,
@@ -157,7 +159,10 @@ impl TrainingRun<'_> {
         let tuned = tune::tune(&predictions, Method::Interpolated);
 
         progress(Progress::Stage("export"));
-        let model_file = network.to_onnx();
+        let mut graph = GraphBuilder::new(&bundle_config.architecture);
+        let answer = network.write(&mut graph);
+        let n_dimensions = bundle_config.dimensions.get();
+        let model_file = finish(graph, &answer, n_dimensions, bundle_config.n_labels);
         let known_before = bundle_config.training.clone();
         let mut draft =
             BundleDraft::create(out, bundle_config, train.vocabulary(), lexicon, model_file)?;
@@ -286,12 +291,15 @@ fn as_json(report: &impl Serialize) -> serde_json::Value {
 /// # Errors
 ///
 /// [`TrainError::Text`] naming a document whose text has no token or word.
-fn read(reader: &TextReader, dataset: &Dataset) -> Result<TokenizedTexts<ModelInput>> {
+fn read<I: From<ModelInput> + Send>(
+    reader: &TextReader,
+    dataset: &Dataset,
+) -> Result<TokenizedTexts<I>> {
     let documents = dataset.keys().par_iter().zip(dataset.texts());
-    let texts: Result<Vec<ModelInput>> = documents
+    let texts: Result<Vec<I>> = documents
         .map(|(key, text)| {
             let fail = |source: EncodeError| TrainError::Text { key: key.clone(), source };
-            reader.read(text).map_err(fail)
+            reader.read(text).map(I::from).map_err(fail)
         })
         .collect();
     Ok(TokenizedTexts { texts: texts?, labels: dataset.labels().to_vec() })

@@ -1,13 +1,13 @@
 //! What only the adapter can be told.
 
-use autotag_train::TrainConfig;
+use autotag_train::adapter::AdapterConfig;
 
 use super::hyper::{first_given, put, told};
 use crate::commands::bundle::from_encoder::CacheArgs;
 
 /// What only the adapter can be told.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model adapter")]
+#[command(next_help_heading = "Training: --model adapter, wide-adapter")]
 pub(super) struct AdapterArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "The share of the encoder's values that is dropped in training",
@@ -19,8 +19,7 @@ pub(super) struct AdapterArgs {
 }
 
 impl AdapterArgs {
-    pub(super) fn set(&self, config: &mut TrainConfig) {
-        let adapter = &mut config.adapter;
+    pub(super) fn set(&self, adapter: &mut AdapterConfig) {
         put(&mut adapter.input_dropout, self.input_dropout);
     }
 

@@ -8,10 +8,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use autotag::{Interpolation, Proportion, Temperature};
+use autotag_train::adapter::AdapterConfig;
 use autotag_train::cnn::{CnnConfig, GraphForm};
+use autotag_train::joint::JointConfig;
 use autotag_train::optimizer::AdamConfig;
 use autotag_train::wide::WideConfig;
-use autotag_train::wide_cnn::WideCnnConfig;
 use autotag_train::{ContrastiveConfig, TrainConfig, WordVectors};
 
 use super::ModelKind;
@@ -84,7 +85,7 @@ pub(in crate::commands) struct HyperArgs {
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
-    /// Scale representations to length 1 [default: false, wide and wide-cnn: true]
+    /// Scale representations to length 1 [default: false, wide, wide-cnn and wide-adapter: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     normalize: Option<bool>,
 
@@ -124,7 +125,7 @@ pub(in crate::commands) struct HyperArgs {
     wide: WideArgs,
 
     #[command(flatten)]
-    wide_cnn: WideCnnArgs,
+    joint: JointArgs,
 
     #[command(flatten)]
     pub(super) adapter: AdapterArgs,
@@ -178,7 +179,7 @@ pub(in crate::commands) struct CnnArgs {
 
 /// What only the wide model can be told.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model wide")]
+#[command(next_help_heading = "Training: --model wide, wide-cnn, wide-adapter")]
 pub(in crate::commands) struct WideArgs {
     #[arg(long, value_name = "N", help = told(
         "The length of the hidden layer, the representation's first part", |c| c.wide.hidden))]
@@ -210,20 +211,20 @@ pub(in crate::commands) struct WideArgs {
     spread: Option<f32>,
 }
 
-/// What only the wide model and the CNN together can be told, beside what each can.
+/// What only the wide model and another one together can be told, beside what each can.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model wide-cnn")]
-pub(in crate::commands) struct WideCnnArgs {
+#[command(next_help_heading = "Training: --model wide-cnn, wide-adapter")]
+pub(in crate::commands) struct JointArgs {
     #[arg(long, value_name = "SHARE", help = told(
-        "How much the wide model weighs, between 0 and 1", |c| c.wide_cnn.share))]
+        "How much the wide model weighs, between 0 and 1", |c| c.joint.share))]
     wide_share: Option<f32>,
 
     #[arg(long, value_name = "RATE", help = told(
-        "The step size of the wide model's Adam", |c| c.wide_cnn.wide_adam.learning_rate))]
+        "The step size of the wide model's Adam", |c| c.joint.wide_adam.learning_rate))]
     wide_learning_rate: Option<f32>,
 
     #[arg(long, value_name = "VALUE", help = told(
-        "The epsilon of the wide model's Adam", |c| c.wide_cnn.wide_adam.epsilon))]
+        "The epsilon of the wide model's Adam", |c| c.joint.wide_adam.epsilon))]
     wide_epsilon: Option<f32>,
 }
 
@@ -263,6 +264,7 @@ impl HyperArgs {
             ModelKind::Wide => TrainConfig::wide(),
             ModelKind::WideCnn => TrainConfig::wide_cnn(),
             ModelKind::Adapter => TrainConfig::adapter(),
+            ModelKind::WideAdapter => TrainConfig::wide_adapter(),
             ModelKind::Ldgn => TrainConfig::ldgn(),
             ModelKind::Bert => TrainConfig::bert(),
         };
@@ -296,14 +298,16 @@ impl HyperArgs {
             ModelKind::WideCnn => {
                 self.set_cnn(&mut config);
                 self.set_wide(&mut config.wide);
-                self.wide_cnn.set(&mut config.wide_cnn);
+                self.joint.set(&mut config.joint);
             }
             ModelKind::Adapter => {
-                self.adapter.set(&mut config);
-                config.adapter.pooling = self.pooling.map(Into::into);
+                self.set_adapter(&mut config.adapter);
                 put(&mut config.adapter.hidden, self.wide.hidden);
-                put(&mut config.adapter.dropout, self.dropout);
-                put(&mut config.adapter.normalize, self.normalize);
+            }
+            ModelKind::WideAdapter => {
+                self.set_adapter(&mut config.adapter);
+                self.set_wide(&mut config.wide);
+                self.joint.set(&mut config.joint);
             }
             ModelKind::Ldgn => self.set_ldgn(&mut config),
             ModelKind::Bert => {
@@ -319,20 +323,30 @@ impl HyperArgs {
 
     /// Names an option that is another model's.
     fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
-        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideCnn};
+        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideAdapter, WideCnn};
         let of_use: [(Option<&'static str>, &[ModelKind]); 10] = [
-            (self.init.as_ref().map(|_| "--init"), &[Cnn, WideCnn, Adapter, Ldgn, Bert]),
-            (self.pooling.map(|_| "--pooling"), &[Adapter, Bert]),
+            (
+                self.init.as_ref().map(|_| "--init"),
+                &[Cnn, WideCnn, Adapter, WideAdapter, Ldgn, Bert],
+            ),
+            (self.pooling.map(|_| "--pooling"), &[Adapter, WideAdapter, Bert]),
             (self.cnn.given_of_tokens(), &[Cnn, WideCnn, Ldgn]),
             (self.cnn.given_of_windows(), &[Cnn, WideCnn]),
-            (self.wide.hidden.map(|_| "--hidden"), &[Wide, WideCnn, Adapter]),
-            (self.wide.given(), &[Wide, WideCnn]),
-            (self.wide_cnn.given(), &[WideCnn]),
-            (self.adapter.given(), &[Adapter]),
+            (self.wide.hidden.map(|_| "--hidden"), &[Wide, WideCnn, Adapter, WideAdapter]),
+            (self.wide.given(), &[Wide, WideCnn, WideAdapter]),
+            (self.joint.given(), &[WideCnn, WideAdapter]),
+            (self.adapter.given(), &[Adapter, WideAdapter]),
             (self.ldgn.given(), &[Ldgn]),
             (self.bert.given(), &[Bert]),
         ];
         of_use.into_iter().find_map(|(given, kinds)| given.filter(|_| !kinds.contains(&kind)))
+    }
+
+    fn set_adapter(&self, adapter: &mut AdapterConfig) {
+        self.adapter.set(adapter);
+        adapter.pooling = self.pooling.map(Into::into);
+        put(&mut adapter.dropout, self.dropout);
+        put(&mut adapter.normalize, self.normalize);
     }
 
     fn set_ldgn(&self, config: &mut TrainConfig) {
@@ -372,8 +386,8 @@ impl HyperArgs {
     }
 }
 
-impl WideCnnArgs {
-    fn set(&self, both: &mut WideCnnConfig) {
+impl JointArgs {
+    fn set(&self, both: &mut JointConfig) {
         put(&mut both.share, self.wide_share);
         put(&mut both.wide_adam.learning_rate, self.wide_learning_rate);
         put(&mut both.wide_adam.epsilon, self.wide_epsilon);
@@ -464,6 +478,7 @@ pub(super) fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig)
         ("wide", TrainConfig::wide()),
         ("wide-cnn", TrainConfig::wide_cnn()),
         ("adapter", TrainConfig::adapter()),
+        ("wide-adapter", TrainConfig::wide_adapter()),
         ("ldgn", TrainConfig::ldgn()),
         ("bert", TrainConfig::bert()),
     ] {

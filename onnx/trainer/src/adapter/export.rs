@@ -3,20 +3,14 @@
 use autotag_onnx::graph::{GraphBuilder, Value};
 
 use super::{AdapterNetwork, AdapterParameters, input_scale};
-use crate::layers::{Answer, OutputLayer, finish, write_answer};
+use crate::layers::{Answer, OutputLayer, write_answer};
 
 impl AdapterNetwork {
     /// Writes the adapter behind an encoder's representation of length 1, [batch, D], which is in
-    /// the graph already, and ends the model.
+    /// the graph already.
     ///
     /// The factor sqrt(D) is multiplied into W.
-    pub(super) fn to_onnx(&self, mut graph: GraphBuilder, encoded: &Value) -> Vec<u8> {
-        let answer = self.write(&mut graph, encoded);
-        let output = &self.parameters.output;
-        finish(graph, &answer, output.n_cols(), output.n_rows())
-    }
-
-    fn write(&self, graph: &mut GraphBuilder, encoded: &Value) -> Answer {
+    pub(super) fn write(&self, graph: &mut GraphBuilder, encoded: &Value) -> Answer {
         let AdapterParameters { hidden, hidden_bias, output, output_bias } = &self.parameters;
         let (n_hidden, dimensions) = (hidden.n_rows(), hidden.n_cols());
         let scale = input_scale(dimensions);

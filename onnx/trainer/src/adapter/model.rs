@@ -11,6 +11,7 @@ use crate::average::{EpochAverage, Parameters};
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::frozen::FrozenEncoder;
+use crate::layers::Answer;
 
 /// The adapter in training.
 pub(crate) struct AdapterModel<'a> {
@@ -65,10 +66,9 @@ impl Predict for TrainedAdapter {
         self.network.predict(&slices(texts))
     }
 
-    fn to_onnx(&self) -> Vec<u8> {
-        let mut graph = GraphBuilder::new("adapter");
-        let encoded = self.encoder.write(&mut graph);
-        self.network.to_onnx(graph, &encoded)
+    fn write(&self, graph: &mut GraphBuilder) -> Answer {
+        let encoded = self.encoder.write(graph);
+        self.network.write(graph, &encoded)
     }
 
     fn state(&self) -> State<'_> {

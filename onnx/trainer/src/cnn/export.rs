@@ -11,7 +11,7 @@ use autotag_onnx::proto::ElementType;
 
 use super::forward::widest;
 use super::{CnnConfig, CnnParameters, Network};
-use crate::layers::{Answer, OutputLayer, finish, write_answer};
+use crate::layers::{Answer, OutputLayer, write_answer};
 
 /// How the embedding and the convolution are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,16 +31,8 @@ const EXCLUDED: f32 = -1e30;
 const TO_THE_END: i64 = i64::MAX;
 
 impl Network {
-    /// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length], and
-    /// outputs `embedding` [batch, R] and `scores` [batch, L].
-    pub fn to_onnx(&self, form: GraphForm) -> Vec<u8> {
-        let mut graph = GraphBuilder::new("cnn");
-        let answer = self.write(&mut graph, form);
-        let output = &self.parameters.output;
-        finish(graph, &answer, output.n_cols(), output.n_rows())
-    }
-
-    /// Writes the model into a graph, its inputs included.
+    /// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length]: its answer
+    /// is a representation [batch, R] and scores [batch, L].
     pub(crate) fn write(&self, graph: &mut GraphBuilder, form: GraphForm) -> Answer {
         let texts = Texts::inputs(graph, widest(&self.config));
         let pooled: Vec<Value> = match form {

@@ -17,7 +17,7 @@ use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::init::glorot;
-use crate::layers::{OutputLayer, finish, write_answer};
+use crate::layers::{Answer, OutputLayer, write_answer};
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 4;
@@ -142,15 +142,13 @@ impl Predict for Finetuned {
         })
     }
 
-    fn to_onnx(&self) -> Vec<u8> {
+    fn write(&self, graph: &mut GraphBuilder) -> Answer {
         let Shape { encoder, pooling, normalize, .. } = &self.shape;
-        let mut graph = GraphBuilder::new("bert");
         let weights = BertWeights::new(encoder, self.weights.matrices_by_name().clone());
-        let pooled = write_encoder(&mut graph, encoder, &weights, *pooling);
+        let pooled = write_encoder(graph, encoder, &weights, *pooling);
         let (output, bias) = (self.weights.get(OUTPUT), self.weights.get(OUTPUT_BIAS));
         let layer = OutputLayer { output, bias };
-        let answer = write_answer(&mut graph, "labels", &pooled, &layer, *normalize);
-        finish(graph, &answer, output.n_cols(), output.n_rows())
+        write_answer(graph, "labels", &pooled, &layer, *normalize)
     }
 
     fn state(&self) -> State<'_> {

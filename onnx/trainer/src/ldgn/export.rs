@@ -8,25 +8,27 @@ use super::weights::{
     RECURRENT, STATIC_GRAPH, TAKES, of,
 };
 use crate::autodiff::Weights;
-use crate::layers::{Answer, finish, normalized};
+use crate::layers::{Answer, normalized};
 use crate::matrix::Matrix;
 
-/// Writes the model as ONNX.
+/// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length].
 ///
 /// The LSTM is told each text's length: without it the second direction would begin in the padding.
-pub(super) fn to_onnx(weights: &Weights, label_graph: &Matrix, normalize: bool) -> Vec<u8> {
-    let mut graph = GraphBuilder::new("ldgn");
+pub(super) fn write(
+    graph: &mut GraphBuilder,
+    weights: &Weights,
+    label_graph: &Matrix,
+    normalize: bool,
+) -> Answer {
     let shape = [Dim::Symbol("batch"), Dim::Symbol("length")];
     let ids = graph.input("input_ids", ElementType::Int64, &shape);
     let mask = graph.input("attention_mask", ElementType::Int64, &shape);
-    let mut writer = Writer { graph: &mut graph, weights };
+    let mut writer = Writer { graph, weights };
     let states = writer.states(&ids, &mask);
     let own = writer.attended(&states, &mask);
     let by_set = writer.over_label_graph(&own, label_graph);
     let by_text = writer.over_text_graph(&by_set);
-    let answer = writer.answer(&by_set, &by_text, normalize);
-    let output = weights.get(OUTPUT);
-    finish(graph, &answer, output.n_cols(), output.n_rows())
+    writer.answer(&by_set, &by_text, normalize)
 }
 
 struct Writer<'a> {

@@ -132,8 +132,8 @@ impl Predict for TrainedLdgn {
         })
     }
 
-    fn to_onnx(&self) -> Vec<u8> {
-        export::to_onnx(&self.weights, &self.label_graph, self.normalize)
+    fn write(&self, graph: &mut GraphBuilder) -> Answer {
+        export::write(graph, &self.weights, &self.label_graph, self.normalize)
     }
 
     fn state(&self) -> State<'_> {

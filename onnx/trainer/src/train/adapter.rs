@@ -4,16 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autotag_onnx::bundle::InputKind;
-use autotag_onnx::{BundleConfig, ModelBundle};
+use autotag_onnx::{BundleConfig, Lexicon, ModelBundle, ModelInput, TextReader};
 
-use super::{FirstNeighbors, Inputs, Shape, TrainReport, TrainingRun};
+use super::{FirstNeighbors, Inputs, Shape, TrainReport, TrainingRun, read};
 use crate::adapter::{Adapter, AdapterModel};
 use crate::average::EpochAverage;
 use crate::bert::BertFolder;
+use crate::config::is_true;
 use crate::fit::{Progress, TokenizedTexts};
 use crate::frozen::{Encoding, FrozenEncoder};
+use crate::joint::JointInput;
 use crate::matrix::Matrix;
-use crate::{Dataset, Result};
+use crate::wide;
+use crate::{Dataset, Result, TrainError};
 
 impl TrainingRun<'_> {
     /// Trains an adapter on a pretrained encoder, exports both as one model and publishes the bundle.
@@ -34,22 +37,80 @@ impl TrainingRun<'_> {
         let config = self.config;
         self.on_threads(|| {
             let encoder = Arc::new(FrozenEncoder::new(encoder, config.adapter.pooling));
-            let (bundle, inputs) = self.encode(&encoder, cache, progress)?;
+            let shape = Shape {
+                architecture: "adapter",
+                input: InputKind::TokenIds,
+                special_tokens: true,
+                dimensions: config.adapter.hidden,
+                normalized: config.adapter.normalize,
+            };
+            let (bundle, inputs) = self.encode(&encoder, shape, cache, progress)?;
             let lexicon = encoder.tokenizer().into();
-            let make = |_: &[Vec<f32>]| {
-                let (n_labels, shape) = (self.train.vocabulary().len(), config.adapter.clone());
-                let adapter = Adapter::new(shape, encoder.dimensions(), n_labels, config.seed);
-                let average = EpochAverage::new(config.averaging);
-                AdapterModel { adapter, config, average, encoder: encoder.clone() }
+            let make = |_: &[Vec<f32>]| self.make_adapter(encoder.clone());
+            self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
+        })
+    }
+
+    /// Trains the wide model and an adapter on a pretrained encoder as one, exports all of it as one
+    /// model and publishes the bundle.
+    ///
+    /// `cache` is as in [`TrainingRun::train_adapter`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TrainingRun::train_adapter`] and [`TrainingRun::train_wide`], and
+    /// [`TrainError::Setting`](crate::TrainError::Setting) where a part's representation is not scaled to
+    /// length 1.
+    pub fn train_wide_adapter(
+        &self,
+        encoder: BertFolder,
+        cache: Option<&Path>,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let config = self.config;
+        let is_normalized = config.wide.normalize && config.adapter.normalize;
+        is_true("normalize", is_normalized, is_normalized, "true for both models as one")?;
+        self.on_threads(|| {
+            let encoder = Arc::new(FrozenEncoder::new(encoder, config.adapter.pooling));
+            let shape = Shape {
+                architecture: "wide-adapter",
+                input: InputKind::TokensAndNgrams,
+                special_tokens: true,
+                dimensions: config.wide.n_dimensions() + config.adapter.hidden,
+                normalized: true,
+            };
+            // Before the encoder is run: texts without words end the training in a moment.
+            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
+            let n_ngrams = ngrams.len();
+            let ngrams = Lexicon::from(ngrams);
+            let (bundle, encoded) = self.encode(&encoder, shape, cache, progress)?;
+            let reader = TextReader::new(ngrams.clone(), &bundle)
+                .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
+            let inputs = Inputs {
+                train: side_by_side(read(&reader, self.train)?, encoded.train),
+                dev: side_by_side(read(&reader, self.dev)?, encoded.dev),
+            };
+            let lexicon = Lexicon { tokenizer: Some(encoder.tokenizer().clone()), ..ngrams };
+            let make = |texts: &[JointInput<_>]| {
+                self.beside(texts, n_ngrams, self.make_adapter(encoder.clone()))
             };
             self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
         })
+    }
+
+    fn make_adapter(&self, encoder: Arc<FrozenEncoder>) -> AdapterModel<'_> {
+        let config = self.config;
+        let (n_labels, shape) = (self.train.vocabulary().len(), config.adapter.clone());
+        let adapter = Adapter::new(shape, encoder.dimensions(), n_labels, config.seed);
+        let average = EpochAverage::new(config.averaging);
+        AdapterModel { adapter, config, average, encoder }
     }
 
     /// Encodes both data sets; returns what the bundle is to say of the model too.
     fn encode(
         &self,
         encoder: &FrozenEncoder,
+        shape: Shape,
         cache: Option<&Path>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(BundleConfig, Inputs<Vec<f32>>)> {
@@ -61,18 +122,21 @@ impl TrainingRun<'_> {
             Encoding { encoder: &runner, max_length: max_length.get(), cache, stop: self.stop };
         let train = rows(self.train, &encoding.encode(self.train, progress)?);
         let dev = rows(self.dev, &encoding.encode(self.dev, progress)?);
-        let shape = Shape {
-            architecture: "adapter",
-            input: InputKind::TokenIds,
-            special_tokens: true,
-            dimensions: self.config.adapter.hidden,
-            normalized: self.config.adapter.normalize,
-        };
         let card = encoder.card(draft.encoder_fingerprint());
         let training = serde_json::json!({ "encoder": card });
         let bundle = BundleConfig { max_length, training, ..self.bundle_config(shape) };
         Ok((bundle, Inputs { train, dev }))
     }
+}
+
+/// Gives each text what both models read of it.
+fn side_by_side<I>(
+    words: TokenizedTexts<ModelInput>,
+    others: TokenizedTexts<I>,
+) -> TokenizedTexts<JointInput<I>> {
+    let texts = words.texts.into_iter().zip(others.texts);
+    let texts = texts.map(|(words, other)| JointInput { words, other }).collect();
+    TokenizedTexts { texts, labels: words.labels }
 }
 
 /// Gives each text its row.

@@ -10,11 +10,12 @@ use super::{Shape, TrainReport, TrainingRun};
 use crate::average::EpochAverage;
 use crate::cnn::Cnn;
 use crate::config::is_true;
-use crate::fit::Progress;
+use crate::fit::{Model, Progress};
+use crate::joint::{JointConfig, JointInput, JointModel};
 use crate::matrix::Matrix;
 use crate::models::{CnnModel, WideModel};
+use crate::optimizer::AdamConfig;
 use crate::wide::{self, Wide};
-use crate::wide_cnn::WideCnnModel;
 use crate::{Pretrained, Result, TrainConfig, vocabulary};
 
 impl TrainingRun<'_> {
@@ -43,10 +44,7 @@ impl TrainingRun<'_> {
                 normalized: config.cnn.normalize,
             };
             let lexicon = (&tokens.tokenizer).into();
-            let make = |_: &[ModelInput]| {
-                let average = EpochAverage::new(config.averaging);
-                CnnModel { cnn: self.make_cnn(tokens), config, average }
-            };
+            let make = |_: &[ModelInput]| self.make_cnn(tokens);
             self.train_texts(lexicon, shape, make, progress)
         })
     }
@@ -76,8 +74,8 @@ impl TrainingRun<'_> {
                 normalized: config.wide.normalize,
             };
             let make = |texts: &[ModelInput]| {
-                let average = EpochAverage::new(config.averaging);
-                WideModel { wide: self.make_wide(texts, n_ngrams), config, average }
+                let texts: Vec<&Features> = texts.iter().map(|text| &text.features).collect();
+                self.make_wide(&texts, n_ngrams, config.adam)
             };
             self.train_texts(ngrams.into(), shape, make, progress)
         })
@@ -114,11 +112,8 @@ impl TrainingRun<'_> {
             };
             let tokenizer = Some(tokens.tokenizer.clone());
             let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
-            let make = |texts: &[ModelInput]| {
-                let average = EpochAverage::new(config.averaging);
-                let (wide, cnn) = (self.make_wide(texts, n_ngrams), self.make_cnn(tokens));
-                WideCnnModel { wide, cnn, config, average }
-            };
+            let make =
+                |texts: &[JointInput<_>]| self.beside(texts, n_ngrams, self.make_cnn(tokens));
             self.train_texts(lexicon, shape, make, progress)
         })
     }
@@ -132,16 +127,31 @@ impl TrainingRun<'_> {
         Ok(Tokens { tokenizer, table: None })
     }
 
-    fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> Cnn {
-        let TrainConfig { cnn, seed, .. } = self.config;
+    fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> CnnModel<'_> {
+        let TrainConfig { cnn, seed, averaging, .. } = self.config;
         let (n_tokens, n_labels) = (tokenizer.get_vocab_size(true), self.train.vocabulary().len());
-        Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed)
+        let cnn = Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed);
+        CnnModel { cnn, config: self.config, average: EpochAverage::new(*averaging) }
     }
 
-    fn make_wide(&self, texts: &[ModelInput], n_ngrams: usize) -> Wide {
-        let TrainConfig { wide, seed, .. } = self.config;
-        let texts: Vec<&Features> = texts.iter().map(|text| &text.features).collect();
-        Wide::new(wide.clone(), &texts, n_ngrams, self.train.vocabulary().len(), *seed)
+    fn make_wide(&self, texts: &[&Features], n_ngrams: usize, adam: AdamConfig) -> WideModel {
+        let TrainConfig { wide, contrastive, seed, averaging, .. } = self.config;
+        let n_labels = self.train.vocabulary().len();
+        let wide = Wide::new(wide.clone(), texts, n_ngrams, n_labels, *seed);
+        let average = EpochAverage::new(*averaging);
+        WideModel { wide, contrastive: *contrastive, adam, average }
+    }
+
+    /// Makes the wide model beside another one.
+    pub(super) fn beside<M: Model>(
+        &self,
+        texts: &[JointInput<M::Input>],
+        n_ngrams: usize,
+        other: M,
+    ) -> JointModel<M> {
+        let JointConfig { share, wide_adam } = self.config.joint;
+        let texts: Vec<&Features> = texts.iter().map(|text| &text.words.features).collect();
+        JointModel { wide: self.make_wide(&texts, n_ngrams, wide_adam), other, share }
     }
 }
 

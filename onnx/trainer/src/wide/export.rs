@@ -6,7 +6,7 @@ use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
 use super::{WideNetwork, WideParameters};
-use crate::layers::{Answer, OutputLayer, finish, normalized, write_answer, write_side_by_side};
+use crate::layers::{Answer, OutputLayer, normalized, write_answer, write_side_by_side};
 
 /// The model's answer within a graph, the representation still in two parts.
 pub(crate) struct PartedAnswer {
@@ -18,23 +18,21 @@ pub(crate) struct PartedAnswer {
 
 impl WideNetwork {
     /// Writes the model with inputs `feature_ids` int64 and `feature_weights` float32
-    /// [batch, features], and outputs `embedding` [batch, R + D] and `scores` [batch, L].
+    /// [batch, features]: its answer is a representation [batch, R + D] and scores [batch, L].
     ///
     /// An n-gram of weight 0 is padding.
-    pub fn to_onnx(&self) -> Vec<u8> {
-        let mut graph = GraphBuilder::new("wide");
-        let PartedAnswer { mut answer, lexical } = self.write(&mut graph);
+    pub(crate) fn write(&self, graph: &mut GraphBuilder) -> Answer {
+        let PartedAnswer { mut answer, lexical } = self.write_parts(graph);
         if let Some(lexical) = lexical {
             let share = self.config.lexical_share;
             let parts = [((1.0 - share).sqrt(), &answer.embedding), (share.sqrt(), &lexical)];
-            answer.embedding = write_side_by_side(&mut graph, &parts);
+            answer.embedding = write_side_by_side(graph, &parts);
         }
-        let n_labels = self.parameters.output.n_rows();
-        finish(graph, &answer, self.config.n_dimensions(), n_labels)
+        answer
     }
 
-    /// Writes the model into a graph, its inputs included.
-    pub(crate) fn write(&self, graph: &mut GraphBuilder) -> PartedAnswer {
+    /// Writes the model, and leaves the representation in its parts.
+    pub(crate) fn write_parts(&self, graph: &mut GraphBuilder) -> PartedAnswer {
         let WideParameters { table, output, output_bias } = &self.parameters;
         let shape = [Dim::Symbol("batch"), Dim::Symbol("features")];
         let ids = graph.input("feature_ids", ElementType::Int64, &shape);
