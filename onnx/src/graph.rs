@@ -74,9 +74,11 @@ impl GraphBuilder {
         GraphBuilder { graph, n_names: 0 }
     }
 
-    /// Adds an input.
+    /// Adds an input; several models in one graph that read an input of the same name share it.
     pub fn input(&mut self, name: &str, element: ElementType, shape: &[Dim<'_>]) -> Value {
-        self.graph.input.push(value_info(name, element, shape));
+        if !self.graph.input.iter().any(|input| input.name.as_deref() == Some(name)) {
+            self.graph.input.push(value_info(name, element, shape));
+        }
         Value(name.to_owned())
     }
 

@@ -1,5 +1,5 @@
 //! A pretrained encoder that is not trained further: alone with neighbors, under an adapter, and under
-//! one beside the wide model.
+//! one beside the wide model and a CNN.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +8,7 @@ use autotag::{Encoded, Encoder, Proportion};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
+use autotag_train::cnn::CnnConfig;
 use autotag_train::frozen::{EncoderCard, EncoderSettings, FirstNeighbors, bundle_encoder};
 use autotag_train::{Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
 use serde_json::{Map, Value, json};
@@ -193,32 +194,33 @@ fn an_adapter_learns_and_its_export_says_what_it_says() {
     }
 }
 
-fn wide_adapter(
-    folder: &Path,
-    config: &TrainConfig,
-) -> Result<(ModelBundle, TrainReport), TrainError> {
+fn joint(folder: &Path, config: &TrainConfig) -> Result<(ModelBundle, TrainReport), TrainError> {
     let (train, dev) = data();
     let (out, options) = (folder.join("bundle"), OnnxOptions::default());
     let run = TrainingRun::new(&train, &dev, config, &out, &options);
-    run.train_wide_adapter(encoder(1), None, &mut |_| {})
+    run.train_wide_cnn_adapter(encoder(1), None, &mut |_| {})
 }
 
 fn joint_config() -> TrainConfig {
     let mut config = TrainConfig { epochs: 6, ..config() };
+    config.cnn = CnnConfig { normalize: true, ..tiny::config().unwrap().cnn };
     config.adapter.normalize = true;
     (config.wide.hidden, config.wide.lexical, config.joint.share) = (12, 20, 0.3);
     config
 }
 
 #[test]
-fn an_adapter_and_the_wide_model_answer_as_one() {
+fn an_adapter_a_cnn_and_the_wide_model_answer_as_one() {
     let folder = tempfile::tempdir().unwrap();
     let config = joint_config();
-    let (bundle, report) = wide_adapter(folder.path(), &config).unwrap();
+    let (bundle, report) = joint(folder.path(), &config).unwrap();
     assert!(report.dev_micro_f1 > 0.9 && report.export_difference < 1e-4, "{report:?}");
     let told = bundle.config();
     assert_eq!((told.input, told.special_tokens), (InputKind::TokensAndNgrams, true));
-    assert_eq!((told.dimensions.get(), told.normalized), (12 + 24 + 20, true));
+    assert_eq!(
+        (told.dimensions.get(), told.normalized),
+        (12 + config.cnn.n_filters() + 24 + 20, true)
+    );
     let model_card = std::fs::read_to_string(bundle.path().join("card.md")).unwrap();
     assert!(model_card.contains("pretrained BERT encoder"), "{model_card}");
 
@@ -239,10 +241,14 @@ fn an_adapter_and_the_wide_model_answer_as_one() {
 #[test]
 fn models_as_one_have_representations_of_length_1() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = joint_config();
-    config.adapter.normalize = false;
-    let error = wide_adapter(folder.path(), &config).unwrap_err().to_string();
-    assert!(error.contains("normalize = false"), "{error}");
+    let changes: [fn(&mut TrainConfig); 2] =
+        [|config| config.cnn.normalize = false, |config| config.adapter.normalize = false];
+    for change in changes {
+        let mut config = joint_config();
+        change(&mut config);
+        let error = joint(folder.path(), &config).unwrap_err().to_string();
+        assert!(error.contains("normalize = false"), "{error}");
+    }
 }
 
 /// The first neighbors are the trainer's own representations; they must be the exported model's.
@@ -251,7 +257,7 @@ fn the_first_neighbors_lie_where_the_exported_model_puts_them() {
     let folder = tempfile::tempdir().unwrap();
     let (bundle, _) = adapter(folder.path(), encoder(1), &config()).unwrap();
     assert_first_neighbors(&bundle);
-    let (bundle, _) = wide_adapter(folder.path(), &joint_config()).unwrap();
+    let (bundle, _) = joint(folder.path(), &joint_config()).unwrap();
     assert_first_neighbors(&bundle);
 }
 
@@ -290,11 +296,11 @@ fn an_interrupted_adapter_goes_on_with_the_same_encoder_only() {
             .stopped_by(&stop);
         let trained = match model {
             Kind::Adapter => training.train_adapter(encoder(seed), None, progress),
-            Kind::WideAdapter => training.train_wide_adapter(encoder(seed), None, progress),
+            Kind::WideCnnAdapter => training.train_wide_cnn_adapter(encoder(seed), None, progress),
         };
         trained.map(|(bundle, _)| bundle.encoder_fingerprint())
     };
-    for kind in [Kind::Adapter, Kind::WideAdapter] {
+    for kind in [Kind::Adapter, Kind::WideCnnAdapter] {
         let whole = go(kind, "whole", 1, Start::Anew, usize::MAX).unwrap();
         let error = go(kind, "parts", 1, Start::Anew, 37).unwrap_err();
         assert!(matches!(error, TrainError::Stopped { epoch: 3, .. }), "{error}");
@@ -307,5 +313,5 @@ fn an_interrupted_adapter_goes_on_with_the_same_encoder_only() {
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Adapter,
-    WideAdapter,
+    WideCnnAdapter,
 }

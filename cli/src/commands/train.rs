@@ -78,8 +78,8 @@ pub(super) enum ModelKind {
     WideCnn,
     /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
     Adapter,
-    /// The wide model and the adapter: each learns by itself, and they answer together
-    WideAdapter,
+    /// All three: each learns by itself, and they answer together
+    WideCnnAdapter,
     /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
     Ldgn,
     /// A pretrained BERT encoder, given by --init, trained further; needs the feature `burn`

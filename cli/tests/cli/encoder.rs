@@ -203,9 +203,9 @@ fn folders_that_are_no_encoder_are_told_apart() {
 const ADAPTER: &str =
     "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.03";
 
-/// The same for the adapter beside the wide model, whose parts are 24, 16 and 512 values long.
-const WIDE_ADAPTER: &str =
-    "--model wide-adapter --batch-size 16 --hidden 24 --lexical 16 --epochs 8";
+/// The same for the adapter beside the wide model and the CNN.
+const WIDE_CNN_ADAPTER: &str =
+    "--model wide-cnn-adapter --batch-size 16 --hidden 24 --lexical 16 --filters 8 --epochs 8";
 
 #[test]
 fn every_command_works_with_an_adapter() {
@@ -213,8 +213,8 @@ fn every_command_works_with_an_adapter() {
 }
 
 #[test]
-fn every_command_works_with_an_adapter_beside_the_wide_model() {
-    every_command_works(WIDE_ADAPTER, "wide-adapter", 24 + 16 + 512);
+fn every_command_works_with_an_adapter_beside_two_other_models() {
+    every_command_works(WIDE_CNN_ADAPTER, "wide-cnn-adapter", 24 + 16 + 3 * 8 + 512);
 }
 
 fn every_command_works(options: &str, architecture: &str, dimensions: usize) {

@@ -192,12 +192,13 @@ impl TrainConfig {
         }
     }
 
-    /// Returns the settings that suit the wide model and an adapter on a frozen encoder together.
-    pub fn wide_adapter() -> Self {
+    /// Returns the settings that suit the wide model, the CNN and an adapter on a frozen encoder
+    /// together.
+    pub fn wide_cnn_adapter() -> Self {
         TrainConfig {
             adapter: AdapterConfig { normalize: true, ..AdapterConfig::default() },
-            contrastive: TrainConfig::wide_cnn().contrastive,
-            ..TrainConfig::adapter()
+            max_length: DEFAULT_LENGTH,
+            ..TrainConfig::wide_cnn()
         }
     }
 

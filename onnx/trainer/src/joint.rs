@@ -1,12 +1,13 @@
-//! The wide model beside another one: each learns by its own losses, and both answer together.
+//! Two models as one: each learns by its own losses, and both answer together.
 //!
 //! ```text
-//! h = (sqrt(1 - a) (sqrt(w) h_wide, sqrt(1 - w) h_other), sqrt(a) g)    of length 1, as all parts are
-//! scores = w scores_wide + (1 - w) scores_other
+//! h = (sqrt(1 - a) (sqrt(w) h_1, sqrt(1 - w) h_2), sqrt(a) g)           of length 1, as all parts are
+//! scores = w scores_1 + (1 - w) scores_2
 //! ```
 //!
-//! g is the wide model's lexical part, and a its share. The other model is the CNN, or an adapter on a
-//! pretrained encoder: what knows words by heart, and what knows which of them are alike.
+//! g is the first model's lexical part, and a its share; only the wide model has one. The wide model knows
+//! words by heart, the CNN what stands beside what, an adapter on a pretrained encoder what texts are
+//! about: where one errs, the others often do not. Two models as one can stand beside a third.
 //!
 //! Why not one loss over both? The n-grams fit the training texts within a few epochs, and what they
 //! get right already would teach the other model nothing.
@@ -14,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use autotag::LabelSet;
-use autotag_onnx::graph::GraphBuilder;
+use autotag_onnx::graph::{GraphBuilder, Value};
 use autotag_onnx::{Features, ModelInput};
 
 use crate::Result;
@@ -22,17 +23,16 @@ use crate::checkpoint::{State, StateError};
 use crate::config::is_true;
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::layers::{Answer, side_by_side, write_side_by_side};
-use crate::models::WideModel;
+use crate::matrix::Matrix;
 use crate::optimizer::AdamConfig;
-use crate::wide::{PartedAnswer, Parts, WideConfig, WideNetwork};
 
-/// What the wide model and another one need to know when they are trained together; each has its own
+/// What the wide model and others need to know when they are trained together; each has its own
 /// settings beside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JointConfig {
-    /// w: how much the wide model weighs, greater than 0 and less than 1.
+    /// w: how much the wide model weighs, greater than 0 and less than 1; the others share the rest.
     pub share: f32,
-    /// The wide model's optimizer; the other model has the run's.
+    /// The wide model's optimizer; the others have the run's.
     pub wide_adam: AdamConfig,
 }
 
@@ -55,129 +55,151 @@ impl JointConfig {
 
 /// What both models read of one text.
 #[derive(Clone, Debug)]
-pub(crate) struct JointInput<I> {
-    /// The n-grams.
-    pub(crate) words: ModelInput,
-    /// What the other model reads.
-    pub(crate) other: I,
+pub(crate) struct JointInput<I, J> {
+    pub(crate) first: I,
+    pub(crate) second: J,
 }
 
-impl From<ModelInput> for JointInput<ModelInput> {
+impl From<ModelInput> for JointInput<ModelInput, ModelInput> {
     /// Parts the n-grams from the token ids.
     fn from(ModelInput { ids, features }: ModelInput) -> Self {
-        let words = ModelInput { ids: Vec::new(), features };
-        JointInput { words, other: ModelInput { ids, features: Features::default() } }
+        let first = ModelInput { ids: Vec::new(), features };
+        JointInput { first, second: ModelInput { ids, features: Features::default() } }
     }
 }
 
-/// Both models in training; `M` is the other one.
-pub(crate) struct JointModel<M> {
-    pub(crate) wide: WideModel,
-    pub(crate) other: M,
+/// Both models in training.
+pub(crate) struct JointModel<A, B> {
+    pub(crate) first: A,
+    pub(crate) second: B,
+    /// w: how much the first model weighs.
     pub(crate) share: f32,
 }
 
-/// Both models as they predict; `P` is the other one.
-pub(crate) struct Joint<P> {
-    wide: WideNetwork,
-    other: P,
+/// Both models as they predict.
+pub(crate) struct Joint<A, B> {
+    first: A,
+    second: B,
     share: f32,
 }
 
-/// The beginnings of the names of both models' states.
-const WIDE: &str = "wide/";
-const OTHER: &str = "other/";
+/// A model whose representation may have a lexical part, which stays apart when it answers together
+/// with another one.
+pub(crate) trait Parted: Predict {
+    /// Predicts texts; the representations of the lexical part stand beside.
+    fn predict_parts(&self, texts: &[&Self::Input]) -> (Predicted, Option<Lexical<Matrix>>) {
+        (self.predict(texts), None)
+    }
 
-impl<M: Model> Model for JointModel<M> {
-    type Input = JointInput<M::Input>;
-    type Snapshot = Joint<M::Snapshot>;
+    /// Writes the model into a graph, its inputs included.
+    fn write_parts(&self, graph: &mut GraphBuilder) -> (Answer, Option<Lexical<Value>>) {
+        (self.write(graph), None)
+    }
+}
+
+/// g, and its share of squared distances.
+pub(crate) struct Lexical<T> {
+    pub(crate) part: T,
+    pub(crate) share: f32,
+}
+
+/// The beginnings of the names of both models' states.
+const FIRST: &str = "first/";
+const SECOND: &str = "second/";
+
+impl<A: Model<Snapshot: Parted>, B: Model> Model for JointModel<A, B> {
+    type Input = JointInput<A::Input, B::Input>;
+    type Snapshot = Joint<A::Snapshot, B::Snapshot>;
 
     /// Trains both models; the losses told are their means, weighted as the models are.
     fn step(&mut self, texts: &[&Self::Input], labels: &[&LabelSet], rate: f32) -> StepLoss {
-        let wide = self.wide.step(&words(texts), labels, rate);
-        let other = self.other.step(&others(texts), labels, rate);
-        let mix = |wide: f32, other: f32| self.share * wide + (1.0 - self.share) * other;
+        let (firsts, seconds) = parted(texts);
+        let first = self.first.step(&firsts, labels, rate);
+        let second = self.second.step(&seconds, labels, rate);
+        let mix = |first: f32, second: f32| self.share * first + (1.0 - self.share) * second;
         StepLoss {
-            bce: mix(wide.bce, other.bce),
-            contrastive: mix(wide.contrastive, other.contrastive),
+            bce: mix(first.bce, second.bce),
+            contrastive: mix(first.contrastive, second.contrastive),
         }
     }
 
     fn snapshot(&mut self, rate: f32) -> Self::Snapshot {
-        let (wide, other) = (self.wide.snapshot(rate), self.other.snapshot(rate));
-        Joint { wide, other, share: self.share }
+        let (first, second) = (self.first.snapshot(rate), self.second.snapshot(rate));
+        Joint { first, second, share: self.share }
     }
 
     fn state(&self) -> State<'_> {
-        joined(self.wide.state(), self.other.state())
+        joined(self.first.state(), self.second.state())
     }
 
     fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.wide.restore(&state.below(WIDE))?;
-        self.other.restore(&state.below(OTHER))
+        self.first.restore(&state.below(FIRST))?;
+        self.second.restore(&state.below(SECOND))
     }
 
     fn restore_snapshot(&self, state: &State<'_>) -> Result<Self::Snapshot, StateError> {
-        let wide = self.wide.restore_snapshot(&state.below(WIDE))?;
-        let other = self.other.restore_snapshot(&state.below(OTHER))?;
-        Ok(Joint { wide, other, share: self.share })
+        let first = self.first.restore_snapshot(&state.below(FIRST))?;
+        let second = self.second.restore_snapshot(&state.below(SECOND))?;
+        Ok(Joint { first, second, share: self.share })
     }
 }
 
-impl<P: Predict> Predict for Joint<P> {
-    type Input = JointInput<P::Input>;
+impl<A: Parted, B: Predict> Predict for Joint<A, B> {
+    type Input = JointInput<A::Input, B::Input>;
 
     fn predict(&self, texts: &[&Self::Input]) -> Predicted {
-        let features: Vec<&Features> = texts.iter().map(|text| &text.words.features).collect();
-        let (mut scores, Parts { hidden, lexical }) = self.wide.predict_parts(&features);
-        let other = self.other.predict(&others(texts));
-        for (score, other) in scores.values_mut().iter_mut().zip(other.scores.values()) {
-            *score = self.share * *score + (1.0 - self.share) * other;
+        let (firsts, seconds) = parted(texts);
+        let (first, lexical) = self.first.predict_parts(&firsts);
+        let second = self.second.predict(&seconds);
+        let mut scores = first.scores;
+        for (score, second) in scores.values_mut().iter_mut().zip(second.scores.values()) {
+            *score = self.share * *score + (1.0 - self.share) * second;
         }
-        let [of_wide, of_other, of_lexical] = self.lengths();
-        let parts = [(of_wide, &hidden), (of_other, &other.embeddings), (of_lexical, &lexical)];
-        Predicted { embeddings: side_by_side(&parts), scores }
+        let embeddings = [&first.embeddings, &second.embeddings];
+        Predicted { embeddings: side_by_side(&self.parts(embeddings, lexical.as_ref())), scores }
     }
 
     fn write(&self, graph: &mut GraphBuilder) -> Answer {
-        let PartedAnswer { answer: wide, lexical } = self.wide.write_parts(graph);
-        let other = self.other.write(graph);
+        let (first, lexical) = self.first.write_parts(graph);
+        let second = self.second.write(graph);
         let (share, rest) = (graph.scalar(self.share), graph.scalar(1.0 - self.share));
-        let scores = graph.mul(&wide.scores, &share);
-        let other_scores = graph.mul(&other.scores, &rest);
-        let scores = graph.add(&scores, &other_scores);
-        let [of_wide, of_other, of_lexical] = self.lengths();
-        let mut parts = vec![(of_wide, &wide.embedding), (of_other, &other.embedding)];
-        parts.extend(lexical.as_ref().map(|lexical| (of_lexical, lexical)));
+        let scores = graph.mul(&first.scores, &share);
+        let second_scores = graph.mul(&second.scores, &rest);
+        let scores = graph.add(&scores, &second_scores);
+        let parts = self.parts([&first.embedding, &second.embedding], lexical.as_ref());
         Answer { embedding: write_side_by_side(graph, &parts), scores }
     }
 
     fn state(&self) -> State<'_> {
-        joined(Predict::state(&self.wide), self.other.state())
+        joined(self.first.state(), self.second.state())
     }
 }
 
-impl<P> Joint<P> {
-    /// Returns the lengths of the parts of a representation: wide, other, lexical.
-    fn lengths(&self) -> [f32; 3] {
-        let WideConfig { lexical, lexical_share, .. } = *self.wide.config();
-        let of_lexical = if lexical > 0 { lexical_share } else { 0.0 };
-        let rest = 1.0 - of_lexical;
-        [rest * self.share, rest * (1.0 - self.share), of_lexical].map(f32::sqrt)
+impl<A: Parted, B: Predict> Parted for Joint<A, B> {}
+
+impl<A, B> Joint<A, B> {
+    /// Gives the parts of a representation the lengths that they have in it.
+    fn parts<'p, T>(
+        &self,
+        [first, second]: [&'p T; 2],
+        lexical: Option<&'p Lexical<T>>,
+    ) -> Vec<(f32, &'p T)> {
+        let rest = 1.0 - lexical.map_or(0.0, |lexical| lexical.share);
+        let mut parts =
+            vec![((rest * self.share).sqrt(), first), ((rest * (1.0 - self.share)).sqrt(), second)];
+        parts.extend(lexical.map(|Lexical { part, share }| (share.sqrt(), part)));
+        parts
     }
 }
 
-fn joined<'s>(wide: State<'s>, other: State<'s>) -> State<'s> {
+fn joined<'s>(first: State<'s>, second: State<'s>) -> State<'s> {
     let mut state = State::default();
-    state.put_all(WIDE, wide);
-    state.put_all(OTHER, other);
+    state.put_all(FIRST, first);
+    state.put_all(SECOND, second);
     state
 }
 
-fn words<'t, I>(texts: &[&'t JointInput<I>]) -> Vec<&'t ModelInput> {
-    texts.iter().map(|text| &text.words).collect()
-}
-
-fn others<'t, I>(texts: &[&'t JointInput<I>]) -> Vec<&'t I> {
-    texts.iter().map(|text| &text.other).collect()
+/// Returns what each of the models reads.
+fn parted<'t, I, J>(texts: &[&'t JointInput<I, J>]) -> (Vec<&'t I>, Vec<&'t J>) {
+    texts.iter().map(|text| (&text.first, &text.second)).unzip()
 }

@@ -1,14 +1,16 @@
 //! The models as [`fit`](crate::fit) trains them: what each reads of a text, averaged over epochs.
 
 use autotag::LabelSet;
-use autotag_onnx::graph::GraphBuilder;
+use autotag_onnx::graph::{GraphBuilder, Value};
 use autotag_onnx::{Features, ModelInput};
 
 use crate::average::{EpochAverage, Parameters};
 use crate::checkpoint::{State, StateError};
 use crate::cnn::{Cnn, GraphForm, Network};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
+use crate::joint::{Lexical, Parted};
 use crate::layers::Answer;
+use crate::matrix::Matrix;
 use crate::optimizer::AdamConfig;
 use crate::wide::{Wide, WideNetwork};
 use crate::{ContrastiveConfig, TrainConfig};
@@ -74,6 +76,8 @@ impl Predict for TrainedCnn {
     }
 }
 
+impl Parted for TrainedCnn {}
+
 /// The wide model in training.
 pub(crate) struct WideModel {
     pub(crate) wide: Wide,
@@ -126,6 +130,16 @@ impl Predict for WideNetwork {
 
     fn state(&self) -> State<'_> {
         Parameters::state(self)
+    }
+}
+
+impl Parted for WideNetwork {
+    fn predict_parts(&self, texts: &[&ModelInput]) -> (Predicted, Option<Lexical<Matrix>>) {
+        WideNetwork::predict_parts(self, &features(texts))
+    }
+
+    fn write_parts(&self, graph: &mut GraphBuilder) -> (Answer, Option<Lexical<Value>>) {
+        WideNetwork::write_parts(self, graph)
     }
 }
 

@@ -7,6 +7,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tokenizers::Tokenizer;
 
+use crate::bert::BertFolder;
 use crate::matrix::Matrix;
 use crate::{Result, TrainError};
 
@@ -47,6 +48,14 @@ impl Pretrained {
         let token_table = read_matrix(&table).map_err(refuse)?;
         check_ids(folder, &tokenizer, token_table.n_rows())?;
         Ok(Pretrained { tokenizer, token_table })
+    }
+}
+
+impl From<&BertFolder> for Pretrained {
+    /// Takes the tokenizer and the token table of a whole encoder.
+    fn from(folder: &BertFolder) -> Self {
+        let token_table = folder.weights.get(TABLE_NAMES[0]).clone();
+        Pretrained { tokenizer: folder.tokenizer.clone(), token_table }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::commands::bundle::from_encoder::CacheArgs;
 
 /// What only the adapter can be told.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model adapter, wide-adapter")]
+#[command(next_help_heading = "Training: --model adapter, wide-cnn-adapter")]
 pub(super) struct AdapterArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "The share of the encoder's values that is dropped in training",

@@ -85,7 +85,7 @@ pub(in crate::commands) struct HyperArgs {
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
-    /// Scale representations to length 1 [default: false, wide, wide-cnn and wide-adapter: true]
+    /// Scale representations to length 1 [default: false, wide, wide-cnn and wide-cnn-adapter: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     normalize: Option<bool>,
 
@@ -139,7 +139,9 @@ pub(in crate::commands) struct HyperArgs {
 
 /// What only the CNN can be told, or it and other models that read tokens.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model cnn, wide-cnn and, about tokens, ldgn")]
+#[command(
+    next_help_heading = "Training: --model cnn, wide-cnn, wide-cnn-adapter and, about tokens, ldgn"
+)]
 pub(in crate::commands) struct CnnArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "The share of the tokens' embeddings that is dropped in training",
@@ -179,7 +181,7 @@ pub(in crate::commands) struct CnnArgs {
 
 /// What only the wide model can be told.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model wide, wide-cnn, wide-adapter")]
+#[command(next_help_heading = "Training: --model wide, wide-cnn, wide-cnn-adapter")]
 pub(in crate::commands) struct WideArgs {
     #[arg(long, value_name = "N", help = told(
         "The length of the hidden layer, the representation's first part", |c| c.wide.hidden))]
@@ -211,9 +213,9 @@ pub(in crate::commands) struct WideArgs {
     spread: Option<f32>,
 }
 
-/// What only the wide model and another one together can be told, beside what each can.
+/// What only the wide model and others together can be told, beside what each can.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model wide-cnn, wide-adapter")]
+#[command(next_help_heading = "Training: --model wide-cnn, wide-cnn-adapter")]
 pub(in crate::commands) struct JointArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "How much the wide model weighs, between 0 and 1", |c| c.joint.share))]
@@ -264,7 +266,7 @@ impl HyperArgs {
             ModelKind::Wide => TrainConfig::wide(),
             ModelKind::WideCnn => TrainConfig::wide_cnn(),
             ModelKind::Adapter => TrainConfig::adapter(),
-            ModelKind::WideAdapter => TrainConfig::wide_adapter(),
+            ModelKind::WideCnnAdapter => TrainConfig::wide_cnn_adapter(),
             ModelKind::Ldgn => TrainConfig::ldgn(),
             ModelKind::Bert => TrainConfig::bert(),
         };
@@ -304,7 +306,8 @@ impl HyperArgs {
                 self.set_adapter(&mut config.adapter);
                 put(&mut config.adapter.hidden, self.wide.hidden);
             }
-            ModelKind::WideAdapter => {
+            ModelKind::WideCnnAdapter => {
+                self.set_cnn(&mut config);
                 self.set_adapter(&mut config.adapter);
                 self.set_wide(&mut config.wide);
                 self.joint.set(&mut config.joint);
@@ -323,19 +326,19 @@ impl HyperArgs {
 
     /// Names an option that is another model's.
     fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
-        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideAdapter, WideCnn};
+        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideCnn, WideCnnAdapter};
         let of_use: [(Option<&'static str>, &[ModelKind]); 10] = [
             (
                 self.init.as_ref().map(|_| "--init"),
-                &[Cnn, WideCnn, Adapter, WideAdapter, Ldgn, Bert],
+                &[Cnn, WideCnn, Adapter, WideCnnAdapter, Ldgn, Bert],
             ),
-            (self.pooling.map(|_| "--pooling"), &[Adapter, WideAdapter, Bert]),
-            (self.cnn.given_of_tokens(), &[Cnn, WideCnn, Ldgn]),
-            (self.cnn.given_of_windows(), &[Cnn, WideCnn]),
-            (self.wide.hidden.map(|_| "--hidden"), &[Wide, WideCnn, Adapter, WideAdapter]),
-            (self.wide.given(), &[Wide, WideCnn, WideAdapter]),
-            (self.joint.given(), &[WideCnn, WideAdapter]),
-            (self.adapter.given(), &[Adapter, WideAdapter]),
+            (self.pooling.map(|_| "--pooling"), &[Adapter, WideCnnAdapter, Bert]),
+            (self.cnn.given_of_tokens(), &[Cnn, WideCnn, WideCnnAdapter, Ldgn]),
+            (self.cnn.given_of_windows(), &[Cnn, WideCnn, WideCnnAdapter]),
+            (self.wide.hidden.map(|_| "--hidden"), &[Wide, WideCnn, Adapter, WideCnnAdapter]),
+            (self.wide.given(), &[Wide, WideCnn, WideCnnAdapter]),
+            (self.joint.given(), &[WideCnn, WideCnnAdapter]),
+            (self.adapter.given(), &[Adapter, WideCnnAdapter]),
             (self.ldgn.given(), &[Ldgn]),
             (self.bert.given(), &[Bert]),
         ];
@@ -478,7 +481,7 @@ pub(super) fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig)
         ("wide", TrainConfig::wide()),
         ("wide-cnn", TrainConfig::wide_cnn()),
         ("adapter", TrainConfig::adapter()),
-        ("wide-adapter", TrainConfig::wide_adapter()),
+        ("wide-cnn-adapter", TrainConfig::wide_cnn_adapter()),
         ("ldgn", TrainConfig::ldgn()),
         ("bert", TrainConfig::bert()),
     ] {

@@ -35,7 +35,7 @@ impl Init {
 impl ModelKind {
     /// Tells whether the model is trained on a whole pretrained encoder.
     fn needs_encoder(self) -> bool {
-        matches!(self, ModelKind::Adapter | ModelKind::WideAdapter | ModelKind::Bert)
+        matches!(self, ModelKind::Adapter | ModelKind::WideCnnAdapter | ModelKind::Bert)
     }
 
     /// Checks that this program was built with what the model needs.
@@ -101,8 +101,8 @@ impl ModelKind {
             (ModelKind::Adapter, Init::Encoder(encoder)) => {
                 run.train_adapter(*encoder, cache, progress)
             }
-            (ModelKind::WideAdapter, Init::Encoder(encoder)) => {
-                run.train_wide_adapter(*encoder, cache, progress)
+            (ModelKind::WideCnnAdapter, Init::Encoder(encoder)) => {
+                run.train_wide_cnn_adapter(*encoder, cache, progress)
             }
             #[cfg(feature = "burn")]
             (ModelKind::Ldgn, init) => run.train_ldgn(init.tokens(), progress),
@@ -110,7 +110,7 @@ impl ModelKind {
             (ModelKind::Bert, Init::Encoder(encoder)) => run.train_bert(*encoder, progress),
             #[cfg(not(feature = "burn"))]
             (ModelKind::Ldgn, _) => unreachable!("the features were checked"),
-            (ModelKind::Adapter | ModelKind::WideAdapter | ModelKind::Bert, _) => {
+            (ModelKind::Adapter | ModelKind::WideCnnAdapter | ModelKind::Bert, _) => {
                 unreachable!("the features and the start were checked")
             }
         }

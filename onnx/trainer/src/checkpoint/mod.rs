@@ -15,7 +15,7 @@ use crate::{Result, TrainError};
 pub use state::{State, StateError};
 
 /// The version of the checkpoints that this program writes, the only one that it reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const METRICS: &str = "metrics.jsonl";

@@ -2,6 +2,7 @@ use burn::tensor::{Device, Tensor, activation};
 
 use autotag::LabelSet;
 use autotag_onnx::ModelInput;
+use autotag_onnx::graph::GraphBuilder;
 
 use super::batch::Batch;
 use super::export;
@@ -16,6 +17,7 @@ use crate::autodiff::{
 use crate::average::Parameters;
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
+use crate::layers::Answer;
 use crate::matrix::Matrix;
 
 /// The texts that pass through the network together.

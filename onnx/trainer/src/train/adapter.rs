@@ -13,10 +13,10 @@ use crate::bert::BertFolder;
 use crate::config::is_true;
 use crate::fit::{Progress, TokenizedTexts};
 use crate::frozen::{Encoding, FrozenEncoder};
-use crate::joint::JointInput;
+use crate::joint::{JointInput, JointModel};
 use crate::matrix::Matrix;
 use crate::wide;
-use crate::{Dataset, Result, TrainError};
+use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError};
 
 impl TrainingRun<'_> {
     /// Trains an adapter on a pretrained encoder, exports both as one model and publishes the bundle.
@@ -51,48 +51,52 @@ impl TrainingRun<'_> {
         })
     }
 
-    /// Trains the wide model and an adapter on a pretrained encoder as one, exports all of it as one
-    /// model and publishes the bundle.
+    /// Trains the wide model, a CNN and an adapter on a pretrained encoder as one, exports all of it as
+    /// one model and publishes the bundle.
     ///
-    /// `cache` is as in [`TrainingRun::train_adapter`].
+    /// The CNN's embedding starts with the encoder's token table. `cache` is as in
+    /// [`TrainingRun::train_adapter`].
     ///
     /// # Errors
     ///
-    /// Those of [`TrainingRun::train_adapter`] and [`TrainingRun::train_wide`], and
-    /// [`TrainError::Setting`](crate::TrainError::Setting) where a part's representation is not scaled to
-    /// length 1.
-    pub fn train_wide_adapter(
+    /// Those of [`TrainingRun::train_adapter`], [`TrainingRun::train_cnn`] and
+    /// [`TrainingRun::train_wide`], and [`TrainError::Setting`](crate::TrainError::Setting) where a part's
+    /// representation is not scaled to length 1.
+    pub fn train_wide_cnn_adapter(
         &self,
         encoder: BertFolder,
         cache: Option<&Path>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
         let config = self.config;
-        let is_normalized = config.wide.normalize && config.adapter.normalize;
-        is_true("normalize", is_normalized, is_normalized, "true for both models as one")?;
+        let TrainConfig { wide, cnn, adapter, .. } = config;
+        let is_normalized = wide.normalize && cnn.normalize && adapter.normalize;
+        is_true("normalize", is_normalized, is_normalized, "true for all models as one")?;
         self.on_threads(|| {
+            let tokens = self.tokens(Some(Pretrained::from(&encoder)))?;
             let encoder = Arc::new(FrozenEncoder::new(encoder, config.adapter.pooling));
             let shape = Shape {
-                architecture: "wide-adapter",
+                architecture: "wide-cnn-adapter",
                 input: InputKind::TokensAndNgrams,
                 special_tokens: true,
-                dimensions: config.wide.n_dimensions() + config.adapter.hidden,
+                dimensions: wide.n_dimensions() + cnn.n_filters() + adapter.hidden,
                 normalized: true,
             };
             // Before the encoder is run: texts without words end the training in a moment.
-            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
+            let ngrams = wide::learn(self.train.texts(), config.max_length, wide)?;
             let n_ngrams = ngrams.len();
-            let ngrams = Lexicon::from(ngrams);
+            let tokenizer = Some(encoder.tokenizer().clone());
+            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
             let (bundle, encoded) = self.encode(&encoder, shape, cache, progress)?;
-            let reader = TextReader::new(ngrams.clone(), &bundle)
+            let reader = TextReader::new(lexicon.clone(), &bundle)
                 .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
             let inputs = Inputs {
                 train: side_by_side(read(&reader, self.train)?, encoded.train),
                 dev: side_by_side(read(&reader, self.dev)?, encoded.dev),
             };
-            let lexicon = Lexicon { tokenizer: Some(encoder.tokenizer().clone()), ..ngrams };
-            let make = |texts: &[JointInput<_>]| {
-                self.beside(texts, n_ngrams, self.make_adapter(encoder.clone()))
+            let make = |texts: &[JointInput<_, _>]| {
+                let (first, second) = (self.make_cnn(tokens), self.make_adapter(encoder.clone()));
+                self.beside(texts, n_ngrams, JointModel { first, second, share: 0.5 })
             };
             self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
         })
@@ -129,14 +133,17 @@ impl TrainingRun<'_> {
     }
 }
 
-/// Gives each text what both models read of it.
-fn side_by_side<I>(
-    words: TokenizedTexts<ModelInput>,
-    others: TokenizedTexts<I>,
-) -> TokenizedTexts<JointInput<I>> {
-    let texts = words.texts.into_iter().zip(others.texts);
-    let texts = texts.map(|(words, other)| JointInput { words, other }).collect();
-    TokenizedTexts { texts, labels: words.labels }
+/// Gives each text what the three models read of it: n-grams, tokens, what the encoder says.
+fn side_by_side(
+    read: TokenizedTexts<JointInput<ModelInput, ModelInput>>,
+    encoded: TokenizedTexts<Vec<f32>>,
+) -> TokenizedTexts<JointInput<ModelInput, JointInput<ModelInput, Vec<f32>>>> {
+    let texts = read.texts.into_iter().zip(encoded.texts);
+    let texts = texts.map(|(JointInput { first, second }, encoded)| JointInput {
+        first,
+        second: JointInput { first: second, second: encoded },
+    });
+    TokenizedTexts { texts: texts.collect(), labels: read.labels }
 }
 
 /// Gives each text its row.

@@ -113,7 +113,7 @@ impl TrainingRun<'_> {
             let tokenizer = Some(tokens.tokenizer.clone());
             let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
             let make =
-                |texts: &[JointInput<_>]| self.beside(texts, n_ngrams, self.make_cnn(tokens));
+                |texts: &[JointInput<_, _>]| self.beside(texts, n_ngrams, self.make_cnn(tokens));
             self.train_texts(lexicon, shape, make, progress)
         })
     }
@@ -127,7 +127,7 @@ impl TrainingRun<'_> {
         Ok(Tokens { tokenizer, table: None })
     }
 
-    fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> CnnModel<'_> {
+    pub(super) fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> CnnModel<'_> {
         let TrainConfig { cnn, seed, averaging, .. } = self.config;
         let (n_tokens, n_labels) = (tokenizer.get_vocab_size(true), self.train.vocabulary().len());
         let cnn = Cnn::new(cnn.clone(), n_tokens, n_labels, table, *seed);
@@ -145,13 +145,13 @@ impl TrainingRun<'_> {
     /// Makes the wide model beside another one.
     pub(super) fn beside<M: Model>(
         &self,
-        texts: &[JointInput<M::Input>],
+        texts: &[JointInput<ModelInput, M::Input>],
         n_ngrams: usize,
         other: M,
-    ) -> JointModel<M> {
+    ) -> JointModel<WideModel, M> {
         let JointConfig { share, wide_adam } = self.config.joint;
-        let texts: Vec<&Features> = texts.iter().map(|text| &text.words.features).collect();
-        JointModel { wide: self.make_wide(&texts, n_ngrams, wide_adam), other, share }
+        let texts: Vec<&Features> = texts.iter().map(|text| &text.first.features).collect();
+        JointModel { first: self.make_wide(&texts, n_ngrams, wide_adam), second: other, share }
     }
 }
 

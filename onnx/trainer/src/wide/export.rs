@@ -6,15 +6,8 @@ use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
 use super::{WideNetwork, WideParameters};
+use crate::joint::Lexical;
 use crate::layers::{Answer, OutputLayer, normalized, write_answer, write_side_by_side};
-
-/// The model's answer within a graph, the representation still in two parts.
-pub(crate) struct PartedAnswer {
-    /// The scores, and h: [batch, R].
-    pub(crate) answer: Answer,
-    /// g: [batch, D], where the representation has a lexical part.
-    pub(crate) lexical: Option<Value>,
-}
 
 impl WideNetwork {
     /// Writes the model with inputs `feature_ids` int64 and `feature_weights` float32
@@ -22,17 +15,16 @@ impl WideNetwork {
     ///
     /// An n-gram of weight 0 is padding.
     pub(crate) fn write(&self, graph: &mut GraphBuilder) -> Answer {
-        let PartedAnswer { mut answer, lexical } = self.write_parts(graph);
-        if let Some(lexical) = lexical {
-            let share = self.config.lexical_share;
-            let parts = [((1.0 - share).sqrt(), &answer.embedding), (share.sqrt(), &lexical)];
+        let (mut answer, lexical) = self.write_parts(graph);
+        if let Some(Lexical { part, share }) = lexical {
+            let parts = [((1.0 - share).sqrt(), &answer.embedding), (share.sqrt(), &part)];
             answer.embedding = write_side_by_side(graph, &parts);
         }
         answer
     }
 
     /// Writes the model, and leaves the representation in its parts.
-    pub(crate) fn write_parts(&self, graph: &mut GraphBuilder) -> PartedAnswer {
+    pub(crate) fn write_parts(&self, graph: &mut GraphBuilder) -> (Answer, Option<Lexical<Value>>) {
         let WideParameters { table, output, output_bias } = &self.parameters;
         let shape = [Dim::Symbol("batch"), Dim::Symbol("features")];
         let ids = graph.input("feature_ids", ElementType::Int64, &shape);
@@ -45,8 +37,11 @@ impl WideNetwork {
         let hidden = graph.relu(&sums);
         let layer = OutputLayer { output, bias: output_bias };
         let answer = write_answer(graph, "wide", &hidden, &layer, self.config.normalize);
-        let lexical = (self.config.lexical > 0).then(|| self.write_lexical(graph, &ids, &weights));
-        PartedAnswer { answer, lexical }
+        let lexical = (self.config.lexical > 0).then(|| Lexical {
+            part: self.write_lexical(graph, &ids, &weights),
+            share: self.config.lexical_share,
+        });
+        (answer, lexical)
     }
 
     /// Writes g; the basis has the precision that it is stored in.

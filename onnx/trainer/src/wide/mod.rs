@@ -32,11 +32,11 @@ use crate::checkpoint::{State, StateError};
 use crate::config::{MAX_SIZE, is_true, within};
 use crate::fit::Predicted;
 use crate::init::{glorot, uniform};
+use crate::joint::Lexical;
 use crate::layers::{OutputLayer, normalize_rows, side_by_side};
 use crate::matrix::Matrix;
 use crate::optimizer::{Moments, RowMoments};
 
-pub(crate) use export::PartedAnswer;
 pub use vocabulary::learn;
 
 /// The shape and regularization of the wide model.
@@ -128,14 +128,6 @@ pub struct WideNetwork {
     parameters: WideParameters,
     /// P: [V, D]; found once and not trained.
     lexical: Arc<Matrix>,
-}
-
-/// The representation's two parts, each of length 1 or all zero where the model asks for it.
-pub(crate) struct Parts {
-    /// h: [B, R].
-    pub(crate) hidden: Matrix,
-    /// g: [B, D].
-    pub(crate) lexical: Matrix,
 }
 
 /// A wide model in training: the network, and what training keeps beside it.
@@ -258,31 +250,33 @@ impl WideNetwork {
 
     /// Predicts texts, given as n-grams with ids below V.
     pub fn predict(&self, texts: &[&Features]) -> Predicted {
-        let (scores, parts) = self.predict_parts(texts);
-        if self.config.lexical == 0 {
-            return Predicted { embeddings: parts.hidden, scores };
+        let (mut predicted, lexical) = self.predict_parts(texts);
+        if let Some(Lexical { part, share }) = lexical {
+            let parts = [((1.0 - share).sqrt(), &predicted.embeddings), (share.sqrt(), &part)];
+            predicted.embeddings = side_by_side(&parts);
         }
-        let share = self.config.lexical_share;
-        let (hidden, lexical) = ((1.0 - share).sqrt(), share.sqrt());
-        let embeddings = side_by_side(&[(hidden, &parts.hidden), (lexical, &parts.lexical)]);
-        Predicted { embeddings, scores }
+        predicted
     }
 
-    /// Predicts texts: the scores, and the representation's parts.
-    pub(crate) fn predict_parts(&self, texts: &[&Features]) -> (Matrix, Parts) {
+    /// Predicts texts, and leaves the representation in its parts, each of length 1 or all zero where
+    /// the model asks for it: h [B, R], and g [B, D] where there is a lexical part.
+    pub(crate) fn predict_parts(
+        &self,
+        texts: &[&Features],
+    ) -> (Predicted, Option<Lexical<Matrix>>) {
         let WideParameters { table, output, output_bias } = &self.parameters;
         let mut hidden = batch::weighted_sums(table, texts);
         rectify(&mut hidden);
         let scores = OutputLayer { output, bias: output_bias }.scores(&hidden);
-        let mut lexical = Matrix::zeros(texts.len(), self.config.lexical);
-        if self.config.lexical > 0 {
-            lexical = batch::weighted_sums(&self.lexical, texts);
-            normalize_rows(&mut lexical);
-        }
+        let lexical = (self.config.lexical > 0).then(|| {
+            let mut part = batch::weighted_sums(&self.lexical, texts);
+            normalize_rows(&mut part);
+            Lexical { part, share: self.config.lexical_share }
+        });
         if self.config.normalize {
             normalize_rows(&mut hidden);
         }
-        (scores, Parts { hidden, lexical })
+        (Predicted { embeddings: hidden, scores }, lexical)
     }
 }
 
