@@ -78,7 +78,7 @@ pub(super) enum ModelKind {
     WideCnn,
     /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
     Adapter,
-    /// All three: each learns by itself, and they answer together
+    /// The wide model, the CNN and the adapter: each learns by itself, and they answer together
     WideCnnAdapter,
     /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
     Ldgn,

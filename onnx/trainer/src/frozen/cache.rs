@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A record that was cut or damaged is as good as absent. Nothing depends on the cache: deleting it
-//! costs time only.
+//! costs time only. Any number of processes may use a file at once: each locks it while it appends, and
+//! keeps what it has encoded.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -39,8 +40,6 @@ pub(super) struct EmbeddingCache {
     path: PathBuf,
     file: File,
     dimensions: usize,
-    /// Whether this process may write; another that writes keeps it from doing so.
-    is_writable: bool,
     max_bytes: u64,
 }
 
@@ -70,11 +69,22 @@ impl EmbeddingCache {
         let mut open = OpenOptions::new();
         let file = open.read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(failed(&path, "open"))?;
-        let is_writable = file.try_lock().is_ok();
-        let mut cache = EmbeddingCache { path, file, dimensions, is_writable, max_bytes };
+        let mut cache = EmbeddingCache { path, file, dimensions, max_bytes };
         let header = header(encoder, dimensions);
-        cache.begin(&header).map_err(failed(&cache.path, "read"))?;
+        cache.locked("read", |cache| cache.begin(&header))?;
         Ok(cache)
+    }
+
+    /// Works on the file while no other process does.
+    fn locked<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Self) -> io::Result<T>,
+    ) -> Result<T> {
+        self.file.lock().map_err(failed(&self.path, "lock"))?;
+        let done = work(self);
+        self.file.unlock().map_err(failed(&self.path, "unlock"))?;
+        done.map_err(failed(&self.path, action))
     }
 
     /// Empties a file that does not begin as this encoder's does.
@@ -84,12 +94,9 @@ impl EmbeddingCache {
         if found == header {
             return self.file.set_modified(SystemTime::now());
         }
-        if self.is_writable {
-            self.file.set_len(0)?;
-            self.file.rewind()?;
-            self.file.write_all(header)?;
-        }
-        Ok(())
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(header)
     }
 
     /// Copies the embeddings of known texts into rows; returns which rows it has filled.
@@ -99,31 +106,25 @@ impl EmbeddingCache {
             wanted.entry(text).or_default().push(row);
         }
         let mut is_filled = vec![false; texts.len()];
-        let n_records = self.read(|text, values| {
+        let read = self.read(|text, values| {
             for &row in wanted.get(text).into_iter().flatten() {
                 rows.row_mut(row).copy_from_slice(values);
                 is_filled[row] = true;
             }
         });
-        let n_records = n_records.map_err(failed(&self.path, "read"))?;
-        if self.is_writable {
-            // A record that a killed process left half written would shift those after it.
-            let length = HEADER_BYTES as u64 + n_records * self.record_bytes() as u64;
-            self.file.set_len(length).map_err(failed(&self.path, "cut"))?;
-        }
+        read.map_err(failed(&self.path, "read"))?;
         Ok(is_filled)
     }
 
-    /// Gives every sound record to `each`; returns the number of whole ones, damaged ones included.
-    fn read(&mut self, mut each: impl FnMut(&TextDigest, &[f32])) -> io::Result<u64> {
+    /// Gives every sound record to `each`; one that is being written is not there yet.
+    fn read(&mut self, mut each: impl FnMut(&TextDigest, &[f32])) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
         let mut reader = BufReader::with_capacity(1 << 20, &self.file);
         let mut record = vec![0; self.record_bytes()];
-        let mut n_records = 0;
         loop {
             match reader.read_exact(&mut record) {
-                Ok(()) => n_records += 1,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(n_records),
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 Err(error) => return Err(error),
             }
             if let Some((text, values)) = decode(&record) {
@@ -132,23 +133,29 @@ impl EmbeddingCache {
         }
     }
 
-    /// Appends embeddings, unless another process writes or the file is full.
+    /// Appends embeddings, unless the file is full.
     pub(super) fn add<'t>(
         &mut self,
         embeddings: impl Iterator<Item = (&'t TextDigest, &'t [f32])>,
     ) -> Result<()> {
-        if !self.is_writable {
-            return Ok(());
-        }
         let bytes: Vec<u8> = embeddings.flat_map(|(text, values)| encode(text, values)).collect();
-        let mut append = || -> io::Result<()> {
-            let length = self.file.seek(SeekFrom::End(0))?;
-            if length + bytes.len() as u64 > self.max_bytes {
+        self.locked("write", |cache| {
+            let length = cache.whole_records()?;
+            if length + bytes.len() as u64 > cache.max_bytes {
                 return Ok(());
             }
-            self.file.write_all(&bytes)
-        };
-        append().map_err(failed(&self.path, "write"))
+            cache.file.set_len(length)?;
+            cache.file.seek(SeekFrom::Start(length))?;
+            cache.file.write_all(&bytes)
+        })
+    }
+
+    /// Returns where the last whole record ends: one that a killed process left half written would
+    /// shift those after it.
+    fn whole_records(&self) -> io::Result<u64> {
+        let (header, record) = (HEADER_BYTES as u64, self.record_bytes() as u64);
+        let n_records = self.file.metadata()?.len().saturating_sub(header) / record;
+        Ok(header + n_records * record)
     }
 
     fn record_bytes(&self) -> usize {
@@ -302,14 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn while_another_process_writes_the_cache_is_only_read() {
+    fn runs_side_by_side_both_keep_what_they_encode() {
         let folder = tempfile::tempdir().unwrap();
-        stored(folder.path(), 1);
-        let _writer = open(folder.path());
-        let mut reader = open(folder.path());
-        assert!(!reader.is_writable);
-        reader.add([(&digest("9"), &[9.0f32, 9.0][..])].into_iter()).unwrap();
-        assert_eq!(found(folder.path(), 1), [true]);
+        let mut runs = [open(folder.path()), open(folder.path())];
+        for n in 0..6 {
+            let (text, values) = (digest(&n.to_string()), [n as f32, -(n as f32)]);
+            runs[n % 2].add([(&text, &values[..])].into_iter()).unwrap();
+        }
+        assert_eq!(found(folder.path(), 6), [true; 6]);
     }
 
     #[test]

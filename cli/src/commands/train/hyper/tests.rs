@@ -27,6 +27,10 @@ fn the_defaults_are_the_trainers() {
     assert_eq!(config(ModelKind::Bert, &[]).unwrap(), expected);
     let expected = TrainConfig { threads: 1, ..TrainConfig::adapter() };
     assert_eq!(config(ModelKind::Adapter, &[]).unwrap(), expected);
+    let expected = TrainConfig { threads: 1, ..TrainConfig::wide_cnn() };
+    assert_eq!(config(ModelKind::WideCnn, &[]).unwrap(), expected);
+    let expected = TrainConfig { threads: 1, ..TrainConfig::wide_cnn_adapter() };
+    assert_eq!(config(ModelKind::WideCnnAdapter, &[]).unwrap(), expected);
 }
 
 #[test]
@@ -45,6 +49,10 @@ fn options_reach_the_configuration() {
     let adapter = config(ModelKind::Adapter, &line).unwrap().adapter;
     assert_eq!((adapter.hidden, adapter.input_dropout), (7, 0.5));
     assert!(adapter.normalize && adapter.pooling == Some(Pooling::Cls));
+    let line = ["--hidden=7", "--filters=5", "--input-dropout=0.5", "--wide-share=0.3"];
+    let three = config(ModelKind::WideCnnAdapter, &line).unwrap();
+    assert_eq!((three.wide.hidden, three.cnn.filters), (7, 5));
+    assert_eq!((three.adapter.input_dropout, three.joint.share), (0.5, 0.3));
     let line = ["--lstm", "7", "--label-vector=5", "--embedding-dropout=0", "--dropout=0.2"];
     let ldgn = config(ModelKind::Ldgn, &line).unwrap().ldgn;
     assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));
