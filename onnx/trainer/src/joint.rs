@@ -7,7 +7,7 @@
 //!
 //! g is the first model's lexical part, and a its share; only the wide model has one. The wide model knows
 //! words by heart, the CNN what stands beside what, an adapter on a pretrained encoder what texts are
-//! about: where one errs, the others often do not. Two models as one can stand beside a third.
+//! about: where one errs, the others often do not. Two models as one can be the second model.
 //!
 //! Why not one loss over both? The n-grams fit the training texts within a few epochs, and what they
 //! get right already would teach the other model nothing.
@@ -174,8 +174,6 @@ impl<A: Parted, B: Predict> Predict for Joint<A, B> {
         joined(self.first.state(), self.second.state())
     }
 }
-
-impl<A: Parted, B: Predict> Parted for Joint<A, B> {}
 
 impl<A, B> Joint<A, B> {
     /// Gives the parts of a representation the lengths that they have in it.
