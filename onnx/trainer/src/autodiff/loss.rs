@@ -6,6 +6,7 @@ use autotag::LabelSet;
 use super::Answer;
 
 use crate::config::ContrastiveConfig;
+use crate::fit::StepLoss;
 use crate::layers::NORM_EPSILON;
 use crate::loss::{DISTANCE_EPSILON, beta};
 
@@ -15,6 +16,22 @@ pub(crate) struct Losses {
     pub(crate) bce: Tensor<1>,
     /// The contrastive loss before gamma, mean over the batch; `None` where gamma is 0.
     pub(crate) contrastive: Option<Tensor<1>>,
+}
+
+impl Losses {
+    /// Returns `bce + gamma contrastive`.
+    pub(crate) fn whole(&self, gamma: f32) -> Tensor<1> {
+        match &self.contrastive {
+            Some(contrastive) => self.bce.clone() + contrastive.clone() * gamma,
+            None => self.bce.clone(),
+        }
+    }
+
+    /// Returns the figures.
+    pub(crate) fn figures(self) -> StepLoss {
+        let contrastive = self.contrastive.map_or(0.0, |loss| loss.into_scalar());
+        StepLoss { bce: self.bce.into_scalar(), contrastive }
+    }
 }
 
 /// Computes both losses of a batch.

@@ -1,10 +1,10 @@
 //! AdamW (Loshchilov and Hutter, 2019), with the gradient's norm bounded.
 
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{Device, Tensor};
 
-use super::{DeviceWeights, Losses, Weights, matrix_of};
+use super::groups::Gradients;
+use super::{DeviceWeights, Weights, matrix_of};
 use crate::checkpoint::{State, StateError};
-use crate::fit::StepLoss;
 use crate::optimizer::AdamConfig;
 
 /// How far one of the weights moves in a step.
@@ -43,7 +43,7 @@ impl AdamW {
         self.n_steps
     }
 
-    /// Computes losses and moves every weight against the gradient of `bce + gamma contrastive`.
+    /// Moves every weight that has a gradient against it.
     ///
     /// ```text
     /// m = beta_1 m + (1 - beta_1) g,   v = beta_2 v + (1 - beta_2) g^2
@@ -54,26 +54,14 @@ impl AdamW {
     pub(crate) fn step(
         &mut self,
         config: &AdamConfig,
-        gamma: f32,
         pace: impl Fn(&str) -> Pace,
-        losses: impl FnOnce(&DeviceWeights) -> Losses,
-    ) -> StepLoss {
-        let tracked = self.values.tracked();
-        let Losses { bce, contrastive } = losses(&tracked);
-        let whole = match &contrastive {
-            Some(contrastive) => bce.clone() + contrastive.clone() * gamma,
-            None => bce.clone(),
-        };
-        let mut gradients = whole.backward();
-        let scale = clipping(&tracked, &gradients, config.max_gradient_norm);
+        gradients: Gradients,
+    ) {
+        let scale = clipping(&gradients, config.max_gradient_norm);
         self.n_steps += 1;
-        for (name, weight) in tracked.iter() {
-            if let Some(gradient) = weight.grad_remove(&mut gradients) {
-                self.move_weight(config, name, gradient * scale, pace(name));
-            }
+        for (name, gradient) in gradients {
+            self.move_weight(config, &name, gradient * scale, pace(&name));
         }
-        let contrastive = contrastive.map_or(0.0, |loss| loss.into_scalar());
-        StepLoss { bce: bce.into_scalar(), contrastive }
     }
 
     fn move_weight(&mut self, config: &AdamConfig, name: &str, gradient: Tensor<2>, pace: Pace) {
@@ -121,13 +109,11 @@ impl AdamW {
 /// Returns what to multiply all gradients by so that their norm is at most `bound`; 0 is no bound.
 ///
 /// A gradient that is not finite stays as it is.
-fn clipping(weights: &DeviceWeights, gradients: &Gradients, bound: f32) -> f32 {
+fn clipping(gradients: &Gradients, bound: f32) -> f32 {
     if bound == 0.0 {
         return 1.0;
     }
-    let squares = weights
-        .iter()
-        .filter_map(|(_, weight)| weight.grad(gradients).map(|gradient| gradient.square().sum()));
+    let squares = gradients.values().map(|gradient| gradient.clone().square().sum());
     let Some(total) = squares.reduce(|a, b| a + b) else { return 1.0 };
     let norm: f32 = total.sqrt().into_scalar();
     if norm.is_finite() && norm > bound { bound / norm } else { 1.0 }

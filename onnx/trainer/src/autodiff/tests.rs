@@ -2,9 +2,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use autotag::{LabelId, LabelSet};
 
+use super::groups::{Gradients, gradients};
 use super::loss::{binary_cross_entropy, contrastive};
 use super::*;
 use crate::config::{Coefficient, ContrastiveConfig};
+use crate::fit::StepLoss;
 use crate::loss;
 use crate::matrix::Matrix;
 use crate::optimizer::AdamConfig;
@@ -73,10 +75,9 @@ fn texts_that_coincide_have_a_finite_gradient() {
 fn step(optimizer: &mut AdamW, max_norm: f32) {
     let adam = AdamConfig { max_gradient_norm: max_norm, ..AdamConfig::default() };
     let pace = |name: &str| Pace { rate: 0.1, decay: if name == "w" { 0.5 } else { 0.0 } };
-    optimizer.step(&adam, 0.0, pace, |weights| {
-        let off = |name| (weights.get(name) - 1.0).square().sum();
-        Losses { bce: off("w") + off("b"), contrastive: None }
-    });
+    let gradient = |(name, w): (&String, &Tensor<2>)| (name.clone(), (w.clone() - 1.0) * 2.0);
+    let gradients: Gradients = optimizer.values().iter().map(gradient).collect();
+    optimizer.step(&adam, pace, gradients);
 }
 
 fn optimizer() -> AdamW {
@@ -137,4 +138,52 @@ fn dropout_repeats_with_the_seed_and_keeps_the_mean() {
     assert_ne!(dropped(1), dropped(2));
     let mean = dropped(1).iter().sum::<f32>() / 10_000.0;
     assert!((mean - 1.0).abs() < 0.03, "{mean}");
+}
+
+/// Computes the losses and gradients of 6 texts about 5 tokens, scored for 4 labels.
+fn in_groups(group_size: usize, n_threads: usize, gamma: f32) -> (StepLoss, Weights) {
+    let texts: [&[u32]; 6] = [&[0, 1, 2], &[1], &[3, 4], &[2, 2, 4, 0], &[4], &[3, 1]];
+    let sets = label_sets();
+    let sets: Vec<&LabelSet> = sets.iter().collect();
+    let mut weights = Weights::default();
+    weights.insert("table", matrix(5, 3));
+    weights.insert("output", matrix(3, 4));
+    let weights = weights.to_device(&Device::flex());
+    let answer = |weights: &DeviceWeights, texts: &[&[u32]], _| {
+        let rows = texts.iter().map(|text| {
+            let tokens: Vec<usize> = text.iter().map(|&token| token as usize).collect();
+            weights.get("table").select(0, indices(&tokens, &Device::flex())).mean_dim(0)
+        });
+        let representations = Tensor::cat(rows.collect(), 0);
+        Answer { logits: representations.clone().matmul(weights.get("output")), representations }
+    };
+    let config = ContrastiveConfig { gamma, temperature: 1.0, ..ContrastiveConfig::default() };
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    let (loss, gradients) =
+        threads.install(|| gradients(&weights, &texts, &sets, group_size, &config, answer));
+    let on_host = |(name, gradient)| (name, matrix_of(gradient));
+    (loss, Weights::new(gradients.into_iter().map(on_host).collect()))
+}
+
+#[test]
+fn groups_change_neither_losses_nor_gradients() {
+    for gamma in [0.0, 2.0] {
+        let (whole, expected) = in_groups(6, 1, gamma);
+        let (loss, found) = in_groups(4, 1, gamma);
+        assert!((loss.bce - whole.bce).abs() < 1e-6, "{loss:?} {whole:?}");
+        assert!((loss.contrastive - whole.contrastive).abs() < 1e-6, "{loss:?} {whole:?}");
+        for name in ["table", "output"] {
+            samples::assert_near(found.get(name).values(), expected.get(name).values());
+            assert!(expected.get(name).values().iter().any(|value| value.abs() > 0.01));
+        }
+    }
+    assert_ne!(in_groups(4, 1, 0.0).1, in_groups(4, 1, 2.0).1);
+}
+
+#[test]
+fn the_number_of_threads_changes_nothing() {
+    let expected = in_groups(2, 1, 2.0);
+    for n_threads in [2, 3] {
+        assert_eq!(in_groups(2, n_threads, 2.0), expected);
+    }
 }

@@ -1,8 +1,14 @@
 use burn::tensor::Device;
 
-use super::{AdamW, Weights};
+use autotag::LabelSet;
+use autotag_onnx::ModelInput;
+
+use super::groups::{Answer, gradients, ids};
+use super::{AdamW, DeviceWeights, Pace, Weights};
+use crate::TrainConfig;
 use crate::average::{EpochAverage, Parameters};
 use crate::checkpoint::{State, StateError};
+use crate::fit::StepLoss;
 
 /// Weights in training and their average over the epochs: what a checkpoint keeps of a model.
 pub(crate) struct TrainingWeights {
@@ -16,6 +22,24 @@ impl TrainingWeights {
     pub(crate) fn new(weights: &Weights, averaging: f32, device: &Device) -> Self {
         let (optimizer, average) = (AdamW::new(weights, device), EpochAverage::new(averaging));
         TrainingWeights { optimizer, average }
+    }
+
+    /// Takes a step on a batch, in groups of at most `group_size` texts; what `answer` and `pace` are
+    /// is told by [`gradients`] and [`AdamW::step`].
+    pub(crate) fn step(
+        &mut self,
+        config: &TrainConfig,
+        texts: &[&ModelInput],
+        labels: &[&LabelSet],
+        group_size: usize,
+        answer: impl Fn(&DeviceWeights, &[&[u32]], u64) -> Answer + Sync,
+        pace: impl Fn(&str) -> Pace,
+    ) -> StepLoss {
+        let (weights, texts) = (self.optimizer.values(), ids(texts));
+        let (loss, gradients) =
+            gradients(weights, &texts, labels, group_size, &config.contrastive, answer);
+        self.optimizer.step(&config.adam, pace, gradients);
+        loss
     }
 
     /// Ends an epoch and returns the average.

@@ -84,6 +84,11 @@ impl DeviceWeights {
         self.tensors.get(name).unwrap_or_else(|| panic!("the model has no weights {name}")).clone()
     }
 
+    /// Returns the device that they are on.
+    pub(crate) fn device(&self) -> Device {
+        self.tensors.values().next().map_or_else(Device::flex, Tensor::device)
+    }
+
     /// Returns the same weights, of which gradients can be asked.
     pub(crate) fn tracked(&self) -> Self {
         self.map(|tensor| tensor.clone().autodiff().require_grad())

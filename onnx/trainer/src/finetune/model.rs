@@ -1,4 +1,4 @@
-use burn::tensor::{Device, activation};
+use burn::tensor::Device;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
@@ -9,8 +9,7 @@ use autotag_onnx::graph::GraphBuilder;
 use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
 use crate::TrainConfig;
 use crate::autodiff::{
-    Pace, TrainingWeights, Weights, answer_by_length, group_seed, losses, matrix_of,
-    predict_by_length, prior_bias, step_seed,
+    Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed,
 };
 use crate::average::Parameters;
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
@@ -78,7 +77,7 @@ impl Model for FinetunedModel<'_> {
     type Snapshot = Finetuned;
 
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
-        let TrainConfig { bert, contrastive, adam, seed, .. } = self.config;
+        let TrainConfig { bert, adam, seed, .. } = self.config;
         let Shape { encoder, pooling, normalize, device } = &self.shape;
         let seed = step_seed(*seed, self.weights.optimizer.n_steps());
         let regularization =
@@ -89,15 +88,12 @@ impl Model for FinetunedModel<'_> {
             let decay = if decays(name) { bert.weight_decay } else { 0.0 };
             Pace { rate: rate * highest, decay }
         };
-        self.weights.optimizer.step(adam, contrastive.gamma, pace, |weights| {
+        let answer = |weights: &_, texts: &[&[u32]], group| {
             let network =
                 Network { config: encoder, weights, pooling: *pooling, normalize: *normalize };
-            let (answer, labels) =
-                answer_by_length(&ids(texts), labels, GROUP_SIZE, |texts, group| {
-                    network.answer(&Batch::new(texts, device), &regularization(group))
-                });
-            losses(answer, &labels, contrastive)
-        })
+            network.answer(&Batch::new(texts, device), &regularization(group))
+        };
+        self.weights.step(self.config, texts, labels, GROUP_SIZE, answer, pace)
     }
 
     fn snapshot(&mut self, _: f32) -> Finetuned {
@@ -128,17 +124,10 @@ impl Predict for Finetuned {
 
     fn predict(&self, texts: &[&ModelInput]) -> Predicted {
         let Shape { encoder, pooling, normalize, device } = &self.shape;
-        let weights = self.weights.to_device(device);
-        let network = Network {
-            config: encoder,
-            weights: &weights,
-            pooling: *pooling,
-            normalize: *normalize,
-        };
-        predict_by_length(&ids(texts), GROUP_SIZE, |texts| {
-            let answer = network.answer(&Batch::new(texts, device), &Regularization::default());
-            let scores = activation::sigmoid(answer.logits);
-            Predicted { embeddings: matrix_of(answer.representations), scores: matrix_of(scores) }
+        let (pooling, normalize) = (*pooling, *normalize);
+        predict_by_length(&self.weights, device, texts, GROUP_SIZE, |weights, texts| {
+            let network = Network { config: encoder, weights, pooling, normalize };
+            network.answer(&Batch::new(texts, device), &Regularization::default())
         })
     }
 
@@ -154,8 +143,4 @@ impl Predict for Finetuned {
     fn state(&self) -> State<'_> {
         Parameters::state(&self.weights)
     }
-}
-
-fn ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
-    texts.iter().map(|text| text.ids()).collect()
 }

@@ -1,4 +1,4 @@
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 
 use autotag::LabelSet;
 use autotag_onnx::ModelInput;
@@ -11,8 +11,7 @@ use super::label_graph::label_graph;
 use super::weights;
 use crate::TrainConfig;
 use crate::autodiff::{
-    DeviceWeights, Pace, TrainingWeights, Weights, answer_by_length, group_seed, losses, matrix_of,
-    predict_by_length, prior_bias, step_seed, tensor_of,
+    Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed, tensor_of,
 };
 use crate::average::Parameters;
 use crate::checkpoint::{State, StateError};
@@ -81,7 +80,7 @@ impl Model for LdgnModel<'_> {
     type Snapshot = TrainedLdgn;
 
     fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
-        let TrainConfig { ldgn, contrastive, adam, seed, .. } = self.config;
+        let TrainConfig { ldgn, adam, seed, .. } = self.config;
         let seed = step_seed(*seed, self.weights.optimizer.n_steps());
         let regularization = |group| Regularization {
             embedding_dropout: ldgn.embedding_dropout,
@@ -90,14 +89,11 @@ impl Model for LdgnModel<'_> {
         };
         let (label_graph, device) = (&self.label_graph_there, &self.device);
         let pace = |_: &str| Pace { rate: rate * adam.learning_rate, decay: 0.0 };
-        self.weights.optimizer.step(adam, contrastive.gamma, pace, |weights| {
+        let answer = |weights: &_, texts: &[&[u32]], group| {
             let network = Network { weights, label_graph, normalize: ldgn.normalize };
-            let (answer, labels) =
-                answer_by_length(&ids(texts), labels, GROUP_SIZE, |texts, group| {
-                    network.answer(&Batch::new(texts, device), &regularization(group))
-                });
-            losses(answer, &labels, contrastive)
-        })
+            network.answer(&Batch::new(texts, device), &regularization(group))
+        };
+        self.weights.step(self.config, texts, labels, GROUP_SIZE, answer, pace)
     }
 
     fn snapshot(&mut self, _: f32) -> TrainedLdgn {
@@ -122,15 +118,12 @@ impl Predict for TrainedLdgn {
     type Input = ModelInput;
 
     fn predict(&self, texts: &[&ModelInput]) -> Predicted {
-        let weights: DeviceWeights = self.weights.to_device(&self.device);
-        let label_graph = tensor_of(&self.label_graph, &self.device);
-        let network =
-            Network { weights: &weights, label_graph: &label_graph, normalize: self.normalize };
-        predict_by_length(&ids(texts), GROUP_SIZE, |texts| {
-            let batch = Batch::new(texts, &self.device);
-            let answer = network.answer(&batch, &Regularization::default());
-            let scores = activation::sigmoid(answer.logits);
-            Predicted { embeddings: matrix_of(answer.representations), scores: matrix_of(scores) }
+        let (label_graph, normalize) =
+            (&tensor_of(&self.label_graph, &self.device), self.normalize);
+        let device = &self.device;
+        predict_by_length(&self.weights, device, texts, GROUP_SIZE, |weights, texts| {
+            let network = Network { weights, label_graph, normalize };
+            network.answer(&Batch::new(texts, device), &Regularization::default())
         })
     }
 
@@ -141,8 +134,4 @@ impl Predict for TrainedLdgn {
     fn state(&self) -> State<'_> {
         Parameters::state(&self.weights)
     }
-}
-
-fn ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
-    texts.iter().map(|text| text.ids()).collect()
 }

@@ -57,7 +57,7 @@ fn check(normalize: bool) {
     let labels = label_sets();
     let answer = Answer { representations: z, logits };
     let losses = losses(answer, &labels.iter().collect::<Vec<_>>(), &WEIGHTS);
-    let whole = losses.bce + losses.contrastive.unwrap() * WEIGHTS.gamma;
+    let whole = losses.whole(WEIGHTS.gamma);
     let gradients = whole.backward();
     let loss: f32 = whole.into_scalar();
     assert!((f64::from(loss) - computed_loss).abs() < 1e-4, "{loss} {computed_loss}");
