@@ -80,6 +80,9 @@ pub(super) enum ModelKind {
     Adapter,
     /// The wide model, the CNN and the adapter: each learns by itself, and they answer together
     WideCnnAdapter,
+    /// The wide model, the CNN and BERT: each learns by itself, and they answer together; needs the
+    /// feature `burn`
+    WideCnnBert,
     /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
     Ldgn,
     /// A pretrained BERT encoder, given by --init, trained further; needs the feature `burn`

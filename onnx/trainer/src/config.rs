@@ -202,6 +202,22 @@ impl TrainConfig {
         }
     }
 
+    /// Returns the settings that suit the wide model, the CNN and a pretrained encoder that is trained
+    /// further together.
+    ///
+    /// The encoder's settings, by which the other two learn in as few epochs: batches are small. The
+    /// contrastive loss is left out, as for the wide model and the CNN together.
+    pub fn wide_cnn_bert() -> Self {
+        let TrainConfig { cnn, contrastive, .. } = TrainConfig::wide_cnn();
+        TrainConfig {
+            cnn,
+            joint: JointConfig::beside_bert(),
+            bert: FinetuneConfig { normalize: true, ..FinetuneConfig::default() },
+            contrastive,
+            ..TrainConfig::bert()
+        }
+    }
+
     /// Returns the settings that suit LDGN.
     ///
     /// Its batches are smaller than the CNN's, since a text takes a matrix of labels by labels. The

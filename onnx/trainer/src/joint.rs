@@ -30,8 +30,11 @@ use crate::optimizer::AdamConfig;
 /// settings beside.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JointConfig {
-    /// w: how much the wide model weighs, greater than 0 and less than 1; the others share the rest.
+    /// w: how much the wide model weighs, greater than 0 and less than 1.
     pub share: f32,
+    /// How much of the rest the CNN weighs where a third model has what is left, greater than 0 and
+    /// less than 1.
+    pub cnn_share: f32,
     /// The wide model's optimizer; the others have the run's.
     pub wide_adam: AdamConfig,
 }
@@ -40,16 +43,24 @@ impl Default for JointConfig {
     fn default() -> Self {
         JointConfig {
             share: 0.5,
+            cnn_share: 0.5,
             wide_adam: AdamConfig { learning_rate: 0.03, epsilon: 1e-3, ..AdamConfig::default() },
         }
     }
 }
 
 impl JointConfig {
-    /// Checks the share.
+    /// Returns the weights that suit an encoder that is trained further: half is its own.
+    pub(crate) fn beside_bert() -> Self {
+        JointConfig { share: 0.25, cnn_share: 0.3, ..JointConfig::default() }
+    }
+
+    /// Checks the shares.
     pub(crate) fn check(&self) -> Result<()> {
-        let is_within = self.share > 0.0 && self.share < 1.0;
-        is_true("wide share", self.share, is_within, "greater than 0, less than 1")
+        for (name, share) in [("wide share", self.share), ("CNN share", self.cnn_share)] {
+            is_true(name, share, share > 0.0 && share < 1.0, "greater than 0, less than 1")?;
+        }
+        Ok(())
     }
 }
 
@@ -65,6 +76,14 @@ impl From<ModelInput> for JointInput<ModelInput, ModelInput> {
     fn from(ModelInput { ids, features }: ModelInput) -> Self {
         let first = ModelInput { ids: Vec::new(), features };
         JointInput { first, second: ModelInput { ids, features: Features::default() } }
+    }
+}
+
+impl From<ModelInput> for JointInput<ModelInput, JointInput<ModelInput, ModelInput>> {
+    /// Parts the n-grams from the token ids, which both other models read.
+    fn from(input: ModelInput) -> Self {
+        let JointInput::<ModelInput, ModelInput> { first, second } = input.into();
+        JointInput { first, second: JointInput { first: second.clone(), second } }
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::adapter::AdapterConfig;
 use autotag_train::cnn::{CnnConfig, GraphForm};
+use autotag_train::finetune::FinetuneConfig;
 use autotag_train::joint::JointConfig;
 use autotag_train::optimizer::AdamConfig;
 use autotag_train::wide::WideConfig;
@@ -85,7 +86,7 @@ pub(in crate::commands) struct HyperArgs {
     #[arg(long, value_name = "SHARE")]
     dropout: Option<f32>,
 
-    /// Scale representations to length 1 [default: false, wide, wide-cnn and wide-cnn-adapter: true]
+    /// Scale representations to length 1 [default: false, wide and all with it: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     normalize: Option<bool>,
 
@@ -140,7 +141,8 @@ pub(in crate::commands) struct HyperArgs {
 /// What only the CNN can be told, or it and other models that read tokens.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    next_help_heading = "Training: --model cnn, wide-cnn, wide-cnn-adapter and, about tokens, ldgn"
+    next_help_heading = "Training: --model cnn, wide-cnn, wide-cnn-adapter, wide-cnn-bert and, \
+                         about tokens, ldgn"
 )]
 pub(in crate::commands) struct CnnArgs {
     #[arg(long, value_name = "SHARE", help = told(
@@ -181,7 +183,7 @@ pub(in crate::commands) struct CnnArgs {
 
 /// What only the wide model can be told.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model wide, wide-cnn, wide-cnn-adapter")]
+#[command(next_help_heading = "Training: --model wide, wide-cnn, wide-cnn-adapter, wide-cnn-bert")]
 pub(in crate::commands) struct WideArgs {
     #[arg(long, value_name = "N", help = told(
         "The length of the hidden layer, the representation's first part", |c| c.wide.hidden))]
@@ -215,11 +217,16 @@ pub(in crate::commands) struct WideArgs {
 
 /// What only the wide model and others together can be told, beside what each can.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model wide-cnn, wide-cnn-adapter")]
+#[command(next_help_heading = "Training: --model wide-cnn, wide-cnn-adapter, wide-cnn-bert")]
 pub(in crate::commands) struct JointArgs {
     #[arg(long, value_name = "SHARE", help = told(
         "How much the wide model weighs, between 0 and 1", |c| c.joint.share))]
     wide_share: Option<f32>,
+
+    #[arg(long, value_name = "SHARE", help = told(
+        "How much of the rest the CNN weighs where there is a third model, between 0 and 1",
+        |c| c.joint.cnn_share))]
+    cnn_share: Option<f32>,
 
     #[arg(long, value_name = "RATE", help = told(
         "The step size of the wide model's Adam", |c| c.joint.wide_adam.learning_rate))]
@@ -267,6 +274,7 @@ impl HyperArgs {
             ModelKind::WideCnn => TrainConfig::wide_cnn(),
             ModelKind::Adapter => TrainConfig::adapter(),
             ModelKind::WideCnnAdapter => TrainConfig::wide_cnn_adapter(),
+            ModelKind::WideCnnBert => TrainConfig::wide_cnn_bert(),
             ModelKind::Ldgn => TrainConfig::ldgn(),
             ModelKind::Bert => TrainConfig::bert(),
         };
@@ -312,13 +320,14 @@ impl HyperArgs {
                 self.set_wide(&mut config.wide);
                 self.joint.set(&mut config.joint);
             }
-            ModelKind::Ldgn => self.set_ldgn(&mut config),
-            ModelKind::Bert => {
-                self.bert.set(&mut config.bert);
-                config.bert.pooling = self.pooling.map(Into::into);
-                put(&mut config.bert.dropout, self.dropout);
-                put(&mut config.bert.normalize, self.normalize);
+            ModelKind::WideCnnBert => {
+                self.set_cnn(&mut config);
+                self.set_bert(&mut config.bert);
+                self.set_wide(&mut config.wide);
+                self.joint.set(&mut config.joint);
             }
+            ModelKind::Ldgn => self.set_ldgn(&mut config),
+            ModelKind::Bert => self.set_bert(&mut config.bert),
         }
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
@@ -326,21 +335,25 @@ impl HyperArgs {
 
     /// Names an option that is another model's.
     fn foreign(&self, kind: ModelKind) -> Option<&'static str> {
-        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideCnn, WideCnnAdapter};
-        let of_use: [(Option<&'static str>, &[ModelKind]); 10] = [
+        use ModelKind::{Adapter, Bert, Cnn, Ldgn, Wide, WideCnn, WideCnnAdapter, WideCnnBert};
+        let of_use: [(Option<&'static str>, &[ModelKind]); 11] = [
             (
                 self.init.as_ref().map(|_| "--init"),
-                &[Cnn, WideCnn, Adapter, WideCnnAdapter, Ldgn, Bert],
+                &[Cnn, WideCnn, Adapter, WideCnnAdapter, WideCnnBert, Ldgn, Bert],
             ),
-            (self.pooling.map(|_| "--pooling"), &[Adapter, WideCnnAdapter, Bert]),
-            (self.cnn.given_of_tokens(), &[Cnn, WideCnn, WideCnnAdapter, Ldgn]),
-            (self.cnn.given_of_windows(), &[Cnn, WideCnn, WideCnnAdapter]),
-            (self.wide.hidden.map(|_| "--hidden"), &[Wide, WideCnn, Adapter, WideCnnAdapter]),
-            (self.wide.given(), &[Wide, WideCnn, WideCnnAdapter]),
-            (self.joint.given(), &[WideCnn, WideCnnAdapter]),
+            (self.pooling.map(|_| "--pooling"), &[Adapter, WideCnnAdapter, WideCnnBert, Bert]),
+            (self.cnn.given_of_tokens(), &[Cnn, WideCnn, WideCnnAdapter, WideCnnBert, Ldgn]),
+            (self.cnn.given_of_windows(), &[Cnn, WideCnn, WideCnnAdapter, WideCnnBert]),
+            (
+                self.wide.hidden.map(|_| "--hidden"),
+                &[Wide, WideCnn, Adapter, WideCnnAdapter, WideCnnBert],
+            ),
+            (self.wide.given(), &[Wide, WideCnn, WideCnnAdapter, WideCnnBert]),
+            (self.joint.given(), &[WideCnn, WideCnnAdapter, WideCnnBert]),
+            (self.joint.cnn_share.map(|_| "--cnn-share"), &[WideCnnAdapter, WideCnnBert]),
             (self.adapter.given(), &[Adapter, WideCnnAdapter]),
             (self.ldgn.given(), &[Ldgn]),
-            (self.bert.given(), &[Bert]),
+            (self.bert.given(), &[WideCnnBert, Bert]),
         ];
         of_use.into_iter().find_map(|(given, kinds)| given.filter(|_| !kinds.contains(&kind)))
     }
@@ -350,6 +363,13 @@ impl HyperArgs {
         adapter.pooling = self.pooling.map(Into::into);
         put(&mut adapter.dropout, self.dropout);
         put(&mut adapter.normalize, self.normalize);
+    }
+
+    fn set_bert(&self, bert: &mut FinetuneConfig) {
+        self.bert.set(bert);
+        bert.pooling = self.pooling.map(Into::into);
+        put(&mut bert.dropout, self.dropout);
+        put(&mut bert.normalize, self.normalize);
     }
 
     fn set_ldgn(&self, config: &mut TrainConfig) {
@@ -392,6 +412,7 @@ impl HyperArgs {
 impl JointArgs {
     fn set(&self, both: &mut JointConfig) {
         put(&mut both.share, self.wide_share);
+        put(&mut both.cnn_share, self.cnn_share);
         put(&mut both.wide_adam.learning_rate, self.wide_learning_rate);
         put(&mut both.wide_adam.epsilon, self.wide_epsilon);
     }
@@ -482,6 +503,7 @@ pub(super) fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig)
         ("wide-cnn", TrainConfig::wide_cnn()),
         ("adapter", TrainConfig::adapter()),
         ("wide-cnn-adapter", TrainConfig::wide_cnn_adapter()),
+        ("wide-cnn-bert", TrainConfig::wide_cnn_bert()),
         ("ldgn", TrainConfig::ldgn()),
         ("bert", TrainConfig::bert()),
     ] {

@@ -35,12 +35,13 @@ impl Init {
 impl ModelKind {
     /// Tells whether the model is trained on a whole pretrained encoder.
     fn needs_encoder(self) -> bool {
-        matches!(self, ModelKind::Adapter | ModelKind::WideCnnAdapter | ModelKind::Bert)
+        use ModelKind::{Adapter, Bert, WideCnnAdapter, WideCnnBert};
+        matches!(self, Adapter | WideCnnAdapter | Bert | WideCnnBert)
     }
 
     /// Checks that this program was built with what the model needs.
     pub(in crate::commands) fn check_features(self) -> anyhow::Result<()> {
-        let needs_burn = matches!(self, ModelKind::Ldgn | ModelKind::Bert);
+        let needs_burn = matches!(self, ModelKind::Ldgn | ModelKind::Bert | ModelKind::WideCnnBert);
         if needs_burn && !cfg!(feature = "burn") {
             bail!(
                 "this program was built without what --model {self} needs: build it with \
@@ -108,9 +109,14 @@ impl ModelKind {
             (ModelKind::Ldgn, init) => run.train_ldgn(init.tokens(), progress),
             #[cfg(feature = "burn")]
             (ModelKind::Bert, Init::Encoder(encoder)) => run.train_bert(*encoder, progress),
+            #[cfg(feature = "burn")]
+            (ModelKind::WideCnnBert, Init::Encoder(encoder)) => {
+                run.train_wide_cnn_bert(*encoder, progress)
+            }
             #[cfg(not(feature = "burn"))]
             (ModelKind::Ldgn, _) => unreachable!("the features were checked"),
-            (ModelKind::Adapter | ModelKind::WideCnnAdapter | ModelKind::Bert, _) => {
+            (kind, _) => {
+                debug_assert!(kind.needs_encoder());
                 unreachable!("the features and the start were checked")
             }
         }

@@ -6,8 +6,10 @@ use crate::TrainConfig;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
 use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
 use crate::bert::{BertFolder, BertWeights, Pooling};
+use crate::cnn::CnnConfig;
 use crate::config::ContrastiveConfig;
 use crate::fit::{Model, Predict};
+use crate::joint::JointConfig;
 use crate::optimizer::AdamConfig;
 
 fn config(pooling: Pooling) -> TrainConfig {
@@ -53,6 +55,42 @@ fn a_tiny_data_set_is_learned() {
 fn a_training_that_was_stopped_comes_to_the_same_result() {
     let config = TrainConfig { epochs: 3, averaging: 0.5, ..config(Pooling::Mean) };
     check_resumes(&config, &|run, progress| run.train_bert(encoder(), progress));
+}
+
+/// The same encoder's settings, beside a small CNN and a small wide model.
+fn joint_config() -> TrainConfig {
+    let mut config = TrainConfig { joint: JointConfig::default(), ..config(Pooling::Mean) };
+    config.cnn =
+        CnnConfig { widths: vec![1, 2], filters: 6, normalize: true, ..CnnConfig::default() };
+    (config.wide.hidden, config.wide.lexical) = (10, 20);
+    config
+}
+
+#[test]
+fn three_models_as_one_learn() {
+    check_learns(&joint_config(), &|run, progress| run.train_wide_cnn_bert(encoder(), progress));
+}
+
+#[test]
+fn three_models_that_were_stopped_come_to_the_same_result() {
+    let config = TrainConfig { epochs: 3, averaging: 0.5, ..joint_config() };
+    check_resumes(&config, &|run, progress| run.train_wide_cnn_bert(encoder(), progress));
+}
+
+#[test]
+fn models_as_one_have_representations_of_length_1() {
+    let changes: [fn(&mut TrainConfig); 3] = [
+        |config| config.cnn.normalize = false,
+        |config| config.bert.normalize = false,
+        |config| (config.wide.normalize, config.wide.lexical) = (false, 0),
+    ];
+    for change in changes {
+        let mut config = joint_config();
+        change(&mut config);
+        let error = train(&config, &|run, progress| run.train_wide_cnn_bert(encoder(), progress));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("normalize = false"), "{error}");
+    }
 }
 
 #[test]

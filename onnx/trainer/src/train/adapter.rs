@@ -96,7 +96,11 @@ impl TrainingRun<'_> {
             };
             let make = |texts: &[JointInput<_, _>]| {
                 let (first, second) = (self.make_cnn(tokens), self.make_adapter(encoder.clone()));
-                self.beside(texts, n_ngrams, JointModel { first, second, share: 0.5 })
+                self.beside(
+                    texts,
+                    n_ngrams,
+                    JointModel { first, second, share: config.joint.cnn_share },
+                )
             };
             self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
         })

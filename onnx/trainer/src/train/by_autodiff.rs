@@ -1,7 +1,10 @@
 //! The models that are trained through automatic differentiation.
 
+use std::sync::Arc;
+
 use autotag_onnx::bundle::InputKind;
-use autotag_onnx::{ModelBundle, ModelInput};
+use autotag_onnx::{Lexicon, ModelBundle, ModelInput};
+use burn::tensor::Device;
 
 use super::by_hand::Tokens;
 use super::{Shape, TrainReport, TrainingRun};
@@ -9,8 +12,9 @@ use crate::autodiff::training_device;
 use crate::bert::{BertFolder, Pooling};
 use crate::config::is_true;
 use crate::finetune::FinetunedModel;
+use crate::joint::{JointInput, JointModel};
 use crate::ldgn::LdgnModel;
-use crate::{Pretrained, Progress, Result};
+use crate::{Pretrained, Progress, Result, TrainConfig, wide};
 
 impl TrainingRun<'_> {
     /// Trains LDGN on the device of the run's options, exports it and publishes the bundle.
@@ -61,27 +65,80 @@ impl TrainingRun<'_> {
         pretrained: BertFolder,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
-        let config = self.config;
         let device = training_device(self.options.device)?;
-        let BertFolder { tokenizer, config: encoder, weights, pooling } = pretrained;
-        let (length, n_positions) = (config.max_length, encoder.max_position_embeddings);
-        let expected = "at most the encoder's max_position_embeddings";
-        is_true("max length", length, length <= n_positions, expected)?;
-        let pooling = config.bert.pooling.or(pooling).unwrap_or(Pooling::Cls);
+        self.check_length(&pretrained)?;
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
             let shape = Shape {
                 architecture: "bert",
                 input: InputKind::TokenIds,
                 special_tokens: true,
-                dimensions: encoder.hidden_size,
-                normalized: config.bert.normalize,
+                dimensions: pretrained.config.hidden_size,
+                normalized: self.config.bert.normalize,
             };
-            let make = |_: &[ModelInput]| {
-                let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
-                FinetunedModel::new(config, encoder, weights, pooling, labels, n_labels, device)
-            };
-            self.train_texts((&tokenizer).into(), shape, make, progress)
+            let lexicon = (&pretrained.tokenizer).into();
+            let make = |_: &[ModelInput]| self.make_finetuned(pretrained, device);
+            self.train_texts(lexicon, shape, make, progress)
         })
+    }
+
+    /// Trains the wide model, a CNN and a pretrained encoder, all of it, as one, on the device of the
+    /// run's options, exports it and publishes the bundle.
+    ///
+    /// The CNN's embedding starts with the encoder's token table.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TrainingRun::train_bert`], [`TrainingRun::train_cnn`] and
+    /// [`TrainingRun::train_wide`], and [`TrainError::Setting`](crate::TrainError::Setting) where a part's
+    /// representation is not scaled to length 1.
+    pub fn train_wide_cnn_bert(
+        &self,
+        pretrained: BertFolder,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let TrainConfig { wide, cnn, bert, joint, max_length, .. } = self.config;
+        let device = training_device(self.options.device)?;
+        self.check_length(&pretrained)?;
+        let is_normalized = wide.normalize && cnn.normalize && bert.normalize;
+        is_true("normalize", is_normalized, is_normalized, "true for all models as one")?;
+        self.on_threads(|| {
+            progress(Progress::Stage("tokenize"));
+            let tokens = self.tokens(Some(Pretrained::from(&pretrained)))?;
+            let ngrams = wide::learn(self.train.texts(), *max_length, wide)?;
+            let n_ngrams = ngrams.len();
+            let dimensions = [wide.n_dimensions(), cnn.n_filters(), pretrained.config.hidden_size];
+            let shape = Shape {
+                architecture: "wide-cnn-bert",
+                input: InputKind::TokensAndNgrams,
+                special_tokens: true,
+                dimensions: dimensions.iter().sum(),
+                normalized: true,
+            };
+            let tokenizer = Some(pretrained.tokenizer.clone());
+            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
+            let make = |texts: &[JointInput<_, _>]| {
+                let first = self.make_cnn(tokens);
+                let second = self.make_finetuned(pretrained, device);
+                let others = JointModel { first, second, share: joint.cnn_share };
+                self.beside(texts, n_ngrams, others)
+            };
+            self.train_texts(lexicon, shape, make, progress)
+        })
+    }
+
+    /// Checks that an encoder can read texts of the settings' length.
+    fn check_length(&self, encoder: &BertFolder) -> Result<()> {
+        let (length, n_positions) =
+            (self.config.max_length, encoder.config.max_position_embeddings);
+        let expected = "at most the encoder's max_position_embeddings";
+        is_true("max length", length, length <= n_positions, expected)
+    }
+
+    fn make_finetuned(&self, pretrained: BertFolder, device: Device) -> FinetunedModel<'_> {
+        let BertFolder { config: encoder, weights, pooling, .. } = pretrained;
+        let pooling = self.config.bert.pooling.or(pooling).unwrap_or(Pooling::Cls);
+        let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
+        FinetunedModel::new(self.config, encoder, weights, pooling, labels, n_labels, device)
     }
 }

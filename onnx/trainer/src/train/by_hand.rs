@@ -149,7 +149,7 @@ impl TrainingRun<'_> {
         n_ngrams: usize,
         other: M,
     ) -> JointModel<WideModel, M> {
-        let JointConfig { share, wide_adam } = self.config.joint;
+        let JointConfig { share, wide_adam, .. } = self.config.joint;
         let texts: Vec<&Features> = texts.iter().map(|text| &text.first.features).collect();
         JointModel { first: self.make_wide(&texts, n_ngrams, wide_adam), second: other, share }
     }

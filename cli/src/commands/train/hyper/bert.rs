@@ -4,7 +4,7 @@ use super::{first_given, put, told};
 
 /// What only a pretrained encoder that is trained further can be told.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model bert")]
+#[command(next_help_heading = "Training: --model bert, wide-cnn-bert")]
 pub(in crate::commands::train) struct BertArgs {
     #[arg(long, value_name = "RATE", help = told(
         "The encoder's highest step size; --learning-rate is that of the layer of scores",

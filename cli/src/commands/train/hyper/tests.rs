@@ -25,6 +25,8 @@ fn the_defaults_are_the_trainers() {
     assert_eq!(config(ModelKind::Ldgn, &[]).unwrap(), expected);
     let expected = TrainConfig { threads: 1, ..TrainConfig::bert() };
     assert_eq!(config(ModelKind::Bert, &[]).unwrap(), expected);
+    let expected = TrainConfig { threads: 1, ..TrainConfig::wide_cnn_bert() };
+    assert_eq!(config(ModelKind::WideCnnBert, &[]).unwrap(), expected);
     let expected = TrainConfig { threads: 1, ..TrainConfig::adapter() };
     assert_eq!(config(ModelKind::Adapter, &[]).unwrap(), expected);
     let expected = TrainConfig { threads: 1, ..TrainConfig::wide_cnn() };
@@ -53,6 +55,10 @@ fn options_reach_the_configuration() {
     let three = config(ModelKind::WideCnnAdapter, &line).unwrap();
     assert_eq!((three.wide.hidden, three.cnn.filters), (7, 5));
     assert_eq!((three.adapter.input_dropout, three.joint.share), (0.5, 0.3));
+    let line = ["--hidden=7", "--filters=5", "--cnn-share=0.4", "--encoder-learning-rate=1e-5"];
+    let three = config(ModelKind::WideCnnBert, &line).unwrap();
+    assert_eq!((three.wide.hidden, three.cnn.filters), (7, 5));
+    assert_eq!((three.bert.encoder_rate, three.joint.cnn_share), (1e-5, 0.4));
     let line = ["--lstm", "7", "--label-vector=5", "--embedding-dropout=0", "--dropout=0.2"];
     let ldgn = config(ModelKind::Ldgn, &line).unwrap().ldgn;
     assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));
