@@ -17,7 +17,9 @@ fn bert_is_told_to_name_its_encoder() {
 fn a_program_without_them_names_the_feature() {
     let folder = Folder::new();
     let out = folder.path("out");
-    for model in ["--model ldgn", "--model bert --init encoder"] {
+    for model in
+        ["--model ldgn", "--model bert --init encoder", "--model wide-cnn-bert --init encoder"]
+    {
         // Not even whether the data is there is looked at before.
         let error = autotag(&format!("train --data none --dev none {model} --out {out}")).error();
         assert!(error.contains("--features burn"), "{error}");

@@ -217,6 +217,14 @@ fn every_command_works_with_an_adapter_beside_two_other_models() {
     every_command_works(WIDE_CNN_ADAPTER, "wide-cnn-adapter", 24 + 16 + 3 * 8 + 512);
 }
 
+#[cfg(feature = "burn")]
+#[test]
+fn every_command_works_with_an_encoder_trained_further_beside_two_other_models() {
+    let options = "--model wide-cnn-bert --device cpu --hidden 24 --lexical 16 --filters 8 \
+                   --encoder-learning-rate 1e-3 --learning-rate 5e-3";
+    every_command_works(options, "wide-cnn-bert", 24 + 16 + 3 * 8 + 32);
+}
+
 fn every_command_works(options: &str, architecture: &str, dimensions: usize) {
     let folder = Folder::new();
     let encoder = write_encoder(&folder, "encoder");
@@ -235,10 +243,12 @@ fn every_command_works(options: &str, architecture: &str, dimensions: usize) {
     let config = &shown["config"];
     let shape = (&config["architecture"], &config["dimensions"]);
     assert_eq!(shape, (&json!(architecture), &json!(dimensions)));
-    assert_eq!(config["training"]["encoder"]["pooling"], json!("mean"));
     assert_eq!(shown["neighbors"], json!(300));
+    let is_frozen = config["training"]["encoder"]["pooling"] == json!("mean");
     let shown = autotag(&format!("bundle show {bundle}")).ok();
-    assert!(shown.contains("pretrained: 1 layers") && shown.contains("trained"), "{shown}");
+    assert_eq!(is_frozen, shown.contains("pretrained: 1 layers"), "{shown}");
+    assert_eq!(is_frozen, architecture.contains("adapter"));
+    assert!(shown.contains("trained"), "{shown}");
     autotag(&format!("bundle verify {bundle}")).ok();
 
     let line = format!("eval --bundle {bundle} --data {test} --tune {dev} --format json");

@@ -34,6 +34,9 @@ pub(crate) type Gradients = BTreeMap<String, Tensor<2>>;
 /// texts of all groups: they are differentiated with respect to the answers, and the result goes back
 /// through each group's graph. Gradients are added in the order of the groups, so that the number of
 /// threads changes nothing.
+///
+/// The graphs must not share a tracked tensor: Burn locks a graph while it goes back through it, and a
+/// thread that waits for others within may begin with another group meanwhile.
 pub(crate) fn gradients(
     weights: &DeviceWeights,
     texts: &[&[u32]],
@@ -63,7 +66,7 @@ pub(crate) fn gradients(
         let found = each(&device, now, |((tracked, answer), by_answer)| {
             tracked.gradients(&answer, &by_answer)
         });
-        found.into_iter().for_each(|gradients| add(&mut sum, gradients));
+        found.into_iter().for_each(|gradients| add(&device, &mut sum, gradients));
     }
     (loss, sum)
 }
@@ -115,13 +118,16 @@ impl DeviceWeights {
     }
 }
 
-fn add(sum: &mut Gradients, gradients: Gradients) {
-    for (name, gradient) in gradients {
-        match sum.remove(&name) {
-            Some(before) => sum.insert(name, before + gradient),
-            None => sum.insert(name, gradient),
-        };
-    }
+fn add(device: &Device, sum: &mut Gradients, gradients: Gradients) {
+    let pairs = gradients.into_iter().map(|(name, gradient)| {
+        let before = sum.remove(&name);
+        (name, before, gradient)
+    });
+    let added = each(device, pairs.collect(), |(name, before, gradient)| match before {
+        Some(before) => (name, before + gradient),
+        None => (name, gradient),
+    });
+    sum.extend(added);
 }
 
 /// Predicts texts in groups of similar length; the answers stand in the texts' order.
@@ -152,7 +158,7 @@ pub(crate) fn predict_by_length(
 /// the items' order.
 ///
 /// Why not on other devices? They take one operation after another.
-fn each<T: Send, U: Send>(
+pub(super) fn each<T: Send, U: Send>(
     device: &Device,
     items: Vec<T>,
     work: impl Fn(T) -> U + Sync + Send,

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::groups::Gradients;
+use super::groups::{Gradients, each};
 use super::{DeviceWeights, Weights, matrix_of};
 use crate::checkpoint::{State, StateError};
 use crate::optimizer::AdamConfig;
@@ -55,27 +55,21 @@ impl AdamW {
         &mut self,
         config: &AdamConfig,
         pace: impl Fn(&str) -> Pace,
-        gradients: Gradients,
+        mut gradients: Gradients,
     ) {
         let scale = clipping(&gradients, config.max_gradient_norm);
         self.n_steps += 1;
-        for (name, gradient) in gradients {
-            self.move_weight(config, &name, gradient * scale, pace(&name));
-        }
-    }
-
-    fn move_weight(&mut self, config: &AdamConfig, name: &str, gradient: Tensor<2>, pace: Pace) {
-        let &AdamConfig { beta_1, beta_2, epsilon, .. } = config;
         let t = i32::try_from(self.n_steps).unwrap_or(i32::MAX);
-        let first = self.first.get_mut(name);
-        *first = first.clone() * beta_1 + gradient.clone() * (1.0 - beta_1);
-        let second = self.second.get_mut(name);
-        *second = second.clone() * beta_2 + gradient.square() * (1.0 - beta_2);
-        let root = second.clone().sqrt() / (1.0 - beta_2.powi(t)).sqrt() + epsilon;
-        let rate = pace.rate / (1.0 - beta_1.powi(t));
-        let moved = first.clone() / root * rate;
-        let value = self.values.get_mut(name);
-        *value = value.clone() * (1.0 - pace.rate * pace.decay) - moved;
+        let device = self.values.device();
+        let means = self.first.iter_mut().zip(self.second.iter_mut());
+        let weights = self.values.iter_mut().zip(means);
+        let weights = weights.filter_map(|((name, value), ((_, first), (_, second)))| {
+            let gradient = gradients.remove(name)?;
+            Some((Weight { value, first, second }, gradient, pace(name)))
+        });
+        each(&device, weights.collect(), |(weight, gradient, pace)| {
+            weight.step(config, t, gradient * scale, pace);
+        });
     }
 
     /// Returns the weights, the running means and the number of steps.
@@ -103,6 +97,27 @@ impl AdamW {
             weights.restore(part, state)?;
         }
         Ok(())
+    }
+}
+
+/// One of the weights, and the running means of its gradient and of the gradient's square.
+struct Weight<'a> {
+    value: &'a mut Tensor<2>,
+    first: &'a mut Tensor<2>,
+    second: &'a mut Tensor<2>,
+}
+
+impl Weight<'_> {
+    /// Takes the t-th step.
+    fn step(self, config: &AdamConfig, t: i32, gradient: Tensor<2>, pace: Pace) {
+        let &AdamConfig { beta_1, beta_2, epsilon, .. } = config;
+        let Weight { value, first, second } = self;
+        *first = first.clone() * beta_1 + gradient.clone() * (1.0 - beta_1);
+        *second = second.clone() * beta_2 + gradient.square() * (1.0 - beta_2);
+        let root = second.clone().sqrt() / (1.0 - beta_2.powi(t)).sqrt() + epsilon;
+        let rate = pace.rate / (1.0 - beta_1.powi(t));
+        let moved = first.clone() / root * rate;
+        *value = value.clone() * (1.0 - pace.rate * pace.decay) - moved;
     }
 }
 

@@ -111,9 +111,9 @@ impl DeviceWeights {
         self.tensors.iter()
     }
 
-    /// Returns a matrix to replace.
-    pub(crate) fn get_mut(&mut self, name: &str) -> &mut Tensor<2> {
-        self.tensors.get_mut(name).unwrap_or_else(|| panic!("the model has no weights {name}"))
+    /// Goes through the weights in the order of their names, to replace them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&String, &mut Tensor<2>)> {
+        self.tensors.iter_mut()
     }
 
     /// Takes the weights from a state, where their names begin with `prefix`.
