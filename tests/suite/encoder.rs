@@ -251,6 +251,25 @@ fn models_as_one_have_representations_of_length_1() {
     }
 }
 
+#[test]
+fn a_text_without_words_is_told_before_the_encoder_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut documents = tiny::documents("train", 240);
+    documents[7].text = "? !".to_owned();
+    let (train, (_, dev)) = (Dataset::new(documents).unwrap(), data());
+    let (out, config, options) =
+        (folder.path().join("out"), joint_config(), OnnxOptions::default());
+    let run = TrainingRun::new(&train, &dev, &config, &out, &options);
+    let mut has_encoded = false;
+    let progress = &mut |progress: Progress| {
+        has_encoded |= matches!(progress, Progress::Encoded { .. });
+    };
+    let error = run.train_wide_cnn_adapter(encoder(1), None, progress).unwrap_err();
+    assert!(matches!(&error, TrainError::Text { .. }), "{error}");
+    assert!(error.to_string().contains(&train.keys()[7]), "{error}");
+    assert!(!has_encoded);
+}
+
 /// The first neighbors are the trainer's own representations; they must be the exported model's.
 #[test]
 fn the_first_neighbors_lie_where_the_exported_model_puts_them() {

@@ -220,9 +220,11 @@ fn every_command_works_with_an_adapter_beside_two_other_models() {
 #[cfg(feature = "burn")]
 #[test]
 fn every_command_works_with_an_encoder_trained_further_beside_two_other_models() {
-    let options = "--model wide-cnn-bert --device cpu --hidden 24 --lexical 16 --filters 8 \
-                   --encoder-learning-rate 1e-3 --learning-rate 5e-3";
-    every_command_works(options, "wide-cnn-bert", 24 + 16 + 3 * 8 + 32);
+    let options = format!(
+        "--model wide-cnn-bert --device cpu --max-length {POSITIONS} --hidden 24 --lexical 16 \
+         --filters 8 --encoder-learning-rate 1e-3 --learning-rate 5e-3"
+    );
+    every_command_works(&options, "wide-cnn-bert", 24 + 16 + 3 * 8 + 32);
 }
 
 fn every_command_works(options: &str, architecture: &str, dimensions: usize) {

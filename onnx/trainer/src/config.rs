@@ -313,12 +313,12 @@ pub(crate) fn is_true(
     name: &'static str,
     value: impl ToString,
     is_in_range: bool,
-    expected: &'static str,
+    expected: impl Into<String>,
 ) -> Result<()> {
     if is_in_range {
         return Ok(());
     }
-    Err(TrainError::Setting { name, value: value.to_string(), expected })
+    Err(TrainError::Setting { name, value: value.to_string(), expected: expected.into() })
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ pub enum TrainError {
         /// The value given.
         value: String,
         /// The accepted range, in words.
-        expected: &'static str,
+        expected: String,
     },
 
     /// A pretrained encoder's file cannot be used.

@@ -97,7 +97,8 @@ fn models_as_one_have_representations_of_length_1() {
 fn a_length_beyond_the_positions_is_refused() {
     let config = TrainConfig { max_length: 13, ..config(Pooling::Cls) };
     let error = train(&config, &|run, progress| run.train_bert(encoder(), progress)).unwrap_err();
-    assert!(error.to_string().contains("max_position_embeddings"), "{error}");
+    let told = "at most 12, the encoder's max_position_embeddings";
+    assert!(error.to_string().contains(told), "{error}");
 }
 
 fn model_of(folder: BertFolder, config: &TrainConfig, pooling: Pooling) -> FinetunedModel<'_> {

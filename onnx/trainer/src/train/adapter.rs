@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autotag_onnx::bundle::InputKind;
-use autotag_onnx::{BundleConfig, Lexicon, ModelBundle, ModelInput, TextReader};
+use autotag_onnx::{BundleConfig, Lexicon, ModelBundle, ModelInput, OnnxEncoder, TextReader};
 
 use super::{FirstNeighbors, Inputs, Shape, TrainReport, TrainingRun, read};
 use crate::adapter::{Adapter, AdapterModel};
@@ -44,7 +44,8 @@ impl TrainingRun<'_> {
                 dimensions: config.adapter.hidden,
                 normalized: config.adapter.normalize,
             };
-            let (bundle, inputs) = self.encode(&encoder, shape, cache, progress)?;
+            let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
+            let inputs = self.encode(&runner, &bundle, cache, progress)?;
             let lexicon = encoder.tokenizer().into();
             let make = |_: &[Vec<f32>]| self.make_adapter(encoder.clone());
             self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
@@ -82,17 +83,19 @@ impl TrainingRun<'_> {
                 dimensions: wide.n_dimensions() + cnn.n_filters() + adapter.hidden,
                 normalized: true,
             };
-            // Before the encoder is run: texts without words end the training in a moment.
             let ngrams = wide::learn(self.train.texts(), config.max_length, wide)?;
             let n_ngrams = ngrams.len();
             let tokenizer = Some(encoder.tokenizer().clone());
             let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
-            let (bundle, encoded) = self.encode(&encoder, shape, cache, progress)?;
+            let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
             let reader = TextReader::new(lexicon.clone(), &bundle)
                 .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
+            // Before the encoder goes through them: a text without words ends the training at once.
+            let (train, dev) = (read(&reader, self.train)?, read(&reader, self.dev)?);
+            let encoded = self.encode(&runner, &bundle, cache, progress)?;
             let inputs = Inputs {
-                train: side_by_side(read(&reader, self.train)?, encoded.train),
-                dev: side_by_side(read(&reader, self.dev)?, encoded.dev),
+                train: side_by_side(train, encoded.train),
+                dev: side_by_side(dev, encoded.dev),
             };
             let make = |texts: &[JointInput<_, _>]| {
                 let (first, second) = (self.make_cnn(tokens), self.make_adapter(encoder.clone()));
@@ -114,27 +117,38 @@ impl TrainingRun<'_> {
         AdapterModel { adapter, config, average, encoder }
     }
 
-    /// Encodes both data sets; returns what the bundle is to say of the model too.
-    fn encode(
-        &self,
-        encoder: &FrozenEncoder,
-        shape: Shape,
-        cache: Option<&Path>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<(BundleConfig, Inputs<Vec<f32>>)> {
+    /// Makes an encoder ready to encode.
+    fn run_encoder(&self, encoder: &FrozenEncoder, shape: Shape) -> Result<Running> {
         // A bundle of the encoder alone, which is never published.
         let draft = encoder.draft(self.config.max_length, self.out)?;
         let runner = draft.encoder(self.options)?;
         let max_length = draft.config().max_length;
-        let encoding =
-            Encoding { encoder: &runner, max_length: max_length.get(), cache, stop: self.stop };
-        let train = rows(self.train, &encoding.encode(self.train, progress)?);
-        let dev = rows(self.dev, &encoding.encode(self.dev, progress)?);
         let card = encoder.card(draft.encoder_fingerprint());
         let training = serde_json::json!({ "encoder": card });
         let bundle = BundleConfig { max_length, training, ..self.bundle_config(shape) };
-        Ok((bundle, Inputs { train, dev }))
+        Ok(Running { runner, bundle })
     }
+
+    /// Encodes both data sets.
+    fn encode(
+        &self,
+        runner: &OnnxEncoder,
+        bundle: &BundleConfig,
+        cache: Option<&Path>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Inputs<Vec<f32>>> {
+        let max_length = bundle.max_length.get();
+        let encoding = Encoding { encoder: runner, max_length, cache, stop: self.stop };
+        let train = rows(self.train, &encoding.encode(self.train, progress)?);
+        let dev = rows(self.dev, &encoding.encode(self.dev, progress)?);
+        Ok(Inputs { train, dev })
+    }
+}
+
+/// An encoder that is ready to encode, and what the bundle is to say of the model trained on it.
+struct Running {
+    runner: OnnxEncoder,
+    bundle: BundleConfig,
 }
 
 /// Gives each text what the three models read of it: n-grams, tokens, what the encoder says.

@@ -131,7 +131,7 @@ impl TrainingRun<'_> {
     fn check_length(&self, encoder: &BertFolder) -> Result<()> {
         let (length, n_positions) =
             (self.config.max_length, encoder.config.max_position_embeddings);
-        let expected = "at most the encoder's max_position_embeddings";
+        let expected = format!("at most {n_positions}, the encoder's max_position_embeddings");
         is_true("max length", length, length <= n_positions, expected)
     }
 
