@@ -115,10 +115,13 @@ impl ModelKind {
             }
             #[cfg(not(feature = "burn"))]
             (ModelKind::Ldgn, _) => unreachable!("the features were checked"),
-            (kind, _) => {
-                debug_assert!(kind.needs_encoder());
-                unreachable!("the features and the start were checked")
-            }
+            (
+                ModelKind::Adapter
+                | ModelKind::WideCnnAdapter
+                | ModelKind::WideCnnBert
+                | ModelKind::Bert,
+                _,
+            ) => unreachable!("the features and the start were checked"),
         }
     }
 }
