@@ -1,4 +1,4 @@
-use burn::tensor::Device;
+pub(crate) use burn::tensor::Device;
 
 use crate::{Result, TrainError};
 

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Lexicon, ModelBundle, ModelInput};
-use burn::tensor::Device;
 
 use super::by_hand::Tokens;
 use super::{Shape, TrainReport, TrainingRun};
-use crate::autodiff::training_device;
+use crate::autodiff::{Device, training_device};
 use crate::bert::{BertFolder, Pooling};
 use crate::config::is_true;
 use crate::finetune::FinetunedModel;
