@@ -197,7 +197,7 @@ pub(crate) fn fit<M: Model>(
     n_labels: usize,
     config: &TrainConfig,
     escort: &mut Escort<'_>,
-) -> Result<(M::Snapshot, FitReport)> {
+) -> Result<Fitted<M::Snapshot>> {
     let mut training = Training::begin(model, escort)?;
     let start = escort.folder.map_or(Start::Anew, RunFolder::start);
     while start != Start::Finish && !training.is_done(config) {
@@ -205,14 +205,16 @@ pub(crate) fn fit<M: Model>(
         let snapshot = training.model.snapshot(rate);
         let predictions = predict_dev(&snapshot, train, dev);
         let figures = measure(&predictions, n_labels, config);
-        let report = training.end_epoch(figures, snapshot);
+        let report = training.end_epoch(figures, snapshot, predictions);
         training.write(escort)?;
         (escort.progress)(Progress::Epoch(report));
     }
     match training.best {
-        Some((best, snapshot)) => {
+        Some(Best { report, network, predictions }) => {
+            let predictions = predictions.unwrap_or_else(|| predict_dev(&network, train, dev));
             let epochs = training.account.epochs;
-            Ok((snapshot, FitReport { epochs, best_epoch: best.epoch }))
+            let report = FitReport { epochs, best_epoch: report.epoch };
+            Ok(Fitted { network, predictions, report })
         }
         None => {
             let path = escort.folder.map(RunFolder::checkpoint_path).unwrap_or_default();
@@ -221,12 +223,29 @@ pub(crate) fn fit<M: Model>(
     }
 }
 
+/// A trained model.
+pub(crate) struct Fitted<P> {
+    /// The model as of its best epoch.
+    pub(crate) network: P,
+    /// What it says of dev.
+    pub(crate) predictions: Vec<Prediction>,
+    pub(crate) report: FitReport,
+}
+
+/// The best epoch so far.
+struct Best<P> {
+    report: EpochReport,
+    /// The model as of its end.
+    network: P,
+    /// What it says of dev; a checkpoint does not keep that.
+    predictions: Option<Vec<Prediction>>,
+}
+
 /// A training under way.
 struct Training<'m, M: Model> {
     model: &'m mut M,
     account: Account,
-    /// The best epoch, and the model as of its end.
-    best: Option<(EpochReport, M::Snapshot)>,
+    best: Option<Best<M::Snapshot>>,
 }
 
 impl<'m, M: Model> Training<'m, M> {
@@ -240,7 +259,9 @@ impl<'m, M: Model> Training<'m, M> {
         let refuse = |source| TrainError::State { path: folder.checkpoint_path(), source };
         model.restore(&state).map_err(refuse)?;
         let best_epoch = account.epochs.iter().rfind(|epoch| epoch.best);
-        let best = best_epoch.map(|&epoch| Ok((epoch, model.restore_snapshot(&best)?)));
+        let best = best_epoch.map(|&report| {
+            Ok(Best { report, network: model.restore_snapshot(&best)?, predictions: None })
+        });
         let best = best.transpose().map_err(refuse)?;
         Ok(Training { model, account, best })
     }
@@ -248,7 +269,7 @@ impl<'m, M: Model> Training<'m, M> {
     /// Tells whether there is no epoch left, or there were too many without a better one.
     fn is_done(&self, config: &TrainConfig) -> bool {
         let n_epochs = self.account.epochs.len();
-        let best_epoch = self.best.as_ref().map_or(n_epochs, |(best, _)| best.epoch);
+        let best_epoch = self.best.as_ref().map_or(n_epochs, |best| best.report.epoch);
         n_epochs >= config.epochs || n_epochs - best_epoch >= config.patience
     }
 
@@ -308,12 +329,17 @@ impl<'m, M: Model> Training<'m, M> {
 
     fn write(&self, escort: &Escort<'_>) -> Result<()> {
         let Some(folder) = escort.folder else { return Ok(()) };
-        let best = self.best.as_ref().map(|(_, best)| best.state()).unwrap_or_default();
+        let best = self.best.as_ref().map(|best| best.network.state()).unwrap_or_default();
         folder.write(&self.account, self.model.state(), best)
     }
 
     /// Notes what an epoch brought, and keeps its model if it is the best.
-    fn end_epoch(&mut self, figures: DevFigures, snapshot: M::Snapshot) -> EpochReport {
+    fn end_epoch(
+        &mut self,
+        figures: DevFigures,
+        network: M::Snapshot,
+        predictions: Vec<Prediction>,
+    ) -> EpochReport {
         let partial = std::mem::take(&mut self.account.partial);
         let loss = partial.mean_loss();
         let mut report = EpochReport {
@@ -326,9 +352,9 @@ impl<'m, M: Model> Training<'m, M> {
             tuned_f1: figures.tuned_f1,
             best: false,
         };
-        report.best = self.best.as_ref().is_none_or(|(best, _)| report.is_better(best));
+        report.best = self.best.as_ref().is_none_or(|best| report.is_better(&best.report));
         if report.best {
-            self.best = Some((report, snapshot));
+            self.best = Some(Best { report, network, predictions: Some(predictions) });
         }
         self.account.epochs.push(report);
         report
@@ -380,7 +406,7 @@ impl Partial {
 }
 
 /// Predicts dev, with its neighbors among the training texts.
-pub(crate) fn predict_dev<P: Predict>(
+fn predict_dev<P: Predict>(
     model: &P,
     train: &TokenizedTexts<P::Input>,
     dev: &TokenizedTexts<P::Input>,

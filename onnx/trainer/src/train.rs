@@ -25,7 +25,7 @@ use autotag_onnx::{
 use crate::card::card;
 use crate::checkpoint::{Identity, RunFolder, Start};
 use crate::first_neighbors::store;
-use crate::fit::{Escort, FitReport, Model, Predict, Progress, TokenizedTexts, fit, predict_dev};
+use crate::fit::{Escort, FitReport, Fitted, Model, Predict, Progress, TokenizedTexts, fit};
 use crate::layers::finish;
 use crate::matrix::Matrix;
 use crate::{Dataset, Result, TrainConfig, TrainError};
@@ -150,12 +150,11 @@ impl TrainingRun<'_> {
         let mut model = make(&train_texts.texts);
         let n_labels = dev.vocabulary().len();
         let mut escort = Escort { progress, stop: self.stop, folder: folder.as_ref() };
-        let (network, fit_report) =
+        let Fitted { network, predictions, report: fit_report } =
             fit(&mut model, &train_texts, &dev_texts, n_labels, config, &mut escort)?;
 
         progress(Progress::Stage("tune"));
         drop(model);
-        let predictions = predict_dev(&network, &train_texts, &dev_texts);
         let tuned = tune::tune(&predictions, Method::Interpolated);
 
         progress(Progress::Stage("export"));

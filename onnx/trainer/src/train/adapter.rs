@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autotag_onnx::bundle::InputKind;
-use autotag_onnx::{BundleConfig, Lexicon, ModelBundle, ModelInput, OnnxEncoder, TextReader};
+use autotag_onnx::{BundleConfig, ModelBundle, ModelInput, OnnxEncoder, TextReader};
 
 use super::{FirstNeighbors, Inputs, Shape, TrainReport, TrainingRun, read};
 use crate::adapter::{Adapter, AdapterModel};
@@ -15,7 +15,6 @@ use crate::fit::{Progress, TokenizedTexts};
 use crate::frozen::{Encoding, FrozenEncoder};
 use crate::joint::{JointInput, JointModel};
 use crate::matrix::Matrix;
-use crate::wide;
 use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError};
 
 impl TrainingRun<'_> {
@@ -45,7 +44,7 @@ impl TrainingRun<'_> {
                 normalized: config.adapter.normalize,
             };
             let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
-            let inputs = self.encode(&runner, &bundle, cache, progress)?;
+            let inputs = self.encode(runner, &bundle, cache, progress)?;
             let lexicon = encoder.tokenizer().into();
             let make = |_: &[Vec<f32>]| self.make_adapter(encoder.clone());
             self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
@@ -83,27 +82,21 @@ impl TrainingRun<'_> {
                 dimensions: wide.n_dimensions() + cnn.n_filters() + adapter.hidden,
                 normalized: true,
             };
-            let ngrams = wide::learn(self.train.texts(), config.max_length, wide)?;
-            let n_ngrams = ngrams.len();
-            let tokenizer = Some(encoder.tokenizer().clone());
-            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
+            let (lexicon, n_ngrams) = self.lexicon_with_ngrams(encoder.tokenizer())?;
             let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
             let reader = TextReader::new(lexicon.clone(), &bundle)
                 .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
             // Before the encoder goes through them: a text without words ends the training at once.
             let (train, dev) = (read(&reader, self.train)?, read(&reader, self.dev)?);
-            let encoded = self.encode(&runner, &bundle, cache, progress)?;
+            let encoded = self.encode(runner, &bundle, cache, progress)?;
             let inputs = Inputs {
                 train: side_by_side(train, encoded.train),
                 dev: side_by_side(dev, encoded.dev),
             };
             let make = |texts: &[JointInput<_, _>]| {
                 let (first, second) = (self.make_cnn(tokens), self.make_adapter(encoder.clone()));
-                self.beside(
-                    texts,
-                    n_ngrams,
-                    JointModel { first, second, share: config.joint.cnn_share },
-                )
+                let others = JointModel { first, second, share: config.joint.cnn_share };
+                self.beside(texts, n_ngrams, others)
             };
             self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
         })
@@ -129,16 +122,16 @@ impl TrainingRun<'_> {
         Ok(Running { runner, bundle })
     }
 
-    /// Encodes both data sets.
+    /// Encodes both data sets; nobody needs the encoder's sessions afterwards.
     fn encode(
         &self,
-        runner: &OnnxEncoder,
+        runner: OnnxEncoder,
         bundle: &BundleConfig,
         cache: Option<&Path>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Inputs<Vec<f32>>> {
         let max_length = bundle.max_length.get();
-        let encoding = Encoding { encoder: runner, max_length, cache, stop: self.stop };
+        let encoding = Encoding { encoder: &runner, max_length, cache, stop: self.stop };
         let train = rows(self.train, &encoding.encode(self.train, progress)?);
         let dev = rows(self.dev, &encoding.encode(self.dev, progress)?);
         Ok(Inputs { train, dev })

@@ -1,9 +1,7 @@
 //! The models that are trained through automatic differentiation.
 
-use std::sync::Arc;
-
 use autotag_onnx::bundle::InputKind;
-use autotag_onnx::{Lexicon, ModelBundle, ModelInput};
+use autotag_onnx::{ModelBundle, ModelInput};
 
 use super::by_hand::Tokens;
 use super::{Shape, TrainReport, TrainingRun};
@@ -13,7 +11,7 @@ use crate::config::is_true;
 use crate::finetune::FinetunedModel;
 use crate::joint::{JointInput, JointModel};
 use crate::ldgn::LdgnModel;
-use crate::{Pretrained, Progress, Result, TrainConfig, wide};
+use crate::{Pretrained, Progress, Result, TrainConfig};
 
 impl TrainingRun<'_> {
     /// Trains LDGN on the device of the run's options, exports it and publishes the bundle.
@@ -96,7 +94,7 @@ impl TrainingRun<'_> {
         pretrained: BertFolder,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
-        let TrainConfig { wide, cnn, bert, joint, max_length, .. } = self.config;
+        let TrainConfig { wide, cnn, bert, joint, .. } = self.config;
         let device = training_device(self.options.device)?;
         self.check_length(&pretrained)?;
         let is_normalized = wide.normalize && cnn.normalize && bert.normalize;
@@ -104,8 +102,7 @@ impl TrainingRun<'_> {
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
             let tokens = self.tokens(Some(Pretrained::from(&pretrained)))?;
-            let ngrams = wide::learn(self.train.texts(), *max_length, wide)?;
-            let n_ngrams = ngrams.len();
+            let (lexicon, n_ngrams) = self.lexicon_with_ngrams(&pretrained.tokenizer)?;
             let dimensions = [wide.n_dimensions(), cnn.n_filters(), pretrained.config.hidden_size];
             let shape = Shape {
                 architecture: "wide-cnn-bert",
@@ -114,8 +111,6 @@ impl TrainingRun<'_> {
                 dimensions: dimensions.iter().sum(),
                 normalized: true,
             };
-            let tokenizer = Some(pretrained.tokenizer.clone());
-            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
             let make = |texts: &[JointInput<_, _>]| {
                 let first = self.make_cnn(tokens);
                 let second = self.make_finetuned(pretrained, device);

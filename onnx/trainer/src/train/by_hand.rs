@@ -101,8 +101,7 @@ impl TrainingRun<'_> {
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
             let tokens = self.tokens(pretrained)?;
-            let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
-            let n_ngrams = ngrams.len();
+            let (lexicon, n_ngrams) = self.lexicon_with_ngrams(&tokens.tokenizer)?;
             let shape = Shape {
                 architecture: "wide-cnn",
                 input: InputKind::TokensAndNgrams,
@@ -110,8 +109,6 @@ impl TrainingRun<'_> {
                 dimensions: config.wide.n_dimensions() + config.cnn.n_filters(),
                 normalized: true,
             };
-            let tokenizer = Some(tokens.tokenizer.clone());
-            let lexicon = Lexicon { tokenizer, ngrams: Some(Arc::new(ngrams)) };
             let make =
                 |texts: &[JointInput<_, _>]| self.beside(texts, n_ngrams, self.make_cnn(tokens));
             self.train_texts(lexicon, shape, make, progress)
@@ -125,6 +122,16 @@ impl TrainingRun<'_> {
         }
         let tokenizer = vocabulary::learn(self.train.texts(), self.config.vocabulary_size)?;
         Ok(Tokens { tokenizer, table: None })
+    }
+
+    /// Learns the n-grams that the wide model is to know, to be read beside a tokenizer's tokens; returns
+    /// their number too.
+    pub(super) fn lexicon_with_ngrams(&self, tokenizer: &Tokenizer) -> Result<(Lexicon, usize)> {
+        let TrainConfig { max_length, wide, .. } = self.config;
+        let ngrams = wide::learn(self.train.texts(), *max_length, wide)?;
+        let n_ngrams = ngrams.len();
+        let (tokenizer, ngrams) = (Some(tokenizer.clone()), Some(Arc::new(ngrams)));
+        Ok((Lexicon { tokenizer, ngrams }, n_ngrams))
     }
 
     pub(super) fn make_cnn(&self, Tokens { tokenizer, table }: Tokens) -> CnnModel<'_> {
