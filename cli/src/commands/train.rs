@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::ModelBundle;
-use autotag_train::{Dataset, Start, TrainError, TrainReport, TrainingRun};
+use autotag_train::{Dataset, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -93,6 +93,22 @@ impl std::fmt::Display for ModelKind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let value = self.to_possible_value().expect("every kind can be asked for");
         formatter.write_str(value.get_name())
+    }
+}
+
+impl ModelKind {
+    /// Returns the settings that suit this kind.
+    fn settings(self) -> TrainConfig {
+        match self {
+            ModelKind::Cnn => TrainConfig::default(),
+            ModelKind::Wide => TrainConfig::wide(),
+            ModelKind::WideCnn => TrainConfig::wide_cnn(),
+            ModelKind::Adapter => TrainConfig::adapter(),
+            ModelKind::WideCnnAdapter => TrainConfig::wide_cnn_adapter(),
+            ModelKind::WideCnnBert => TrainConfig::wide_cnn_bert(),
+            ModelKind::Ldgn => TrainConfig::ldgn(),
+            ModelKind::Bert => TrainConfig::bert(),
+        }
     }
 }
 

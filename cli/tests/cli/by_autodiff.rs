@@ -1,5 +1,7 @@
 //! The models that need the feature `burn`.
 
+#[cfg(feature = "burn")]
+use crate::encoder::write_encoder;
 use crate::support::{Folder, autotag, documents, lines};
 
 #[test]
@@ -42,6 +44,27 @@ fn ldgn_is_trained_and_asked() {
     assert!(report["dev_micro_f1"].as_f64().unwrap() > 0.7, "{report}");
     let shown = autotag(&format!("bundle show {bundle} --format json")).json();
     assert_eq!(shown["config"]["architecture"], json!("ldgn"));
+    let line = format!("eval --bundle {bundle} --data {dev} --format json");
+    assert!(autotag(&line).json()["rows"].is_array());
+}
+
+#[cfg(feature = "burn")]
+#[test]
+fn bert_is_trained_and_asked() {
+    use serde_json::json;
+
+    let folder = Folder::new();
+    let train = folder.write("train.jsonl", lines(&documents(120, 1)));
+    let dev = folder.write("dev.jsonl", lines(&documents(40, 2)));
+    let (bundle, encoder) = (folder.path("bundle"), write_encoder(&folder, "encoder"));
+    let options = "--model bert --device cpu --batch-size 16 --learning-rate 0.01 \
+                   --encoder-learning-rate 0.003 --max-length 16 --epochs 10 --format json";
+    let line =
+        format!("train --data {train} --dev {dev} --init {encoder} --out {bundle} {options}");
+    let report = autotag(&line).json();
+    assert!(report["dev_micro_f1"].as_f64().unwrap() > 0.5, "{report}");
+    let shown = autotag(&format!("bundle show {bundle} --format json")).json();
+    assert_eq!(shown["config"]["architecture"], json!("bert"));
     let line = format!("eval --bundle {bundle} --data {dev} --format json");
     assert!(autotag(&line).json()["rows"].is_array());
 }

@@ -50,6 +50,25 @@ fn every_command_works_with_a_wide_bundle() {
 }
 
 #[test]
+fn the_wide_model_and_a_cnn_are_trained_as_one_and_asked() {
+    let folder = Folder::new();
+    let train = folder.write("train.jsonl", lines(&documents(300, 1)));
+    let dev = folder.write("dev.jsonl", lines(&documents(60, 2)));
+    let bundle = folder.path("bundle");
+    let options = "--model wide-cnn --batch-size 16 --hidden 24 --filters 8 --widths 1,2 \
+                   --embedding-dimensions 16 --max-length 40 --epochs 8 --format json";
+    let line = format!("train --data {train} --dev {dev} --out {bundle} {options}");
+    let report = autotag(&line).json();
+    assert!(report["dev_micro_f1"].as_f64().unwrap() > 0.8, "{report}");
+    let shown = autotag(&format!("bundle show {bundle} --format json")).json();
+    assert_eq!(shown["config"]["architecture"], json!("wide-cnn"));
+    let data = folder.write("data.jsonl", lines(&unlabeled(&documents(20, 4))));
+    let index = folder.path("index");
+    let line = format!("index --bundle {bundle} --index {index} --data {data} --format json");
+    assert_eq!(autotag(&line).json()["tagged"], json!(20));
+}
+
+#[test]
 fn texts_that_repeat_no_word_are_told() {
     let folder = Folder::new();
     let mut rare = documents(10, 1);

@@ -1,6 +1,7 @@
 //! The hyper-parameters as options; the trainer's configuration has their defaults.
 
 mod bert;
+mod joint;
 mod ldgn;
 
 use std::fmt::Display;
@@ -11,10 +12,10 @@ use autotag::{Interpolation, Proportion, Temperature};
 use autotag_train::adapter::AdapterConfig;
 use autotag_train::cnn::{CnnConfig, GraphForm};
 use autotag_train::finetune::FinetuneConfig;
-use autotag_train::joint::JointConfig;
 use autotag_train::optimizer::AdamConfig;
 use autotag_train::wide::WideConfig;
 use autotag_train::{ContrastiveConfig, TrainConfig, WordVectors};
+use clap::ValueEnum;
 
 use super::ModelKind;
 use super::adapter::AdapterArgs;
@@ -22,6 +23,7 @@ use crate::args::proportion;
 use crate::commands::bundle::from_encoder::PoolingArg;
 
 use bert::BertArgs;
+use joint::JointArgs;
 use ldgn::LdgnArgs;
 
 /// Every hyper-parameter of the models and their training.
@@ -68,7 +70,8 @@ pub(in crate::commands) struct HyperArgs {
     epsilon: Option<f32>,
 
     #[arg(long, value_name = "NORM", help = told(
-        "The norm that a longer gradient is scaled down to; 0 for no bound",
+        "The norm that a longer gradient is scaled down to; 0 for no bound. A wide model beside another \
+         one takes no part in it",
         |c| c.adam.max_gradient_norm))]
     max_gradient_norm: Option<f32>,
 
@@ -215,28 +218,6 @@ pub(in crate::commands) struct WideArgs {
     spread: Option<f32>,
 }
 
-/// What only the wide model and others together can be told, beside what each can.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Training: --model wide-cnn, wide-cnn-adapter, wide-cnn-bert")]
-pub(in crate::commands) struct JointArgs {
-    #[arg(long, value_name = "SHARE", help = told(
-        "How much the wide model weighs, between 0 and 1", |c| c.joint.share))]
-    wide_share: Option<f32>,
-
-    #[arg(long, value_name = "SHARE", help = told(
-        "How much of the rest the CNN weighs where there is a third model, between 0 and 1",
-        |c| c.joint.cnn_share))]
-    cnn_share: Option<f32>,
-
-    #[arg(long, value_name = "RATE", help = told(
-        "The step size of the wide model's Adam", |c| c.joint.wide_adam.learning_rate))]
-    wide_learning_rate: Option<f32>,
-
-    #[arg(long, value_name = "VALUE", help = told(
-        "The epsilon of the wide model's Adam", |c| c.joint.wide_adam.epsilon))]
-    wide_epsilon: Option<f32>,
-}
-
 /// How the model is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Graph {
@@ -268,16 +249,7 @@ impl HyperArgs {
         if let Some(option) = self.foreign(kind) {
             return Err(format!("{option} is of no use with --model {kind}: leave it out"));
         }
-        let mut config = match kind {
-            ModelKind::Cnn => TrainConfig::default(),
-            ModelKind::Wide => TrainConfig::wide(),
-            ModelKind::WideCnn => TrainConfig::wide_cnn(),
-            ModelKind::Adapter => TrainConfig::adapter(),
-            ModelKind::WideCnnAdapter => TrainConfig::wide_cnn_adapter(),
-            ModelKind::WideCnnBert => TrainConfig::wide_cnn_bert(),
-            ModelKind::Ldgn => TrainConfig::ldgn(),
-            ModelKind::Bert => TrainConfig::bert(),
-        };
+        let mut config = kind.settings();
         config.seed = self.seed;
         config.threads = threads.get();
         config.interpolation = Interpolation { k: self.k, temperature, proportion: self.lambda };
@@ -350,7 +322,7 @@ impl HyperArgs {
             ),
             (self.wide.given(), &[Wide, WideCnn, WideCnnAdapter, WideCnnBert]),
             (self.joint.given(), &[WideCnn, WideCnnAdapter, WideCnnBert]),
-            (self.joint.cnn_share.map(|_| "--cnn-share"), &[WideCnnAdapter, WideCnnBert]),
+            (self.joint.given_of_three(), &[WideCnnAdapter, WideCnnBert]),
             (self.adapter.given(), &[Adapter, WideCnnAdapter]),
             (self.ldgn.given(), &[Ldgn]),
             (self.bert.given(), &[WideCnnBert, Bert]),
@@ -406,24 +378,6 @@ impl HyperArgs {
         put(&mut wide.max_ngrams, args.max_ngrams);
         put(&mut wide.ngram_dropout, args.ngram_dropout);
         put(&mut wide.spread, args.spread);
-    }
-}
-
-impl JointArgs {
-    fn set(&self, both: &mut JointConfig) {
-        put(&mut both.share, self.wide_share);
-        put(&mut both.cnn_share, self.cnn_share);
-        put(&mut both.wide_adam.learning_rate, self.wide_learning_rate);
-        put(&mut both.wide_adam.epsilon, self.wide_epsilon);
-    }
-
-    /// Names an option that was given.
-    fn given(&self) -> Option<&'static str> {
-        first_given(&[
-            ("--wide-share", self.wide_share.is_some()),
-            ("--wide-learning-rate", self.wide_learning_rate.is_some()),
-            ("--wide-epsilon", self.wide_epsilon.is_some()),
-        ])
     }
 }
 
@@ -498,18 +452,10 @@ fn defaults() -> TrainConfig {
 pub(super) fn told<T: Display + PartialEq>(help: &str, of: impl Fn(&TrainConfig) -> T) -> String {
     let cnn = of(&defaults());
     let mut told = format!("{help} [default: {cnn}");
-    for (name, other) in [
-        ("wide", TrainConfig::wide()),
-        ("wide-cnn", TrainConfig::wide_cnn()),
-        ("adapter", TrainConfig::adapter()),
-        ("wide-cnn-adapter", TrainConfig::wide_cnn_adapter()),
-        ("wide-cnn-bert", TrainConfig::wide_cnn_bert()),
-        ("ldgn", TrainConfig::ldgn()),
-        ("bert", TrainConfig::bert()),
-    ] {
-        let other = of(&other);
+    for &kind in ModelKind::value_variants() {
+        let other = of(&kind.settings());
         if other != cnn {
-            told += &format!(", {name}: {other}");
+            told += &format!(", {kind}: {other}");
         }
     }
     told + "]"

@@ -1,8 +1,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::bert::Pooling;
-use crate::config::is_true;
+use crate::bert::{BertConfig, Pooling};
+use crate::config::{is_positive, is_true};
 
 /// How a pretrained encoder is trained further; the learning rate of the optimizer's settings is that
 /// of the layer of scores, which starts at random.
@@ -12,8 +12,9 @@ pub struct FinetuneConfig {
     /// How a text's representation is made of its tokens'; `None` for as the encoder's folder says,
     /// and the first token's where it says nothing.
     pub pooling: Option<Pooling>,
-    /// The encoder's highest learning rate.
-    pub encoder_rate: f32,
+    /// The encoder's highest learning rate; `None` for one that suits its width
+    /// ([`FinetuneConfig::encoder_rate_for`]).
+    pub encoder_rate: Option<f32>,
     /// The share of each weight, times its learning rate, that it loses in a step; biases and
     /// normalizations lose nothing.
     pub weight_decay: f32,
@@ -28,7 +29,7 @@ impl Default for FinetuneConfig {
     fn default() -> Self {
         FinetuneConfig {
             pooling: None,
-            encoder_rate: 3e-5,
+            encoder_rate: None,
             weight_decay: 0.01,
             dropout: 0.1,
             normalize: false,
@@ -37,11 +38,21 @@ impl Default for FinetuneConfig {
 }
 
 impl FinetuneConfig {
+    /// Returns the highest learning rate of an encoder: the one that is set, or 3e-5 · (768 / H)², at
+    /// most 1e-3, for representations of length H.
+    ///
+    /// That is within what is usual for BERT-base (H = 768); a narrower encoder learns too little in a few
+    /// epochs of such steps.
+    pub fn encoder_rate_for(&self, encoder: &BertConfig) -> f32 {
+        let narrower = 768.0 / encoder.hidden_size as f32;
+        self.encoder_rate.unwrap_or_else(|| (3e-5 * narrower * narrower).min(1e-3))
+    }
+
     /// Checks every setting's range.
     pub(crate) fn check(&self) -> Result<()> {
-        let rate = self.encoder_rate;
-        let is_positive = rate > 0.0 && rate.is_finite();
-        is_true("the encoder's learning rate", rate, is_positive, "greater than 0")?;
+        if let Some(rate) = self.encoder_rate {
+            is_true("the encoder's learning rate", rate, is_positive(rate), "greater than 0")?;
+        }
         let decay = self.weight_decay;
         is_true("weight decay", decay, (0.0..1.0).contains(&decay), "0 or more, less than 1")?;
         let share = self.dropout;

@@ -82,9 +82,10 @@ impl Model for FinetunedModel<'_> {
         let seed = step_seed(*seed, self.weights.optimizer.n_steps());
         let regularization =
             |group| Regularization { dropout: bert.dropout, seed: group_seed(seed, group) };
+        let encoder_rate = bert.encoder_rate_for(encoder);
         let pace = |name: &str| {
             let is_output = [OUTPUT, OUTPUT_BIAS].contains(&name);
-            let highest = if is_output { adam.learning_rate } else { bert.encoder_rate };
+            let highest = if is_output { adam.learning_rate } else { encoder_rate };
             let decay = if decays(name) { bert.weight_decay } else { 0.0 };
             Pace { rate: rate * highest, decay }
         };

@@ -5,7 +5,7 @@ use super::*;
 use crate::TrainConfig;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
 use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
-use crate::bert::{BertFolder, BertWeights, Pooling};
+use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use crate::cnn::CnnConfig;
 use crate::config::ContrastiveConfig;
 use crate::fit::{Model, Predict};
@@ -16,7 +16,7 @@ fn config(pooling: Pooling) -> TrainConfig {
     TrainConfig {
         bert: FinetuneConfig {
             pooling: Some(pooling),
-            encoder_rate: 5e-3,
+            encoder_rate: Some(5e-3),
             dropout: 0.05,
             normalize: true,
             ..FinetuneConfig::default()
@@ -44,6 +44,19 @@ fn encoder() -> BertFolder {
         config,
         pooling: None,
     }
+}
+
+#[test]
+fn narrow_encoders_take_larger_steps_unless_told() {
+    let rate = |hidden_size, encoder_rate| {
+        let config = FinetuneConfig { encoder_rate, ..FinetuneConfig::default() };
+        config.encoder_rate_for(&BertConfig { hidden_size, ..tiny_config() })
+    };
+    for (hidden_size, expected) in [(768, 3e-5), (384, 1.2e-4), (2, 1e-3)] {
+        let suited = rate(hidden_size, None);
+        assert!((suited / expected - 1.0).abs() < 1e-5, "{hidden_size}: {suited}");
+    }
+    assert_eq!(rate(384, Some(0.25)), 0.25);
 }
 
 #[test]

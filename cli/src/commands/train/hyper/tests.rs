@@ -58,7 +58,7 @@ fn options_reach_the_configuration() {
     let line = ["--hidden=7", "--filters=5", "--cnn-share=0.4", "--encoder-learning-rate=1e-5"];
     let three = config(ModelKind::WideCnnBert, &line).unwrap();
     assert_eq!((three.wide.hidden, three.cnn.filters), (7, 5));
-    assert_eq!((three.bert.encoder_rate, three.joint.cnn_share), (1e-5, 0.4));
+    assert_eq!((three.bert.encoder_rate, three.joint.cnn_share), (Some(1e-5), 0.4));
     let line = ["--lstm", "7", "--label-vector=5", "--embedding-dropout=0", "--dropout=0.2"];
     let ldgn = config(ModelKind::Ldgn, &line).unwrap().ldgn;
     assert_eq!((ldgn.lstm, ldgn.dimensions()), (7, 10));
@@ -66,7 +66,7 @@ fn options_reach_the_configuration() {
     let line = ["--pooling=mean", "--encoder-learning-rate=1e-5", "--warm-up=0", "--init=folder"];
     let TrainConfig { bert, schedule, .. } = config(ModelKind::Bert, &line).unwrap();
     assert_eq!(bert.pooling, Some(Pooling::Mean));
-    assert_eq!((bert.encoder_rate, schedule), (1e-5, Schedule::FALLING));
+    assert_eq!((bert.encoder_rate, schedule), (Some(1e-5), Schedule::FALLING));
 }
 
 #[test]
