@@ -3,7 +3,7 @@
 mod words;
 
 use autotag::EncodeError;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
 use crate::bundle::BundleConfig;
 use words::WordCache;
@@ -34,6 +34,17 @@ impl TextTokenizer {
     /// When the special tokens leave no room within the maximal length.
     pub fn new(mut tokenizer: Tokenizer, config: &BundleConfig) -> Result<Self, tokenizers::Error> {
         let max_length = config.max_length.get();
+        if config.special_tokens {
+            let n_special = tokenizer.get_post_processor().map_or(0, |own| own.added_tokens(false));
+            if max_length <= n_special {
+                let reason = format!(
+                    "a text is given {n_special} special tokens, which leaves no room for its own \
+                     within {max_length}: take a max length of {} or more",
+                    n_special + 1
+                );
+                return Err(reason.into());
+            }
+        }
         // Truncation must spare the special tokens at a text's end; without any, cutting the ids is
         // the same and cheaper.
         let truncation = config

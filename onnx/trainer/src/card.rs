@@ -50,6 +50,13 @@ fn about(card: &mut String, config: &BundleConfig, report: &TrainReport) -> std:
         ordinal(fit.best_epoch),
         report.config.seed
     )?;
+    if let Some(pretrained) = config.training["pretrained"].as_str() {
+        writeln!(
+            card,
+            "\nTraining began with pretrained values, whose license is that of whoever trained them. \
+             Fingerprint: {pretrained}"
+        )?;
+    }
     match EncoderCard::deserialize(&config.training["encoder"]) {
         Ok(encoder) => about_encoder(card, &encoder),
         Err(_) => Ok(()),
@@ -145,7 +152,7 @@ fn labels(card: &mut String, train: &Dataset) -> std::fmt::Result {
     let rare = counts.iter().filter(|&&count| count < 10).count();
     writeln!(card, "\n## Labels\n\n| label | training texts |\n| --- | --- |")?;
     for &label in order.iter().take(LABELS) {
-        writeln!(card, "| {} | {} |", names[label].replace('|', "\\|"), counts[label])?;
+        writeln!(card, "| {} | {} |", in_cell(names[label]), counts[label])?;
     }
     if counts.len() > LABELS {
         writeln!(card, "\nand {} more, which `labels.json` names.", counts.len() - LABELS)?;
@@ -155,6 +162,11 @@ fn labels(card: &mut String, train: &Dataset) -> std::fmt::Result {
         "\n{rare} labels have fewer than 10 training texts: expect the model to miss them, and the \
          neighbors to find them. Labels that come later have their neighbors' votes alone."
     )
+}
+
+/// Writes a label into a cell of a table, which takes one line.
+fn in_cell(label: &str) -> String {
+    label.replace('|', "\\|").replace(['\n', '\r'], " ")
 }
 
 fn settings(card: &mut String, report: &TrainReport) -> std::fmt::Result {
@@ -176,6 +188,11 @@ fn ordinal(n: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_stays_within_its_cell() {
+        assert_eq!(in_cell("a|b\nc"), "a\\|b c");
+    }
 
     #[test]
     fn numbers_are_told_as_people_do() {

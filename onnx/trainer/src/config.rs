@@ -283,34 +283,29 @@ impl TrainConfig {
         let ContrastiveConfig { gamma, temperature, .. } = self.contrastive;
         is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
         is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;
-        let rate = self.adam.learning_rate;
-        is_true("learning rate", rate, is_positive(rate), "greater than 0")?;
-        let epsilon = self.adam.epsilon;
-        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")?;
-        let norm = self.adam.max_gradient_norm;
-        is_true("max gradient norm", norm, norm >= 0.0 && norm.is_finite(), "0 or more")
+        self.adam.check("")
     }
 }
 
-fn is_positive(value: f32) -> bool {
+pub(crate) fn is_positive(value: f32) -> bool {
     value > 0.0 && value.is_finite()
 }
 
-pub(crate) fn at_least_1(name: &'static str, value: usize) -> Result<()> {
+pub(crate) fn at_least_1(name: &str, value: usize) -> Result<()> {
     within(name, value, 1..=usize::MAX, "at least 1")
 }
 
 pub(crate) fn within(
-    name: &'static str,
+    name: &str,
     value: usize,
     range: RangeInclusive<usize>,
-    expected: &'static str,
+    expected: &str,
 ) -> Result<()> {
     is_true(name, value, range.contains(&value), expected)
 }
 
 pub(crate) fn is_true(
-    name: &'static str,
+    name: &str,
     value: impl ToString,
     is_in_range: bool,
     expected: impl Into<String>,
@@ -318,7 +313,8 @@ pub(crate) fn is_true(
     if is_in_range {
         return Ok(());
     }
-    Err(TrainError::Setting { name, value: value.to_string(), expected: expected.into() })
+    let (name, value, expected) = (name.to_owned(), value.to_string(), expected.into());
+    Err(TrainError::Setting { name, value, expected })
 }
 
 #[cfg(test)]

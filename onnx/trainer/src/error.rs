@@ -71,7 +71,7 @@ pub enum TrainError {
     #[error("{name} = {value} is out of range: it must be {expected}")]
     Setting {
         /// The setting's name.
-        name: &'static str,
+        name: String,
         /// The value given.
         value: String,
         /// The accepted range, in words.
@@ -110,13 +110,13 @@ pub enum TrainError {
         source: std::io::Error,
     },
 
-    /// A loss became infinite or not a number.
+    /// A loss, or the model itself, became infinite or not a number.
     #[error(
-        "the loss became {loss} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma, or bound the gradient's norm{}", finish_hint(checkpoint.as_deref())
+        "{} in batch {batch} of epoch {epoch}: lower the learning rate (now {learning_rate}) or gamma, or bound the gradient's norm{}", what_diverged(*loss), finish_hint(checkpoint.as_deref())
     )]
     Diverged {
-        /// The loss.
-        loss: f32,
+        /// The loss; `None` where it was finite and what its step made of the model is not.
+        loss: Option<f32>,
         /// The epoch, from 1.
         epoch: usize,
         /// The batch, from 1.
@@ -299,6 +299,13 @@ impl TrainError {
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> TrainError {
         let path = path.to_path_buf();
         move |source| TrainError::Io { path, action, source }
+    }
+}
+
+fn what_diverged(loss: Option<f32>) -> String {
+    match loss {
+        Some(loss) => format!("the loss became {loss}"),
+        None => "the model became too large to answer".to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, Grid, Method, Objective, Prediction, Tuned};
@@ -83,6 +84,16 @@ pub struct Predicted {
     pub embeddings: Matrix,
     /// Label scores within 0..=1: [B, L].
     pub scores: Matrix,
+}
+
+impl Predicted {
+    /// Tells whether every score is finite, and every representation short enough for distances to be.
+    fn is_finite(&self) -> bool {
+        let squared_length = |row| self.embeddings.row(row).iter().map(|v| v * v).sum::<f32>();
+        let rows = (0..self.embeddings.n_rows()).into_par_iter();
+        rows.map(squared_length).all(f32::is_finite)
+            && self.scores.values().iter().all(|score| score.is_finite())
+    }
 }
 
 /// Texts as the model reads them, with their labels.
@@ -198,20 +209,28 @@ pub(crate) fn fit<M: Model>(
     config: &TrainConfig,
     escort: &mut Escort<'_>,
 ) -> Result<Fitted<M::Snapshot>> {
-    let mut training = Training::begin(model, escort)?;
+    let mut training = Training::begin(model, train.texts.len(), escort)?;
     let start = escort.folder.map_or(Start::Anew, RunFolder::start);
     while start != Start::Finish && !training.is_done(config) {
         let rate = training.train_epoch(train, config, escort)?;
         let snapshot = training.model.snapshot(rate);
-        let predictions = predict_dev(&snapshot, train, dev);
+        let Some(predictions) = predict_dev(&snapshot, train, dev) else {
+            return Err(training.diverged(None, config, escort));
+        };
         let figures = measure(&predictions, n_labels, config);
         let report = training.end_epoch(figures, snapshot, predictions);
         training.write(escort)?;
         (escort.progress)(Progress::Epoch(report));
+        if !training.is_done(config) && escort.stop.load(Ordering::Relaxed) {
+            let (epoch, checkpoint) = (report.epoch + 1, checkpoint(escort));
+            return Err(TrainError::Stopped { epoch, checkpoint });
+        }
     }
     match training.best {
         Some(Best { report, network, predictions }) => {
-            let predictions = predictions.unwrap_or_else(|| predict_dev(&network, train, dev));
+            let predictions = predictions.or_else(|| predict_dev(&network, train, dev));
+            // Only what was sound is kept as the best; a checkpoint may be altered.
+            let Some(predictions) = predictions else { return Err(unsound(escort)) };
             let epochs = training.account.epochs;
             let report = FitReport { epochs, best_epoch: report.epoch };
             Ok(Fitted { network, predictions, report })
@@ -250,12 +269,20 @@ struct Training<'m, M: Model> {
 
 impl<'m, M: Model> Training<'m, M> {
     /// Begins anew, or where the checkpoint is.
-    fn begin(model: &'m mut M, escort: &Escort<'_>) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// What reading the checkpoint brings, and [`TrainError::Checkpoint`] when it cannot be that of a
+    /// training on so many texts.
+    fn begin(model: &'m mut M, n_texts: usize, escort: &Escort<'_>) -> Result<Self> {
         let folder = escort.folder.filter(|folder| folder.start() != Start::Anew);
         let anew = |model| Ok(Training { model, account: Account::default(), best: None });
         let Some(folder) = folder else { return anew(model) };
         let Some(checkpoint) = folder.read()? else { return anew(model) };
         let Checkpoint { account, model: state, best } = checkpoint;
+        if !account.is_possible(n_texts) {
+            return Err(unsound(escort));
+        }
         let refuse = |source| TrainError::State { path: folder.checkpoint_path(), source };
         model.restore(&state).map_err(refuse)?;
         let best_epoch = account.epochs.iter().rfind(|epoch| epoch.best);
@@ -287,7 +314,7 @@ impl<'m, M: Model> Training<'m, M> {
         let order = shuffled(train.texts.len(), config.seed, epoch);
         let before = self.account.partial;
         let started = Instant::now();
-        let n_texts_left = (config.epochs - epoch) * order.len();
+        let n_texts_left = (config.epochs - epoch).saturating_mul(order.len());
         for rows in order[before.n_texts..].chunks(config.batch_size) {
             let texts: Vec<&M::Input> = rows.iter().map(|&row| &train.texts[row]).collect();
             let labels: Vec<&LabelSet> = rows.iter().map(|&row| &train.labels[row]).collect();
@@ -296,33 +323,42 @@ impl<'m, M: Model> Training<'m, M> {
             let loss = self.model.step(&texts, &labels, rate);
             let whole = loss.bce + config.contrastive.gamma * loss.contrastive;
             if !whole.is_finite() {
-                return Err(self.diverged(whole, config, escort));
+                return Err(self.diverged(Some(whole), config, escort));
             }
             let partial = &mut self.account.partial;
             partial.add(loss, rows.len());
             partial.seconds = before.seconds + started.elapsed().as_secs_f64();
             (escort.progress)(partial.progress(epoch, order.len(), n_texts_left));
             if partial.n_texts < order.len() && escort.stop.load(Ordering::Relaxed) {
-                return Err(self.stop(epoch, escort)?);
+                return Err(self.stop(epoch, config, escort)?);
             }
         }
-        Ok(rate)
+        if self.model.state().is_finite() {
+            Ok(rate)
+        } else {
+            Err(self.diverged(None, config, escort))
+        }
     }
 
-    /// Says that a loss is no longer finite. The parameters are spoiled: no checkpoint is written.
-    fn diverged(&self, loss: f32, config: &TrainConfig, escort: &Escort<'_>) -> TrainError {
+    /// Says that a batch's loss, or what it made of the model, is no longer finite. The parameters are
+    /// spoiled: no checkpoint is written.
+    fn diverged(&self, loss: Option<f32>, config: &TrainConfig, escort: &Escort<'_>) -> TrainError {
         let n_done = self.account.partial.n_texts.div_ceil(config.batch_size);
         TrainError::Diverged {
             loss,
             epoch: self.account.epochs.len() + 1,
-            batch: n_done + 1,
+            // A loss is known before its batch counts as done.
+            batch: n_done + usize::from(loss.is_some()),
             learning_rate: config.adam.learning_rate,
             checkpoint: checkpoint(escort).filter(|_| !self.account.epochs.is_empty()),
         }
     }
 
     /// Writes the checkpoint within an epoch, and says so.
-    fn stop(&self, epoch: usize, escort: &Escort<'_>) -> Result<TrainError> {
+    fn stop(&self, epoch: usize, config: &TrainConfig, escort: &Escort<'_>) -> Result<TrainError> {
+        if !self.model.state().is_finite() {
+            return Ok(self.diverged(None, config, escort));
+        }
         self.write(escort)?;
         Ok(TrainError::Stopped { epoch, checkpoint: checkpoint(escort) })
     }
@@ -359,6 +395,12 @@ impl<'m, M: Model> Training<'m, M> {
         self.account.epochs.push(report);
         report
     }
+}
+
+/// Says that what a checkpoint holds was not written by a training.
+fn unsound(escort: &Escort<'_>) -> TrainError {
+    let reason = "its figures are not those of such a training".to_owned();
+    TrainError::Checkpoint { path: checkpoint(escort).unwrap_or_default(), reason }
 }
 
 fn checkpoint(escort: &Escort<'_>) -> Option<PathBuf> {
@@ -405,18 +447,23 @@ impl Partial {
     }
 }
 
-/// Predicts dev, with its neighbors among the training texts.
+/// Predicts dev, with its neighbors among the training texts; `None` when the model's parameters went
+/// so far that it has no finite answer any more, or none but zeros.
 fn predict_dev<P: Predict>(
     model: &P,
     train: &TokenizedTexts<P::Input>,
     dev: &TokenizedTexts<P::Input>,
-) -> Vec<Prediction> {
+) -> Option<Vec<Prediction>> {
     let train_texts: Vec<&P::Input> = train.texts.iter().collect();
     let dev_texts: Vec<&P::Input> = dev.texts.iter().collect();
-    let items = model.predict(&train_texts).embeddings;
+    let learned = model.predict(&train_texts);
     let predicted = model.predict(&dev_texts);
-    let neighbors = nearest(&predicted.embeddings, &items, &train.labels, tune::MAX_K);
-    neighbors
+    let is_silent = learned.embeddings.values().iter().all(|&value| value == 0.0);
+    if is_silent || !learned.is_finite() || !predicted.is_finite() {
+        return None;
+    }
+    let neighbors = nearest(&predicted.embeddings, &learned.embeddings, &train.labels, tune::MAX_K);
+    let predictions = neighbors
         .into_iter()
         .enumerate()
         .map(|(row, neighbors)| Prediction {
@@ -424,7 +471,8 @@ fn predict_dev<P: Predict>(
             model: Scores::new(predicted.scores.row(row)).ok(),
             neighbors,
         })
-        .collect()
+        .collect();
+    Some(predictions)
 }
 
 /// The micro-F1 on dev after an epoch, as [`EpochReport`] tells it.

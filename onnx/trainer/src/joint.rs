@@ -55,12 +55,12 @@ impl JointConfig {
         JointConfig { share: 0.25, cnn_share: 0.3, ..JointConfig::default() }
     }
 
-    /// Checks the shares.
+    /// Checks the shares, and the wide model's optimizer.
     pub(crate) fn check(&self) -> Result<()> {
         for (name, share) in [("wide share", self.share), ("CNN share", self.cnn_share)] {
             is_true(name, share, share > 0.0 && share < 1.0, "greater than 0, less than 1")?;
         }
-        Ok(())
+        self.wide_adam.check("the wide model's ")
     }
 }
 

@@ -3,7 +3,9 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::checkpoint::{State, StateError};
+use crate::config::{is_positive, is_true};
 use crate::matrix::Matrix;
 
 /// Adam's parameters (Kingma and Ba, 2015).
@@ -35,6 +37,20 @@ impl Default for AdamConfig {
 }
 
 impl AdamConfig {
+    /// Checks every setting's range; `of` tells whose they are, as "the wide model's ".
+    pub(crate) fn check(&self, of: &str) -> Result<()> {
+        let (rate, epsilon) = (self.learning_rate, self.epsilon);
+        is_true(&format!("{of}learning rate"), rate, is_positive(rate), "greater than 0")?;
+        is_true(&format!("{of}epsilon"), epsilon, is_positive(epsilon), "greater than 0")?;
+        for (name, beta) in [("beta 1", self.beta_1), ("beta 2", self.beta_2)] {
+            let is_decay = (0.0..1.0).contains(&beta);
+            is_true(&format!("{of}{name}"), beta, is_decay, "0 or more, less than 1")?;
+        }
+        let norm = self.max_gradient_norm;
+        let is_bound = norm >= 0.0 && norm.is_finite();
+        is_true(&format!("{of}max gradient norm"), norm, is_bound, "0 or more")
+    }
+
     /// Returns the settings with a share of the learning rate.
     pub(crate) fn at(&self, rate: f32) -> Self {
         AdamConfig { learning_rate: rate * self.learning_rate, ..*self }
@@ -234,7 +250,7 @@ impl Step {
         if bound == 0.0 {
             return self;
         }
-        let squares = |values: &[f32]| values.iter().map(|v| f64::from(v * v)).sum::<f64>();
+        let squares = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
         let total: f64 = gradients
             .into_iter()
             .map(|gradient| gradient.values().par_chunks(CHUNK).map(squares).sum::<f64>())

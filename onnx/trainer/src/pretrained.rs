@@ -20,6 +20,8 @@ pub struct Pretrained {
     pub token_table: Matrix,
 }
 
+const TOKENIZER_FILE: &str = "tokenizer.json";
+
 /// The token table's names in BERT-like checkpoints.
 const TABLE_NAMES: [&str; 3] = [
     "embeddings.word_embeddings.weight",
@@ -61,7 +63,7 @@ impl From<&BertFolder> for Pretrained {
 
 /// Reads a folder's `tokenizer.json`.
 pub(crate) fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
-    let path = folder.join("tokenizer.json");
+    let path = folder.join(TOKENIZER_FILE);
     Tokenizer::from_file(&path).map_err(|error| TrainError::Pretrained {
         path,
         reason: format!("{error}; give a folder with tokenizer.json and model.safetensors"),
@@ -70,9 +72,18 @@ pub(crate) fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
 
 /// Refuses a tokenizer with an id that the token table has no row for.
 ///
-/// The largest id counts, not the number of tokens: ids may leave numbers out.
+/// The largest id counts, not the number of tokens: ids may leave numbers out. The special tokens
+/// around a text have their ids from elsewhere than the vocabulary.
 pub(crate) fn check_ids(folder: &Path, tokenizer: &Tokenizer, n_rows: usize) -> Result<()> {
-    let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or_default();
+    let refuse = |error: tokenizers::Error| TrainError::Pretrained {
+        path: folder.join(TOKENIZER_FILE),
+        reason: error.to_string(),
+    };
+    let mut bare = tokenizer.clone();
+    bare.with_padding(None).with_truncation(None).map_err(refuse)?;
+    let around = bare.encode_fast("", true).map_err(refuse)?;
+    let ids = tokenizer.get_vocab(true).into_values().chain(around.get_ids().iter().copied());
+    let largest = ids.max().unwrap_or_default();
     if (largest as usize) < n_rows {
         return Ok(());
     }

@@ -4,6 +4,7 @@ mod adapter;
 #[cfg(feature = "burn")]
 mod by_autodiff;
 mod by_hand;
+mod digest;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -11,7 +12,6 @@ use std::sync::atomic::AtomicBool;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use autotag::tune::{self, Method, Tuned};
 use autotag::{EncodeError, Encoded, Encoder, Interpolation, Selection};
@@ -29,6 +29,7 @@ use crate::fit::{Escort, FitReport, Fitted, Model, Predict, Progress, TokenizedT
 use crate::layers::finish;
 use crate::matrix::Matrix;
 use crate::{Dataset, Result, TrainConfig, TrainError};
+use digest::Digest;
 
 /// What a training run did and reached; it is written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,6 +103,8 @@ struct Shape {
     special_tokens: bool,
     dimensions: usize,
     normalized: bool,
+    /// The digest of what the model starts with, where not all of that is drawn at random.
+    pretrained: Option<String>,
 }
 
 impl TrainingRun<'_> {
@@ -215,27 +218,23 @@ impl TrainingRun<'_> {
 
     /// Digests what is learned from: keys, texts, labels, and the tokenizer.
     fn digest(&self, lexicon: &Lexicon) -> String {
-        let mut hasher = Sha256::new();
-        let mut add = |bytes: &[u8]| {
-            hasher.update((bytes.len() as u64).to_le_bytes());
-            hasher.update(bytes);
-        };
+        let mut digest = Digest::default();
         for dataset in [self.train, self.dev] {
-            add(&(dataset.len() as u64).to_le_bytes());
+            digest.add(&(dataset.len() as u64).to_le_bytes());
             for ((key, text), labels) in
                 dataset.keys().iter().zip(dataset.texts()).zip(dataset.labels())
             {
-                add(key.as_bytes());
-                add(text.as_bytes());
+                digest.add(key.as_bytes());
+                digest.add(text.as_bytes());
                 for &label in labels.ids() {
-                    add(dataset.vocabulary().name(label).as_bytes());
+                    digest.add(dataset.vocabulary().name(label).as_bytes());
                 }
             }
         }
         if let Some(tokenizer) = &lexicon.tokenizer {
-            add(tokenizer.to_string(false).unwrap_or_default().as_bytes());
+            digest.add(tokenizer.to_string(false).unwrap_or_default().as_bytes());
         }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        digest.to_hex()
     }
 
     fn bundle_config(&self, shape: Shape) -> BundleConfig {
@@ -251,7 +250,10 @@ impl TrainingRun<'_> {
             normalized: shape.normalized,
             interpolation: self.config.interpolation,
             selection: Selection::default(),
-            training: serde_json::Value::Null,
+            training: shape.pretrained.map_or(
+                serde_json::Value::Null,
+                |digest| serde_json::json!({ "pretrained": digest }),
+            ),
         }
     }
 }
@@ -341,7 +343,8 @@ fn compare<P: Predict>(
             ] {
                 let difference = largest_difference(found, expected);
                 largest = largest.max(difference);
-                if difference > TOLERANCE || found.len() != expected.len() {
+                let is_close = difference <= TOLERANCE && found.len() == expected.len();
+                if !is_close {
                     let (key, tolerance) = (dev.keys()[row].clone(), TOLERANCE);
                     return Err(TrainError::ExportDiffers { what, difference, tolerance, key });
                 }
@@ -362,9 +365,11 @@ fn says_nothing(error: &TrainError) -> bool {
     matches!(**cause, autotag::Error::Embedding { .. })
 }
 
-/// Returns the largest difference between values, relative to those greater than 1.
+/// Returns the largest difference between values, relative to those greater than 1; not a number where
+/// one of them is none.
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
+    differences.fold(0.0, |largest, next| if next <= largest { largest } else { next })
 }
 
 /// Represents a data set's texts as the exported model does: [texts, D].

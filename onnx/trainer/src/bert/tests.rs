@@ -360,6 +360,23 @@ fn a_tokenizer_with_more_tokens_than_rows_is_refused() {
 }
 
 #[test]
+fn a_special_token_without_a_row_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write_tiny(folder.path(), None);
+    let path = folder.path().join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut ids = Vec::new();
+    for token in tokenizer["post_processor"]["special_tokens"].as_object_mut().unwrap().values_mut()
+    {
+        ids.push(std::mem::replace(&mut token["ids"], json!([99])));
+    }
+    assert!(!ids.is_empty());
+    fs::write(path, tokenizer.to_string()).unwrap();
+    let message = BertFolder::read(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("24 rows") && message.contains("id 99"), "{message}");
+}
+
+#[test]
 fn a_folder_without_a_file_is_told_which() {
     for file in ["config.json", "model.safetensors", "tokenizer.json"] {
         let folder = tempfile::tempdir().unwrap();

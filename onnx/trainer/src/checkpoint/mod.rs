@@ -66,6 +66,14 @@ pub(crate) struct Account {
     pub(crate) partial: Partial,
 }
 
+impl Account {
+    /// Tells whether a training on so many texts can be that far.
+    pub(crate) fn is_possible(&self, n_texts: usize) -> bool {
+        let is_next = |(position, epoch): (usize, &EpochReport)| epoch.epoch == position + 1;
+        self.partial.n_texts <= n_texts && self.epochs.iter().enumerate().all(is_next)
+    }
+}
+
 /// What is done of an epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Partial {

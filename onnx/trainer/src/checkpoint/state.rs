@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
 
 use crate::matrix::Matrix;
@@ -105,6 +106,16 @@ impl<'a> State<'a> {
             }
         }
         State { parts }
+    }
+
+    /// Tells whether every value is finite.
+    pub fn is_finite(&self) -> bool {
+        self.parts.values().all(|part| match part {
+            Part::Values { values, .. } => {
+                values.par_chunks(1 << 16).all(|values| values.iter().all(|v| v.is_finite()))
+            }
+            Part::Counts { .. } => true,
+        })
     }
 
     /// Copies a matrix of the state into one of the same shape.

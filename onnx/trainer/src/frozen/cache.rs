@@ -65,11 +65,11 @@ impl EmbeddingCache {
     ) -> Result<Self> {
         fs::create_dir_all(folder).map_err(failed(folder, "create"))?;
         let path = folder.join(format!("{encoder}.{EXTENSION}"));
-        prune(folder, &path, max_bytes).map_err(failed(folder, "clean up"))?;
         let mut open = OpenOptions::new();
         let file = open.read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(failed(&path, "open"))?;
         let mut cache = EmbeddingCache { path, file, dimensions, max_bytes };
+        cache.make_room()?;
         let header = header(encoder, dimensions);
         cache.locked("read", |cache| cache.begin(&header))?;
         Ok(cache)
@@ -147,7 +147,14 @@ impl EmbeddingCache {
             cache.file.set_len(length)?;
             cache.file.seek(SeekFrom::Start(length))?;
             cache.file.write_all(&bytes)
-        })
+        })?;
+        self.make_room()
+    }
+
+    /// Removes files of other encoders, those longest unused first, where all together are too large.
+    fn make_room(&self) -> Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        prune(folder, &self.path, self.max_bytes).map_err(failed(folder, "clean up"))
     }
 
     /// Returns where the last whole record ends: one that a killed process left half written would
@@ -189,7 +196,8 @@ fn prune(folder: &Path, own: &Path, max_bytes: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let metadata = entry.metadata()?;
+        // Another process may remove files at the same time.
+        let Some(metadata) = if_there(entry.metadata())? else { continue };
         if is_ours(&entry.path()) && metadata.is_file() {
             files.push((metadata.modified()?, metadata.len(), entry.path()));
         }
@@ -201,11 +209,19 @@ fn prune(folder: &Path, own: &Path, max_bytes: u64) -> io::Result<()> {
             break;
         }
         if path != own {
-            fs::remove_file(&path)?;
+            if_there(fs::remove_file(&path))?;
             total -= length;
         }
     }
     Ok(())
+}
+
+/// Turns a file that is not there into `None`.
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
 }
 
 /// Tells whether a file bears a name that the cache gives.
@@ -338,5 +354,6 @@ mod tests {
             cache.add([(text, &[1.0f32, 2.0][..])].into_iter()).unwrap();
         }
         assert_eq!(cache.file.metadata().unwrap().len(), 48 + 2 * 44);
+        assert!(!other(2).exists(), "both together were too large");
     }
 }

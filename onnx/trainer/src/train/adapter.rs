@@ -42,6 +42,8 @@ impl TrainingRun<'_> {
                 special_tokens: true,
                 dimensions: config.adapter.hidden,
                 normalized: config.adapter.normalize,
+                // The encoder's card is in the bundle.
+                pretrained: None,
             };
             let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
             let inputs = self.encode(runner, &bundle, cache, progress)?;
@@ -81,6 +83,7 @@ impl TrainingRun<'_> {
                 special_tokens: true,
                 dimensions: wide.n_dimensions() + cnn.n_filters() + adapter.hidden,
                 normalized: true,
+                pretrained: None,
             };
             let (lexicon, n_ngrams) = self.lexicon_with_ngrams(encoder.tokenizer())?;
             let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;

@@ -4,9 +4,10 @@ use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{ModelBundle, ModelInput};
 
 use super::by_hand::Tokens;
-use super::{Shape, TrainReport, TrainingRun};
+use super::digest::Digest;
+use super::{Shape, TrainReport, TrainingRun, as_json};
 use crate::autodiff::{Device, training_device};
-use crate::bert::{BertFolder, Pooling};
+use crate::bert::{BertFolder, BertWeights, Pooling};
 use crate::config::is_true;
 use crate::finetune::FinetunedModel;
 use crate::joint::{JointInput, JointModel};
@@ -32,7 +33,9 @@ impl TrainingRun<'_> {
         let device = training_device(self.options.device)?;
         self.on_threads(|| {
             progress(Progress::Stage("tokenize"));
-            let Tokens { tokenizer, table } = self.tokens(pretrained)?;
+            let tokens = self.tokens(pretrained)?;
+            let pretrained = tokens.pretrained();
+            let Tokens { tokenizer, table } = tokens;
             let n_tokens = tokenizer.get_vocab_size(true);
             let shape = Shape {
                 architecture: "ldgn",
@@ -40,6 +43,7 @@ impl TrainingRun<'_> {
                 special_tokens: false,
                 dimensions: config.ldgn.dimensions(),
                 normalized: config.ldgn.normalize,
+                pretrained,
             };
             let make = |_: &[ModelInput]| {
                 let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
@@ -72,6 +76,7 @@ impl TrainingRun<'_> {
                 special_tokens: true,
                 dimensions: pretrained.config.hidden_size,
                 normalized: self.config.bert.normalize,
+                pretrained: Some(digest(&pretrained)),
             };
             let lexicon = (&pretrained.tokenizer).into();
             let make = |_: &[ModelInput]| self.make_finetuned(pretrained, device);
@@ -110,6 +115,7 @@ impl TrainingRun<'_> {
                 special_tokens: true,
                 dimensions: dimensions.iter().sum(),
                 normalized: true,
+                pretrained: Some(digest(&pretrained)),
             };
             let make = |texts: &[JointInput<_, _>]| {
                 let first = self.make_cnn(tokens);
@@ -135,4 +141,16 @@ impl TrainingRun<'_> {
         let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
         FinetunedModel::new(self.config, encoder, weights, pooling, labels, n_labels, device)
     }
+}
+
+/// Digests an encoder: its shape, and its parameters by their names.
+fn digest(encoder: &BertFolder) -> String {
+    let mut digest = Digest::default();
+    digest.add(as_json(&encoder.config).to_string().as_bytes());
+    digest.add(as_json(&encoder.pooling).to_string().as_bytes());
+    for (name, _) in BertWeights::shapes(&encoder.config) {
+        digest.add(name.as_bytes());
+        digest.add_matrix(encoder.weights.get(&name));
+    }
+    digest.to_hex()
 }

@@ -6,6 +6,7 @@ use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, Lexicon, ModelBundle, ModelInput};
 use tokenizers::Tokenizer;
 
+use super::digest::Digest;
 use super::{Shape, TrainReport, TrainingRun};
 use crate::average::EpochAverage;
 use crate::cnn::Cnn;
@@ -42,6 +43,7 @@ impl TrainingRun<'_> {
                 special_tokens: false,
                 dimensions: config.cnn.n_filters(),
                 normalized: config.cnn.normalize,
+                pretrained: tokens.pretrained(),
             };
             let lexicon = (&tokens.tokenizer).into();
             let make = |_: &[ModelInput]| self.make_cnn(tokens);
@@ -72,6 +74,7 @@ impl TrainingRun<'_> {
                 special_tokens: false,
                 dimensions: config.wide.n_dimensions(),
                 normalized: config.wide.normalize,
+                pretrained: None,
             };
             let make = |texts: &[ModelInput]| {
                 let texts: Vec<&Features> = texts.iter().map(|text| &text.features).collect();
@@ -108,6 +111,7 @@ impl TrainingRun<'_> {
                 special_tokens: false,
                 dimensions: config.wide.n_dimensions() + config.cnn.n_filters(),
                 normalized: true,
+                pretrained: tokens.pretrained(),
             };
             let make =
                 |texts: &[JointInput<_, _>]| self.beside(texts, n_ngrams, self.make_cnn(tokens));
@@ -166,4 +170,14 @@ impl TrainingRun<'_> {
 pub(super) struct Tokens {
     pub(super) tokenizer: Tokenizer,
     pub(super) table: Option<Matrix>,
+}
+
+impl Tokens {
+    /// Digests the table that is not drawn at random.
+    pub(super) fn pretrained(&self) -> Option<String> {
+        let table = self.table.as_ref()?;
+        let mut digest = Digest::default();
+        digest.add_matrix(table);
+        Some(digest.to_hex())
+    }
 }

@@ -39,6 +39,9 @@ use crate::optimizer::{Moments, RowMoments};
 
 pub use vocabulary::learn;
 
+/// The largest spread of the rows at the start; above it, scores are no numbers from the beginning.
+const MAX_SPREAD: f32 = 1000.0;
+
 /// The shape and regularization of the wide model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WideConfig {
@@ -105,8 +108,8 @@ impl WideConfig {
         let is_share = share.contains(&ngram_dropout);
         is_true("n-gram dropout", ngram_dropout, is_share, "0 or more, less than 1")?;
         is_true("dropout", self.dropout, share.contains(&self.dropout), "0 or more, less than 1")?;
-        let is_spread = self.spread > 0.0 && self.spread.is_finite();
-        is_true("spread", self.spread, is_spread, "greater than 0")
+        let is_spread = self.spread > 0.0 && self.spread <= MAX_SPREAD;
+        is_true("spread", self.spread, is_spread, "greater than 0, at most 1000")
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use super::{Rows, next_line, refuse, unreadable};
+use super::{Rows, checked, next_line, refuse, unreadable};
 use crate::Result;
 use crate::config::MAX_SIZE;
 
@@ -88,8 +88,7 @@ fn values<'l>(fields: impl Iterator<Item = &'l [u8]>) -> Result<Vec<f32>, String
     let value = |field: &[u8]| {
         let text = String::from_utf8_lossy(field);
         match text.parse::<f32>() {
-            Ok(value) if value.is_finite() => Ok(value),
-            Ok(value) => Err(format!("the value {value} is not finite")),
+            Ok(value) => checked(value),
             Err(_) => Err(format!("{text:?} is no number")),
         }
     };

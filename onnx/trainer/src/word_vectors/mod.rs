@@ -104,13 +104,25 @@ struct Rows {
     rows: HashMap<u32, Vec<f32>>,
 }
 
+/// The largest value of a vector, by amount. Trained vectors stay below 100; a model that starts with
+/// values of many digits has no finite answer.
+const MAX_VALUE: f32 = 1e6;
+
+/// Refuses a vector's value that nothing can be learned from.
+fn checked(value: f32) -> Result<f32, String> {
+    if value.abs() <= MAX_VALUE {
+        return Ok(value);
+    }
+    Err(format!("the value {value} is not within -{MAX_VALUE}..={MAX_VALUE}"))
+}
+
 /// Makes a table of V rows: those found, and random ones with the same spread.
 fn table(found: &Rows, n_tokens: usize, seed: u64) -> Matrix {
     let n_values = (found.rows.len() * found.dimensions) as f64;
     // In the order of the ids: a sum depends on the order, and a hash map has none.
     let mut ids: Vec<&u32> = found.rows.keys().collect();
     ids.sort_unstable();
-    let squares = |id: &&u32| found.rows[id].iter().map(|v| f64::from(v * v)).sum::<f64>();
+    let squares = |id: &&u32| found.rows[id].iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
     let spread = (ids.iter().map(squares).sum::<f64>() / n_values).sqrt() as f32;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut table = uniform(&mut rng, n_tokens, found.dimensions, 3f32.sqrt() * spread);

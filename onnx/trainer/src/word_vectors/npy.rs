@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::{Rows, next_line, refuse, unreadable};
+use super::{Rows, checked, next_line, refuse, unreadable};
 use crate::Result;
 use crate::config::MAX_SIZE;
 
@@ -34,10 +34,8 @@ pub(super) fn read(array: &Path, words: &Path, wanted: &HashMap<&[u8], u32>) -> 
         reader.read_exact(&mut row).map_err(unreadable(array))?;
         let Some(&id) = places.get(&number) else { continue };
         let values = values(&row, value_bytes);
-        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            let reason = format!("the value {value} is not finite");
-            return Err(refuse(array, number + 1, reason));
-        }
+        let values: Result<_, String> = values.into_iter().map(checked).collect();
+        let values = values.map_err(|reason| refuse(array, number + 1, reason))?;
         rows.rows.insert(id, values);
     }
     Ok(rows)

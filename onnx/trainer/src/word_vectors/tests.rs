@@ -64,8 +64,9 @@ fn text_that_cannot_be_used_is_told_with_its_line() {
     };
     check("oven 1 2\nthe 1\n", &["vectors.txt, line 2", "1 values where 2 are expected"]);
     check("oven 1 2\nsea 1 x\n", &["line 2", "\"x\" is no number"]);
-    check("oven 1 2\nsea 1 NaN\n", &["line 2", "not finite"]);
-    check("oven 1 2\nsea 1 inf\n", &["line 2", "not finite"]);
+    check("oven 1 2\nsea 1 NaN\n", &["line 2", "NaN is not within"]);
+    check("oven 1 2\nsea 1 inf\n", &["line 2", "inf is not within"]);
+    check("oven 1 2\nsea 1 -1e20\n", &["line 2", "is not within -1000000..=1000000"]);
     check("3 2\noven 1 2\nsea 1 2\n", &["it has 2 words", "says 3"]);
     check("", &["it is empty"]);
     check("oven\n", &["line 1", "0 values to a word"]);
