@@ -10,17 +10,21 @@ use std::path::Path;
 
 use autotag_cli::documents::{Documents, InputFormat, ReadOptions};
 use autotag_onnx::{BundleConfig, ModelBundle};
+use autotag_train::bert::{BertConfig, BertFolder, BertWeights};
+use autotag_train::{Dataset, LabeledText, Pretrained, WordVectors};
 
 /// A target: what is done with any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets with the names of their corpora.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("bundle_config", bundle_config),
     ("bundle_manifest", bundle_manifest),
     ("datastore_codec", datastore_codec),
     ("json_lines", json_lines),
     ("csv_rows", csv_rows),
+    ("encoder_files", encoder_files),
+    ("word_vectors", word_vectors),
 ];
 
 /// Longer lines are refused, so that gzip data cannot unpack to much.
@@ -66,6 +70,42 @@ pub fn csv_rows(bytes: &[u8]) {
     documents(bytes, InputFormat::Csv);
 }
 
+/// Takes the bytes for the configuration and for the parameters of a pretrained encoder.
+pub fn encoder_files(bytes: &[u8]) {
+    let config: BertConfig = serde_json::from_str(ENCODER).expect("it has every field");
+    let weights = BertWeights::random(&config, 1);
+    let tokenizer = TOKENIZER.parse().expect("it is a tokenizer");
+    let encoder = BertFolder { tokenizer, config, weights, pooling: None };
+    for file in ["config.json", "model.safetensors"] {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        encoder.write(folder.path()).expect("a temporary folder can be written");
+        fs::write(folder.path().join(file), bytes).expect("a temporary file can be written");
+        if let Ok(read) = BertFolder::read(folder.path()) {
+            assert!(Pretrained::from(&read).token_table.n_rows() >= 3);
+        }
+        if let Ok(Pretrained { token_table, .. }) = Pretrained::read(folder.path()) {
+            assert!(token_table.values().iter().all(|value| value.is_finite()));
+        }
+    }
+}
+
+/// Takes the bytes for word vectors, as text and as an array.
+pub fn word_vectors(bytes: &[u8]) {
+    let text = LabeledText { key: "1".into(), text: "oven sea".into(), labels: Vec::new() };
+    let train = Dataset::new(vec![text]).expect("it is a data set");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let (path, words) = (folder.path().join("vectors"), folder.path().join("words"));
+    fs::write(&path, bytes).expect("a temporary file can be written");
+    fs::write(&words, "sea\noven\n").expect("a temporary file can be written");
+    for vectors in [WordVectors::Text(path.clone()), WordVectors::Npy { array: path, words }] {
+        let Ok((Pretrained { token_table, .. }, coverage)) = vectors.start(&train, 100, 1) else {
+            continue;
+        };
+        assert!(token_table.values().iter().all(|value| value.is_finite()));
+        assert!((1..=2).contains(&coverage.n_known), "{coverage:?}");
+    }
+}
+
 fn documents(bytes: &[u8], format: InputFormat) {
     let options = ReadOptions {
         format: Some(format),
@@ -100,6 +140,17 @@ fn with_bundle(look: impl FnOnce(&Path)) {
     fs::write(folder.path().join("config.json"), CONFIG).expect("a temporary file can be written");
     look(folder.path());
 }
+
+/// A small encoder's shape, and its tokenizer.
+const ENCODER: &str = r#"{
+    "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 4,
+    "vocab_size": 3, "max_position_embeddings": 4, "type_vocab_size": 2, "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu"
+}"#;
+const TOKENIZER: &str = r#"{
+    "version": "1.0", "added_tokens": [],
+    "model": {"type": "WordLevel", "vocab": {"[UNK]": 0, "oven": 1, "sea": 2}, "unk_token": "[UNK]"}
+}"#;
 
 /// A configuration as the program writes it.
 const CONFIG: &[u8] = include_bytes!("../corpus/bundle_config/written.json");
