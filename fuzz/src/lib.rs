@@ -91,7 +91,7 @@ pub fn encoder_files(bytes: &[u8]) {
 
 /// Takes the bytes for word vectors, as text and as an array.
 pub fn word_vectors(bytes: &[u8]) {
-    let text = LabeledText { key: "1".into(), text: "oven sea".into(), labels: Vec::new() };
+    let text = LabeledText { key: "1".into(), text: "oven sea".into(), labels: vec!["a".into()] };
     let train = Dataset::new(vec![text]).expect("it is a data set");
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let (path, words) = (folder.path().join("vectors"), folder.path().join("words"));

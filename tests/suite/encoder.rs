@@ -194,6 +194,41 @@ fn an_adapter_learns_and_its_export_says_what_it_says() {
     }
 }
 
+#[test]
+fn a_length_without_room_for_words_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for max_length in [1, 2] {
+        let config = TrainConfig { max_length, ..config() };
+        let error = adapter(folder.path(), encoder(1), &config).unwrap_err();
+        let told: Vec<String> =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+                .map(ToString::to_string)
+                .collect();
+        assert!(told.join(": ").contains("take a max length of 3 or more"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_single_text_and_label_are_enough_for_an_adapter() {
+    let folder = tempfile::tempdir().unwrap();
+    let one = || tiny::documents("train", 1);
+    let train = Dataset::new(one()).unwrap();
+    let dev = Dataset::with_vocabulary(one(), train.vocabulary()).unwrap();
+    let (out, options, config) = (folder.path().join("out"), OnnxOptions::default(), config());
+    TrainingRun::new(&train, &dev, &config, &out, &options)
+        .train_adapter(encoder(1), None, &mut |_| {})
+        .unwrap();
+}
+
+#[test]
+fn steps_that_are_far_too_large_for_an_adapter_end_with_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.adam.learning_rate = 1e37;
+    let error = adapter(folder.path(), encoder(1), &config).map(|_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+}
+
 fn joint(folder: &Path, config: &TrainConfig) -> Result<(ModelBundle, TrainReport), TrainError> {
     let (train, dev) = data();
     let (out, options) = (folder.join("bundle"), OnnxOptions::default());

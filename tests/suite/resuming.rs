@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
 use autotag_train::fit::EpochReport;
-use autotag_train::{Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
+use autotag_train::{
+    Dataset, Pretrained, Progress, Schedule, Start, TrainConfig, TrainError, TrainReport,
+    TrainingRun, WordVectors,
+};
 
 use crate::tiny;
 
@@ -23,6 +26,7 @@ struct Setting {
     dev: Dataset,
     config: TrainConfig,
     kind: Kind,
+    pretrained: Option<Pretrained>,
 }
 
 impl Setting {
@@ -32,7 +36,7 @@ impl Setting {
         let mut config = TrainConfig { epochs: 4, batch_size: 16, ..tiny::config().unwrap() };
         config.wide.hidden = 16;
         config.cnn.normalize = true;
-        Setting { train, dev, config, kind }
+        Setting { train, dev, config, kind, pretrained: None }
     }
 
     /// Trains into `folder`, and stops after the given number of batches.
@@ -55,9 +59,9 @@ impl Setting {
             .checkpoints(&run, start)
             .stopped_by(&stop);
         match self.kind {
-            Kind::Cnn => training.train_cnn(None, progress),
+            Kind::Cnn => training.train_cnn(self.pretrained.clone(), progress),
             Kind::Wide => training.train_wide(progress),
-            Kind::WideCnn => training.train_wide_cnn(None, progress),
+            Kind::WideCnn => training.train_wide_cnn(self.pretrained.clone(), progress),
         }
     }
 }
@@ -136,17 +140,131 @@ fn a_training_is_resumed_with_its_own_settings_and_data() {
 }
 
 #[test]
-fn a_loss_that_is_not_a_number_leaves_the_checkpoint_of_the_epochs_before() {
+fn a_training_is_resumed_with_the_vectors_that_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let vectors = |value: f32| {
+        let path = folder.path().join("vectors.txt");
+        let word = tiny::text(&[2], 5).split(' ').next().unwrap().to_lowercase();
+        fs::write(&path, format!("{word} 0.5 {value}\n")).unwrap();
+        let train = Setting::of(Kind::Cnn).train;
+        let (pretrained, _) = WordVectors::Text(path).start(&train, 2000, 1).unwrap();
+        Some(pretrained)
+    };
+    let mut setting = Setting::of(Kind::Cnn);
+    setting.config.cnn.embedding_dimensions = 2;
+    setting.pretrained = vectors(0.25);
+    setting.train(folder.path(), Start::Anew, 7).unwrap_err();
+    setting.pretrained = vectors(0.125);
+    let error = setting.train(folder.path(), Start::Resume, 7).unwrap_err().to_string();
+    assert!(error.contains("pretrained (\""), "{error}");
+    setting.pretrained = vectors(0.25);
+    let (bundle, _) = setting.train(folder.path(), Start::Resume, usize::MAX).unwrap();
+    let card = fs::read_to_string(bundle.path().join("card.md")).unwrap();
+    assert!(card.contains("began with pretrained values"), "{card}");
+}
+
+#[test]
+fn a_checkpoint_with_more_texts_than_there_are_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let setting = Setting::of(Kind::Wide);
+    setting.train(folder.path(), Start::Anew, 2).unwrap_err();
+    let path = folder.path().join("run/checkpoint.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let name = b"n_texts\\\":32";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    bytes[at + name.len() - 2..][..2].copy_from_slice(b"96");
+    fs::write(&path, bytes).unwrap();
+    let error = setting.train(folder.path(), Start::Resume, usize::MAX).map(|_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
+}
+
+#[test]
+fn the_best_epoch_is_kept_when_patience_ends() {
+    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
+        let mut setting = Setting::of(kind);
+        (setting.config.epochs, setting.config.patience) = (40, 2);
+        setting.config.schedule = Schedule { warm_up: 0.0, left: 1.0 };
+        let folder = tempfile::tempdir().unwrap();
+        let (bundle, report) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
+        let (n_epochs, best) = (report.fit.epochs.len(), report.fit.best_epoch);
+        assert!(n_epochs == best + 2 && n_epochs < 40, "{kind:?}: {n_epochs}, best {best}");
+        // The same as one that ends there.
+        setting.config.epochs = best;
+        let folder = tempfile::tempdir().unwrap();
+        let (expected, _) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
+        assert_eq!(bundle.encoder_fingerprint(), expected.encoder_fingerprint(), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_single_text_with_a_single_label_everywhere_is_enough() {
+    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
+        let mut setting = Setting::of(kind);
+        setting.config.wide.min_documents = 1;
+        let one = || vec![tiny::documents("train", 1).remove(0)];
+        setting.train = Dataset::new(one()).unwrap();
+        setting.dev = Dataset::with_vocabulary(one(), setting.train.vocabulary()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (bundle, _) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
+        assert_eq!(bundle.labels().len(), one()[0].labels.len(), "{kind:?}");
+    }
+}
+
+#[test]
+fn an_interruption_between_epochs_is_one_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut setting = Setting::of(Kind::Wide);
+    setting.config.batch_size = 80;
+    // The only batch of an epoch is its last: the epoch is finished first, and stays.
+    let error = setting.train(folder.path(), Start::Anew, 1).map(|_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Stopped { epoch: 2, checkpoint: Some(_) }), "{error}");
+    let (_, report) = setting.train(folder.path(), Start::Finish, usize::MAX).unwrap();
+    assert_eq!(report.fit.epochs.len(), 1);
+}
+
+#[test]
+fn a_model_without_a_finite_answer_ends_the_training_at_once() {
+    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
+        let mut setting = Setting::of(kind);
+        let folder = tempfile::tempdir().unwrap();
+        // One batch an epoch, whose loss is still finite.
+        (setting.config.adam.learning_rate, setting.config.batch_size) = (1e36, 80);
+        setting.config.joint.wide_adam.learning_rate = 1e36;
+        let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
+        let expected = TrainError::Diverged {
+            loss: None,
+            epoch: 1,
+            batch: 1,
+            learning_rate: 1e36,
+            checkpoint: None,
+        };
+        assert_eq!(error.to_string(), expected.to_string(), "{kind:?}");
+        assert!(!folder.path().join("bundle").exists());
+    }
+}
+
+#[test]
+fn a_model_that_goes_too_far_leaves_the_checkpoint_of_the_epochs_before() {
     let mut setting = Setting::of(Kind::Cnn);
     let folder = tempfile::tempdir().unwrap();
-    // One batch an epoch: the first moves the parameters so far that the second's loss overflows.
-    setting.config.adam.learning_rate = 1e14;
-    setting.config.batch_size = 80;
+    // The rate rises over all epochs: the first one's steps can still be borne.
+    (setting.config.adam.learning_rate, setting.config.schedule.warm_up) = (1e7, 1.0);
     let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
-    let TrainError::Diverged { epoch, batch, checkpoint, .. } = &error else { panic!("{error}") };
-    assert_eq!((*epoch, *batch), (2, 1), "{error}");
-    assert!(checkpoint.as_ref().unwrap().is_file(), "{error}");
-    assert!(error.to_string().contains("batch 1 of epoch 2"), "{error}");
+    let TrainError::Diverged { epoch, checkpoint, .. } = &error else { panic!("{error}") };
+    assert!(*epoch > 1 && checkpoint.as_ref().unwrap().is_file(), "{error}");
+    let (_, report) = setting.train(folder.path(), Start::Finish, usize::MAX).unwrap();
+    assert!((1..*epoch).contains(&report.fit.epochs.len()), "{:?}", report.fit);
+}
+
+#[test]
+fn a_loss_that_is_not_a_number_names_its_batch() {
+    let mut setting = Setting::of(Kind::Cnn);
+    setting.config.adam.learning_rate = 1e16;
+    let folder = tempfile::tempdir().unwrap();
+    let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
+    let TrainError::Diverged { loss, epoch, batch, .. } = &error else { panic!("{error}") };
+    assert!(loss.is_some_and(|loss| !loss.is_finite()), "{error}");
+    assert!(error.to_string().contains(&format!("in batch {batch} of epoch {epoch}")), "{error}");
 }
 
 #[test]

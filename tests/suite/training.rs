@@ -1,6 +1,7 @@
 //! What training does with data of every kind.
 
 use std::path::Path;
+use std::time::Duration;
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
 use autotag_train::{
@@ -125,11 +126,14 @@ fn progress_tells_every_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let train = Dataset::new(tiny::documents("train", 60)).unwrap();
     let dev = Dataset::with_vocabulary(tiny::documents("dev", 20), train.vocabulary()).unwrap();
-    let mut epochs = Vec::new();
-    let mut watch = |progress: Progress| {
-        if let Progress::Epoch(report) = progress {
-            epochs.push(report.epoch);
+    let (mut epochs, mut left) = (Vec::new(), Vec::new());
+    let mut watch = |progress: Progress| match progress {
+        Progress::Epoch(report) => epochs.push(report.epoch),
+        Progress::Batches { done, of, texts_per_second, at_most, loss, .. } => {
+            assert!(texts_per_second > 0.0 && loss.bce > 0.0 && done <= of, "{done} of {of}");
+            left.push(at_most);
         }
+        _ => {}
     };
     let out = folder.path().join("bundle");
     let config = short_config();
@@ -137,6 +141,8 @@ fn progress_tells_every_epoch() {
         .train_cnn(None, &mut watch)
         .unwrap();
     assert_eq!(epochs, [1, 2]);
+    assert!(left[0] > Duration::ZERO, "{left:?}");
+    assert_eq!(left.last(), Some(&Duration::ZERO), "{left:?}");
 }
 
 #[test]

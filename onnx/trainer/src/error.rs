@@ -305,7 +305,7 @@ impl TrainError {
 fn what_diverged(loss: Option<f32>) -> String {
     match loss {
         Some(loss) => format!("the loss became {loss}"),
-        None => "the model became too large to answer".to_owned(),
+        None => "the model lost its answers (infinite, or all zero)".to_owned(),
     }
 }
 
