@@ -369,7 +369,8 @@ fn says_nothing(error: &TrainError) -> bool {
 /// one of them is none.
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
-    differences.fold(0.0, |largest, next| if next <= largest { largest } else { next })
+    differences
+        .fold(0.0, |largest, next| if next > largest || next.is_nan() { next } else { largest })
 }
 
 /// Represents a data set's texts as the exported model does: [texts, D].
@@ -414,4 +415,20 @@ fn encode(encoder: &OnnxEncoder, dataset: &Dataset, rows: &[usize]) -> Vec<Resul
             outcome.map_err(|source| TrainError::Text { key: dataset.keys()[row].clone(), source })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_that_is_no_number_is_the_largest() {
+        let difference = |a: &[f32]| largest_difference(a, &[1.0, 4.0, 0.5]);
+        assert_eq!(difference(&[1.5, 5.0, 0.5]), 0.5);
+        for at in 0..3 {
+            let mut a = [1.0, 5.0, 0.5];
+            a[at] = f32::NAN;
+            assert!(difference(&a).is_nan(), "{a:?}");
+        }
+    }
 }
