@@ -234,7 +234,7 @@ impl TrainingRun<'_> {
         if let Some(tokenizer) = &lexicon.tokenizer {
             digest.add(tokenizer.to_string(false).unwrap_or_default().as_bytes());
         }
-        digest.to_hex()
+        digest.into_hex()
     }
 
     fn bundle_config(&self, shape: Shape) -> BundleConfig {

@@ -152,5 +152,5 @@ fn digest(encoder: &BertFolder) -> String {
         digest.add(name.as_bytes());
         digest.add_matrix(encoder.weights.get(&name));
     }
-    digest.to_hex()
+    digest.into_hex()
 }

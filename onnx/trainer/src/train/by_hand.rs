@@ -178,6 +178,6 @@ impl Tokens {
         let table = self.table.as_ref()?;
         let mut digest = Digest::default();
         digest.add_matrix(table);
-        Some(digest.to_hex())
+        Some(digest.into_hex())
     }
 }

@@ -24,7 +24,7 @@ impl Digest {
     }
 
     /// Returns the digest in hexadecimal.
-    pub(super) fn to_hex(self) -> String {
+    pub(super) fn into_hex(self) -> String {
         self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
