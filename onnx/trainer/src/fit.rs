@@ -199,8 +199,8 @@ pub(crate) struct Escort<'a> {
 ///
 /// # Errors
 ///
-/// [`TrainError::Diverged`] when a loss is no longer finite, [`TrainError::Stopped`] when it was asked
-/// for, and what reading and writing checkpoints brings.
+/// [`TrainError::Diverged`] when a loss, a parameter or an answer is no longer finite, or no text has a
+/// representation but zeros, [`TrainError::Stopped`] when it was asked for, and what reading and writing checkpoints brings.
 pub(crate) fn fit<M: Model>(
     model: &mut M,
     train: &TokenizedTexts<M::Input>,
@@ -333,11 +333,16 @@ impl<'m, M: Model> Training<'m, M> {
                 return Err(self.stop(epoch, config, escort)?);
             }
         }
+        self.check_finite(config, escort)?;
+        Ok(rate)
+    }
+
+    /// Refuses a model that a checkpoint would be of no use with.
+    fn check_finite(&self, config: &TrainConfig, escort: &Escort<'_>) -> Result<()> {
         if self.model.state().is_finite() {
-            Ok(rate)
-        } else {
-            Err(self.diverged(None, config, escort))
+            return Ok(());
         }
+        Err(self.diverged(None, config, escort))
     }
 
     /// Says that a batch's loss, or what it made of the model, is no longer finite. The parameters are
@@ -356,9 +361,7 @@ impl<'m, M: Model> Training<'m, M> {
 
     /// Writes the checkpoint within an epoch, and says so.
     fn stop(&self, epoch: usize, config: &TrainConfig, escort: &Escort<'_>) -> Result<TrainError> {
-        if !self.model.state().is_finite() {
-            return Ok(self.diverged(None, config, escort));
-        }
+        self.check_finite(config, escort)?;
         self.write(escort)?;
         Ok(TrainError::Stopped { epoch, checkpoint: checkpoint(escort) })
     }

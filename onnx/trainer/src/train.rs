@@ -103,7 +103,8 @@ struct Shape {
     special_tokens: bool,
     dimensions: usize,
     normalized: bool,
-    /// The digest of what the model starts with, where not all of that is drawn at random.
+    /// The digest of what the model starts with, where not all of that is drawn at random. That of an
+    /// adapter's encoder is in the encoder's card.
     pretrained: Option<String>,
 }
 

@@ -42,7 +42,6 @@ impl TrainingRun<'_> {
                 special_tokens: true,
                 dimensions: config.adapter.hidden,
                 normalized: config.adapter.normalize,
-                // The encoder's card is in the bundle.
                 pretrained: None,
             };
             let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
