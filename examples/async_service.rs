@@ -16,7 +16,8 @@ use tantivy::TantivyDocument;
 use tantivy::doc;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    CommitSummary, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter, WriterOptions,
+    BundleSource, CommitSummary, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
+    WriterOptions,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -92,14 +93,12 @@ fn open(folder: &std::path::Path) -> Result<(IndexFolder, TagFields, TaggingWrit
     let bundle = tiny::bundle(&folder.join("bundle"))?;
     let mut schema = Schema::builder();
     let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    let index = IndexFolder::create(
-        &folder.join("index"),
-        schema.build(),
-        &fields,
-        &bundle.datastore()?,
-        bundle.encoder_fingerprint(),
-        "bundle",
-    )?;
+    let source = BundleSource {
+        path: bundle.path(),
+        fingerprint: bundle.fingerprint(),
+        training_set: &bundle.datastore()?,
+    };
+    let index = IndexFolder::create(&folder.join("index"), schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;
     // One bad document is reported in the commit's summary and holds up nobody.
     let options = WriterOptions { on_failure: OnFailure::Skip, ..WriterOptions::default() };

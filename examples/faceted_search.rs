@@ -11,7 +11,8 @@ use autotag_onnx::OnnxOptions;
 use tantivy::doc;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    FieldNames, IndexFolder, SearchRequest, TagFields, WriterOptions, parse_tag, tag_path,
+    BundleSource, FieldNames, IndexFolder, SearchRequest, TagFields, WriterOptions, parse_tag,
+    tag_path,
 };
 
 fn main() -> Result<()> {
@@ -65,9 +66,12 @@ fn main() -> Result<()> {
 fn tagged_index(path: &std::path::Path, bundle: &autotag_onnx::ModelBundle) -> Result<IndexFolder> {
     let mut schema = Schema::builder();
     let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    let fingerprint = bundle.encoder_fingerprint();
-    let (schema, seed) = (schema.build(), bundle.datastore()?);
-    let index = IndexFolder::create(path, schema, &fields, &seed, fingerprint, "bundle")?;
+    let source = BundleSource {
+        path: bundle.path(),
+        fingerprint: bundle.fingerprint(),
+        training_set: &bundle.datastore()?,
+    };
+    let index = IndexFolder::create(path, schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;
     let writer = index.writer(tagger, WriterOptions::default())?;
     for document in tiny::documents("news", 100) {

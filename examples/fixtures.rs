@@ -20,7 +20,9 @@ use autotag_train::{Dataset, TrainingRun};
 use serde_json::{Value, json};
 use tantivy::doc;
 use tantivy::schema::{STORED, Schema, TEXT};
-use tantivy_autotag::{Correction, FieldNames, IndexFolder, LabelChange, TagFields, WriterOptions};
+use tantivy_autotag::{
+    BundleSource, Correction, FieldNames, IndexFolder, LabelChange, TagFields, WriterOptions,
+};
 
 /// What belongs to processes, not to what they wrote.
 const LOCKS: [&str; 4] = ["lock.mdb", "writer.lock", ".tantivy-writer.lock", ".tantivy-meta.lock"];
@@ -80,9 +82,13 @@ fn index(folder: &Path, bundle: &ModelBundle) -> Result<()> {
     let mut schema = Schema::builder();
     let title = schema.add_text_field("title", TEXT | STORED);
     let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    let (seed, encoder) = (bundle.datastore()?, bundle.encoder_fingerprint());
-    // Not where this machine has it.
-    let index = IndexFolder::create(folder, schema.build(), &fields, &seed, encoder, "../bundle")?;
+    let source = BundleSource {
+        // Not where this machine has it.
+        path: Path::new("../bundle"),
+        fingerprint: bundle.fingerprint(),
+        training_set: &bundle.datastore()?,
+    };
+    let index = IndexFolder::create(folder, schema.build(), &fields, &source)?;
     let writer = index.writer(bundle.tagger(&OnnxOptions::default())?, WriterOptions::default())?;
     for (number, document) in tiny::documents("plain", 10).into_iter().enumerate() {
         let (key, text) = (document.key, document.text);

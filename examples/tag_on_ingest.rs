@@ -10,7 +10,7 @@ use anyhow::Result;
 use autotag_onnx::OnnxOptions;
 use tantivy::doc;
 use tantivy::schema::{FAST, INDEXED, STORED, Schema};
-use tantivy_autotag::{FieldNames, IndexFolder, TagFields, WriterOptions};
+use tantivy_autotag::{BundleSource, FieldNames, IndexFolder, TagFields, WriterOptions};
 
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -25,15 +25,13 @@ fn main() -> Result<()> {
     let (key, title, body) = (fields.key, fields.texts[0], fields.texts[1]);
 
     // The index's neighbors begin as the training set's.
-    let seed = bundle.datastore()?;
-    let index = IndexFolder::create(
-        &folder.path().join("index"),
-        schema.build(),
-        &fields,
-        &seed,
-        bundle.encoder_fingerprint(),
-        &bundle.path().to_string_lossy(),
-    )?;
+    let source = BundleSource {
+        path: bundle.path(),
+        fingerprint: bundle.fingerprint(),
+        training_set: &bundle.datastore()?,
+    };
+    let path = folder.path().join("index");
+    let index = IndexFolder::create(&path, schema.build(), &fields, &source)?;
 
     // The bundle's settings decide: k, tau, lambda and the threshold were tuned on dev.
     let tagger = bundle.tagger(&OnnxOptions::default())?;

@@ -24,7 +24,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tantivy::TantivyDocument;
 use tantivy::schema::Schema;
-use tantivy_autotag::{FieldNames, IndexFolder, TagFields, TaggingWriter, WriterOptions};
+use tantivy_autotag::{
+    BundleSource, FieldNames, IndexFolder, TagFields, TaggingWriter, WriterOptions,
+};
 
 const DIMENSIONS: usize = 300;
 const N_LABELS: usize = 341;
@@ -175,7 +177,9 @@ fn index(path: &Path, n_neighbors: usize) -> Result<IndexFolder> {
     let seed = seed(&path.with_extension("seed"), n_neighbors)?;
     let mut schema = Schema::builder();
     let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    Ok(IndexFolder::create(path, schema.build(), &fields, &seed, ENCODER, "none")?)
+    let bundle =
+        BundleSource { path: Path::new("none"), fingerprint: ENCODER, training_set: &seed };
+    Ok(IndexFolder::create(path, schema.build(), &fields, &bundle)?)
 }
 
 fn seed(path: &Path, n_neighbors: usize) -> Result<Datastore> {

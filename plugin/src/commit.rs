@@ -14,7 +14,7 @@
 //! | (before) | old | old | perhaps staged changes and segments, which nobody knows | drops both |
 //! | 1. Tantivy's `prepare_commit` writes the segments | old | old | the same | drops both |
 //! | 2. the datastore's `prepare` makes the journal durable | old | old | journal g, payload older | drops journal and segments |
-//! | 3. Tantivy's commit publishes segments and payload | new | old | journal g, payload g | applies the journal |
+//! | 3. Tantivy's commit publishes segments and payload, durably once its folder is synced | new | old | journal g, payload g | applies the journal |
 //! | 4. the datastore's `apply` makes the journal visible and removes it | new | new | payload g | nothing |
 //!
 //! Each of 2, 3 and 4 is atomic: LMDB's transaction, a rename, LMDB's transaction. A death within
@@ -45,14 +45,14 @@ use std::time::{Duration, Instant};
 
 use autotag::{DatastoreWriter, Fingerprint, failpoint};
 use serde::{Deserialize, Serialize};
-use tantivy::Index;
+use tantivy::{Directory, Index};
 
 use crate::jobs::Job;
 use crate::stores::Stores;
 use crate::{Error, Result};
 
 /// The newest version of the payload, which this program writes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What Tantivy keeps beside a commit: who made it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -171,6 +171,12 @@ pub(crate) fn settle(datastore: &mut DatastoreWriter, last: &Payload) -> Result<
     Ok(())
 }
 
+/// Makes Tantivy's last commit durable.
+pub(crate) fn sync(index: &Index) -> Result<()> {
+    let synced = index.directory().sync_directory();
+    synced.map_err(|error| Error::tantivy("made its commit durable")(error.into()))
+}
+
 /// Commits both stores.
 #[tracing::instrument(level = "debug", name = "commit", skip_all, fields(generation = last.generation + 1))]
 pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<Committed> {
@@ -190,8 +196,12 @@ pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<Committed> {
 
     let started = Instant::now();
     let opstamp = prepared.commit().map_err(Error::tantivy("committed"))?;
-    tantivy += started.elapsed();
     failpoint::reach("commit::published");
+    // Tantivy has renamed `meta.json` into its place. After a power cut the old one may be back, with
+    // which the datastore must agree: not before the rename is durable may the journal be applied.
+    sync(stores.tantivy.index())?;
+    tantivy += started.elapsed();
+    failpoint::reach("commit::synced");
 
     let started = Instant::now();
     stores.datastore.apply()?;

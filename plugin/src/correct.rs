@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use autotag::{DatastoreReader, Encoder, LabelId};
 
-use crate::queue::{Action, Corrected};
+use crate::queue::{Action, Corrected, LabelSource};
 use crate::writer::check_labels_of;
 use crate::{Error, Evidence, Result, TaggingWriter, document, source};
 
@@ -118,5 +118,5 @@ fn corrected(
     }
     removed.retain(|&id| !labels.contains(vocabulary.name(id)));
     let (labels, rejected) = (labels.into_iter().collect(), removed.into_iter().collect());
-    Ok(Corrected { labels, rejected, is_corrected: true })
+    Ok(Corrected { labels, rejected, source: LabelSource::Person })
 }

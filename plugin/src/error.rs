@@ -1,3 +1,4 @@
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,14 +42,14 @@ pub enum Error {
         name: String,
     },
 
-    /// What the last commit says of itself was changed.
+    /// The list of segments was changed, or what the last commit says of itself.
     #[error(
-        "what the last commit says of itself in meta.json was changed: restore the index from a backup"
+        "the index's meta.json was changed after it was written: run `autotag repair` (IndexFolder::repair), or restore the index from a backup"
     )]
     CommitChanged,
 
     /// The description of an index was changed.
-    #[error("{} was changed after it was written: restore it from a backup", path.display())]
+    #[error("{} was changed after it was written: run `autotag repair` with the index's bundle (IndexFolder::recover), or restore it from a backup", path.display())]
     DescriptionChanged {
         /// The file.
         path: PathBuf,
@@ -322,7 +323,7 @@ pub enum Error {
     },
 
     /// An index folder's description does not decode.
-    #[error("{} does not decode: restore it, or make the index again", path.display())]
+    #[error("{} does not decode: run `autotag repair` with the index's bundle (IndexFolder::recover), or restore it from a backup", path.display())]
     DescriptionDamaged {
         /// The file.
         path: PathBuf,
@@ -347,9 +348,14 @@ pub enum Error {
 impl Error {
     /// Wraps a Tantivy error; a held writer lock becomes [`Error::InUse`].
     pub(crate) fn tantivy(action: &'static str) -> impl FnOnce(TantivyError) -> Error {
-        use tantivy::directory::error::LockError;
+        use tantivy::directory::error::{LockError, OpenReadError};
         move |source| match source {
             TantivyError::LockFailure(LockError::LockBusy, _) => Error::InUse,
+            TantivyError::OpenReadError(OpenReadError::IoError { io_error, .. })
+                if io_error.kind() == io::ErrorKind::InvalidData =>
+            {
+                Error::CommitChanged
+            }
             source => Error::Tantivy { action, source },
         }
     }

@@ -88,6 +88,12 @@ impl Evidence {
         self.neighbors.iter().filter(move |neighbor| neighbor.labels.iter().any(|l| l == label))
     }
 
+    /// Returns the labels that people gave.
+    pub(crate) fn given(&self) -> Vec<String> {
+        let human = self.tags.iter().filter(|tag| tag.origin == Origin::Human);
+        human.map(|tag| tag.label.clone()).collect()
+    }
+
     /// Records labels that a person gave.
     pub(crate) fn human(labels: &[String]) -> Self {
         let tag = |label: &String| TagEvidence {

@@ -6,10 +6,11 @@ use std::{fs, io};
 
 use tantivy::Index;
 
+use crate::folder::own_folder;
 use crate::{Error, Result};
 
-/// What writing in the folder `autotag` leaves when it is interrupted.
-const HALF_WRITTEN: [&str; 2] = ["autotag/index.json.new", "autotag/datastore/data.mdb.partial"];
+/// What is written beside a datastore's file before it is whole.
+const PARTIAL_COPY: &str = "autotag/datastore/data.mdb.partial";
 
 /// Lists the files of Tantivy's and autotag's that the last commit does not know.
 ///
@@ -42,9 +43,48 @@ fn list(folder: &Path, used: &HashSet<PathBuf>) -> io::Result<Vec<PathBuf>> {
             unused.push(name);
         }
     }
-    unused.extend(HALF_WRITTEN.map(PathBuf::from).into_iter().filter(|n| folder.join(n).is_file()));
+    if folder.join(PARTIAL_COPY).is_file() {
+        unused.push(PARTIAL_COPY.into());
+    }
+    for file in half_written(folder)? {
+        unused.extend(file.strip_prefix(folder).map(Path::to_path_buf));
+    }
     unused.sort();
     Ok(unused)
+}
+
+/// Lists what writing descriptions and copies in autotag's folder left when it was interrupted.
+pub(crate) fn half_written(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let own = own_folder(folder);
+    let mut files = Vec::new();
+    if !own.is_dir() {
+        return Ok(files);
+    }
+    for entry in fs::read_dir(own)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_ours = name.to_str().is_some_and(|name| {
+            ["index.", "meta.copy."].iter().any(|start| name.starts_with(start))
+                && name.ends_with(".new")
+        });
+        if is_ours && entry.file_type()?.is_file() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Lists the files of segments in a folder, by their names.
+pub(crate) fn segment_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name.to_str().is_some_and(is_of_a_segment) {
+            files.push(name.into());
+        }
+    }
+    Ok(files)
 }
 
 /// Segments' files begin with a UUID of 32 digits.

@@ -1,10 +1,15 @@
 //! An index on disk: Tantivy's files, and beside them what autotag keeps.
 //!
 //! ```text
-//! DIR/                     Tantivy's files
-//! DIR/autotag/index.json   format version, field names, encoder, bundle; written last
-//! DIR/autotag/datastore/   the index's own neighbors, and what is kept of its documents
+//! DIR/                          Tantivy's files
+//! DIR/autotag/index.json        format version, field names, encoder, bundle, datastore; written last
+//! DIR/autotag/datastore*/       the index's own neighbors, and what is kept of its documents
+//! DIR/autotag/index.copy.json, meta.copy.json   copies for repairs
+//! DIR/autotag/set-aside/        datastores that nobody knows; only a person removes them
 //! ```
+//!
+//! Whoever changes anything holds Tantivy's writer lock, and reads `index.json` again under it: what
+//! was read before may be another process's past.
 
 mod description;
 
@@ -12,52 +17,65 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use autotag::datastore::{SealState, check_seal};
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
+use tantivy::directory::DirectoryLock;
 use tantivy::schema::Schema;
-use tantivy::{Index, IndexReader, ReloadPolicy};
+use tantivy::{Index, IndexSettings};
 
-use crate::commit::{self, Payload};
-use crate::rebuild::{Rebuilt, Sources};
+use crate::directory::{FolderDirectory, MANAGED, META, META_COPY};
 use crate::{
-    Error, FieldNames, JobProgress, RepairReport, Result, TagFields, TagSearcher, TaggingWriter,
-    VerifyReport, WriterOptions, files, rebuild, repair, source, verify,
+    Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions, datastores,
+    files,
 };
 
-use description::{Description, VERSION, description_path, publish, temporary_path, to_json};
+use description::{BundlePath, VERSION, copy_path, description_path, publish, to_json};
+pub(crate) use description::{Description, is_datastore_name};
 
 /// The name of the first datastore's folder; migrating makes others.
-const DATASTORE: &str = "datastore";
+pub(crate) const DATASTORE: &str = "datastore";
+
+/// A bundle, as an index is made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct BundleSource<'b> {
+    /// Where it lies, for whoever opens the index; kept as it is.
+    pub path: &'b Path,
+    /// Identifies the bundle, its training set and settings included: two that differ in any of these
+    /// have different ones.
+    pub fingerprint: Fingerprint,
+    /// The first neighbors. Its encoder is the index's.
+    pub training_set: &'b Datastore,
+}
 
 /// A folder with an index that autotag tags.
 ///
 /// ```no_run
 /// use std::path::Path;
 ///
-/// use autotag::{Datastore, Encoder, Tagger};
+/// use autotag::{Encoder, Tagger};
 /// use tantivy::schema::Schema;
-/// use tantivy_autotag::{FieldNames, IndexFolder, Result, TagFields, TaggingWriter, WriterOptions};
+/// use tantivy_autotag::{
+///     BundleSource, FieldNames, IndexFolder, Result, TagFields, TaggingWriter, WriterOptions,
+/// };
 ///
 /// fn open_or_create<E: Encoder + 'static>(
 ///     folder: &Path,
 ///     tagger: Tagger<E>,
-///     training_set: &Datastore,
+///     bundle: &BundleSource<'_>,
 /// ) -> Result<TaggingWriter<E>> {
 ///     let folder = if IndexFolder::exists(folder) {
 ///         IndexFolder::open(folder)?
 ///     } else {
 ///         let mut schema = Schema::builder();
 ///         let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-///         let encoder = tagger.encoder().fingerprint();
-///         IndexFolder::create(folder, schema.build(), &fields, training_set, encoder, "bundle")?
+///         IndexFolder::create(folder, schema.build(), &fields, bundle)?
 ///     };
 ///     folder.writer(tagger, WriterOptions::default())
 /// }
 /// ```
 #[derive(Clone, Debug)]
 pub struct IndexFolder {
-    path: PathBuf,
-    description: Description,
+    pub(crate) path: PathBuf,
+    pub(crate) description: Description,
 }
 
 impl IndexFolder {
@@ -66,48 +84,44 @@ impl IndexFolder {
         description_path(path).is_file()
     }
 
-    /// Makes an empty index in a new or empty folder, whose neighbors begin as a copy of `seed`.
+    /// Makes an empty index in a new or empty folder, whose neighbors begin as a copy of the
+    /// bundle's training set.
     ///
-    /// `bundle` says where the encoder's bundle lies, for whoever opens the index; it is kept as it
-    /// is. What an interrupted creation left in the folder is removed first.
+    /// What an interrupted creation left in the folder is removed first.
     ///
     /// # Errors
     ///
-    /// [`Error::IndexExists`], [`Error::FolderNotEmpty`], [`Error::FieldType`] and its like,
-    /// [`Error::Datastore`] when the seed cannot be copied, and [`Error::Io`].
+    /// [`Error::IndexExists`], [`Error::FolderNotEmpty`], [`Error::InUse`] while another process
+    /// makes one, [`Error::FieldType`] and its like, [`Error::Datastore`] when the training set
+    /// cannot be copied, and [`Error::Io`].
     pub fn create(
         path: &Path,
         schema: Schema,
         fields: &TagFields,
-        seed: &Datastore,
-        encoder: Fingerprint,
-        bundle: &str,
+        bundle: &BundleSource<'_>,
     ) -> Result<Self> {
         let names = fields.names(&schema)?;
-        if IndexFolder::exists(path) {
-            return Err(Error::IndexExists { path: path.to_owned() });
+        // Before a lock file is made in what may be anybody's folder.
+        if !unfinished_path(path).is_file() {
+            refuse_occupied(path)?;
         }
-        remove_unfinished(path)?;
-        check_empty(path)?;
+        fs::create_dir_all(path).map_err(io_error("create", path))?;
+        let directory = FolderDirectory::open(path)?;
+        let _lock = directory.lock_for_writing()?;
+        if !IndexFolder::exists(path) {
+            remove_unfinished(path)?;
+        }
+        refuse_occupied(path)?;
         let (own, mark) = (own_folder(path), unfinished_path(path));
         fs::create_dir_all(&own).map_err(io_error("create", &own))?;
         File::create(&mark).map_err(io_error("create", &mark))?;
         failpoint::reach("create::marked");
-        seed.copy_to(&own.join(DATASTORE))?;
+        bundle.training_set.copy_to(&own.join(DATASTORE))?;
         failpoint::reach("create::seeded");
-        let schema_checksum = crc32fast::hash(&to_json(&schema));
-        Index::create_in_dir(path, schema).map_err(Error::tantivy("made the index"))?;
+        let description = Description::derived(names, &schema, bundle, DATASTORE);
+        let created = Index::create(directory.clone(), schema, IndexSettings::default());
+        created.map_err(Error::tantivy("made the index"))?;
         failpoint::reach("create::indexed");
-        let description = Description {
-            version: VERSION,
-            fields: names,
-            encoder,
-            bundle: bundle.to_owned(),
-            datastore: DATASTORE.to_owned(),
-            schema: schema_checksum,
-            checksum: 0,
-        };
-        let description = description.sealed();
         publish(path, &description)?;
         failpoint::reach("create::described");
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
@@ -119,11 +133,27 @@ impl IndexFolder {
     /// # Errors
     ///
     /// [`Error::NoIndex`], [`Error::IndexUnfinished`] when its making was interrupted,
-    /// [`Error::IndexVersion`] when a newer program made it, [`Error::DescriptionDamaged`] and
-    /// [`Error::Io`].
+    /// [`Error::IndexVersion`] when a newer program made it, [`Error::DescriptionDamaged`],
+    /// [`Error::DescriptionChanged`] and [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
         let description = Description::read(path)?;
         Ok(IndexFolder { path: path.to_owned(), description })
+    }
+
+    /// Opens a folder and its datastore for reading, both as of the same bundle, also while another
+    /// process moves the index to another one.
+    ///
+    /// # Errors
+    ///
+    /// As [`IndexFolder::open`] and [`IndexFolder::datastore`].
+    pub fn open_with_datastore(path: &Path) -> Result<(Self, Datastore)> {
+        loop {
+            let folder = IndexFolder::open(path)?;
+            match folder.datastore() {
+                Err(_) if IndexFolder::open(path)?.description != folder.description => {}
+                datastore => return Ok((folder, datastore?)),
+            }
+        }
     }
 
     /// Returns the folder.
@@ -152,29 +182,53 @@ impl IndexFolder {
     }
 
     /// Returns where the bundle lies, as it was said when the index was made.
-    pub fn bundle(&self) -> &str {
-        &self.description.bundle
+    pub fn bundle(&self) -> &Path {
+        self.description.bundle.path()
     }
 
     /// Opens Tantivy's index, and looks its fields up.
     ///
     /// # Errors
     ///
-    /// [`Error::Tantivy`] when it cannot be opened, [`Error::FieldMissing`] and its like when its
-    /// schema was changed.
+    /// [`Error::Tantivy`] when it cannot be opened, [`Error::CommitChanged`] when its list of
+    /// segments was changed, [`Error::FieldMissing`] and its like when its schema was.
     pub fn index(&self) -> Result<(Index, TagFields)> {
-        let index = Index::open_in_dir(&self.path).map_err(Error::tantivy("opened the index"))?;
+        self.index_in(&FolderDirectory::open(&self.path)?)
+    }
+
+    pub(crate) fn index_in(&self, directory: &FolderDirectory) -> Result<(Index, TagFields)> {
+        let opened = Index::open(directory.clone());
+        let index = opened.map_err(Error::tantivy("opened the index"))?;
         let fields = TagFields::from_schema(&index.schema(), self.names())?;
         Ok((index, fields))
     }
 
     /// Opens the index's own datastore.
     ///
+    /// Where the index got another one since this folder was opened, that one is opened.
+    ///
     /// # Errors
     ///
+    /// [`Error::EncoderMismatch`] when the index was moved to another encoder since,
     /// [`Error::Datastore`], as when it is open already.
     pub fn datastore(&self) -> Result<Datastore> {
-        Ok(Datastore::open(&self.datastore_path(), &self.encoder())?)
+        let mut current = self.description.clone();
+        loop {
+            let folder = own_folder(&self.path).join(&current.datastore);
+            let error = match Datastore::open(&folder, &self.encoder()) {
+                Ok(datastore) => return Ok(datastore),
+                Err(error) => error,
+            };
+            let newest = Description::read(&self.path)?;
+            if newest.encoder != self.encoder() {
+                let (index, tagger) = (newest.encoder, self.encoder());
+                return Err(Error::EncoderMismatch { index, tagger });
+            }
+            if newest.datastore == current.datastore {
+                return Err(error.into());
+            }
+            current = newest;
+        }
     }
 
     /// Opens the index for tagging, and removes what killed processes left in the folder, as well as
@@ -188,16 +242,37 @@ impl IndexFolder {
         tagger: Tagger<E>,
         options: WriterOptions,
     ) -> Result<TaggingWriter<E>> {
+        let (locked, current) = self.lock()?;
+        current.locked_writer(locked, tagger, options)
+    }
+
+    /// Opens the index, which is locked already, for tagging.
+    pub(crate) fn locked_writer<E: Encoder + 'static>(
+        &self,
+        locked: Locked,
+        tagger: Tagger<E>,
+        options: WriterOptions,
+    ) -> Result<TaggingWriter<E>> {
         let (found, expected) = (tagger.encoder().fingerprint(), self.encoder());
         if found != expected {
             return Err(Error::EncoderMismatch { index: expected, tagger: found });
         }
-        let (index, fields) = self.index()?;
-        let datastore = self.open_for_writing()?;
+        let Locked { directory, lock } = locked;
+        let (index, fields) = self.index_in(&directory)?;
+        let datastore = Datastore::open(&self.datastore_path(), &expected).map_err(in_use)?;
+        directory.hand_over(lock);
         let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields, options)?;
         files::remove_unused(&self.path, &index)?;
-        self.remove_other_datastores()?;
+        datastores::tidy(&own_folder(&self.path), &self.description)?;
         Ok(writer)
+    }
+
+    /// Locks the folder, and returns it as it is now.
+    pub(crate) fn lock(&self) -> Result<(Locked, IndexFolder)> {
+        let directory = FolderDirectory::open(&self.path)?;
+        let lock = directory.lock_for_writing()?;
+        failpoint::reach("folder::locked");
+        Ok((Locked { directory, lock }, IndexFolder::open(&self.path)?))
     }
 
     /// Opens the index for searching.
@@ -210,167 +285,97 @@ impl IndexFolder {
         TagSearcher::new(&index, fields)
     }
 
-    /// Checks an index at rest, changing nothing: the files' checksums, the fingerprints, that the
-    /// datastore can be read and hangs together, and that both stores hold the same: every document
-    /// that people labelled votes with its labels, and every neighbor that is not of the training
-    /// set has its document.
-    ///
-    /// Where a commit was interrupted, the stores are compared as they will be once the index is
-    /// opened for writing.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InUse`] while a writer has the index open or this process its datastore; whatever
-    /// is wrong with the index stands in the report.
-    pub fn verify(&self) -> Result<VerifyReport> {
-        verify::verify(self)
-    }
-
-    /// Makes the index one of another bundle's: its neighbors become the bundle's training set and
-    /// the documents that people labelled, encoded anew from their stored texts. What people
-    /// rejected, renamed, merged and retired stays so.
-    ///
-    /// Searches go on meanwhile, with the tags that documents have; give them the new model's by
-    /// [`TaggingWriter::retag`] afterwards. The process may die meanwhile: the next call goes on
-    /// where it was, unless the index was opened for writing in between. Documents that the new
-    /// encoder cannot encode keep their labels but vote no more.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InUse`] when a writer has the index open, [`Error::NotStored`] when the schema does
-    /// not store all of a document, and when a store fails; the index stays as it is then.
-    pub fn migrate<E: Encoder>(
-        &mut self,
-        tagger: &Tagger<E>,
-        seed: &Datastore,
-        bundle: &str,
-        progress: impl FnMut(JobProgress),
-    ) -> Result<Rebuilt> {
-        let mut name = format!("datastore-{:.12}", tagger.encoder().fingerprint().to_string());
-        if name == self.description.datastore {
-            name += "-again";
-        }
-        self.replace_datastore(&name, tagger, seed, bundle, progress)
-    }
-
     /// Remembers another bundle as the index's: one with other settings, whose model is the same.
     ///
+    /// The index keeps its neighbors; [`migrate`](IndexFolder::migrate) brings those of the bundle.
+    ///
     /// # Errors
     ///
-    /// [`Error::EncoderMismatch`] when its encoder is another one, to which
-    /// [`migrate`](IndexFolder::migrate) moves the index, and [`Error::Io`].
-    pub fn use_bundle(&mut self, encoder: Fingerprint, bundle: &str) -> Result<()> {
-        if encoder != self.encoder() {
-            return Err(Error::EncoderMismatch { index: self.encoder(), tagger: encoder });
+    /// [`Error::InUse`] when a writer has the index open, [`Error::EncoderMismatch`] when the
+    /// bundle's encoder is another one, and [`Error::Io`].
+    pub fn use_bundle(&mut self, bundle: &BundleSource<'_>) -> Result<()> {
+        let (_locked, current) = self.lock()?;
+        let (expected, found) = (current.encoder(), bundle.training_set.encoder());
+        if found != expected {
+            return Err(Error::EncoderMismatch { index: expected, tagger: found });
         }
-        let description = Description { bundle: bundle.to_owned(), ..self.description.clone() };
-        self.description = description.sealed();
+        self.description = current.description.with_bundle(bundle);
+        self.publish()
+    }
+
+    /// Writes the description, whose folder must be locked.
+    pub(crate) fn publish(&mut self) -> Result<()> {
+        self.description = self.description.clone().sealed();
         publish(&self.path, &self.description)
     }
+}
 
-    /// Mends what can be mended of a damaged index, with the bundle that it was made with, and tells
-    /// what was lost.
-    ///
-    /// Segments that are damaged are set aside in `autotag/damaged` with their documents. A datastore
-    /// that is damaged or disagrees with the documents is made anew from them and from the bundle's
-    /// training set. An index that is sound is left alone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InUse`] when a writer has the index open, [`Error::EncoderMismatch`] for another
-    /// bundle's tagger, and when what remains cannot be read or written.
-    pub fn repair<E: Encoder + 'static>(
-        &mut self,
-        tagger: &Tagger<E>,
-        seed: &Datastore,
-        progress: impl FnMut(JobProgress),
-    ) -> Result<RepairReport> {
-        repair::repair(self, tagger, seed, progress)
+impl Description {
+    /// Tells whether the index is a bundle's: its encoder, training set and settings.
+    pub(crate) fn is_of(&self, bundle: &BundleSource<'_>) -> bool {
+        self.bundle_fingerprint == Some(bundle.fingerprint)
+            && self.encoder == bundle.training_set.encoder()
     }
 
-    /// Makes the datastore anew under another name, and points the index to it.
-    pub(crate) fn replace_datastore<E: Encoder>(
-        &mut self,
-        name: &str,
-        tagger: &Tagger<E>,
-        seed: &Datastore,
-        bundle: &str,
-        progress: impl FnMut(JobProgress),
-    ) -> Result<Rebuilt> {
-        let (index, fields) = self.index()?;
-        source::check_stored(&index.schema())?;
-        let _lock = verify::lock(&index)?;
-        let old = self.settled_datastore(&index)?;
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
-        let reader: IndexReader = reader.map_err(Error::tantivy("opened the index for reading"))?;
-        let (searcher, fields) = (&reader.searcher(), &fields);
-        // Where that was changed, only repairing goes on, and nobody commits.
-        let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
-        let sources = Sources { searcher, fields, tagger, seed, old: old.as_ref(), generation };
-        let new = own_folder(&self.path).join(name);
-        let rebuilt = rebuild::rebuild(&sources, &new, progress)?;
-        drop(old);
-        failpoint::reach("migrate::rebuilt");
+    /// Returns the description with another datastore.
+    pub(crate) fn with_datastore(&self, name: &str) -> Description {
+        let mut replaced = self.replaced.clone();
+        replaced.retain(|replaced| replaced != name);
+        Description { datastore: name.to_owned(), replaced, ..self.clone() }
+    }
+
+    /// Returns the description noting that the datastore of now is of no use once there is another.
+    pub(crate) fn with_replaced(&self) -> Description {
+        let mut replaced = self.replaced.clone();
+        if !replaced.contains(&self.datastore) {
+            replaced.push(self.datastore.clone());
+        }
+        Description { replaced, ..self.clone() }
+    }
+
+    /// Returns what the description of an index of a bundle is.
+    pub(crate) fn derived(
+        fields: FieldNames,
+        schema: &Schema,
+        bundle: &BundleSource<'_>,
+        datastore: &str,
+    ) -> Description {
         let description = Description {
-            encoder: tagger.encoder().fingerprint(),
-            bundle: bundle.to_owned(),
-            datastore: name.to_owned(),
-            ..self.description.clone()
+            version: VERSION,
+            fields,
+            encoder: bundle.training_set.encoder(),
+            bundle: BundlePath::new(bundle.path),
+            bundle_fingerprint: Some(bundle.fingerprint),
+            datastore: datastore.to_owned(),
+            replaced: vec![],
+            schema: crc32fast::hash(&to_json(schema)),
+            checksum: 0,
         };
-        self.description = description.sealed();
-        publish(&self.path, &self.description)?;
-        failpoint::reach("migrate::published");
-        rebuild::finish(&new)?;
-        Ok(rebuilt)
+        description.sealed()
     }
 
-    /// Opens the datastore with the last commit completed; `None` where it is damaged.
-    fn settled_datastore(&self, index: &Index) -> Result<Option<Datastore>> {
-        if !matches!(check_seal(&self.datastore_path()), Ok(SealState::Whole | SealState::Unsealed))
-        {
-            return Ok(None);
-        }
-        let settle = || -> Result<Datastore> {
-            let datastore = self.datastore()?;
-            let last = Payload::of(index, self.encoder())?;
-            commit::settle(&mut datastore.writer()?, &last)?;
-            let report = datastore.verify()?;
-            match report.problems.is_empty() {
-                true => Ok(datastore),
-                false => Err(Error::Datastore(autotag::Error::DatastoreDamaged {
-                    path: self.datastore_path(),
-                    what: "something in it",
-                })),
-            }
-        };
-        match settle() {
-            Ok(datastore) => Ok(Some(datastore)),
-            Err(Error::Datastore(autotag::Error::DatastoreInUse { .. })) => Err(Error::InUse),
-            Err(
-                Error::Datastore(
-                    autotag::Error::DatastoreDamaged { .. } | autotag::Error::NoDatastore { .. },
-                )
-                | Error::CommitChanged,
-            ) => Ok(None),
-            Err(error) => Err(error),
+    /// Returns the description with another bundle.
+    pub(crate) fn with_bundle(&self, bundle: &BundleSource<'_>) -> Description {
+        Description {
+            encoder: bundle.training_set.encoder(),
+            bundle: BundlePath::new(bundle.path),
+            bundle_fingerprint: Some(bundle.fingerprint),
+            ..self.clone()
         }
     }
+}
 
-    fn remove_other_datastores(&self) -> Result<()> {
-        let own = own_folder(&self.path);
-        let others = rebuild::other_datastores(&own, &self.description.datastore);
-        for folder in others.map_err(io_error("list", &own))? {
-            tracing::info!(path = %folder.display(), "removing a datastore that is not in use");
-            fs::remove_dir_all(&folder).map_err(io_error("remove", &folder))?;
-        }
-        Ok(())
-    }
+/// The lock of an index's folder, as whoever changes it holds it.
+pub(crate) struct Locked {
+    pub(crate) directory: FolderDirectory,
+    pub(crate) lock: DirectoryLock,
+}
 
-    fn open_for_writing(&self) -> Result<Datastore> {
-        self.datastore().map_err(|error| match error {
-            Error::Datastore(autotag::Error::DatastoreInUse { .. }) => Error::InUse,
-            error => error,
-        })
+/// Calls a datastore that is open what it is to a writer: an index in use.
+pub(crate) fn in_use(error: autotag::Error) -> Error {
+    match error {
+        autotag::Error::DatastoreInUse { .. } => Error::InUse,
+        error => Error::Datastore(error),
     }
 }
 
@@ -379,27 +384,31 @@ pub(crate) fn own_folder(path: &Path) -> PathBuf {
 }
 
 /// The file that is there while an index is being made.
-fn unfinished_path(path: &Path) -> PathBuf {
+pub(crate) fn unfinished_path(path: &Path) -> PathBuf {
     own_folder(path).join("unfinished")
 }
 
 /// What Tantivy writes when an index is made, before anything is committed.
-const TANTIVY_FILES: [&str; 2] = ["meta.json", ".managed.json"];
+const TANTIVY_FILES: [&str; 2] = [META, MANAGED];
 
 /// Removes what an interrupted creation left, the mark that tells so last.
 ///
 /// Without the mark nothing is removed: a folder `autotag` may be anybody's.
 fn remove_unfinished(path: &Path) -> Result<()> {
     let (own, mark) = (own_folder(path), unfinished_path(path));
-    if mark.is_file() {
+    // An index that something was committed to is none that is being made.
+    let is_unused = files::segment_files(path).is_ok_and(|files| files.is_empty());
+    if mark.is_file() && is_unused {
         tracing::info!(path = %path.display(), "removing an index whose making was interrupted");
         for file in TANTIVY_FILES.map(|name| path.join(name)) {
             allow_missing(fs::remove_file(&file)).map_err(io_error("remove", &file))?;
         }
         let datastore = own.join(DATASTORE);
         allow_missing(fs::remove_dir_all(&datastore)).map_err(io_error("remove", &datastore))?;
-        let description = temporary_path(path);
-        allow_missing(fs::remove_file(&description)).map_err(io_error("remove", &description))?;
+        let half_written = files::half_written(path).map_err(io_error("list", path))?;
+        for file in half_written.into_iter().chain([own.join(META_COPY), copy_path(path)]) {
+            allow_missing(fs::remove_file(&file)).map_err(io_error("remove", &file))?;
+        }
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
     }
     // Fails where something else is in it, which the next check reports.
@@ -412,6 +421,14 @@ pub(crate) fn allow_missing(result: io::Result<()>) -> io::Result<()> {
         Err(error) if is_missing(&error) => Ok(()),
         result => result,
     }
+}
+
+/// Refuses a folder with an index, or with files of somebody else's.
+fn refuse_occupied(path: &Path) -> Result<()> {
+    if IndexFolder::exists(path) {
+        return Err(Error::IndexExists { path: path.to_owned() });
+    }
+    check_empty(path)
 }
 
 /// Checks that nothing of somebody else's lies in the folder. Lock files are Tantivy's.

@@ -9,7 +9,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use autotag::{
-    DatastoreReader, DatastoreWriter, Encoder, LabelId, LabelVocabulary, Source, failpoint,
+    DatastoreReader, DatastoreWriter, Encoder, Fingerprint, Interpolation, LabelId,
+    LabelVocabulary, Selection, Source, Tagger, failpoint,
 };
 use serde::{Deserialize, Serialize};
 use tantivy::Term;
@@ -21,7 +22,7 @@ use crate::queue::{Action, Committed, Snapshot};
 use crate::{Error, Evidence, Origin, Result, Retagged, TaggingWriter, document, search, source};
 
 /// A job, and how far it got.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// What is done.
     pub task: Task,
@@ -29,14 +30,21 @@ pub struct Job {
     pub after: Option<String>,
 }
 
-/// What a job does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a job does, with all that it was asked for: whoever goes on with it does the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Tags documents again.
     Retag {
         /// The query that finds them; all documents where it is empty.
         query: String,
+        /// How they are tagged; absent in what an earlier version began, which is finished with the
+        /// settings of the writer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settings: Option<TagSettings>,
+        /// The bundle that the index was moved to, where this is part of the move.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moved_to: Option<Fingerprint>,
     },
     /// Writes a changed label anew where documents have it.
     Relabel {
@@ -44,27 +52,67 @@ pub enum Task {
         label: u32,
         /// The name that it had before.
         name: String,
+        /// How it was changed; absent in what an earlier version began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<LabelChange>,
     },
 }
 
-impl Job {
-    /// Tells whether this tags again what a query finds.
-    pub fn is_retagging(&self, of: &str) -> bool {
-        matches!(&self.task, Task::Retag { query } if query.trim() == of.trim())
+/// How documents are tagged: a tagger without its model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TagSettings {
+    /// How neighbors vote and how much they weigh.
+    pub interpolation: Interpolation,
+    /// Which scores become tags.
+    pub selection: Selection,
+}
+
+impl TagSettings {
+    /// Returns a tagger's.
+    pub fn of<E>(tagger: &Tagger<E>) -> Self {
+        let (interpolation, selection) = (tagger.interpolation, tagger.selection.clone());
+        TagSettings { interpolation, selection }
     }
 
-    /// Tells whether this changes the label that had a name before.
-    pub fn is_relabeling(&self, label: &str) -> bool {
-        matches!(&self.task, Task::Relabel { name, .. } if name == label)
+    /// Returns a tagger with these settings in the place of its own.
+    fn put_into<E>(self, mut tagger: Tagger<E>) -> Tagger<E> {
+        (tagger.interpolation, tagger.selection) = (self.interpolation, self.selection);
+        tagger
+    }
+}
+
+impl Job {
+    /// Tells whether this tags again what a query finds, by these settings.
+    pub fn is_retagging(&self, of: &str, by: &TagSettings) -> bool {
+        let Task::Retag { query, settings, moved_to: None } = &self.task else { return false };
+        query.trim() == of.trim() && settings.as_ref() == Some(by)
+    }
+
+    /// Tells whether this tags all documents again after the index was moved to a bundle.
+    pub fn is_moving_to(&self, bundle: Fingerprint) -> bool {
+        matches!(&self.task, Task::Retag { moved_to, .. } if *moved_to == Some(bundle))
+    }
+
+    /// Tells whether this makes exactly one change of a label.
+    pub fn is_making(&self, asked: &LabelChange) -> bool {
+        matches!(&self.task, Task::Relabel { change, .. } if change.as_ref() == Some(asked))
     }
 }
 
 impl fmt::Display for Job {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.task {
-            Task::Retag { query } if query.is_empty() => write!(formatter, "tagging again")?,
-            Task::Retag { query } => write!(formatter, "tagging again what {query:?} finds")?,
+            Task::Retag { moved_to: Some(bundle), .. } => {
+                write!(formatter, "tagging again after the move to bundle {bundle:.12}")?;
+            }
+            Task::Retag { query, .. } if query.is_empty() => write!(formatter, "tagging again")?,
+            Task::Retag { query, .. } => write!(formatter, "tagging again what {query:?} finds")?,
+            Task::Relabel { change: Some(change), .. } => write!(formatter, "{change}")?,
             Task::Relabel { name, .. } => write!(formatter, "changing the label {name:?}")?,
+        }
+        if let Task::Retag { settings: Some(settings), .. } = &self.task {
+            write!(formatter, " with threshold {}", f32::from(settings.selection.threshold))?;
         }
         match &self.after {
             Some(after) => write!(formatter, ", done up to document {after:?}"),
@@ -74,7 +122,8 @@ impl fmt::Display for Job {
 }
 
 /// How labels change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum LabelChange {
     /// Gives a label another name; its earlier names lead to it still.
     Rename {
@@ -100,6 +149,21 @@ pub enum LabelChange {
         /// The label.
         label: String,
     },
+}
+
+impl fmt::Display for LabelChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LabelChange::Rename { label, name } => {
+                write!(formatter, "renaming the label {label:?} to {name:?}")
+            }
+            LabelChange::Merge { label, into } => {
+                write!(formatter, "merging the label {label:?} into {into:?}")
+            }
+            LabelChange::Retire { label } => write!(formatter, "retiring the label {label:?}"),
+            LabelChange::Restore { label } => write!(formatter, "restoring the label {label:?}"),
+        }
+    }
 }
 
 /// How far a job got.
@@ -139,7 +203,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// its tags; with [`OnFailure::Fail`](crate::OnFailure::Fail) that interrupts the job.
     ///
     /// Everything that was handed over before is committed first. The process may die meanwhile:
-    /// [`resume`](TaggingWriter::resume) goes on where the last commit was made.
+    /// [`resume`](TaggingWriter::resume) goes on where the last commit was made, with the settings
+    /// that the writer's tagger has now.
     ///
     /// # Errors
     ///
@@ -147,9 +212,33 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// store all of a document, [`Error::Query`] when the query cannot be read, and as
     /// [`commit`](TaggingWriter::commit).
     pub fn retag(&self, query: &str, progress: impl FnMut(JobProgress)) -> Result<Retagged> {
+        self.retag_as(query, None, progress)
+    }
+
+    /// Tags all documents again after [`IndexFolder::migrate`](crate::IndexFolder::migrate), as part
+    /// of the move: a job that the index knows as this bundle's.
+    ///
+    /// # Errors
+    ///
+    /// As [`retag`](TaggingWriter::retag).
+    pub fn retag_moved(
+        &self,
+        bundle: Fingerprint,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<Retagged> {
+        self.retag_as("", Some(bundle), progress)
+    }
+
+    fn retag_as(
+        &self,
+        query: &str,
+        moved_to: Option<Fingerprint>,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<Retagged> {
         let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         source::check_stored(&self.schema)?;
-        let task = Task::Retag { query: query.to_owned() };
+        let settings = Some(TagSettings::of(&self.shared.worker.tagger()));
+        let task = Task::Retag { query: query.to_owned(), settings, moved_to };
         // Before it begins: a query that cannot be read would never be finished.
         self.query(&task, &self.shared.queue.snapshot()?)?;
         self.begin(|_| Ok(task))?;
@@ -175,7 +264,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         source::check_stored(&self.schema)?;
         self.begin(|datastore| {
             let (id, name) = datastore.change_labels(|labels| change.apply(labels))?;
-            Ok(Task::Relabel { label: id.0, name })
+            Ok(Task::Relabel { label: id.0, name, change: Some(change.clone()) })
         })?;
         self.run_job(progress)
     }
@@ -186,7 +275,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).job.clone()
     }
 
-    /// Goes on with the job that was begun and not finished; does nothing where there is none.
+    /// Goes on with the job that was begun and not finished, with the settings that it was begun
+    /// with; does nothing where there is none.
     ///
     /// # Errors
     ///
@@ -214,13 +304,25 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         begun.map(drop)
     }
 
-    fn run_job(&self, mut progress: impl FnMut(JobProgress)) -> Result<Retagged> {
+    fn run_job(&self, progress: impl FnMut(JobProgress)) -> Result<Retagged> {
+        let Some(job) = self.unfinished_job() else { return Ok(Retagged::default()) };
+        let worker = &self.shared.worker;
+        if let Task::Retag { settings: Some(settings), .. } = &job.task {
+            worker.set_job_tagger(Some(settings.clone().put_into(worker.tagger())));
+        }
+        let outcome = self.work_through(job, progress);
+        worker.set_job_tagger(None);
+        outcome
+    }
+
+    fn work_through(
+        &self,
+        Job { task, after }: Job,
+        mut progress: impl FnMut(JobProgress),
+    ) -> Result<Retagged> {
         let queue = &self.shared.queue;
         queue.ledger(Ledger::take_retagged);
         self.interrupts_job.store(false, Ordering::Relaxed);
-        let Some(Job { task, after }) = self.unfinished_job() else {
-            return Ok(Retagged::default());
-        };
         let keys = self.keys(&task, &queue.snapshot()?)?;
         let total = keys.len();
         for (done, key) in (1..).zip(keys) {
@@ -289,8 +391,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     fn query(&self, task: &Task, snapshot: &Snapshot) -> Result<Box<dyn Query>> {
         let fields = &self.shared.worker.fields;
         match task {
-            Task::Retag { query } if query.trim().is_empty() => Ok(Box::new(AllQuery)),
-            Task::Retag { query } => {
+            Task::Retag { query, .. } if query.trim().is_empty() => Ok(Box::new(AllQuery)),
+            Task::Retag { query, .. } => {
                 let parser = search::parser(snapshot.searcher.index(), fields)?;
                 search::parse(&parser, query)
             }

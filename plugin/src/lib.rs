@@ -77,9 +77,12 @@ mod source;
 
 mod search;
 
+mod directory;
 mod folder;
 
+mod datastores;
 mod files;
+mod migrate;
 mod rebuild;
 mod repair;
 mod verify;
@@ -88,8 +91,8 @@ pub use correct::Correction;
 pub use error::{Error, Result};
 pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fields::{FieldNames, TagFields};
-pub use folder::IndexFolder;
-pub use jobs::{Job, JobProgress, LabelChange, Task};
+pub use folder::{BundleSource, IndexFolder};
+pub use jobs::{Job, JobProgress, LabelChange, TagSettings, Task};
 pub use options::{OnFailure, WriterOptions};
 pub use rebuild::Rebuilt;
 pub use repair::RepairReport;

@@ -51,8 +51,19 @@ pub(crate) struct Corrected {
     pub(crate) labels: Vec<String>,
     /// Those that it does not have.
     pub(crate) rejected: LabelSet,
-    /// Whether this is about what the tagger had said.
-    pub(crate) is_corrected: bool,
+    pub(crate) source: LabelSource,
+}
+
+/// Where a document's labels come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LabelSource {
+    /// They came with the document.
+    #[default]
+    Document,
+    /// A person corrected the document.
+    Person,
+    /// A person corrected the document before it came again.
+    Earlier,
 }
 
 /// Operations that are worked on together, and the neighbors to tag them by.
@@ -60,6 +71,8 @@ pub(crate) struct Chunk {
     pub(crate) sequence: u64,
     pub(crate) operations: Vec<Operation>,
     pub(crate) neighbors: DatastoreReader,
+    /// The documents of the same commit.
+    pub(crate) searcher: Searcher,
 }
 
 /// The last commit as both stores have it.
@@ -137,6 +150,16 @@ impl Action {
                 document::size(&committed.document)
             }
         }
+    }
+
+    /// Tells whether its document is tagged.
+    pub(crate) fn is_tagged(&self) -> bool {
+        matches!(self, Action::Tag(_))
+    }
+
+    /// Tells whether its document is tagged again.
+    pub(crate) fn is_tagged_again(&self) -> bool {
+        matches!(self, Action::Retag(_))
     }
 
     /// Tells whether it needs its document's text encoded.
@@ -422,9 +445,9 @@ impl State {
         if next >= barrier {
             return None;
         }
-        let neighbors = self.snapshot.as_ref()?.neighbors.clone();
+        let Snapshot { neighbors, searcher, .. } = self.snapshot.clone()?;
         let (sequence, operations) = self.ready.pop_front()?;
-        Some(Chunk { sequence, operations, neighbors })
+        Some(Chunk { sequence, operations, neighbors, searcher })
     }
 
     fn take_next_processed(&mut self) -> Option<Processed> {

@@ -1,7 +1,6 @@
 //! Making an index's datastore anew from its documents: for another encoder, or after damage.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use autotag::tagger::StageTimes;
 use autotag::{
@@ -11,7 +10,6 @@ use autotag::{
 use tantivy::Searcher;
 use tantivy::query::AllQuery;
 
-use crate::folder::{allow_missing, io_error};
 use crate::queue::Committed;
 use crate::worker::{digest, without_traces};
 use crate::{JobProgress, Origin, Result, TagFields, document, source};
@@ -32,15 +30,7 @@ pub(crate) struct Sources<'s, E> {
     pub(crate) seed: &'s Datastore,
     /// The datastore that is replaced, where it can be read.
     pub(crate) old: Option<&'s Datastore>,
-    /// The commit that all this is of.
-    pub(crate) generation: u64,
 }
-
-/// The file that says from which commit a datastore is being made.
-///
-/// Why? A datastore that was finished, and left when the index went on to another one, looks like
-/// the beginning of the next that is made under its name, but knows nothing of what came since.
-const BEGUN: &str = "begun";
 
 /// What making a datastore anew did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,15 +52,13 @@ struct Pending {
     record: DocumentRecord,
 }
 
-/// Makes a datastore in a folder, or goes on where making it was interrupted; [`finish`] it once the
-/// index knows it.
+/// Makes a datastore in a folder, or goes on where making it was interrupted.
 pub(crate) fn rebuild<E: Encoder>(
     sources: &Sources<'_, E>,
     folder: &Path,
     mut progress: impl FnMut(JobProgress),
 ) -> Result<Rebuilt> {
     let encoder = sources.tagger.encoder().fingerprint();
-    begin(folder, sources.generation)?;
     if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(folder, &encoder) {
         sources.seed.copy_to(folder)?;
     }
@@ -100,23 +88,6 @@ pub(crate) fn rebuild<E: Encoder>(
     rebuild.flush()?;
     rebuild.writer.commit()?;
     Ok(rebuild.rebuilt)
-}
-
-/// Removes what lies in the folder, unless it is the beginning of what is to be made.
-fn begin(folder: &Path, generation: u64) -> Result<()> {
-    let mark = folder.join(BEGUN);
-    if fs::read_to_string(&mark).is_ok_and(|begun| begun == generation.to_string()) {
-        return Ok(());
-    }
-    allow_missing(fs::remove_dir_all(folder)).map_err(io_error("remove", folder))?;
-    fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-    fs::write(&mark, generation.to_string()).map_err(io_error("write", &mark))
-}
-
-/// Notes that nothing is to be added to a datastore.
-pub(crate) fn finish(folder: &Path) -> Result<()> {
-    let mark = folder.join(BEGUN);
-    allow_missing(fs::remove_file(&mark)).map_err(io_error("remove", &mark))
 }
 
 struct Rebuild<'s, E> {
@@ -167,7 +138,10 @@ impl<E: Encoder> Rebuild<'_, E> {
                     self.flush()?;
                 }
             }
-            None if record.encoded.is_some() || !record.rejected.is_empty() => {
+            None if record.encoded.is_some()
+                || record.is_corrected
+                || !record.rejected.is_empty() =>
+            {
                 self.writer.put_document(&key, record)?;
             }
             None => {}
@@ -257,19 +231,4 @@ fn carry_labels(from: &LabelVocabulary, to: &mut LabelVocabulary) -> autotag::Re
         }
     }
     Ok(())
-}
-
-/// Returns the folders inside `own` that hold datastores, but for the one named.
-pub(crate) fn other_datastores(own: &Path, current: &str) -> std::io::Result<Vec<PathBuf>> {
-    let mut others = Vec::new();
-    for entry in std::fs::read_dir(own)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_datastore = name == "datastore" || name.starts_with("datastore-");
-        if is_datastore && name != current && entry.file_type()?.is_dir() {
-            others.push(entry.path());
-        }
-    }
-    Ok(others)
 }

@@ -4,26 +4,35 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use autotag::datastore::{SealState, check_seal};
 use autotag::{Datastore, Encoder, Tagger};
 use tantivy::directory::Directory;
 use tantivy::{Index, IndexMeta, SegmentMeta};
 
-use crate::folder::{io_error, own_folder};
+use crate::directory::{FolderDirectory, MANAGED, META};
+use crate::folder::{DATASTORE, Description, Locked, io_error, own_folder};
+use crate::migrate::check_encoder;
 use crate::rebuild::Rebuilt;
 use crate::{
-    Error, IndexFolder, JobProgress, Problem, Result, VerifyReport, WriterOptions, verify,
+    BundleSource, Error, FieldNames, IndexFolder, JobProgress, Problem, Result, TagFields,
+    VerifyReport, WriterOptions, datastores, files, verify,
 };
 
 /// What [`IndexFolder::repair`] did.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RepairReport {
+    /// The files that were made anew from what else is known, by their path inside the index's
+    /// folder.
+    pub restored: Vec<PathBuf>,
     /// The files that were set aside, by their path inside the index's folder.
     pub set_aside: Vec<PathBuf>,
     /// The number of documents that were lost with them, where that is known.
     pub documents_lost: u64,
     /// The keys of lost documents, as far as the datastore knows them.
     pub lost: BTreeSet<String>,
+    /// The datastore that was found beside the index's own, and agrees with the documents.
+    pub found: Option<PathBuf>,
     /// What was done to the datastore, where it was made anew.
     pub rebuilt: Option<Rebuilt>,
     /// Whether rejections, and changes of labels, were lost with the old datastore.
@@ -35,40 +44,195 @@ pub struct RepairReport {
 /// The folder that damaged files are moved to, inside autotag's own.
 const DAMAGED: &str = "damaged";
 
-pub(crate) fn repair<E: Encoder + 'static>(
-    folder: &mut IndexFolder,
-    tagger: &Tagger<E>,
-    seed: &Datastore,
-    progress: impl FnMut(JobProgress),
-) -> Result<RepairReport> {
-    let (found, expected) = (tagger.encoder().fingerprint(), folder.encoder());
-    if found != expected {
-        return Err(Error::EncoderMismatch { index: expected, tagger: found });
+impl IndexFolder {
+    /// Opens a folder to repair it: as [`IndexFolder::open`], but where `index.json` is damaged or
+    /// gone, it is made anew, from its copy or from the bundle, the schema and the datastores.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when a writer has the index open, [`Error::NoIndex`] where there is nothing
+    /// of an index, and the error of opening the folder where nothing can be made of it.
+    pub fn recover(path: &Path, bundle: &BundleSource<'_>) -> Result<Self> {
+        let error = match IndexFolder::open(path) {
+            Err(
+                error @ (Error::DescriptionDamaged { .. }
+                | Error::DescriptionChanged { .. }
+                | Error::NoIndex { .. }),
+            ) if own_folder(path).is_dir() => error,
+            opened => return opened,
+        };
+        let directory = FolderDirectory::open(path)?;
+        let _lock = directory.lock_for_writing()?;
+        mend_tantivy(&directory, path)?;
+        let copy = Description::read_copy(path)
+            .filter(|copy| own_folder(path).join(&copy.datastore).is_dir());
+        let description = match copy {
+            Some(copy) => Some(copy),
+            None => derive(path, &directory, bundle)?,
+        };
+        let Some(description) = description else { return Err(error) };
+        let mut folder = IndexFolder { path: path.to_owned(), description };
+        folder.publish()?;
+        Ok(folder)
     }
-    let before = folder.verify()?;
-    if before.is_sound() {
-        return Ok(RepairReport { after: before, ..RepairReport::default() });
+
+    /// Mends what can be mended of a damaged index, with the bundle that it was made with, and tells
+    /// what was lost.
+    ///
+    /// Segments that are damaged are set aside in `autotag/damaged` with their documents. Where the
+    /// datastore is damaged or disagrees with the documents, one that agrees is looked for among
+    /// those that were set aside; else it is made anew from the documents and the bundle's training
+    /// set, and the one that it was is set aside. An index that is sound is left alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] when a writer has the index open, [`Error::EncoderMismatch`] for another
+    /// bundle, [`Error::CommitChanged`] when `meta.json` is damaged and so is its copy, and when what
+    /// remains cannot be read or written.
+    pub fn repair<E: Encoder + 'static>(
+        &mut self,
+        tagger: &Tagger<E>,
+        bundle: &BundleSource<'_>,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<RepairReport> {
+        let (locked, current) = self.lock()?;
+        *self = current;
+        check_encoder(tagger, self.encoder())?;
+        check_encoder(tagger, bundle.training_set.encoder())?;
+        let restored = mend_tantivy(&locked.directory, &self.path)?;
+        let mut report = RepairReport { restored, ..RepairReport::default() };
+        let before = self.verify_locked(&locked)?;
+        if before.is_sound() {
+            report.after = before;
+            return Ok(report);
+        }
+        set_damaged_segments_aside(self, &locked, &mut report)?;
+        if before.neighbors.is_some() && !report.set_aside.is_empty() {
+            report.lost = keys_without_document(&self.verify_locked(&locked)?);
+        }
+        // What was set aside took documents away of which the datastore knows.
+        if !report.set_aside.is_empty() || before.problems.iter().any(is_of_datastore) {
+            self.mend_datastore(&locked, tagger, bundle, &mut report, progress)?;
+        }
+        // The next commit is later than whatever the datastore counts.
+        let writer = self.locked_writer(locked, tagger.clone(), WriterOptions::default())?;
+        writer.commit()?;
+        writer.close()?;
+        report.after = self.verify()?;
+        Ok(report)
     }
-    let mut report = RepairReport::default();
-    set_damaged_segments_aside(folder, &mut report)?;
-    let is_readable = before.neighbors.is_some();
-    if is_readable && !report.set_aside.is_empty() {
-        report.lost = keys_without_document(folder)?;
+
+    fn verify_locked(&self, locked: &Locked) -> Result<VerifyReport> {
+        verify::verify(self, &locked.directory, &self.datastore_path())
     }
-    // What was set aside took documents away of which the datastore knows.
-    if !report.set_aside.is_empty() || before.problems.iter().any(is_of_datastore) {
-        let name = other_name(folder);
-        let bundle = folder.bundle().to_owned();
-        let rebuilt = folder.replace_datastore(&name, tagger, seed, &bundle, progress)?;
+
+    /// Finds a datastore that agrees with the documents, or makes it anew.
+    fn mend_datastore<E: Encoder>(
+        &mut self,
+        locked: &Locked,
+        tagger: &Tagger<E>,
+        bundle: &BundleSource<'_>,
+        report: &mut RepairReport,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<()> {
+        let own = own_folder(&self.path);
+        let others = datastores::all_others(&own, &self.description.datastore)?;
+        for other in others.iter().filter(|other| !datastores::is_begun(other)) {
+            if verify::verify(self, &locked.directory, other)?.is_sound() {
+                let name = self.free_name("found");
+                fs::rename(other, own.join(&name)).map_err(io_error("use", other))?;
+                datastores::sync(&own.join(&name))?;
+                self.description = self.description.with_datastore(&name);
+                self.publish()?;
+                report.found = other.strip_prefix(&self.path).map(Path::to_path_buf).ok();
+                return Ok(());
+            }
+        }
+        let (index, _) = self.index_in(&locked.directory)?;
+        let old = match self.settled_datastore(&index)? {
+            Some(old) => Some(old),
+            None => newest_readable(self, &others),
+        };
+        report.forgot = old.is_none();
+        let name = self.free_name("repaired");
+        let rebuilt =
+            self.replace_datastore(locked, &name, tagger, bundle, old.as_ref(), progress)?;
         report.rebuilt = Some(rebuilt);
-        report.forgot = !is_readable;
+        Ok(())
     }
-    // The next commit is later than whatever the datastore counts.
-    let writer = folder.writer(tagger.clone(), WriterOptions::default())?;
-    writer.commit()?;
-    writer.close()?;
-    report.after = folder.verify()?;
-    Ok(report)
+
+    /// Returns a name for a datastore that the index does not use.
+    fn free_name(&self, what: &str) -> String {
+        let own = own_folder(&self.path);
+        let names = (1..).map(|number: u32| format!("datastore-{what}-{number}"));
+        let free = |name: &String| !own.join(name).exists();
+        names.into_iter().find(free).expect("there are more numbers than folders")
+    }
+}
+
+/// Opens the datastore of the newest commit among some, where one is whole.
+fn newest_readable(folder: &IndexFolder, others: &[PathBuf]) -> Option<Datastore> {
+    let open = |other: &PathBuf| {
+        let is_whole = check_seal(other).is_ok_and(|seal| seal != SealState::Damaged);
+        let datastore = is_whole.then(|| Datastore::open(other, &folder.encoder()).ok())??;
+        let report = datastore.verify().ok()?;
+        report.problems.is_empty().then_some((report.generation, datastore))
+    };
+    let all = others.iter().filter_map(open);
+    all.max_by_key(|(generation, _)| *generation).map(|(_, datastore)| datastore)
+}
+
+/// Makes Tantivy's lists of files anew where they are damaged; returns their paths.
+fn mend_tantivy(directory: &FolderDirectory, path: &Path) -> Result<Vec<PathBuf>> {
+    let mut restored = Vec::new();
+    if directory.restore_meta()? {
+        restored.push(META.into());
+    }
+    let managed = directory.atomic_read(Path::new(MANAGED)).unwrap_or_default();
+    if serde_json::from_slice::<BTreeSet<PathBuf>>(&managed).is_err() {
+        let file = path.join(MANAGED);
+        let list = files::segment_files(path).map_err(io_error("list", path))?;
+        let list: Vec<PathBuf> = list.into_iter().chain([META.into()]).collect();
+        let json = serde_json::to_vec(&list).expect("names of files in ASCII encode");
+        let written = directory.atomic_write(Path::new(MANAGED), &json);
+        written.map_err(io_error("write", &file))?;
+        restored.push(MANAGED.into());
+    }
+    Ok(restored)
+}
+
+/// Works out what `index.json` said; `None` where that cannot be known.
+fn derive(
+    path: &Path,
+    directory: &FolderDirectory,
+    bundle: &BundleSource<'_>,
+) -> Result<Option<Description>> {
+    let Ok(index) = Index::open(directory.clone()) else { return Ok(None) };
+    let schema = index.schema();
+    let default = FieldNames::default();
+    let suggestions = Some("suggestions".to_owned());
+    let all = [FieldNames { suggestions, ..default.clone() }, default];
+    let names = all.into_iter().find(|names| TagFields::from_schema(&schema, names).is_ok());
+    let Some(names) = names else { return Ok(None) };
+    let encoder = bundle.training_set.encoder();
+    let mut found: Option<(u64, String)> = None;
+    let own = own_folder(path);
+    for folder in datastores::all_others(&own, "")? {
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or(DATASTORE);
+        if folder.parent() != Some(&own) || datastores::is_begun(&folder) {
+            continue;
+        }
+        let generation = Datastore::open(&folder, &encoder)
+            .and_then(|datastore| datastore.reader())
+            .map(|reader| reader.generation());
+        if let Ok(generation) = generation
+            && found.as_ref().is_none_or(|(newest, _)| generation > *newest)
+        {
+            found = Some((generation, name.to_owned()));
+        }
+    }
+    let name = found.map_or(DATASTORE.to_owned(), |(_, name)| name);
+    Ok(Some(Description::derived(names, &schema, bundle, &name)))
 }
 
 /// Tells whether making the datastore anew mends a problem.
@@ -84,14 +248,21 @@ fn is_of_datastore(problem: &Problem) -> bool {
         | Problem::NoDocument { .. }
         | Problem::Forgotten { .. }
         | Problem::Labels { .. } => true,
-        Problem::NoKey | Problem::Twice { .. } | Problem::Evidence { .. } => false,
+        Problem::NoKey
+        | Problem::Twice { .. }
+        | Problem::Evidence { .. }
+        | Problem::Count { .. }
+        | Problem::UnknownCommit => false,
     }
 }
 
 /// Takes segments with damaged files out of the index, and moves their files away.
-fn set_damaged_segments_aside(folder: &IndexFolder, report: &mut RepairReport) -> Result<()> {
-    let (index, _) = folder.index()?;
-    let _lock = verify::lock(&index)?;
+fn set_damaged_segments_aside(
+    folder: &IndexFolder,
+    locked: &Locked,
+    report: &mut RepairReport,
+) -> Result<()> {
+    let (index, _) = folder.index_in(&locked.directory)?;
     let damaged = verify::damaged_files(folder, &index)?;
     if damaged.is_empty() {
         return Ok(());
@@ -104,7 +275,7 @@ fn set_damaged_segments_aside(folder: &IndexFolder, report: &mut RepairReport) -
     report.documents_lost = lost.iter().map(|segment| u64::from(segment.num_docs())).sum();
     let aside = own_folder(folder.path()).join(DAMAGED);
     fs::create_dir_all(&aside).map_err(io_error("create", &aside))?;
-    copy(&folder.path().join("meta.json"), &aside.join("meta.json"))?;
+    copy(&folder.path().join(META), &aside.join(META))?;
     write_metas(&index, &metas)?;
     for file in files {
         let (from, to) = (folder.path().join(&file), aside.join(&file));
@@ -128,24 +299,17 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn write_metas(index: &Index, metas: &IndexMeta) -> Result<()> {
     let json = serde_json::to_vec(metas).expect("what was read from JSON can be written");
-    let written = index.directory().atomic_write(Path::new("meta.json"), &json);
-    written.map_err(|source| Error::Io { path: "meta.json".into(), action: "write", source })
+    let directory = index.directory();
+    let written =
+        directory.atomic_write(Path::new(META), &json).and_then(|()| directory.sync_directory());
+    written.map_err(|source| Error::Io { path: META.into(), action: "write", source })
 }
 
 /// Returns the keys that the datastore knows and the index has not.
-fn keys_without_document(folder: &IndexFolder) -> Result<BTreeSet<String>> {
-    let problems = folder.verify()?.problems;
-    let key = |problem| match problem {
-        Problem::NoDocument { key } | Problem::Forgotten { key } => Some(key),
+fn keys_without_document(report: &VerifyReport) -> BTreeSet<String> {
+    let key = |problem: &Problem| match problem {
+        Problem::NoDocument { key } | Problem::Forgotten { key } => Some(key.clone()),
         _ => None,
     };
-    Ok(problems.into_iter().filter_map(key).collect())
-}
-
-/// Returns a name for a datastore that the index does not use.
-fn other_name(folder: &IndexFolder) -> String {
-    let own = own_folder(folder.path());
-    let names = (1..).map(|number: u32| format!("datastore-repaired-{number}"));
-    let free = |name: &String| !own.join(name).exists();
-    names.into_iter().find(free).expect("there are more numbers than folders")
+    report.problems.iter().filter_map(key).collect()
 }

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use autotag::datastore::{DatastoreProblem, PreparedChanges, SealState, check_seal};
 use autotag::{Datastore, LabelId, LabelVocabulary, Source};
 use serde::Serialize;
-use tantivy::directory::{DirectoryLock, INDEX_WRITER_LOCK};
-use tantivy::schema::Value;
-use tantivy::{Directory, Index, ReloadPolicy, TantivyDocument};
+use tantivy::schema::{IndexRecordOption, Value};
+use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument};
 
 use crate::commit::Payload;
+use crate::directory::{FolderDirectory, META};
 use crate::{Error, Evidence, IndexFolder, Job, Origin, Result, TagFields, Task, files};
 
 /// So many problems are listed; more are only counted.
@@ -90,6 +90,23 @@ pub enum Problem {
     /// A document has no key.
     #[error("a document has no key")]
     NoKey,
+    /// Another program made the last commit: what it changed is unknown to the datastore.
+    #[error(
+        "the last commit was not made by autotag, or what it said of itself is gone: what it changed is unknown to the neighbors; `repair` makes both agree"
+    )]
+    UnknownCommit,
+    /// A segment has another number of documents than the list of segments says.
+    #[error("segment {segment} holds {found} {what} where meta.json says {listed}")]
+    Count {
+        /// The segment's id.
+        segment: String,
+        /// What was counted.
+        what: &'static str,
+        /// As meta.json says.
+        listed: u32,
+        /// As they are.
+        found: u32,
+    },
     /// Two documents have the same key.
     #[error("document {key:?} is there twice")]
     Twice {
@@ -174,18 +191,41 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 /// The labels that people gave, by key.
 type Labels = HashMap<String, BTreeSet<String>>;
 
-/// Checks all that can be checked; only what keeps the index from being at rest is an error.
-pub(crate) fn verify(folder: &IndexFolder) -> Result<VerifyReport> {
+impl IndexFolder {
+    /// Checks an index at rest, changing nothing: the files' checksums, the fingerprints, that the
+    /// datastore can be read and hangs together, and that both stores hold the same: every document
+    /// that people labelled votes with its labels, and every neighbor that is not of the training
+    /// set has its document.
+    ///
+    /// Where a commit was interrupted, the stores are compared as they will be once the index is
+    /// opened for writing. The folder need not be writable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] while a writer has the index open or this process its datastore; whatever
+    /// is wrong with the index stands in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let directory = FolderDirectory::open(&self.path)?;
+        // Held to the end: nobody writes meanwhile.
+        let _lock = directory.lock_for_checking()?;
+        let current = IndexFolder::open(&self.path)?;
+        verify(&current, &directory, &current.datastore_path())
+    }
+}
+
+/// Checks all that can be checked of an index that is locked, with one of its datastores; only what
+/// keeps the index from being at rest is an error.
+pub(crate) fn verify(
+    folder: &IndexFolder,
+    directory: &FolderDirectory,
+    datastore: &Path,
+) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
-    let opened = folder.index();
     let mut documents = None;
-    // Held to the end: nobody writes meanwhile.
-    let mut _lock = None;
-    if let Some((index, fields)) = report.note("the index", opened) {
+    if let Some((index, fields)) = report.note("the index", folder.index_in(directory)) {
         if !folder.is_schema_of(&index) {
-            report.add(Problem::DamagedFile { path: "meta.json".into() });
+            report.add(Problem::DamagedFile { path: META.into() });
         }
-        _lock = Some(lock(&index)?);
         let verify = AssertUnwindSafe(|| verify_tantivy(folder, &index, &fields, &mut report));
         // Tantivy panics at some of what a changed `meta.json` says.
         documents = catch_unwind(verify).unwrap_or_else(|_| {
@@ -194,11 +234,11 @@ pub(crate) fn verify(folder: &IndexFolder) -> Result<VerifyReport> {
             None
         });
     }
-    if !is_as_sealed(folder, &mut report) {
+    if !is_as_sealed(folder, datastore, &mut report) {
         return Ok(report);
     }
-    let datastore = match folder.datastore() {
-        Err(Error::Datastore(autotag::Error::DatastoreInUse { .. })) => return Err(Error::InUse),
+    let datastore = match Datastore::open(datastore, &folder.encoder()) {
+        Err(autotag::Error::DatastoreInUse { .. }) => return Err(Error::InUse),
         datastore => report.note("the datastore", datastore),
     };
     let known = datastore.and_then(|datastore| verify_datastore(&datastore, &mut report));
@@ -209,24 +249,17 @@ pub(crate) fn verify(folder: &IndexFolder) -> Result<VerifyReport> {
 }
 
 /// Tells whether the datastore's file can be opened without danger.
-fn is_as_sealed(folder: &IndexFolder, report: &mut VerifyReport) -> bool {
-    let path = folder.datastore_path();
-    match report.note("the datastore", check_seal(&path)) {
+fn is_as_sealed(folder: &IndexFolder, path: &Path, report: &mut VerifyReport) -> bool {
+    match report.note("the datastore", check_seal(path)) {
         Some(SealState::Damaged) => {
             let file = path.join("data.mdb");
-            let path = file.strip_prefix(folder.path()).unwrap_or(&file).to_owned();
+            let path = file.strip_prefix(&folder.path).unwrap_or(&file).to_owned();
             report.add(Problem::DamagedFile { path });
             false
         }
         Some(SealState::Whole | SealState::Unsealed) => true,
         None => false,
     }
-}
-
-/// Locks an index, so that nobody writes.
-pub(crate) fn lock(index: &Index) -> Result<DirectoryLock> {
-    let lock = index.directory().acquire_lock(&INDEX_WRITER_LOCK);
-    lock.map_err(|error| Error::tantivy("locked the index")(error.into()))
 }
 
 /// Checks Tantivy's files, and returns the documents where all of them are whole.
@@ -252,7 +285,12 @@ fn verify_tantivy(
     if !is_whole {
         return None;
     }
-    let documents = read_documents(index, fields, report);
+    let metas = index.load_metas().map_err(Error::tantivy("read the last commit"));
+    let metas = report.note("the last commit", metas)?;
+    if report.generation == 0 && !metas.segments.is_empty() {
+        report.add(Problem::UnknownCommit);
+    }
+    let documents = read_documents(index, &metas, fields, report);
     let documents = report.note("the documents", documents)?;
     report.documents = Some(documents.labels.len() as u64);
     report.labeled = documents.labels.values().filter(|labels| !labels.is_empty()).count() as u64;
@@ -289,18 +327,53 @@ struct Documents {
 
 fn read_documents(
     index: &Index,
+    metas: &IndexMeta,
     fields: &TagFields,
     report: &mut VerifyReport,
 ) -> tantivy::Result<Documents> {
     let mut documents = Documents::default();
     let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
     for segment in reader.searcher().segment_readers() {
-        let store = segment.get_store_reader(1)?;
-        for document in store.iter::<TantivyDocument>(segment.alive_bitset()) {
-            documents.add(&document?, fields, report);
+        let (mut n_stored, mut n_alive) = (0, 0);
+        for document in segment.get_store_reader(1)?.iter::<TantivyDocument>(None) {
+            let document = document?;
+            let is_alive = n_stored < segment.max_doc() && !segment.is_deleted(n_stored);
+            n_stored += 1;
+            if is_alive {
+                n_alive += 1;
+                documents.add(&document, fields, report);
+            }
         }
+        let keys = count_keys(segment, fields)?;
+        let id = segment.segment_id();
+        let Some(listed) = metas.segments.iter().find(|listed| listed.id() == id) else { continue };
+        let mut compare = |what, listed, found| {
+            if listed != found {
+                let segment = id.uuid_string();
+                report.add(Problem::Count { segment, what, listed, found });
+            }
+        };
+        compare("stored documents", listed.max_doc(), n_stored);
+        compare("keys", listed.max_doc(), keys);
+        compare("documents that are not deleted", listed.num_docs(), n_alive);
     }
     Ok(documents)
+}
+
+/// Counts the documents that the index of keys leads to, deleted ones too.
+fn count_keys(segment: &SegmentReader, fields: &TagFields) -> tantivy::Result<u32> {
+    let index = segment.inverted_index(fields.key)?;
+    let mut terms = index.terms().stream()?;
+    let mut count = 0;
+    while terms.advance() {
+        let info = terms.value().clone();
+        let mut postings = index.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
+        while postings.doc() != TERMINATED {
+            count += 1;
+            postings.advance();
+        }
+    }
+    Ok(count)
 }
 
 impl Documents {

@@ -10,17 +10,19 @@ use autotag::{
     Tagging,
 };
 use sha2::{Digest, Sha256};
-use tantivy::TantivyDocument;
+use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::{Metered, Permit};
 use crate::ledger::Tally;
-use crate::queue::{Action, Chunk, Committed, Corrected, Operation};
+use crate::queue::{Action, Chunk, Committed, Corrected, LabelSource, Operation};
 use crate::stores::{Change, Content, Kept, NewNeighbor};
-use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document};
+use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document, source};
 
 /// What tagging needs; shared by the threads.
 pub(crate) struct Worker<E> {
     tagger: RwLock<Tagger<E>>,
+    /// Tags the documents of a job that was begun with settings of its own.
+    job_tagger: RwLock<Option<Tagger<E>>>,
     pub(crate) fields: TagFields,
     on_failure: OnFailure,
 }
@@ -48,7 +50,8 @@ const ONE_EACH: &str = "every document has an answer";
 
 impl<E: Encoder> Worker<E> {
     pub(crate) fn new(tagger: Tagger<E>, fields: TagFields, on_failure: OnFailure) -> Self {
-        Worker { tagger: RwLock::new(tagger), fields, on_failure }
+        let (tagger, job_tagger) = (RwLock::new(tagger), RwLock::default());
+        Worker { tagger, job_tagger, fields, on_failure }
     }
 
     /// Returns the tagger that is in use.
@@ -59,6 +62,15 @@ impl<E: Encoder> Worker<E> {
     /// Uses another tagger from the next chunk on.
     pub(crate) fn set_tagger(&self, tagger: Tagger<E>) {
         *self.tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
+    }
+
+    /// Uses a tagger of its own for the documents of a job, until there is none again.
+    pub(crate) fn set_job_tagger(&self, tagger: Option<Tagger<E>>) {
+        *self.job_tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
+    }
+
+    fn job_tagger(&self) -> Option<Tagger<E>> {
+        self.job_tagger.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tags a chunk's documents, in their order.
@@ -166,27 +178,29 @@ impl<E: Encoder> Worker<E> {
             texts.push(Text { content, record, encoded, tagging: None });
         }
         for (operation, text) in with_text.into_iter().zip(&texts) {
-            keep_correction(operation, text, neighbors)?;
+            self.keep_correction(operation, text, neighbors, &chunk.searcher)?;
         }
-        self.tag(&tagger, chunk, &mut texts, tally)?;
+        self.tag(&tagger, chunk, &mut texts, Action::is_tagged, tally)?;
+        let tagger = self.job_tagger().unwrap_or(tagger);
+        self.tag(&tagger, chunk, &mut texts, Action::is_tagged_again, tally)?;
         Ok(texts)
     }
 
-    /// Tags the texts whose documents have no labels of their own.
+    /// Tags the texts whose documents have no labels of their own, where the tagger is to.
     fn tag(
         &self,
         tagger: &Tagger<E>,
         chunk: &Chunk,
         texts: &mut [Text],
+        is_meant: impl Fn(&Action) -> bool,
         tally: &mut Tally,
     ) -> Result<()> {
         let started = Instant::now();
-        let is_tagged = |action: &Action| matches!(action, Action::Tag(_) | Action::Retag(_));
         let with_text = chunk.operations.iter().filter(|operation| operation.action.has_text());
         let mut untagged: Vec<&mut Text> = Vec::new();
         let (mut encoded, mut earlier) = (Vec::new(), Vec::new());
         for (operation, text) in with_text.zip(texts) {
-            if is_tagged(&operation.action) && text.encoded.is_ok() {
+            if is_meant(&operation.action) && text.encoded.is_ok() {
                 encoded.push(text.encoded.clone());
                 earlier.push(chunk.neighbors.get(&operation.key)?.map(|item| item.item));
                 untagged.push(text);
@@ -203,7 +217,46 @@ impl<E: Encoder> Worker<E> {
             }
             text.tagging = tagging;
         }
-        tally.times.neighbors = started.elapsed();
+        tally.times.neighbors += started.elapsed();
+        Ok(())
+    }
+
+    /// Lets a document that a person corrected keep the labels given when it comes again, with
+    /// whatever text.
+    ///
+    /// Why? Whoever feeds documents does not know of the correction.
+    fn keep_correction(
+        &self,
+        operation: &mut Operation,
+        text: &Text,
+        neighbors: &DatastoreReader,
+        searcher: &Searcher,
+    ) -> Result<()> {
+        let Some(record) = text.record.as_ref().filter(|record| record.is_corrected) else {
+            return Ok(());
+        };
+        let Action::Tag(document) = &mut operation.action else { return Ok(()) };
+        let (key, vocabulary) = (&operation.key, neighbors.labels());
+        let generation = neighbors.generation();
+        let labels: Vec<String> = match neighbors.get(key)? {
+            Some(item) => {
+                item.labels.ids().iter().map(|&label| vocabulary.name(label).to_owned()).collect()
+            }
+            // A text that cannot be encoded has no neighbor: only the document has the labels.
+            None => match source::read(searcher, &self.fields, key, generation)? {
+                Some(committed) => resolved(committed.evidence.given(), neighbors),
+                None => return Ok(()),
+            },
+        };
+        let rejected = record.rejected.clone();
+        if labels.is_empty() && record.content != text.content {
+            // Nothing was given, and what was rejected stays so: the new text is tagged.
+            return Ok(());
+        }
+        let corrected = Corrected { labels, rejected, source: LabelSource::Earlier };
+        let document = std::mem::take(document);
+        let committed = Committed { document, evidence: Evidence::default(), generation };
+        operation.action = Action::Correct(committed, corrected);
         Ok(())
     }
 
@@ -220,7 +273,8 @@ impl<E: Encoder> Worker<E> {
             Err(cause) => {
                 tally.failures.push(FailedDocument { key: key.to_owned(), cause });
                 let is_kept = self.on_failure == OnFailure::IndexUntagged;
-                let rest = Kept { neighbor: None, record: None };
+                let record = text.into_record(LabelSet::default());
+                let rest = Kept { neighbor: None, record: said_by_people(record) };
                 return Ok(is_kept.then_some(NewDocument { document, rest }));
             }
         };
@@ -266,39 +320,42 @@ impl<E: Encoder> Worker<E> {
         neighbors: &DatastoreReader,
         tally: &mut Tally,
     ) -> Option<NewDocument> {
-        let Corrected { labels, rejected, is_corrected } = given;
+        let Corrected { labels, rejected, source } = given;
+        let failure = text.encoded.as_ref().err().cloned();
         let mut evidence = Evidence::human(&labels);
-        evidence.silent = text.encoded.is_err();
+        evidence.silent = failure.is_some();
         document::attach(&mut document, &self.fields, &evidence);
-        match &text.encoded {
-            Ok(Encoded { embedding, .. }) => {
-                tally.labeled += 1;
-                let vocabulary = neighbors.labels();
-                let given: LabelSet =
-                    labels.iter().filter_map(|name| vocabulary.id(name)).collect();
-                // Given is also what now stands for a label that was rejected.
-                let is_given = |&label: &LabelId| {
-                    given.contains(label)
-                        || vocabulary.resolve(label).is_some_and(|label| given.contains(label))
-                };
-                let neighbor = NewNeighbor { embedding: embedding.clone(), labels: labels.clone() };
-                let mut record = text.into_record(rejected);
-                let rejected = record.rejected.ids().iter().copied();
-                record.rejected = rejected.filter(|label| !is_given(label)).collect();
-                record.is_corrected = is_corrected;
-                let neighbor = Some(neighbor);
-                let rest = Kept { neighbor, record: Some(record) };
-                Some(NewDocument { document, rest })
-            }
-            Err(cause) => {
-                let cause = cause.clone();
-                tally.failures.push(FailedDocument { key: key.to_owned(), cause });
-                let is_kept = self.on_failure == OnFailure::IndexUntagged || is_corrected;
-                let rest = Kept { neighbor: None, record: None };
-                is_kept.then_some(NewDocument { document, rest })
-            }
+        let mut record = text.into_record(rejected);
+        record.rejected = not_given(&record.rejected, &labels, neighbors);
+        record.is_corrected = source != LabelSource::Document;
+        if let Some(Encoded { embedding, .. }) = &record.encoded {
+            tally.labeled += 1;
+            let neighbor = Some(NewNeighbor { embedding: embedding.clone(), labels });
+            return Some(NewDocument { document, rest: Kept { neighbor, record: Some(record) } });
         }
+        let cause = failure.expect("what is not encoded has failed");
+        tally.failures.push(FailedDocument { key: key.to_owned(), cause });
+        // What a person says of a document that is there already must not be lost.
+        let is_kept = self.on_failure == OnFailure::IndexUntagged || source == LabelSource::Person;
+        let rest = Kept { neighbor: None, record: said_by_people(record) };
+        is_kept.then_some(NewDocument { document, rest })
     }
+}
+
+/// Returns the rejected labels that were not given, nor what stands for them now.
+fn not_given(rejected: &LabelSet, given: &[String], neighbors: &DatastoreReader) -> LabelSet {
+    let vocabulary = neighbors.labels();
+    let given: LabelSet = given.iter().filter_map(|name| vocabulary.id(name)).collect();
+    let is_given = |&label: &LabelId| {
+        given.contains(label)
+            || vocabulary.resolve(label).is_some_and(|label| given.contains(label))
+    };
+    rejected.ids().iter().copied().filter(|label| !is_given(label)).collect()
+}
+
+/// Returns the record of a document that cannot be encoded, where it holds what people said.
+fn said_by_people(record: DocumentRecord) -> Option<DocumentRecord> {
+    (record.is_corrected || !record.rejected.is_empty()).then_some(record)
 }
 
 /// A document that is to be indexed, and what the datastore keeps of it.
@@ -325,33 +382,6 @@ fn document_of(action: &Action) -> &TantivyDocument {
         | Action::Rewrite(committed, _) => &committed.document,
         Action::Delete => unreachable!("a deletion has no text"),
     }
-}
-
-/// Lets a document that a person corrected keep its labels when it comes again with the same text.
-///
-/// Why? Whoever feeds documents does not know of the correction.
-fn keep_correction(
-    operation: &mut Operation,
-    text: &Text,
-    neighbors: &DatastoreReader,
-) -> Result<()> {
-    let is_kept = |record: &DocumentRecord| record.is_corrected && record.content == text.content;
-    let Some(record) = text.record.as_ref().filter(|record| is_kept(record)) else {
-        return Ok(());
-    };
-    let (Action::Tag(document), Some(item)) =
-        (&mut operation.action, neighbors.get(&operation.key)?)
-    else {
-        return Ok(());
-    };
-    let names = item.labels.ids().iter().map(|&label| neighbors.labels().name(label).to_owned());
-    let (labels, rejected) = (names.collect(), record.rejected.clone());
-    let corrected = Corrected { labels, rejected, is_corrected: true };
-    let document = std::mem::take(document);
-    let generation = neighbors.generation();
-    let committed = Committed { document, evidence: Evidence::default(), generation };
-    operation.action = Action::Correct(committed, corrected);
-    Ok(())
 }
 
 /// Returns the names of the labels that stand for those given; retired ones are left out.

@@ -130,10 +130,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Tags a document and indexes it, in the place of the one that has its key.
     ///
-    /// It is no neighbor: one that was under this key is removed, since its text and labels are no
-    /// longer those of a document. Only labels that a person gave by [`correct`] stay, as long as
-    /// the text stays the same; those that a person rejected by it stay rejected in any case. A text
-    /// that is the same as before is not encoded again.
+    /// It is no neighbor: one that came with labels under this key is removed, since its text and
+    /// labels are no longer those of a document. What a person said by [`correct`] stays until a
+    /// person or a labelled document says otherwise: the labels given stay the document's, whose new
+    /// text votes for them from then on, and the labels rejected stay rejected. A text that is the
+    /// same as before is not encoded again.
     ///
     /// [`correct`]: TaggingWriter::correct
     ///

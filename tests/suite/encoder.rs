@@ -14,7 +14,7 @@ use autotag_train::{Dataset, Progress, Start, TrainConfig, TrainError, TrainRepo
 use serde_json::{Map, Value, json};
 use tantivy::doc;
 use tantivy::schema::Schema;
-use tantivy_autotag::{FieldNames, IndexFolder, TagFields, WriterOptions, tag_path};
+use tantivy_autotag::{BundleSource, FieldNames, IndexFolder, TagFields, WriterOptions, tag_path};
 
 use crate::tiny;
 
@@ -97,15 +97,13 @@ fn an_encoder_alone_tags_by_its_neighbors_and_learns_labels_while_it_indexes() {
     assert!(std::fs::read_to_string(bundle.path().join("card.md")).unwrap().contains("encoder"));
     let mut schema = Schema::builder();
     let fields = TagFields::add_to(&mut schema, &FieldNames::default()).unwrap();
-    let index = IndexFolder::create(
-        &folder.path().join("index"),
-        schema.build(),
-        &fields,
-        &bundle.datastore().unwrap(),
-        bundle.encoder_fingerprint(),
-        "bundle",
-    )
-    .unwrap();
+    let source = BundleSource {
+        path: bundle.path(),
+        fingerprint: bundle.fingerprint(),
+        training_set: &bundle.datastore().unwrap(),
+    };
+    let path = folder.path().join("index");
+    let index = IndexFolder::create(&path, schema.build(), &fields, &source).unwrap();
     let tagger = bundle.tagger(&OnnxOptions::default()).unwrap();
     let writer = index.writer(tagger, WriterOptions::default()).unwrap();
     let (key, text) = (fields.key, fields.texts[0]);

@@ -12,9 +12,10 @@ use crate::output::{self, Report};
 
 /// Say which labels documents have, in the place of their tags
 ///
-/// The documents become neighbors by which others are tagged from now on. A label that is taken away
-/// stays away when the document is tagged again, until a person gives it. `autotag retag` lets the
-/// documents that are in the index already profit too.
+/// The documents become neighbors by which others are tagged from now on. What is said here stays when
+/// a document comes again, also with another text: labels given stay, and labels taken away stay away,
+/// until a person or a labelled document says otherwise. `autotag retag` lets the documents that are in
+/// the index already profit too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -165,11 +165,13 @@ fn create(index: &Path, bundle: &ModelBundle) -> anyhow::Result<IndexFolder> {
     let suggestions = Some("suggestions".to_owned());
     let names = FieldNames { suggestions, ..FieldNames::default() };
     let fields = TagFields::add_to(&mut schema, &names)?;
-    // Whoever opens the index later may stand in another folder.
-    let path = std::path::absolute(bundle.path()).unwrap_or_else(|_| bundle.path().to_path_buf());
-    let (encoder, path) = (bundle.encoder_fingerprint(), path.to_string_lossy());
-    let seed = bundle.datastore()?;
-    Ok(IndexFolder::create(index, schema.build(), &fields, &seed, encoder, &path)?)
+    let (seed, path) = (bundle.datastore()?, model::lasting_path(bundle));
+    let source = model::source(bundle, &path, &seed);
+    match IndexFolder::create(index, schema.build(), &fields, &source) {
+        // Another process was faster.
+        Err(Error::IndexExists { .. }) => Ok(IndexFolder::open(index)?),
+        created => Ok(created?),
+    }
 }
 
 /// A writer and what it takes to feed it.

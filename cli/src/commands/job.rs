@@ -67,7 +67,7 @@ pub(super) fn finish_earlier(
     common: &Common,
 ) -> anyhow::Result<Option<Retagged>> {
     let Some(job) = writer.unfinished_job() else { return Ok(None) };
-    tracing::info!("going on with what was interrupted: {job}");
+    tracing::warn!("finishing what was interrupted before: {job}");
     run(writer, stop, common, |progress| writer.resume(progress)).map(Some)
 }
 

@@ -1,6 +1,6 @@
 //! `autotag labels`: an index's labels, and how they change.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use autotag::{LabelFate, LabelId, LabelVocabulary};
 use serde::Serialize;
@@ -17,7 +17,7 @@ use crate::signals::Stop;
 ///
 /// A change is made in all documents that have the label, and holds for all that come: whoever gives
 /// or predicts the label's old name gets what stands for it now. Interrupted, the same command goes
-/// on.
+/// on; any other finishes what was interrupted first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +38,7 @@ pub(crate) struct LabelsArgs {
     what: What,
 }
 
-#[derive(Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 enum What {
     /// List the labels with the number of documents that have each
     List,
@@ -75,48 +75,37 @@ enum What {
 }
 
 impl What {
-    /// Returns the change with the label that it is about; `None` where nothing changes.
-    fn change(&self) -> Option<(LabelChange, &str)> {
-        let (change, label) = match self {
-            What::List => return None,
-            What::Rename { label, name } => {
-                (LabelChange::Rename { label: label.clone(), name: name.clone() }, label)
-            }
-            What::Merge { label, into } => {
-                (LabelChange::Merge { label: label.clone(), into: into.clone() }, label)
-            }
-            What::Retire { label } => (LabelChange::Retire { label: label.clone() }, label),
-            What::Restore { label } => (LabelChange::Restore { label: label.clone() }, label),
-        };
-        Some((change, label))
+    /// Returns the change; `None` where nothing changes.
+    fn change(&self) -> Option<LabelChange> {
+        match self.clone() {
+            What::List => None,
+            What::Rename { label, name } => Some(LabelChange::Rename { label, name }),
+            What::Merge { label, into } => Some(LabelChange::Merge { label, into }),
+            What::Retire { label } => Some(LabelChange::Retire { label }),
+            What::Restore { label } => Some(LabelChange::Restore { label }),
+        }
     }
 }
 
 pub(crate) fn run(args: &LabelsArgs, common: &Common) -> anyhow::Result<()> {
-    let index = IndexFolder::open(&args.index)?;
     match args.what.change() {
-        None => output::print(common.format, &list(&index)?)?,
-        Some((change, label)) => {
-            let retagged = make(args, &index, &change, label, common)?;
+        None => output::print(common.format, &list(&args.index)?)?,
+        Some(change) => {
+            let retagged = make(args, &change, common)?;
             output::print(common.format, &Changed(retagged))?;
         }
     }
     Ok(())
 }
 
-fn make(
-    args: &LabelsArgs,
-    index: &IndexFolder,
-    change: &LabelChange,
-    label: &str,
-    common: &Common,
-) -> anyhow::Result<Retagged> {
-    let bundle = model::bundle_of(index, args.bundle.as_deref())?;
+fn make(args: &LabelsArgs, change: &LabelChange, common: &Common) -> anyhow::Result<Retagged> {
+    let index = IndexFolder::open(&args.index)?;
+    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
     let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
-    let writer = model::writer(index, tagger, OnFailure::Skip, common)?;
+    let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
     let stop = Stop::watch()?;
     // The same command again after an interruption: its label is changed, its documents are not yet.
-    let is_same = writer.unfinished_job().is_some_and(|job| job.is_relabeling(label));
+    let is_same = writer.unfinished_job().is_some_and(|job| job.is_making(change));
     let retagged = match job::finish_earlier(&writer, &stop, common)? {
         Some(retagged) if is_same => retagged,
         _ => job::run(&writer, &stop, common, |progress| writer.change_labels(change, progress))?,
@@ -145,9 +134,10 @@ struct LabelRow {
     former: Vec<String>,
 }
 
-fn list(index: &IndexFolder) -> anyhow::Result<LabelList> {
+fn list(path: &Path) -> anyhow::Result<LabelList> {
+    let (index, datastore) = IndexFolder::open_with_datastore(path)?;
     let searcher = index.searcher()?;
-    let datastore = index.datastore()?.reader()?;
+    let datastore = datastore.reader()?;
     let labels = datastore.labels();
     let mut rows = Vec::with_capacity(labels.len());
     for id in 0..labels.len() as u32 {

@@ -16,8 +16,9 @@ use crate::signals::Stop;
 /// Make an index one of another bundle's, and tag its documents again
 ///
 /// The neighbors become the new bundle's training set and the documents that people labelled, encoded
-/// anew; what people rejected, renamed, merged and retired stays so. Then all other documents are
-/// tagged again. Searches go on meanwhile. Interrupted, the same command goes on where it was.
+/// anew where the bundle has another model; what people rejected, renamed, merged and retired stays
+/// so. Then all other documents are tagged again, by the bundle's settings. Searches go on meanwhile.
+/// Interrupted, the same command goes on where it was.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -49,20 +50,17 @@ pub(crate) fn run(args: &MigrateArgs, common: &Common) -> anyhow::Result<()> {
     let bundle = ModelBundle::open(&args.bundle)?;
     let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
     let mut migrated = Migrated::default();
-    let path = std::path::absolute(bundle.path()).unwrap_or_else(|_| bundle.path().to_path_buf());
-    let (encoder, path) = (bundle.encoder_fingerprint(), path.to_string_lossy());
-    if index.encoder() == encoder {
-        index.use_bundle(encoder, &path)?;
-    } else {
-        let progress = JobBar::begin("encode", common);
-        let seed = bundle.datastore()?;
-        let rebuilt = index.migrate(&tagger, &seed, &path, |at| progress.show(at))?;
-        (migrated.labeled, migrated.failed) = (rebuilt.labeled, rebuilt.failed);
-    }
-    let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
+    let (seed, path) = (bundle.datastore()?, model::lasting_path(&bundle));
+    let source = model::source(&bundle, &path, &seed);
+    let progress = JobBar::begin("encode", common);
+    let options = model::writer_options(OnFailure::Skip, common);
+    let (writer, rebuilt) = index.migrate(tagger, &source, options, |at| progress.show(at))?;
+    drop(progress);
+    (migrated.labeled, migrated.failed) = (rebuilt.labeled, rebuilt.failed);
     let stop = Stop::watch()?;
-    let retag = |progress: &mut dyn FnMut(JobProgress)| writer.retag("", progress);
-    let is_same = writer.unfinished_job().is_some_and(|job| job.is_retagging(""));
+    let fingerprint = bundle.fingerprint();
+    let retag = |progress: &mut dyn FnMut(JobProgress)| writer.retag_moved(fingerprint, progress);
+    let is_same = writer.unfinished_job().is_some_and(|job| job.is_moving_to(fingerprint));
     migrated.retagged = match job::finish_earlier(&writer, &stop, common)? {
         Some(retagged) if is_same => retagged,
         _ => job::run(&writer, &stop, common, retag)?,

@@ -1,14 +1,14 @@
 //! Opens what tags: a bundle's model, and the neighbors of the bundle or of an index.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use anyhow::Context;
 use autotag::{Datastore, Interpolation, Selection, Tagger};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions, runtime};
-use tantivy_autotag::{Error, IndexFolder, OnFailure, TaggingWriter, WriterOptions};
+use tantivy_autotag::{BundleSource, Error, IndexFolder, OnFailure, TaggingWriter, WriterOptions};
 
 use crate::args::{Common, SettingArgs};
 
@@ -76,7 +76,7 @@ pub(super) fn open(bundle: &Path, common: &Common) -> anyhow::Result<Model> {
 
 /// Opens the bundle that an index was made with, or the one given in its place.
 pub(super) fn bundle_of(index: &IndexFolder, given: Option<&Path>) -> anyhow::Result<ModelBundle> {
-    let path = given.unwrap_or(Path::new(index.bundle()));
+    let path = given.unwrap_or(index.bundle());
     let bundle = ModelBundle::open(path).with_context(|| {
         let index = index.path().display();
         format!("the bundle of the index {index} cannot be opened: say with --bundle where it is")
@@ -86,6 +86,20 @@ pub(super) fn bundle_of(index: &IndexFolder, given: Option<&Path>) -> anyhow::Re
         return Err(Error::EncoderMismatch { index: expected, tagger: found }.into());
     }
     Ok(bundle)
+}
+
+/// Returns where a bundle lies, also for whoever stands in another folder later.
+pub(super) fn lasting_path(bundle: &ModelBundle) -> PathBuf {
+    std::path::absolute(bundle.path()).unwrap_or_else(|_| bundle.path().to_path_buf())
+}
+
+/// Describes a bundle to an index, with what [`lasting_path`] and its datastore are.
+pub(super) fn source<'b>(
+    bundle: &ModelBundle,
+    path: &'b Path,
+    training_set: &'b Datastore,
+) -> BundleSource<'b> {
+    BundleSource { path, fingerprint: bundle.fingerprint(), training_set }
 }
 
 /// Loads a bundle's model.
@@ -100,13 +114,16 @@ pub(super) fn writer(
     on_failure: OnFailure,
     common: &Common,
 ) -> anyhow::Result<TaggingWriter<OnnxEncoder>> {
-    let threads = Some(threads(common));
-    let writer =
-        index.writer(tagger, WriterOptions { on_failure, threads, ..WriterOptions::default() })?;
+    let writer = index.writer(tagger, writer_options(on_failure, common))?;
     if let Some(job) = writer.unfinished_job() {
         tracing::warn!("{job}: unfinished; `autotag retag --resume` goes on with it");
     }
     Ok(writer)
+}
+
+/// Returns how an index is written to.
+pub(super) fn writer_options(on_failure: OnFailure, common: &Common) -> WriterOptions {
+    WriterOptions { on_failure, threads: Some(threads(common)), ..WriterOptions::default() }
 }
 
 /// Gives a bundle's model neighbors of one's own.

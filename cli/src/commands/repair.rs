@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
+use autotag_onnx::ModelBundle;
 use serde::Serialize;
 use tantivy_autotag::{IndexFolder, RepairReport};
 
@@ -14,8 +15,10 @@ use crate::output::{self, Report};
 /// Mend what can be mended of a damaged index, and tell what was lost
 ///
 /// Damaged segments are set aside in the index's folder `autotag/damaged`; index their documents
-/// again. A datastore that is damaged, or disagrees with the documents, is made anew from them and
-/// the bundle. A sound index is left alone. The exit code is 1 when something is wrong still.
+/// again. In place of a datastore that is damaged, or disagrees with the documents, one that agrees is
+/// taken from those in `autotag/set-aside`; where there is none, it is made anew from the documents and
+/// the bundle. Damaged lists of files are made anew. A sound index is left alone. The exit code is 1
+/// when something is wrong still.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -34,10 +37,13 @@ pub(crate) struct RepairArgs {
 #[derive(Debug, Serialize)]
 struct Repaired {
     sound: bool,
+    files_restored: Vec<String>,
     files_set_aside: Vec<String>,
     documents_lost: u64,
     /// The keys of lost documents, as far as they are known.
     lost: Vec<String>,
+    /// The datastore that was found beside the index's own, and took its place.
+    datastore_found: Option<String>,
     datastore_rebuilt: bool,
     texts_encoded: u64,
     /// Documents labelled by people that vote no more.
@@ -48,11 +54,26 @@ struct Repaired {
 }
 
 pub(crate) fn run(args: &RepairArgs, common: &Common) -> anyhow::Result<()> {
-    let mut index = IndexFolder::open(&args.index)?;
-    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
+    let opened = IndexFolder::open(&args.index);
+    let is_described = opened.is_ok();
+    let bundle = match (&args.bundle, opened) {
+        (Some(bundle), _) => ModelBundle::open(bundle)?,
+        (None, Ok(index)) => model::bundle_of(&index, None)?,
+        (None, Err(error)) => {
+            return Err(anyhow::Error::from(error).context(
+                "the index does not tell where its bundle is: say so with --bundle <BUNDLE>",
+            ));
+        }
+    };
+    let (seed, path) = (bundle.datastore()?, model::lasting_path(&bundle));
+    let source = model::source(&bundle, &path, &seed);
     let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
+    let mut index = IndexFolder::recover(&args.index, &source)?;
     let progress = JobBar::begin("rebuild", common);
-    let report = index.repair(&tagger, &bundle.datastore()?, |at| progress.show(at))?;
+    let mut report = index.repair(&tagger, &source, |at| progress.show(at))?;
+    if !is_described {
+        report.restored.push("autotag/index.json".into());
+    }
     let repaired = Repaired::from(report);
     output::print(common.format, &repaired)?;
     match repaired.problems.len() {
@@ -66,9 +87,11 @@ impl From<RepairReport> for Repaired {
         let rebuilt = report.rebuilt.clone().unwrap_or_default();
         Repaired {
             sound: report.after.is_sound(),
-            files_set_aside: report.set_aside.iter().map(|p| p.display().to_string()).collect(),
+            files_restored: names(&report.restored),
+            files_set_aside: names(&report.set_aside),
             documents_lost: report.documents_lost,
             lost: report.lost.into_iter().collect(),
+            datastore_found: report.found.map(|path| path.display().to_string()),
             datastore_rebuilt: report.rebuilt.is_some(),
             texts_encoded: rebuilt.encoded,
             not_encodable: rebuilt.failed,
@@ -78,11 +101,25 @@ impl From<RepairReport> for Repaired {
     }
 }
 
+fn names(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
+}
+
+impl Repaired {
+    fn changed_nothing(&self) -> bool {
+        let is_whole = self.files_restored.is_empty() && self.files_set_aside.is_empty();
+        is_whole && self.datastore_found.is_none() && !self.datastore_rebuilt
+    }
+}
+
 impl Report for Repaired {
     fn to_text(&self) -> String {
         let mut text = String::new();
-        if self.sound && self.files_set_aside.is_empty() && !self.datastore_rebuilt {
+        if self.sound && self.changed_nothing() {
             text += "the index is sound, nothing was changed\n";
+        }
+        for file in &self.files_restored {
+            text += &format!("made anew: {file}\n");
         }
         for file in &self.files_set_aside {
             text += &format!("set aside as damaged: {file}\n");
@@ -93,6 +130,9 @@ impl Report for Repaired {
         }
         for key in &self.lost {
             text += &format!("  {key}\n");
+        }
+        if let Some(found) = &self.datastore_found {
+            text += &format!("{found} agrees with the documents and is the datastore now\n");
         }
         if self.datastore_rebuilt {
             let encoded = self.texts_encoded;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
-use tantivy_autotag::{IndexFolder, OnFailure, Retagged};
+use tantivy_autotag::{IndexFolder, OnFailure, Retagged, TagSettings};
 
 use crate::args::{Common, ReviewArgs, SettingArgs};
 use crate::commands::job;
@@ -15,8 +15,9 @@ use crate::signals::Stop;
 /// Tag an index's documents again: after corrections, or with other settings
 ///
 /// Documents whose labels people gave keep them. Texts are not encoded again but where the index
-/// does not have the model's answer. Searches go on meanwhile. After an interruption another call goes
-/// on, with the settings that it is given.
+/// does not have the model's answer. Searches go on meanwhile. After an interruption the same command
+/// goes on, and so does `--resume`, with the settings that the interrupted one was given; a command
+/// with others finishes the interrupted one first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -30,7 +31,8 @@ pub(crate) struct RetagArgs {
     #[arg(long, value_name = "QUERY", default_value = "", hide_default_value = true)]
     query: String,
 
-    /// Only go on with what was interrupted, be it tagging again or a change of labels
+    /// Only go on with what was interrupted, be it tagging again, a change of labels or a move to
+    /// another bundle; its settings need not be given again
     #[arg(long, conflicts_with = "query")]
     resume: bool,
 
@@ -60,9 +62,12 @@ pub(crate) fn run(args: &RetagArgs, common: &Common) -> anyhow::Result<()> {
     let encoder = model::encoder(&bundle, common)?;
     let mut settings = Settings::of(&bundle).or(&args.settings);
     args.review.put_into(&mut settings.selection);
-    let writer = model::writer(&index, settings.tagger(encoder), OnFailure::Skip, common)?;
+    let tagger = settings.tagger(encoder);
+    let settings = TagSettings::of(&tagger);
+    let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
     let stop = Stop::watch()?;
-    let is_same = writer.unfinished_job().is_some_and(|job| job.is_retagging(&args.query));
+    let is_same =
+        writer.unfinished_job().is_some_and(|job| job.is_retagging(&args.query, &settings));
     let earlier = job::finish_earlier(&writer, &stop, common)?;
     let retagged = match earlier {
         Some(retagged) if is_same || args.resume => retagged,

@@ -86,10 +86,10 @@ pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
 fn open(args: &TagArgs, common: &Common) -> anyhow::Result<Model> {
     match (&args.index, &args.bundle) {
         (Some(index), bundle) => {
-            let index = IndexFolder::open(index)?;
+            let (index, datastore) = IndexFolder::open_with_datastore(index)?;
             let bundle = model::bundle_of(&index, bundle.as_deref())?;
             let encoder = model::encoder(&bundle, common)?;
-            Ok(model::with_datastore(&bundle, encoder, index.datastore()?, common))
+            Ok(model::with_datastore(&bundle, encoder, datastore, common))
         }
         (None, Some(bundle)) => model::open(bundle, common),
         (None, None) => unreachable!("the command line requires one of them"),

@@ -27,6 +27,8 @@ pub(super) fn open_stores(
     })?;
     // Not before both are locked: another writer may have been committing.
     let last = Payload::of(index, encoder)?.of_encoder(encoder);
+    // It may have died before its commit was durable.
+    commit::sync(index)?;
     failpoint::reach("open::locked");
     commit::settle(&mut datastore, &last)?;
     failpoint::reach("open::settled");

@@ -8,7 +8,8 @@ use tantivy_autotag::{Error, FieldNames, IndexFolder, WriterOptions};
 use tempfile::TempDir;
 
 use crate::support::{
-    DIMENSIONS, LABELS, Words, datastore_options, document, keys, neighbor_keys, schema, tagger,
+    DIMENSIONS, LABELS, Words, bundle, datastore_options, document, keys, neighbor_keys, schema,
+    tagger,
 };
 
 /// A bundle's datastore with one item, read-only as a bundle's is.
@@ -25,7 +26,7 @@ fn seed(folder: &Path) -> Datastore {
 
 fn create(folder: &Path, seed: &Datastore) -> Result<IndexFolder, Error> {
     let (schema, fields, _) = schema();
-    IndexFolder::create(folder, schema, &fields, seed, Fingerprint([7; 32]), "../bundle")
+    IndexFolder::create(folder, schema, &fields, &bundle("../bundle", seed))
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn an_index_is_made_filled_and_opened_again() {
     assert!(IndexFolder::exists(&path));
 
     let index = IndexFolder::open(&path).unwrap();
-    assert_eq!(index.bundle(), "../bundle");
+    assert_eq!(index.bundle(), Path::new("../bundle"));
     assert_eq!(index.names(), &FieldNames::default());
     assert_eq!(index.encoder(), Words::new(&LABELS).fingerprint());
     let (_, fields) = index.index().unwrap();
@@ -78,9 +79,9 @@ fn what_is_no_index_is_told_apart() {
 
     let description = path.join("autotag/index.json");
     let json = fs::read_to_string(&description).unwrap();
-    fs::write(&description, json.replace("\"version\": 2", "\"version\": 3")).unwrap();
+    fs::write(&description, json.replace("\"version\": 3", "\"version\": 4")).unwrap();
     let newer = IndexFolder::open(&path).unwrap_err();
-    assert!(matches!(newer, Error::IndexVersion { found: 3, supported: 2, .. }));
+    assert!(matches!(newer, Error::IndexVersion { found: 4, supported: 3, .. }));
     fs::write(&description, &json[..json.len() / 2]).unwrap();
     assert!(matches!(IndexFolder::open(&path), Err(Error::DescriptionDamaged { .. })));
 }
@@ -94,7 +95,7 @@ fn an_interrupted_creation_is_told_and_made_again() {
     // As if the process had died before the description was in place.
     fs::remove_file(path.join("autotag/index.json")).unwrap();
     fs::write(path.join("autotag/unfinished"), "").unwrap();
-    fs::write(path.join("autotag/index.json.new"), "{").unwrap();
+    fs::write(path.join("autotag/index.123.new"), "{").unwrap();
     assert!(matches!(IndexFolder::open(&path), Err(Error::IndexUnfinished { .. })));
 
     create(&path, &seed).unwrap();

@@ -15,6 +15,7 @@ mod mending;
 mod merging;
 mod model;
 mod opening;
+mod restoring;
 mod search;
 mod upkeep;
 mod verify;

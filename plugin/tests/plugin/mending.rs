@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use autotag::{Datastore, Fingerprint, Proportion, Source};
 use tantivy_autotag::{
-    Correction, Error, IndexFolder, LabelChange, RepairReport, TaggingWriter, WriterOptions,
+    BundleSource, Correction, Error, IndexFolder, LabelChange, Rebuilt, RepairReport,
+    TaggingWriter, WriterOptions,
 };
 
-use crate::support::{LABELS, Words, datastore_options, document, paths, tagger};
+use crate::support::{LABELS, Words, bundle, copy, datastore_options, document, paths, tagger};
 use crate::verify::{Sample, embedding, flip};
 
 pub(crate) const OTHER: Fingerprint = Fingerprint([9; 32]);
@@ -34,9 +35,17 @@ pub(crate) fn other_seed(folder: &Path) -> Datastore {
 fn migrate(sample: &Sample) -> IndexFolder {
     let mut index = sample.index();
     let seed = other_seed(sample.path().parent().unwrap());
-    let moved = index.migrate(&tagger(other_encoder()), &seed, "other bundle", |_| {}).unwrap();
+    let moved = move_to(&mut index, other_encoder(), &bundle("other bundle", &seed));
     assert_eq!((moved.labeled, moved.encoded, moved.failed), (17, 17, vec![]));
     index
+}
+
+/// Moves an index, and closes the writer at once.
+fn move_to(index: &mut IndexFolder, encoder: Words, bundle: &BundleSource<'_>) -> Rebuilt {
+    let moved = index.migrate(tagger(encoder), bundle, WriterOptions::default(), |_| {});
+    let (writer, rebuilt) = moved.unwrap();
+    writer.close().unwrap();
+    rebuilt
 }
 
 /// Tags by the model alone.
@@ -74,11 +83,7 @@ fn what_an_earlier_move_left_is_not_taken_for_the_beginning_of_the_next() {
     let sample = Sample::new();
     let (_, fields) = sample.index().index().unwrap();
     let mut index = migrate(&sample);
-    let move_back = |index: &mut IndexFolder| {
-        let moved = index.migrate(&tagger(Words::new(&LABELS)), &sample.seed(), "first", |_| {});
-        moved.unwrap();
-    };
-    move_back(&mut index);
+    move_to(&mut index, Words::new(&LABELS), &bundle("first", &sample.seed()));
     // Unlike `IndexFolder::writer`, this removes nothing.
     let (tantivy, _) = index.index().unwrap();
     let (store, tagger) = (index.datastore().unwrap(), tagger(Words::new(&LABELS)));
@@ -89,8 +94,7 @@ fn what_an_earlier_move_left_is_not_taken_for_the_beginning_of_the_next() {
     writer.commit().unwrap();
     writer.close().unwrap();
     let seed = Datastore::open_read_only(&sample.path().with_file_name("other seed"), &OTHER);
-    let other = crate::support::tagger(other_encoder());
-    let moved = index.migrate(&other, &seed.unwrap(), "other bundle", |_| {}).unwrap();
+    let moved = move_to(&mut index, other_encoder(), &bundle("other bundle", &seed.unwrap()));
     assert_eq!((moved.labeled, moved.failed.len()), (17, 0));
     assert_eq!(sample.verify().problems, []);
 }
@@ -99,10 +103,12 @@ fn what_an_earlier_move_left_is_not_taken_for_the_beginning_of_the_next() {
 fn an_index_is_moved_to_the_encoder_that_it_has_again_and_again() {
     let sample = Sample::new();
     let before = sample.verify();
-    for _ in 0..3 {
+    for number in 0..3 {
         let mut index = sample.index();
-        let moved = index.migrate(&tagger(Words::new(&LABELS)), &sample.seed(), "again", |_| {});
-        assert_eq!(moved.unwrap().labeled, 17);
+        let seed = sample.seed();
+        let fingerprint = Fingerprint([number; 32]);
+        let again = BundleSource { fingerprint, ..bundle("again", &seed) };
+        assert_eq!(move_to(&mut index, Words::new(&LABELS), &again).labeled, 17);
         let after = sample.verify();
         assert!(after.is_sound(), "{after:#?}");
         assert_eq!((after.labeled, after.neighbors), (before.labeled, before.neighbors));
@@ -127,14 +133,14 @@ fn a_moved_index_keeps_what_people_said() {
 
     let mut index = sample.index();
     let seed = other_seed(sample.path().parent().unwrap());
-    let moved = index.migrate(&tagger(other_encoder()), &seed, "other bundle", |_| {}).unwrap();
+    let mut other = tagger(other_encoder());
+    other.interpolation.proportion = Proportion::MODEL;
+    let options = WriterOptions::default();
+    let moved = index.migrate(other, &bundle("other bundle", &seed), options, |_| {});
+    let (writer, moved) = moved.unwrap();
     assert_eq!((moved.labeled, moved.failed.len()), (18, 0));
     let index = sample.index();
-    assert_eq!((index.encoder(), index.bundle()), (OTHER, "other bundle"));
-    let report = index.verify().unwrap();
-    assert!(report.is_sound() && report.is_migrated, "{report:#?}");
-
-    let writer = writer(&index);
+    assert_eq!((index.encoder(), index.bundle()), (OTHER, Path::new("other bundle")));
     assert_eq!(folders(&sample).len(), 1, "the old datastore is gone");
     writer.retag("", |_| {}).unwrap();
     writer.add_labeled(document(&fields, "late", "reef"), ["cat", "use::editing"]).unwrap();
@@ -167,30 +173,102 @@ fn a_job_that_was_interrupted_begins_anew_in_a_moved_index() {
     assert!(index.verify().unwrap().is_sound());
 }
 
-#[test]
-fn moving_goes_on_where_it_was_interrupted_and_is_dropped_by_whoever_writes() {
+/// An index as it is when its move dies before the index is pointed to the new datastore.
+fn half_moved() -> Sample {
     let sample = Sample::new();
-    let description = sample.path().join("autotag/index.json");
-    let before = fs::read(&description).unwrap();
+    let own = sample.path().join("autotag");
+    let before = own.with_file_name("before");
+    copy(&own, &before);
     let index = migrate(&sample);
-    // As if the process had died before the index was pointed to the new datastore.
-    fs::write(&description, before).unwrap();
-    let generation = index.verify().unwrap().generation.to_string();
-    fs::write(index.datastore_path().join("begun"), generation).unwrap();
-    let mut again = sample.index();
-    let seed =
-        Datastore::open_read_only(&sample.path().parent().unwrap().join("other seed"), &OTHER);
-    let moved = again.migrate(&tagger(other_encoder()), &seed.unwrap(), "other bundle", |_| {});
-    assert_eq!(moved.unwrap().encoded, 0, "all was done");
-    assert_eq!(again.datastore_path(), index.datastore_path());
-    assert!(again.verify().unwrap().is_sound());
+    let generation = index.verify().unwrap().generation;
+    let new = before.join(index.datastore_path().file_name().unwrap());
+    copy(&index.datastore_path(), &new);
+    fs::write(new.join("begun"), format!("{generation} {OTHER}")).unwrap();
+    fs::remove_dir_all(&own).unwrap();
+    fs::rename(before, own).unwrap();
+    sample
+}
 
-    let sample = Sample::new();
-    let before = fs::read(sample.path().join("autotag/index.json")).unwrap();
-    migrate(&sample);
-    fs::write(sample.path().join("autotag/index.json"), before).unwrap();
+fn opened_seed(sample: &Sample) -> Datastore {
+    Datastore::open_read_only(&sample.path().with_file_name("other seed"), &OTHER).unwrap()
+}
+
+#[test]
+fn moving_goes_on_where_it_was_interrupted() {
+    let sample = half_moved();
+    let seed = opened_seed(&sample);
+    let mut index = sample.index();
+    let moved = move_to(&mut index, other_encoder(), &bundle("other bundle", &seed));
+    assert_eq!(moved.encoded, 0, "all was done");
+    assert!(index.verify().unwrap().is_sound());
+}
+
+#[test]
+fn a_move_to_one_bundle_is_not_the_beginning_of_a_move_to_another() {
+    let sample = half_moved();
+    let seed = opened_seed(&sample);
+    // The same encoder, and so the same name were it the encoder's.
+    let fingerprint = Fingerprint([8; 32]);
+    let better = BundleSource { fingerprint, ..bundle("better bundle", &seed) };
+    let moved = move_to(&mut sample.index(), other_encoder(), &better);
+    assert_eq!(moved.encoded, 17, "nothing is taken over");
+    assert_eq!(folders(&sample).len(), 1);
+    assert!(sample.verify().is_sound());
+}
+
+#[test]
+fn what_a_move_began_is_removed_by_whoever_writes_and_anything_else_set_aside() {
+    let sample = half_moved();
     drop(sample.writer());
     assert_eq!(folders(&sample), ["datastore"]);
+
+    let sample = half_moved();
+    let name = folders(&sample).remove(1);
+    // Nobody knows what made it: it may be the only one with what people said.
+    fs::remove_file(sample.path().join("autotag").join(&name).join("begun")).unwrap();
+    drop(sample.writer());
+    assert_eq!(folders(&sample), ["datastore", "set-aside"]);
+    assert!(sample.path().join("autotag/set-aside").join(name).join("data.mdb").is_file());
+    assert!(sample.verify().is_sound());
+}
+
+#[test]
+fn moving_to_a_bundle_with_the_same_encoder_brings_its_neighbors() {
+    let sample = Sample::new();
+    let path = sample.path().with_file_name("retrained");
+    let seed = Datastore::create(&path, &datastore_options(&LABELS)).unwrap();
+    let mut writer = seed.writer().unwrap();
+    for key in ["new seed", "another"] {
+        writer.put(key, &embedding(), &["use::editing"], Source::Training).unwrap();
+    }
+    writer.commit().unwrap();
+    drop(writer);
+    let fingerprint = Fingerprint([8; 32]);
+    let retrained = BundleSource { fingerprint, ..bundle("retrained", &seed) };
+    let mut index = sample.index();
+    let moved = move_to(&mut index, Words::new(&LABELS), &retrained);
+    assert_eq!((moved.labeled, moved.encoded), (17, 0), "the same encoder said it before");
+    let report = sample.verify();
+    assert!(report.is_sound(), "{report:#?}");
+    assert_eq!((report.training, report.neighbors), (2, Some(19)));
+    assert_eq!(index.bundle(), Path::new("retrained"));
+    // Once more: nothing is to be done.
+    let again = move_to(&mut index, Words::new(&LABELS), &retrained);
+    assert_eq!(again, Rebuilt::default());
+}
+
+#[test]
+fn a_damaged_datastore_is_not_forgotten_by_a_move() {
+    let sample = Sample::new();
+    let file = sample.index().datastore_path().join("data.mdb");
+    let length = fs::metadata(&file).unwrap().len() as usize;
+    flip(&file, length / 2, 1);
+    let seed = other_seed(sample.path().parent().unwrap());
+    let (other, options) = (bundle("other bundle", &seed), WriterOptions::default());
+    let refused = sample.index().migrate(tagger(other_encoder()), &other, options, |_| {});
+    let message = format!("{:#}", anyhow::Error::from(refused.err().unwrap()));
+    assert!(message.contains("repair"), "{message}");
+    assert_eq!(sample.index().encoder(), Fingerprint([7; 32]));
 }
 
 #[test]
@@ -199,15 +277,19 @@ fn an_index_that_is_written_to_cannot_be_moved() {
     let writer = sample.writer();
     let seed = other_seed(sample.path().parent().unwrap());
     let mut index = sample.index();
-    let refused = index.migrate(&tagger(other_encoder()), &seed, "other bundle", |_| {});
-    assert!(matches!(refused, Err(Error::InUse)), "{refused:?}");
+    let before = fs::read(sample.path().join("autotag/index.json")).unwrap();
+    let (other, options) = (bundle("other bundle", &seed), WriterOptions::default());
+    let refused = index.migrate(tagger(other_encoder()), &other, options, |_| {});
+    assert!(matches!(refused, Err(Error::InUse)));
+    assert_eq!(fs::read(sample.path().join("autotag/index.json")).unwrap(), before);
     drop(writer);
     assert_eq!(sample.index().encoder(), Fingerprint([7; 32]));
 }
 
 fn repair(sample: &Sample) -> RepairReport {
-    let report =
-        sample.index().repair(&tagger(Words::new(&LABELS)), &sample.seed(), |_| {}).unwrap();
+    let seed = sample.seed();
+    let encoder = tagger(Words::new(&LABELS));
+    let report = sample.index().repair(&encoder, &bundle("bundle", &seed), |_| {}).unwrap();
     assert!(report.after.is_sound(), "{report:#?}");
     report
 }

@@ -1,6 +1,8 @@
 //! An encoder that needs no model, and indexes to try it on.
 
+use std::fs;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -14,8 +16,8 @@ use autotag::{
 use tantivy::schema::{Field, STORED, STRING, Schema};
 use tantivy::{Index, TantivyDocument};
 use tantivy_autotag::{
-    Error, FieldNames, FoundDocument, SearchRequest, TagFields, TagSearcher, TaggingWriter,
-    WriterOptions, tag_path,
+    BundleSource, Error, FieldNames, FoundDocument, SearchRequest, TagFields, TagSearcher,
+    TaggingWriter, WriterOptions, tag_path,
 };
 use tempfile::TempDir;
 
@@ -110,6 +112,12 @@ impl Words {
 }
 
 pub(crate) const LABELS: [&str; 3] = ["role::program", "role::library", "use::editing"];
+
+/// Describes a bundle by its path and its training set: it has the encoder's fingerprint.
+pub(crate) fn bundle<'b>(path: &'b str, training_set: &'b Datastore) -> BundleSource<'b> {
+    let (path, fingerprint) = (Path::new(path), training_set.encoder());
+    BundleSource { path, fingerprint, training_set }
+}
 
 /// An index in memory with a field of the caller's own, and a datastore on disk.
 pub(crate) struct Fixture {
@@ -224,5 +232,18 @@ pub(crate) fn chunks_of(operations: usize) -> WriterOptions {
         threads: NonZeroUsize::new(1),
         chunk_operations: NonZeroUsize::new(operations).unwrap(),
         ..WriterOptions::default()
+    }
+}
+
+/// Copies a folder with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
     }
 }

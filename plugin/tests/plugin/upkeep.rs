@@ -6,8 +6,8 @@ use autotag::Proportion;
 use tantivy::Index;
 use tantivy::schema::{STRING, Schema};
 use tantivy_autotag::{
-    Correction, Error, FieldNames, JobProgress, LabelChange, Origin, Retagged, TagFields,
-    TaggingWriter, WriterOptions,
+    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, Origin, Retagged,
+    TagFields, TagSettings, TaggingWriter, WriterOptions,
 };
 
 use crate::support::{Fixture, LABELS, Words, document, tagger};
@@ -77,7 +77,8 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
     commit(&writer);
     assert_eq!(fixture.tags("b"), ["/role/program", "/use/baking"]);
 
-    // Another text is tagged anew, but never with what was rejected.
+    // Where nothing but a rejection is known, another text is tagged anew, but never with that.
+    correct(&writer, "a", &Correction::labels(NONE));
     writer.add(fixture.document("a", "program")).unwrap();
     writer.add(fixture.document("c", "program")).unwrap();
     commit(&writer);
@@ -89,6 +90,41 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
     // Until a person gives it.
     correct(&writer, "a", &Correction::labels(["role::program"]));
     assert_eq!(fixture.tags("a"), ["/role/program"]);
+}
+
+#[test]
+fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwise() {
+    let fixture = Fixture::new();
+    let options =
+        WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
+    let writer = fixture.open(Words::new(&LABELS), options).unwrap();
+    writer.add(fixture.document("z", "program")).unwrap();
+    correct(&writer, "z", &Correction::change(["cat"], ["role::program"]));
+    let distance = |text: &str| {
+        writer.add(fixture.document("other", text)).unwrap();
+        commit(&writer);
+        let evidence = fixture.found("other").unwrap().evidence.unwrap();
+        evidence.neighbors.iter().find(|n| n.key == "z").map(|neighbor| neighbor.distance)
+    };
+    // One word more; then a text that cannot be encoded; then a third one.
+    for (text, votes) in [("program library", true), ("broken", false), ("editing", true)] {
+        writer.add(fixture.document("z", text)).unwrap();
+        commit(&writer);
+        assert_eq!(fixture.tags("z"), ["/cat"], "{text}");
+        // The new text's representation votes, and not the old one's.
+        if votes {
+            assert_eq!(distance(text), Some(0.0), "{text}");
+        }
+    }
+    writer.retag("", |_| {}).unwrap();
+    assert_eq!(fixture.tags("z"), ["/cat"]);
+    // A labelled document says otherwise.
+    writer.add_labeled(fixture.document("z", "program"), ["dog"]).unwrap();
+    commit(&writer);
+    assert_eq!(fixture.tags("z"), ["/dog"]);
+    writer.add(fixture.document("z", "library")).unwrap();
+    commit(&writer);
+    assert!(!fixture.tags("z").contains(&"/cat".to_owned()));
 }
 
 #[test]
@@ -207,7 +243,8 @@ fn an_interrupted_job_waits_keeps_others_off_and_goes_on() {
     let first = first.unwrap();
     assert_eq!(first.documents, 12);
     let job = writer.unfinished_job().unwrap();
-    assert!(job.is_retagging("") && job.after.as_deref() == Some("21"), "{job}");
+    let settings = TagSettings::of(&tagger(Words::new(&LABELS)));
+    assert!(job.is_retagging("", &settings) && job.after.as_deref() == Some("21"), "{job}");
     assert!(matches!(writer.retag("", |_| {}), Err(Error::JobUnfinished { .. })));
     drop(writer);
 

@@ -17,7 +17,7 @@ use tantivy_autotag::{
 };
 
 use super::model::{Entry, Operation, batch_size, operation};
-use crate::support::{LABELS, Words, document, schema, tagger};
+use crate::support::{LABELS, Words, bundle, document, schema, tagger};
 
 /// What a child is to do.
 #[derive(Serialize, Deserialize)]
@@ -176,7 +176,7 @@ fn storm() {
         let encoder = Fingerprint([7; 32]);
         let seed = Datastore::open_read_only(&storm.seed, &encoder).unwrap();
         let (schema, fields, _) = schema();
-        IndexFolder::create(&storm.index, schema, &fields, &seed, encoder, "bundle").unwrap();
+        IndexFolder::create(&storm.index, schema, &fields, &bundle("bundle", &seed)).unwrap();
     }
     let log = File::options().create(true).append(true).open(&storm.log).unwrap();
     let folder = IndexFolder::open(&storm.index).unwrap();

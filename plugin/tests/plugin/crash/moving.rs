@@ -8,7 +8,7 @@ use tantivy_autotag::{IndexFolder, WriterOptions};
 
 use super::child;
 use crate::mending::{OTHER, other_encoder, other_seed};
-use crate::support::tagger;
+use crate::support::{bundle, tagger};
 use crate::verify::Sample;
 
 /// Names the index that is moved.
@@ -28,16 +28,15 @@ fn start(sample: &Sample, failpoint: &str) -> Child {
 /// Does what `autotag migrate` does.
 fn migrate(path: &Path) {
     let mut index = IndexFolder::open(path).unwrap();
-    if index.encoder() != OTHER {
-        let seed = path.parent().unwrap().join("other seed");
-        let seed = Datastore::open_read_only(&seed, &OTHER).unwrap();
-        index.migrate(&tagger(other_encoder()), &seed, "other bundle", |_| {}).unwrap();
-    }
+    let seed = path.parent().unwrap().join("other seed");
+    let seed = Datastore::open_read_only(&seed, &OTHER).unwrap();
     let options = WriterOptions { job_documents: 5.try_into().unwrap(), ..Default::default() };
-    let writer = index.writer(tagger(other_encoder()), options).unwrap();
+    let bundle = bundle("other bundle", &seed);
+    let moved = index.migrate(tagger(other_encoder()), &bundle, options, |_| {});
+    let (writer, _) = moved.unwrap();
     match writer.unfinished_job() {
-        Some(_) => writer.resume(|_| {}).unwrap(),
-        None => writer.retag("", |_| {}).unwrap(),
+        Some(job) if job.is_moving_to(bundle.fingerprint) => writer.resume(|_| {}).unwrap(),
+        _ => writer.retag_moved(bundle.fingerprint, |_| {}).unwrap(),
     };
     writer.close().unwrap();
 }

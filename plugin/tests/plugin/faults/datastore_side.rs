@@ -6,11 +6,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
-use autotag::{Datastore, Encoder, Fingerprint, Source, StorageOptions};
+use autotag::{Datastore, Fingerprint, Source, StorageOptions};
 use tantivy_autotag::{IndexFolder, TaggingWriter, WriterOptions};
 
 use crate::support::{
-    Fixture, LABELS, Words, chunks_of, datastore_options, document, keys, schema, tagger,
+    Fixture, LABELS, Words, bundle, chunks_of, copy, datastore_options, document, keys, schema,
+    tagger,
 };
 
 /// The documents of a batch.
@@ -94,26 +95,13 @@ fn write(writer: &TaggingWriter<Words>, folder: &IndexFolder, batch: usize) -> R
 
 /// Makes an index with one batch.
 fn make(path: &Path) {
-    let encoder = Words::new(&LABELS).fingerprint();
     let seed = path.with_extension("seed");
     let seed = Datastore::create(&seed, &datastore_options(&LABELS)).unwrap();
     let (schema, fields, _) = schema();
-    let folder = IndexFolder::create(path, schema, &fields, &seed, encoder, "bundle").unwrap();
+    let folder = IndexFolder::create(path, schema, &fields, &bundle("bundle", &seed)).unwrap();
     let writer = open(&folder);
     write(&writer, &folder, 0).unwrap();
     writer.close().unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tantivy_autotag::{
 use tempfile::TempDir;
 
 use crate::support::{
-    DIMENSIONS, LABELS, Words, chunks_of, datastore_options, document, keys, schema, tagger,
+    DIMENSIONS, LABELS, Words, bundle, chunks_of, datastore_options, document, keys, schema, tagger,
 };
 use reference::{Change, Reference, State};
 
@@ -98,8 +98,8 @@ impl World {
         let folder = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
         let world = World { folder, encoder: 7, chunk };
         let (schema, fields, _) = schema();
-        let (seed, encoder) = (world.seed("seed"), Fingerprint([7; 32]));
-        IndexFolder::create(&world.path(), schema, &fields, &seed, encoder, "bundle").unwrap();
+        let seed = world.seed("seed");
+        IndexFolder::create(&world.path(), schema, &fields, &bundle("bundle", &seed)).unwrap();
         world
     }
 
@@ -158,7 +158,10 @@ impl World {
         let name = format!("seed of {} {}", self.encoder, rand::random::<u64>());
         let (seed, tagger) = (self.seed(&name), self.tagger());
         let mut index = IndexFolder::open(&self.path()).unwrap();
-        let moved = index.migrate(&tagger, &seed, "another bundle", |_| {}).unwrap();
+        let bundle = bundle("another bundle", &seed);
+        let (writer, moved) =
+            index.migrate(tagger, &bundle, WriterOptions::default(), |_| {}).unwrap();
+        writer.close().unwrap();
         assert_eq!(moved.failed, [""; 0]);
     }
 }

@@ -1,0 +1,107 @@
+//! The folders with datastores in an index's folder: the index's own, what others took the place
+//! of, what is being made, and what nobody knows.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::directory::sync_folder;
+use crate::folder::{Description, allow_missing, io_error, is_datastore_name, unfinished_path};
+
+/// The file that says what a datastore is being made from; it is there until the index uses it.
+///
+/// Why? A datastore that was finished, and left when the index went on to another one, looks like
+/// the beginning of the next that is made under its name, but knows nothing of what came since.
+const BEGUN: &str = "begun";
+
+/// Where datastores lie that nobody knows.
+const SET_ASIDE: &str = "set-aside";
+
+/// Removes the datastores that are known to be of no use any more, and sets others aside.
+///
+/// The index must be locked for writing.
+pub(crate) fn tidy(own: &Path, description: &Description) -> Result<()> {
+    for folder in others(own, &description.datastore)? {
+        remove_or_set_aside(own, &folder, description)?;
+    }
+    // Left by a death at the very end of an index's making.
+    let mark = unfinished_path(own.parent().unwrap_or(own));
+    allow_missing(fs::remove_file(&mark)).map_err(io_error("remove", &mark))
+}
+
+/// Makes room under a name: removes what lies there where it is known to be of no use, and sets it
+/// aside where it may be.
+pub(crate) fn remove_or_set_aside(
+    own: &Path,
+    folder: &Path,
+    description: &Description,
+) -> Result<()> {
+    let Some(name) = folder.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+    if description.replaced.iter().any(|replaced| replaced == name) || folder.join(BEGUN).is_file()
+    {
+        tracing::info!(path = %folder.display(), "removing a datastore that is not in use");
+        return fs::remove_dir_all(folder).map_err(io_error("remove", folder));
+    }
+    let aside = own.join(SET_ASIDE);
+    fs::create_dir_all(&aside).map_err(io_error("create", &aside))?;
+    let names = [name.to_owned()].into_iter().chain((2..).map(|n: u32| format!("{name}-{n}")));
+    let target = names.map(|name| aside.join(name)).find(|target| !target.exists());
+    let target = target.expect("there are more numbers than folders");
+    tracing::warn!(from = %folder.display(), to = %target.display(), "setting an unknown datastore aside");
+    fs::rename(folder, &target).map_err(io_error("set aside", folder))?;
+    sync_folder(&aside).and_then(|()| sync_folder(own)).map_err(io_error("set aside", folder))
+}
+
+/// Returns the folders that hold datastores of this index, but for the current one: those in its
+/// folder, and those that were set aside.
+pub(crate) fn all_others(own: &Path, current: &str) -> Result<Vec<PathBuf>> {
+    let mut folders = others(own, current)?;
+    let aside = own.join(SET_ASIDE);
+    if aside.is_dir() {
+        folders.extend(others(&aside, "")?);
+    }
+    Ok(folders)
+}
+
+fn others(own: &Path, current: &str) -> Result<Vec<PathBuf>> {
+    let mut others = Vec::new();
+    for entry in fs::read_dir(own).map_err(io_error("list", own))? {
+        let entry = entry.map_err(io_error("list", own))?;
+        let name = entry.file_name();
+        let is_other = name.to_str().is_some_and(|name| is_datastore_name(name) && name != current);
+        if is_other && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            others.push(entry.path());
+        }
+    }
+    others.sort();
+    Ok(others)
+}
+
+/// Tells whether a datastore is being made, and not from what is to be made now.
+pub(crate) fn is_begun_as(folder: &Path, what: &str) -> bool {
+    fs::read_to_string(folder.join(BEGUN)).is_ok_and(|begun| begun == what)
+}
+
+/// Tells whether a datastore is being made.
+pub(crate) fn is_begun(folder: &Path) -> bool {
+    folder.join(BEGUN).is_file()
+}
+
+/// Notes from what a datastore is going to be made in a new folder.
+pub(crate) fn begin(folder: &Path, what: &str) -> Result<()> {
+    fs::create_dir_all(folder).map_err(io_error("create", folder))?;
+    let mark = folder.join(BEGUN);
+    fs::write(&mark, what).map_err(io_error("write", &mark))
+}
+
+/// Notes that nothing is to be added to a datastore.
+pub(crate) fn finish(folder: &Path) -> Result<()> {
+    let mark = folder.join(BEGUN);
+    allow_missing(fs::remove_file(&mark)).map_err(io_error("remove", &mark))
+}
+
+/// Makes the entries of a new datastore's folder durable.
+pub(crate) fn sync(folder: &Path) -> Result<()> {
+    let own = folder.parent().unwrap_or(folder);
+    sync_folder(folder).and_then(|()| sync_folder(own)).map_err(io_error("write", folder))
+}

@@ -1,0 +1,338 @@
+//! Tantivy's directory of an index folder: its files on disk, `meta.json` under a checksum.
+//!
+//! It differs from Tantivy's own [`MmapDirectory`], to which it leaves everything else, in this:
+//!
+//! - `meta.json`, which has no checksum of Tantivy's, gets one as its last entry. Every read of the
+//!   file compares it; a file without one, as another program writes it, is taken as it is.
+//! - A copy of the newest `meta.json` is kept in autotag's folder, for repairs.
+//! - Small files get the mode that the umask says, and not the mode of a private temporary file.
+//! - The lock that readers take is not needed where the folder cannot be written to.
+//! - A lock that is held already can be handed over to whoever asks for it next.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tantivy::Directory;
+use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
+use tantivy::directory::{
+    DirectoryLock, FileHandle, INDEX_WRITER_LOCK, Lock, MmapDirectory, WatchCallback, WatchHandle,
+    WritePtr,
+};
+
+use crate::folder::{io_error, own_folder};
+use crate::{Error, Result};
+
+/// The file with the list of segments.
+pub(crate) const META: &str = "meta.json";
+
+/// The file with the list of all files that Tantivy made.
+pub(crate) const MANAGED: &str = ".managed.json";
+
+/// The copy of `meta.json` in autotag's folder.
+pub(crate) const META_COPY: &str = "meta.copy.json";
+
+/// An index folder's files.
+#[derive(Clone)]
+pub(crate) struct FolderDirectory {
+    files: MmapDirectory,
+    path: PathBuf,
+    /// The writer's lock, where it is held already.
+    handed_over: Arc<Mutex<Option<DirectoryLock>>>,
+}
+
+impl fmt::Debug for FolderDirectory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("FolderDirectory").field(&self.path).finish()
+    }
+}
+
+impl FolderDirectory {
+    /// Opens a folder, which must be there.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let files = MmapDirectory::open(path).map_err(|error| {
+            let source = io::Error::other(error);
+            Error::Io { path: path.to_owned(), action: "open", source }
+        })?;
+        Ok(FolderDirectory { files, path: path.to_owned(), handed_over: Arc::default() })
+    }
+
+    /// Takes the lock of whoever writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InUse`] while somebody else holds it, and [`Error::Io`].
+    pub(crate) fn lock_for_writing(&self) -> Result<DirectoryLock> {
+        self.acquire_lock(&INDEX_WRITER_LOCK).map_err(|error| self.lock_error(error))
+    }
+
+    /// Keeps writers away, as far as the folder's permissions allow.
+    pub(crate) fn lock_for_checking(&self) -> Result<DirectoryLock> {
+        let lock = self.acquire_lock(&INDEX_WRITER_LOCK);
+        let lock = lock.or_else(|error| self.lock_unwritable(&INDEX_WRITER_LOCK, error));
+        lock.map_err(|error| self.lock_error(error))
+    }
+
+    /// Gives a held lock to whoever asks for the writer's lock next: Tantivy's writer, which takes
+    /// it by itself.
+    pub(crate) fn hand_over(&self, lock: DirectoryLock) {
+        *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+    }
+
+    fn lock_error(&self, error: LockError) -> Error {
+        match error {
+            LockError::LockBusy => Error::InUse,
+            LockError::IoError(source) => {
+                let source = io::Error::new(source.kind(), source.to_string());
+                Error::Io { path: self.path.clone(), action: "lock", source }
+            }
+        }
+    }
+
+    /// Locks a lock file that may only be read; where there is none, nobody ever wrote.
+    fn lock_unwritable(&self, lock: &Lock, error: LockError) -> Result<DirectoryLock, LockError> {
+        match &error {
+            LockError::IoError(source) if is_unwritable(source) => {}
+            _ => return Err(error),
+        }
+        let file = match File::open(self.path.join(&lock.filepath)) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                return Ok(DirectoryLock::from(Box::new(())));
+            }
+            file => file.map_err(LockError::wrap_io_error)?,
+        };
+        if lock.is_blocking {
+            file.lock().map_err(LockError::wrap_io_error)?;
+        } else if file.try_lock().is_err() {
+            return Err(LockError::LockBusy);
+        }
+        Ok(DirectoryLock::from(Box::new(file)))
+    }
+
+    /// Writes a file as a whole, with the mode that the umask says.
+    fn write_whole(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        let (temporary, mut file) = self.new_temporary()?;
+        let mut write = || {
+            file.write_all(content)?;
+            file.sync_data()?;
+            fs::rename(&temporary, self.path.join(path))
+        };
+        write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+    }
+
+    /// Makes a file under a name that nobody else uses.
+    fn new_temporary(&self) -> io::Result<(PathBuf, File)> {
+        loop {
+            let path = self.path.join(temporary_name());
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                file => return Ok((path, file?)),
+            }
+        }
+    }
+
+    /// Keeps a copy of `meta.json`; without it, less can be repaired.
+    fn keep_copy(&self, sealed: &[u8]) {
+        let own = own_folder(&self.path);
+        if own.is_dir()
+            && let Err(error) = replace_unsynced(&own.join(META_COPY), sealed)
+        {
+            tracing::debug!(%error, "no copy of meta.json is kept");
+        }
+    }
+
+    /// Puts the copy of `meta.json` in its place, where that one is damaged and the copy is whole;
+    /// tells whether it did.
+    ///
+    /// The folder must be locked for writing.
+    pub(crate) fn restore_meta(&self) -> Result<bool> {
+        if self.atomic_read(Path::new(META)).is_ok_and(|meta| is_json(&meta)) {
+            return Ok(false);
+        }
+        let Ok(copy) = fs::read(own_folder(&self.path).join(META_COPY)) else { return Ok(false) };
+        if state(&copy) != MetaState::Sealed {
+            return Ok(false);
+        }
+        let file = self.path.join(META);
+        let written = self.write_whole(Path::new(META), &copy);
+        written.map_err(io_error("write", &file))?;
+        sync_folder(&self.path).map_err(io_error("write", &file))?;
+        Ok(true)
+    }
+}
+
+fn is_json(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+}
+
+/// Tells whether an error says that a place may not be written to.
+pub(crate) fn is_unwritable(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Returns a name as Tantivy gives to temporary files, another one at each call.
+fn temporary_name() -> String {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = u64::from(NUMBER.fetch_add(1, Ordering::Relaxed));
+    let mut rest = u64::from(std::process::id()).wrapping_mul(7919).wrapping_add(number);
+    let digits = (0..6).map(|_| {
+        let digit = DIGITS[(rest % 36) as usize];
+        rest /= 36;
+        char::from(digit)
+    });
+    format!(".tmp{}", digits.collect::<String>())
+}
+
+/// Replaces a file as a whole; after a power cut it may be any of the two.
+pub(crate) fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&temporary, content)?;
+    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// Makes the entries of a folder durable.
+#[cfg(unix)]
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened, nor need it be.
+#[cfg(not(unix))]
+pub(crate) fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// What stands before the checksum's digits, and behind them.
+const SEAL: (&[u8], &[u8]) = (b",\n  \"autotag_checksum\": \"", b"\"\n}\n");
+
+/// The digits of a checksum.
+const DIGITS: usize = 8;
+
+/// What is known of the bytes of a `meta.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MetaState {
+    /// They are as they were written.
+    Sealed,
+    /// They have no checksum: another program wrote them, or an earlier version.
+    Unsealed,
+    /// They were changed.
+    Changed,
+}
+
+/// Appends the checksum to a JSON object, as its last entry.
+fn sealed(meta: &[u8]) -> Vec<u8> {
+    let Some(object) = meta.trim_ascii_end().strip_suffix(b"}") else { return meta.to_vec() };
+    let object = object.trim_ascii_end();
+    let digits = format!("{:08x}", crc32fast::hash(object));
+    [object, SEAL.0, digits.as_bytes(), SEAL.1].concat()
+}
+
+fn state(meta: &[u8]) -> MetaState {
+    let parts = || {
+        let rest = meta.strip_suffix(SEAL.1)?;
+        let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
+        Some((rest.strip_suffix(SEAL.0)?, digits))
+    };
+    match parts() {
+        None => MetaState::Unsealed,
+        Some((object, digits)) => {
+            let is_same = format!("{:08x}", crc32fast::hash(object)).as_bytes() == digits;
+            if is_same { MetaState::Sealed } else { MetaState::Changed }
+        }
+    }
+}
+
+impl Directory for FolderDirectory {
+    fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
+        self.files.get_file_handle(path)
+    }
+
+    fn delete(&self, path: &Path) -> Result<(), DeleteError> {
+        self.files.delete(path)
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
+        self.files.exists(path)
+    }
+
+    fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
+        self.files.open_write(path)
+    }
+
+    fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        let content = self.files.atomic_read(path)?;
+        if path == Path::new(META) && state(&content) == MetaState::Changed {
+            let changed = io::Error::new(io::ErrorKind::InvalidData, "its checksum differs");
+            return Err(OpenReadError::wrap_io_error(changed, path.to_owned()));
+        }
+        Ok(content)
+    }
+
+    fn atomic_write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        if path != Path::new(META) {
+            return self.write_whole(path, content);
+        }
+        let sealed = sealed(content);
+        self.write_whole(path, &sealed)?;
+        self.keep_copy(&sealed);
+        Ok(())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.files.sync_directory()
+    }
+
+    fn acquire_lock(&self, lock: &Lock) -> Result<DirectoryLock, LockError> {
+        let is_writers = lock.filepath == INDEX_WRITER_LOCK.filepath;
+        if is_writers
+            && let Some(held) =
+                self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            return Ok(held);
+        }
+        match self.files.acquire_lock(lock) {
+            // It keeps files from being removed while a reader opens them.
+            Err(error) if !is_writers => self.lock_unwritable(lock, error),
+            outcome => outcome,
+        }
+    }
+
+    fn watch(&self, callback: WatchCallback) -> tantivy::Result<WatchHandle> {
+        self.files.watch(callback)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_the_last_entry_of_the_object() {
+        let sealed = sealed(b"{\n  \"opstamp\": 3\n}\n");
+        let object: serde_json::Value = serde_json::from_slice(&sealed).unwrap();
+        assert_eq!(object["opstamp"], 3);
+        assert!(object["autotag_checksum"].is_string());
+        assert_eq!(state(&sealed), MetaState::Sealed);
+        assert_eq!(super::sealed(b"nothing"), b"nothing");
+    }
+
+    #[test]
+    fn a_changed_byte_is_noticed_or_outside_of_what_the_checksum_is_of() {
+        let original = sealed(b"{\n  \"opstamp\": 3\n}\n");
+        let n_object = original.len() - SEAL.0.len() - DIGITS - SEAL.1.len();
+        for position in 0..original.len() {
+            for bit in 0..8 {
+                let mut changed = original.clone();
+                changed[position] ^= 1 << bit;
+                let state = state(&changed);
+                assert_ne!(state, MetaState::Sealed, "bit {bit} of byte {position}");
+                assert!(position >= n_object || state == MetaState::Changed);
+            }
+        }
+        assert_eq!(state(b"{\n  \"opstamp\": 3\n}\n"), MetaState::Unsealed);
+    }
+}
