@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use autotag::{DatastoreReader, Encoder, LabelId};
 
 use crate::queue::{Action, Corrected, LabelSource};
+use crate::worker::Worker;
 use crate::writer::check_labels_of;
 use crate::{Error, Evidence, Result, TaggingWriter, document, source};
 
@@ -70,8 +71,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
                 self.commit_with(|_, _| Ok(()))?;
             }
             let snapshot = self.shared.queue.snapshot()?;
-            let fields = &self.shared.worker.fields;
-            let found = source::read(&snapshot.searcher, fields, key, snapshot.generation)?;
+            let Worker { fields, checks, .. } = &self.shared.worker;
+            let (searcher, generation) = (&snapshot.searcher, snapshot.generation);
+            let found = source::read(searcher, fields, key, generation, checks)?;
             let Some(committed) = found else {
                 return Err(Error::NoSuchDocument { key: key.to_owned() });
             };

@@ -228,6 +228,15 @@ pub enum Error {
         message: String,
     },
 
+    /// A segment's file was changed after it was written.
+    #[error(
+        "the file {} of the index is damaged: its checksum differs; run `autotag repair` (IndexFolder::repair), or restore the index from a backup", file.display()
+    )]
+    SegmentDamaged {
+        /// Its path inside the index's folder.
+        file: PathBuf,
+    },
+
     /// Tantivy failed.
     #[error("Tantivy failed while it {action}")]
     Tantivy {

@@ -88,6 +88,18 @@ impl Evidence {
         self.neighbors.iter().filter(move |neighbor| neighbor.labels.iter().any(|l| l == label))
     }
 
+    /// Estimates the size in memory, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let tag = |tag: &TagEvidence| size_of::<TagEvidence>() + tag.label.len();
+        let label = |label: &String| size_of::<String>() + label.len();
+        let neighbor = |neighbor: &NeighborEvidence| {
+            let labels: usize = neighbor.labels.iter().map(label).sum();
+            size_of::<NeighborEvidence>() + neighbor.key.len() + labels
+        };
+        let tags = self.tags.iter().chain(&self.suggestions).map(tag).sum::<usize>();
+        tags + self.neighbors.iter().map(neighbor).sum::<usize>()
+    }
+
     /// Returns the labels that people gave.
     pub(crate) fn given(&self) -> Vec<String> {
         let human = self.tags.iter().filter(|tag| tag.origin == Origin::Human);

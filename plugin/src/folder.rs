@@ -440,7 +440,11 @@ fn check_empty(path: &Path) -> Result<()> {
     for entry in entries {
         let name = entry.map_err(io_error("list", path))?.file_name();
         let found = name.to_string_lossy().into_owned();
-        if !(found.starts_with(".tantivy-") && found.ends_with(".lock")) {
+        let is_lock = found.starts_with(".tantivy-") && found.ends_with(".lock");
+        // Where another process is about to make an index.
+        let is_begun = found == "autotag"
+            && fs::read_dir(own_folder(path)).is_ok_and(|mut entries| entries.next().is_none());
+        if !is_lock && !is_begun {
             return Err(Error::FolderNotEmpty { path: path.to_owned(), found });
         }
     }

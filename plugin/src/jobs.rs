@@ -19,6 +19,7 @@ use tantivy::schema::IndexRecordOption;
 
 use crate::ledger::Ledger;
 use crate::queue::{Action, Committed, Snapshot};
+use crate::worker::Worker;
 use crate::{Error, Evidence, Origin, Result, Retagged, TaggingWriter, document, search, source};
 
 /// A job, and how far it got.
@@ -356,8 +357,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     fn work_on(&self, task: &Task, key: &str) -> Result<()> {
         loop {
             let Snapshot { generation, neighbors, searcher } = self.shared.queue.snapshot()?;
-            let fields = &self.shared.worker.fields;
-            let Some(committed) = source::read(&searcher, fields, key, generation)? else {
+            let Worker { fields, checks, .. } = &self.shared.worker;
+            let Some(committed) = source::read(&searcher, fields, key, generation, checks)? else {
                 return Ok(());
             };
             let Some(action) = action(task, key, committed, &neighbors)? else { return Ok(()) };

@@ -64,6 +64,7 @@ mod queue;
 
 mod worker;
 
+mod segments;
 mod stores;
 
 mod commit;

@@ -138,18 +138,26 @@ struct Keys {
 impl Action {
     /// Estimates what an operation takes in memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let length = |labels: &[String]| labels.iter().map(String::len).sum::<usize>();
-        match self {
-            Action::Tag(document) => document::size(document),
-            Action::Label(document, labels) => document::size(document) + length(labels),
-            Action::Delete => 0,
-            Action::Correct(committed, given) => {
-                document::size(&committed.document) + length(&given.labels)
+        let length = |labels: &[String]| {
+            labels.iter().map(|label| label.len() + size_of::<String>()).sum::<usize>()
+        };
+        let committed_size =
+            |committed: &Committed| document::size(&committed.document) + committed.evidence.size();
+        // Its place in a chunk, and with what becomes of it in the next.
+        let place = 2 * size_of::<Operation>();
+        place
+            + match self {
+                Action::Tag(document) => document::size(document),
+                // The labels once as they came, and once in the document's evidence.
+                Action::Label(document, labels) => document::size(document) + 2 * length(labels),
+                Action::Delete => 0,
+                Action::Correct(committed, given) => {
+                    let rejected = size_of::<u32>() * given.rejected.len();
+                    committed_size(committed) + 2 * length(&given.labels) + rejected
+                }
+                Action::Retag(committed) => committed_size(committed),
+                Action::Rewrite(committed, evidence) => committed_size(committed) + evidence.size(),
             }
-            Action::Retag(committed) | Action::Rewrite(committed, _) => {
-                document::size(&committed.document)
-            }
-        }
     }
 
     /// Tells whether its document is tagged.

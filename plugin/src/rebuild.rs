@@ -11,6 +11,7 @@ use tantivy::Searcher;
 use tantivy::query::AllQuery;
 
 use crate::queue::Committed;
+use crate::segments::SegmentChecks;
 use crate::worker::{digest, without_traces};
 use crate::{JobProgress, Origin, Result, TagFields, document, source};
 
@@ -66,6 +67,7 @@ pub(crate) fn rebuild<E: Encoder>(
     let old = sources.old.map(Datastore::reader).transpose()?;
     let mut rebuild = Rebuild {
         sources,
+        checks: SegmentChecks::new(sources.searcher.index().clone()),
         is_same_encoder: sources.old.is_some_and(|old| old.encoder() == encoder),
         known: datastore.reader()?,
         writer: datastore.writer()?,
@@ -92,6 +94,7 @@ pub(crate) fn rebuild<E: Encoder>(
 
 struct Rebuild<'s, E> {
     sources: &'s Sources<'s, E>,
+    checks: SegmentChecks,
     is_same_encoder: bool,
     /// What an interrupted attempt had committed.
     known: DatastoreReader,
@@ -116,7 +119,8 @@ impl<E: Encoder> Rebuild<'_, E> {
         let is_done = self.known.get(&key)?.is_some_and(|item| item.source == Source::Human)
             || self.known.documents(&[&key])?[0].is_some();
         let Sources { searcher, fields, .. } = self.sources;
-        let found = if is_done { None } else { source::read(searcher, fields, &key, 0)? };
+        let read = || source::read(searcher, fields, &key, 0, &self.checks);
+        let found = if is_done { None } else { read()? };
         let Some(committed) = found else { return Ok(()) };
         let labels = self.labels_of(&key, &committed)?;
         let record = match &self.old {

@@ -8,6 +8,7 @@ use tantivy::schema::{IndexRecordOption, Schema};
 use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, Term};
 
 use crate::queue::Committed;
+use crate::segments::SegmentChecks;
 use crate::{Error, Evidence, Result, TagFields};
 
 /// Checks that nothing of a document is lost when it is read back: every field is stored.
@@ -18,15 +19,18 @@ pub(crate) fn check_stored(schema: &Schema) -> Result<()> {
     }
 }
 
-/// Reads the document of a key; `None` where there is none.
+/// Reads the document of a key, whose segment's stored documents must be whole; `None` where there is
+/// none.
 pub(crate) fn read(
     searcher: &Searcher,
     fields: &TagFields,
     key: &str,
     generation: u64,
+    checks: &SegmentChecks,
 ) -> Result<Option<Committed>> {
     let found = address(searcher, fields, key).map_err(Error::tantivy("looked a key up"))?;
     let Some(address) = found else { return Ok(None) };
+    checks.check_stored(searcher.segment_reader(address.segment_ord))?;
     let stored: TantivyDocument =
         searcher.doc(address).map_err(Error::tantivy("read a document"))?;
     let evidence = Evidence::from_document(&stored, fields)?.unwrap_or_default();

@@ -12,6 +12,7 @@ use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED,
 
 use crate::commit::Payload;
 use crate::directory::{FolderDirectory, META};
+use crate::segments::SEGMENT_FILES;
 use crate::{Error, Evidence, IndexFolder, Job, Origin, Result, TagFields, Task, files};
 
 /// So many problems are listed; more are only counted.
@@ -296,9 +297,6 @@ fn verify_tantivy(
     report.labeled = documents.labels.values().filter(|labels| !labels.is_empty()).count() as u64;
     Some(documents)
 }
-
-/// The files that every segment has.
-const SEGMENT_FILES: [&str; 6] = ["idx", "pos", "term", "store", "fast", "fieldnorm"];
 
 /// Returns the segments' files that were changed since they were written, or are not there.
 pub(crate) fn damaged_files(folder: &IndexFolder, index: &Index) -> Result<BTreeSet<PathBuf>> {

@@ -10,11 +10,12 @@ use autotag::{
     Tagging,
 };
 use sha2::{Digest, Sha256};
-use tantivy::{Searcher, TantivyDocument};
+use tantivy::{Index, Searcher, TantivyDocument};
 
 use crate::budget::{Metered, Permit};
 use crate::ledger::Tally;
 use crate::queue::{Action, Chunk, Committed, Corrected, LabelSource, Operation};
+use crate::segments::SegmentChecks;
 use crate::stores::{Change, Content, Kept, NewNeighbor};
 use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document, source};
 
@@ -24,6 +25,7 @@ pub(crate) struct Worker<E> {
     /// Tags the documents of a job that was begun with settings of its own.
     job_tagger: RwLock<Option<Tagger<E>>>,
     pub(crate) fields: TagFields,
+    pub(crate) checks: SegmentChecks,
     on_failure: OnFailure,
 }
 
@@ -49,9 +51,14 @@ const LEAST_SCORE: f32 = 1.0 / 4096.0;
 const ONE_EACH: &str = "every document has an answer";
 
 impl<E: Encoder> Worker<E> {
-    pub(crate) fn new(tagger: Tagger<E>, fields: TagFields, on_failure: OnFailure) -> Self {
+    pub(crate) fn new(
+        tagger: Tagger<E>,
+        fields: TagFields,
+        index: Index,
+        on_failure: OnFailure,
+    ) -> Self {
         let (tagger, job_tagger) = (RwLock::new(tagger), RwLock::default());
-        Worker { tagger, job_tagger, fields, on_failure }
+        Worker { tagger, job_tagger, fields, checks: SegmentChecks::new(index), on_failure }
     }
 
     /// Returns the tagger that is in use.
@@ -135,6 +142,14 @@ impl<E: Encoder> Worker<E> {
             (_, None) => unreachable!("`Action::has_text` says which operations have one"),
         };
         Ok(kept.map(|kept| Content::Document(Metered::new(kept.document, permit), kept.rest)))
+    }
+
+    /// Estimates what one text takes until it is applied: its representation and its scores.
+    pub(crate) fn bytes_of_text(&self) -> usize {
+        let tagger = self.tagger.read().unwrap_or_else(PoisonError::into_inner);
+        let encoder = tagger.encoder();
+        // Once as it was encoded, and once as the datastore is to keep it.
+        2 * size_of::<f32>() * (encoder.dimensions() + encoder.labels().len())
     }
 
     /// Encodes the texts that are not known yet, all together, and tags those without labels.
@@ -243,7 +258,7 @@ impl<E: Encoder> Worker<E> {
                 item.labels.ids().iter().map(|&label| vocabulary.name(label).to_owned()).collect()
             }
             // A text that cannot be encoded has no neighbor: only the document has the labels.
-            None => match source::read(searcher, &self.fields, key, generation)? {
+            None => match source::read(searcher, &self.fields, key, generation, &self.checks)? {
                 Some(committed) => resolved(committed.evidence.given(), neighbors),
                 None => return Ok(()),
             },

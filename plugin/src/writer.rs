@@ -105,7 +105,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             queue: Queue::new(&options, snapshot),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
-            worker: Worker::new(tagger, fields, options.on_failure),
+            worker: Worker::new(tagger, fields, index, options.on_failure),
         });
         let mut writer = TaggingWriter {
             shared,
@@ -267,7 +267,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     pub(crate) fn try_submit(&self, key: &str, action: Action) -> Result<Option<Action>> {
         let Shared { queue, budget, .. } = &*self.shared;
         queue.check()?;
-        let bytes = key.len() + action.bytes();
+        let text = if action.has_text() { self.shared.worker.bytes_of_text() } else { 0 };
+        let bytes = key.len() + action.bytes() + text;
         let Some(permit) = budget.acquire(bytes, || self.shared.probe()) else {
             // Shut after the queue stopped, so that this tells why.
             return queue.check().map(|()| None);

@@ -6,6 +6,7 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy};
 
 use crate::budget::Metered;
 use crate::commit::{self, Payload};
+use crate::segments::WholeSegments;
 use crate::stores::Stores;
 use crate::{Error, Result, TagFields, WriterOptions};
 
@@ -55,7 +56,7 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
         .map_err(Error::tantivy("opened the index for writing"))?;
     let mut merge_policy = LogMergePolicy::default();
     merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
-    tantivy.set_merge_policy(Box::new(merge_policy));
+    tantivy.set_merge_policy(Box::new(WholeSegments::new(merge_policy, index.clone())));
     // Tantivy would give the first operation the last commit's number, and a merge of what that
     // commit has would take it for part of it: its deletion would be applied before it is
     // committed, or to one of the merged segments only. This takes the number away.

@@ -14,6 +14,8 @@ mod folder;
 mod mending;
 mod merging;
 mod model;
+#[cfg(unix)]
+mod mutations;
 mod opening;
 mod restoring;
 mod search;

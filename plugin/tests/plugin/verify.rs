@@ -152,7 +152,7 @@ fn a_key_that_is_there_twice_is_told() {
 }
 
 /// All files that hold something; locks hold nothing.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

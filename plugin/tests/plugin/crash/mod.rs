@@ -9,4 +9,5 @@ mod model;
 mod moving;
 mod observe;
 mod points;
+mod rounds;
 mod soak;
