@@ -9,6 +9,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::Error;
 
+mod damage;
 mod prepared;
 #[cfg(unix)]
 mod processes;
