@@ -10,6 +10,8 @@ use super::*;
 use crate::Error;
 
 mod damage;
+#[cfg(unix)]
+mod places;
 mod prepared;
 #[cfg(unix)]
 mod processes;
