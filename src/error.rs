@@ -51,7 +51,9 @@ pub enum Error {
     },
 
     /// A label was renamed as often as former names are kept.
-    #[error("label {name:?} has had {max} other names already, and no more are kept: make a new label and merge this one into it")]
+    #[error(
+        "label {name:?} has had {max} other names already, and no more are kept: make a new label and merge this one into it"
+    )]
     LabelNames {
         /// The label's name.
         name: String,

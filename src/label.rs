@@ -483,7 +483,8 @@ mod tests {
     fn a_label_that_has_had_as_many_names_as_are_kept_is_not_renamed() {
         let (mut labels, [a, ..]) = changed();
         let former = |n: usize| (0..n).map(|number| format!("a {number}")).collect();
-        let history = |n| LabelHistory { name: "a".into(), former: former(n), fate: LabelFate::Active };
+        let history =
+            |n| LabelHistory { name: "a".into(), former: former(n), fate: LabelFate::Active };
         assert_eq!(labels.put_history(a, history(MAX_FORMER_NAMES + 1)), None);
         labels.put_history(a, history(MAX_FORMER_NAMES - 1)).unwrap();
         labels.rename(a, "last").unwrap();

@@ -9,10 +9,10 @@ use heed::byteorder::BigEndian;
 use heed::types::{Bytes, Str, U32, U64};
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
-use super::locks::{MAX_READERS, lock_for_writing};
-use super::{StorageOptions, pages};
 use super::format::{Header, HeaderError, VERSION, encode_history};
+use super::locks::{MAX_READERS, lock_for_writing};
 use super::seal::{SealState, check_seal};
+use super::{StorageOptions, pages};
 use crate::{Error, LabelId, LabelVocabulary, Result};
 
 /// The databases inside the environment; `format` says what they hold.

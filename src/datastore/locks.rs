@@ -1,6 +1,6 @@
 //! Who may write: the files that processes lock, and what to do where they cannot be written.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 use std::thread;
@@ -28,7 +28,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// one who only fills the file up.
 pub(super) fn lock_for_writing(folder: &Path) -> Result<File> {
     let path = folder.join(WRITER_FILE);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open_regular(&path, File::options().create(true).truncate(false).write(true));
     let file = file.map_err(write_error(folder, &path, "create"))?;
     let patience = Instant::now();
     loop {
@@ -54,7 +54,7 @@ pub(super) fn lock_for_writing(folder: &Path) -> Result<File> {
 /// them and could use their pages again.
 pub(super) fn lock_for_reading(folder: &Path) -> Result<Option<File>> {
     let path = folder.join(WRITER_FILE);
-    let file = match File::open(&path) {
+    let file = match open_regular(&path, File::options().read(true)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file.map_err(io_error(&path, "open"))?,
     };
@@ -73,7 +73,7 @@ pub(super) fn lock_for_reading(folder: &Path) -> Result<Option<File>> {
 
 /// Tells whether somebody holds the writer's lock.
 pub(super) fn is_written(folder: &Path) -> bool {
-    let file = File::open(folder.join(WRITER_FILE));
+    let file = open_regular(&folder.join(WRITER_FILE), File::options().read(true));
     file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
@@ -94,7 +94,7 @@ pub(super) fn prepare_files(folder: &Path) -> Result<()> {
 /// still short.
 fn allocate_locks(folder: &Path) -> Result<()> {
     let path = folder.join(LMDB_FILE);
-    let file = File::options().create(true).append(true).open(&path);
+    let file = open_regular(&path, File::options().create(true).append(true));
     let mut file = file.map_err(write_error(folder, &path, "create"))?;
     let patience = Instant::now();
     while let Err(error) = file.try_lock() {
@@ -142,6 +142,14 @@ pub(super) fn sync_with_parent(folder: &Path) -> Result<()> {
         },
         None => Ok(()),
     }
+}
+
+/// Opens a file; a pipe in its place would let this process wait for ever.
+fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|file| !file.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    options.open(path)
 }
 
 fn in_use(folder: &Path) -> Error {

@@ -241,6 +241,9 @@ impl Datastore {
 
     /// Copies the committed state, compacted, into a folder that has no datastore.
     ///
+    /// The copy outlives a power cut from the return on; where the folder's parents are new too, make
+    /// their names durable with [`sync_folder`].
+    ///
     /// # Errors
     ///
     /// [`DatastoreExists`](crate::Error::DatastoreExists) where there is one; an error of the file

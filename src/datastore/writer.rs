@@ -8,9 +8,7 @@ use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;
 
 use super::environment::io_error;
-use super::format::{
-    Journal, MAX_LABELS, Operation, Record, encode_document, encode_history,
-};
+use super::format::{Journal, MAX_LABELS, Operation, Record, encode_document, encode_history};
 use super::locks::write_error;
 use super::seal::{SealState, break_seal, check_seal, seal};
 use super::store::Store;
@@ -415,7 +413,9 @@ impl Drop for DatastoreWriter {
 fn refuse_broken_seal(store: &Store) -> Result<()> {
     let folder = store.folder();
     match check_seal(folder).map_err(io_error(folder, "read the seal in"))? {
-        SealState::Damaged => Err(store.damaged("its file, which was changed after it was sealed,")),
+        SealState::Damaged => {
+            Err(store.damaged("its file, which was changed after it was sealed,"))
+        }
         SealState::Whole | SealState::Unsealed => Ok(()),
     }
 }

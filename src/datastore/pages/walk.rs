@@ -61,8 +61,11 @@ pub(super) fn newest_meta(file: &File) -> Result<Meta, Flaw> {
     }
     let Some(second) = Meta::read(&read(file, size, META)?, 1) else { return damage(1, METAS) };
     let is_new = (first.transaction, second.transaction) == (0, 0);
-    let (page, newest, other) =
-        if first.transaction >= second.transaction { (0, first, second) } else { (1, second, first) };
+    let (page, newest, other) = if first.transaction >= second.transaction {
+        (0, first, second)
+    } else {
+        (1, second, first)
+    };
     let is_pair = newest.transaction.checked_sub(1) == Some(other.transaction);
     let is_usable = newest.free.padding == other.free.padding
         && (is_new || is_pair && newest.transaction % 2 == page)

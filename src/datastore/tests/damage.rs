@@ -38,7 +38,8 @@ fn make_sample(folder: &Path) {
     let mut writer = datastore.writer().unwrap();
     for round in 0..3u64 {
         for (position, vector) in clustered(250, DIMENSIONS, round).iter().enumerate() {
-            let (key, labels) = (format!("key {position}"), ["red", &format!("label {}", position % 30)]);
+            let (key, labels) =
+                (format!("key {position}"), ["red", &format!("label {}", position % 30)]);
             let embedding = embedding(vector);
             writer.put(&key, &embedding, &labels[..1 + position % 2], Source::Human).unwrap();
             if position % 9 == 0 {
@@ -69,7 +70,8 @@ fn answers(datastore: &Datastore) -> Result<Vec<String>> {
     for key in &keys {
         answers.push(format!("{:?} {:?}", reader.get(key)?, reader.documents(&[key])?));
     }
-    let queries: Vec<Embedding> = clustered(3, DIMENSIONS, 77).iter().map(|v| embedding(v)).collect();
+    let queries: Vec<Embedding> =
+        clustered(3, DIMENSIONS, 77).iter().map(|v| embedding(v)).collect();
     let queries: Vec<&Embedding> = queries.iter().collect();
     answers.push(format!("{:?}", reader.nearest(&queries, 9, SearchMode::Exact)?));
     // Approximate: its answers may differ, or be an error.
@@ -166,7 +168,9 @@ fn try_change(folder: &Path, usage: Use, expected: &[String]) {
 fn change_and_use() {
     let Some(task) = std::env::var_os(TASK) else { return };
     let task = task.into_string().unwrap();
-    let [usage, n_changes, seed] = task.split(' ').collect::<Vec<_>>()[..] else { panic!("{task}") };
+    let [usage, n_changes, seed] = task.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{task}")
+    };
     let usage = match usage {
         "Sealed" => Use::Sealed,
         "Unsealed" => Use::Unsealed,

@@ -111,7 +111,8 @@ fn a_datastore_of_another_user_is_read() {
     let other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     let program = program.display();
     let command = child("read_what_cannot_be_written", &store);
-    let command = command.replace(&std::env::current_exe().unwrap().display().to_string(), &program.to_string());
+    let command = command
+        .replace(&std::env::current_exe().unwrap().display().to_string(), &program.to_string());
     shell(if is_root { &other } else { &[] }, &command);
     // Its owner writes: nobody is told a state that changes meanwhile.
     if is_root {
@@ -174,6 +175,7 @@ fn files_get_the_mode_that_the_umask_leaves() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn lmdbs_file_of_locks_has_no_holes() {
     let folder = tempfile::tempdir().unwrap();
     let datastore = create(folder.path(), 4);
@@ -190,13 +192,14 @@ fn open_on_a_full_disk() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let folder = Path::new(&folder);
     let store = folder.join("store");
-    let is_full = |error: &Error| {
-        matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    };
+    let is_full = |error: &Error| matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull);
     for _ in 0..2 {
         let refused = Datastore::open(&store, &ENCODER).unwrap_err();
         assert!(is_full(&refused), "{refused:?}");
-        assert_eq!(Datastore::open_read_only(&store, &ENCODER).unwrap().reader().unwrap().len(), 40);
+        assert_eq!(
+            Datastore::open_read_only(&store, &ENCODER).unwrap().reader().unwrap().len(),
+            40
+        );
     }
     let refused = Datastore::create(&folder.join("new"), &options(4));
     assert!(refused.is_err());
@@ -246,6 +249,23 @@ fn a_file_that_others_write_to_is_sound_at_every_instant() {
         }
         assert!(n_checks > 20, "{n_checks} checks");
     });
+}
+
+#[test]
+fn pipes_in_the_place_of_files_are_refused_at_once() {
+    for name in ["data.mdb", "data.seal", "lock.mdb", "writer.lock"] {
+        let folder = tempfile::tempdir().unwrap();
+        make(folder.path());
+        let path = folder.path().join(name);
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        let opened = Datastore::open(folder.path(), &ENCODER);
+        let refused = opened.and_then(|datastore| datastore.writer()).unwrap_err();
+        assert!(
+            matches!(refused, Error::DatastoreDamaged { .. } | Error::Io { .. }),
+            "{name}: {refused:?}"
+        );
+    }
 }
 
 #[test]
