@@ -50,6 +50,17 @@ pub enum Error {
         name: String,
     },
 
+    /// A label was renamed as often as former names are kept.
+    #[error(
+        "label {name:?} has had {max} other names already, and no more are kept: make a new label and merge this one into it"
+    )]
+    LabelNames {
+        /// The label's name.
+        name: String,
+        /// The most names that are kept.
+        max: usize,
+    },
+
     /// A label that is to be changed is not in use.
     #[error("label {name:?} is {state}: restore it first")]
     LabelInactive {
@@ -132,7 +143,7 @@ pub enum Error {
     },
 
     /// The same environment is open already, in this process or (for writing) in another.
-    #[error("the datastore in {} is already open: close it first, or share the one handle", path.display())]
+    #[error("the datastore in {} is in use: close it first, share the one handle, or wait until the other process is done", path.display())]
     DatastoreInUse {
         /// The datastore's folder.
         path: PathBuf,
@@ -165,8 +176,15 @@ pub enum Error {
         given: u64,
     },
 
-    /// Something stored does not decode.
-    #[error("the datastore in {} is damaged: {what} does not decode; restore it or build the index again", path.display())]
+    /// A datastore was asked for a writer in a place where this process may not write.
+    #[error("the datastore in {} cannot be written to: it lies on a read-only file system, or its files or folder belong to another user; copy it to where you may write, or change its permissions", path.display())]
+    DatastoreNotWritable {
+        /// The datastore's folder.
+        path: PathBuf,
+    },
+
+    /// Something stored is not as it was written.
+    #[error("the datastore in {} is damaged: {what} cannot be used; run `autotag repair` on an index, or restore it from a copy", path.display())]
     DatastoreDamaged {
         /// The datastore's folder.
         path: PathBuf,

@@ -267,7 +267,8 @@ impl LabelVocabulary {
     /// # Errors
     ///
     /// [`Error::LabelName`] when the name cannot become a facet path, [`Error::LabelTaken`] when
-    /// another label has or had it, [`Error::LabelInactive`] when the label is not in use.
+    /// another label has or had it, [`Error::LabelInactive`] when the label is not in use,
+    /// [`Error::LabelNames`] when it has had as many names as are kept.
     pub fn rename(&mut self, id: LabelId, name: &str) -> Result<()> {
         self.check_active(id)?;
         check_name(name)?;
@@ -277,12 +278,16 @@ impl LabelVocabulary {
         if self.name(id) == name {
             return Ok(());
         }
-        let name: Arc<str> = name.into();
-        let before = std::mem::replace(&mut self.names[id.index()], name.clone());
+        let before = self.names[id.index()].clone();
         let former = &mut self.changes.entry(id).or_default().former;
         if !former.contains(&before) {
+            if former.len() == MAX_FORMER_NAMES {
+                return Err(Error::LabelNames { name: before.to_string(), max: MAX_FORMER_NAMES });
+            }
             former.push(before);
         }
+        let name: Arc<str> = name.into();
+        self.names[id.index()] = name.clone();
         self.ids.insert(name, id);
         Ok(())
     }
@@ -340,6 +345,9 @@ impl LabelVocabulary {
     /// the id; `None` where that cannot be.
     pub(crate) fn put_history(&mut self, id: LabelId, history: LabelHistory) -> Option<()> {
         let LabelHistory { name, former, fate } = history;
+        if former.len() > MAX_FORMER_NAMES {
+            return None;
+        }
         for name in former.iter().chain([&name]) {
             check_name(name).ok()?;
             if self.id(name).is_some_and(|other| other != id) {
@@ -399,6 +407,10 @@ pub fn facet_segments(name: &str) -> Vec<&str> {
 
 /// The longest label name, in bytes; a Tantivy term holds it with room to spare.
 const MAX_NAME_BYTES: usize = 1024;
+
+/// The most names that a label can have had: they are counted in 16 bits where they are stored, and
+/// dropping one would let its documents lose the label.
+const MAX_FORMER_NAMES: usize = u16::MAX as usize;
 
 fn check_name(name: &str) -> Result<()> {
     let reason = if name.contains('\0') {
@@ -465,6 +477,24 @@ mod tests {
         assert_eq!(labels.first_names().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
         assert!(matches!(labels.rename(a, "b"), Err(Error::LabelTaken { .. })));
         assert!(matches!(labels.rename(a, "::"), Err(Error::LabelName { .. })));
+    }
+
+    #[test]
+    fn a_label_that_has_had_as_many_names_as_are_kept_is_not_renamed() {
+        let (mut labels, [a, ..]) = changed();
+        let former = |n: usize| (0..n).map(|number| format!("a {number}")).collect();
+        let history =
+            |n| LabelHistory { name: "a".into(), former: former(n), fate: LabelFate::Active };
+        assert_eq!(labels.put_history(a, history(MAX_FORMER_NAMES + 1)), None);
+        labels.put_history(a, history(MAX_FORMER_NAMES - 1)).unwrap();
+        labels.rename(a, "last").unwrap();
+        let full = labels.clone();
+        assert_eq!(full.history(a).former.len(), MAX_FORMER_NAMES);
+        let refused = labels.rename(a, "one too many");
+        assert!(matches!(refused, Err(Error::LabelNames { name, max: 65535 }) if name == "last"));
+        assert_eq!(labels, full);
+        // Back to an older name, none is added; only the current one does not fit.
+        assert!(matches!(labels.rename(a, "a 7"), Err(Error::LabelNames { .. })));
     }
 
     #[test]

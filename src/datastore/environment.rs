@@ -1,8 +1,7 @@
 //! Opening LMDB environments: what a folder must have before pages of its file are read.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use arroy::distances::Euclidean;
@@ -10,9 +9,10 @@ use heed::byteorder::BigEndian;
 use heed::types::{Bytes, Str, U32, U64};
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
-use super::StorageOptions;
 use super::format::{Header, HeaderError, VERSION, encode_history};
+use super::locks::{MAX_READERS, lock_for_writing};
 use super::seal::{SealState, check_seal};
+use super::{StorageOptions, pages};
 use crate::{Error, LabelId, LabelVocabulary, Result};
 
 /// The databases inside the environment; `format` says what they hold.
@@ -27,6 +27,21 @@ pub(super) struct Databases {
     pub(super) trees: arroy::Database<'static, Euclidean>,
 }
 
+impl Databases {
+    /// Returns all of them by name, their entries as they are stored.
+    pub(super) fn all(&self) -> [(&'static str, Database<'static, Bytes, Bytes>); 7] {
+        [
+            ("meta", self.meta.remap_types()),
+            ("items", self.items.remap_types()),
+            ("keys", self.keys.remap_types()),
+            ("documents", self.documents.remap_types()),
+            ("labels", self.labels.remap_types()),
+            ("staged", self.staged.remap_types()),
+            ("trees", self.trees.remap_types()),
+        ]
+    }
+}
+
 /// The key of the header in `meta`.
 pub(super) const HEADER: &str = "header";
 
@@ -39,17 +54,11 @@ pub(super) const JOURNAL: &str = "journal";
 /// The environment's file inside the folder.
 pub(super) const DATA_FILE: &str = "data.mdb";
 
-/// Whoever writes holds an advisory lock on this file.
-const LOCK_FILE: &str = "writer.lock";
-
 /// Two meta pages: no environment is smaller.
 pub(super) const SMALLEST_FILE: u64 = 2 * 4096;
 
 /// How long a handle that is being dropped on another thread may take to close.
-const CLOSING: Duration = Duration::from_secs(5);
-
-/// How long a reader may hold the writer's lock to fill the file up.
-const FILLING_UP: Duration = Duration::from_millis(100);
+pub(super) const CLOSING: Duration = Duration::from_secs(5);
 
 /// How an environment is used in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +67,9 @@ pub(super) enum Access {
     ReadWrite,
     /// Nobody writes, in any process: no lock file, nothing is written to the folder.
     Immutable,
+    /// This process may not write, others might: as `Immutable`, but writers are kept out while this
+    /// process reads.
+    Unwritable,
 }
 
 /// The granularity of map sizes: a multiple of every platform's page size.
@@ -66,17 +78,15 @@ pub(super) const PAGE_MULTIPLE: usize = 64 * 1024;
 /// Refuses a folder that has a datastore, writing nothing into it.
 ///
 /// What died while it created a datastore has left an environment without content, which is none.
-pub(super) fn refuse_existing(folder: &Path, storage: StorageOptions) -> Result<()> {
+pub(super) fn refuse_existing(folder: &Path) -> Result<()> {
     let length = fs::metadata(folder.join(DATA_FILE)).map_or(0, |file| file.len());
-    if length >= SMALLEST_FILE {
-        let env = open_env(folder, Access::Immutable, storage)?;
-        if env.unnamed_database_stat().entries > 0 {
-            return Err(Error::DatastoreExists { path: folder.to_owned() });
-        }
+    if length >= SMALLEST_FILE && pages::check(folder)?.n_databases > 0 {
+        return Err(Error::DatastoreExists { path: folder.to_owned() });
     }
     Ok(())
 }
 
+/// Opens an environment whose pages were checked.
 pub(super) fn open_env(
     folder: &Path,
     access: Access,
@@ -85,13 +95,14 @@ pub(super) fn open_env(
     let file_length = fs::metadata(folder.join(DATA_FILE)).map_or(0, |file| file.len() as usize);
     let map_size = storage.initial_map_bytes.max(file_length).next_multiple_of(PAGE_MULTIPLE);
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.map_size(map_size).max_dbs(8).max_readers(512);
-    // SAFETY: the file is changed through LMDB alone, under its lock file. Without that lock
-    // (`Immutable`) the caller has promised that nobody changes it at all. `OPEN` keeps this process
-    // from opening it twice, and a file shorter than its pages is refused before pages are read.
+    options.map_size(map_size).max_dbs(8).max_readers(MAX_READERS);
+    // SAFETY: the file is changed through LMDB alone, under its lock file. Without that lock the
+    // caller has promised that nobody changes it at all (`Immutable`), or keeps writers out while it
+    // reads (`Unwritable`). `OPEN` keeps this process from opening it twice, and every page that LMDB
+    // could reach was checked before.
     #[allow(unsafe_code)]
     let open = || unsafe {
-        if access == Access::Immutable {
+        if access != Access::ReadWrite {
             options.flags(EnvFlags::READ_ONLY | EnvFlags::NO_LOCK);
         }
         options.open(folder)
@@ -103,35 +114,29 @@ pub(super) fn open_env(
     Ok(env)
 }
 
-/// What a file's length was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    Whole,
-    /// It was short: what the missing part held reads as zeros now.
-    FilledUp,
-}
-
-/// Refuses a truncated file, of which reading the missing part would kill the process.
+/// Refuses a truncated file, even where only free pages are missing.
 ///
 /// A process that died between a commit and [`fill_up`] has left a file that is short but whole, and
-/// has not sealed it; where we may write, zeros fill it up, and only zeros where content belongs are
-/// damage. A process
-/// that is alive and writes fills the file up itself.
-pub(super) fn check_length(folder: &Path, env: &Env<WithoutTls>, access: Access) -> Result<Length> {
+/// has not sealed it: the pages that are used were checked. Where we may write, zeros fill it up. A
+/// process that is alive and writes fills the file up itself.
+pub(super) fn check_length(folder: &Path, env: &Env<WithoutTls>, access: Access) -> Result<()> {
     if file_length(folder)? >= expected_length(env) {
-        return Ok(Length::Whole);
+        return Ok(());
     }
-    let was_whole = check_seal(folder).map_err(io_error(folder, "read the seal in"))?;
-    if access == Access::Immutable || was_whole != SealState::Unsealed {
+    let state = check_seal(folder).map_err(io_error(folder, "read the seal in"))?;
+    if state != SealState::Unsealed {
         let what = "its file, which is truncated,";
         return Err(Error::DatastoreDamaged { path: folder.to_owned(), what });
+    }
+    if access != Access::ReadWrite {
+        return Ok(());
     }
     let patience = Instant::now();
     loop {
         match lock_for_writing(folder) {
-            Ok(_lock) => return fill_up(folder, env).map(|()| Length::FilledUp),
+            Ok(_lock) => return fill_up(folder, env),
             Err(Error::DatastoreInUse { .. }) if file_length(folder)? >= expected_length(env) => {
-                return Ok(Length::Whole);
+                return Ok(());
             }
             Err(Error::DatastoreInUse { .. }) if patience.elapsed() < CLOSING => {}
             Err(error) => return Err(error),
@@ -171,9 +176,7 @@ fn open_when_closed(
 ) -> Result<Env<WithoutTls>> {
     let mut opened = open();
     if matches!(opened, Err(heed::Error::EnvAlreadyOpened)) {
-        if let Some(closing) = heed::env_closing_event(folder) {
-            closing.wait_timeout(CLOSING);
-        }
+        wait_until_closed(folder);
         opened = open();
     }
     match opened {
@@ -181,6 +184,13 @@ fn open_when_closed(
             Err(Error::DatastoreInUse { path: folder.to_owned() })
         }
         opened => opened.map_err(lmdb_error(folder, "opened it")),
+    }
+}
+
+/// Waits until an environment that nobody has a handle of any more is closed.
+pub(super) fn wait_until_closed(folder: &Path) {
+    if let Some(closing) = heed::env_closing_event(folder) {
+        closing.wait_timeout(CLOSING);
     }
 }
 
@@ -307,26 +317,6 @@ pub(super) fn file_id(folder: &Path) -> Option<(u64, u64)> {
 #[cfg(not(unix))]
 pub(super) fn file_id(_folder: &Path) -> Option<(u64, u64)> {
     None
-}
-
-/// Takes the lock of whoever writes; waits a moment for one who only fills the file up.
-pub(super) fn lock_for_writing(folder: &Path) -> Result<File> {
-    let path = folder.join(LOCK_FILE);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(io_error(&path, "create"))?;
-    let patience = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if patience.elapsed() < FILLING_UP => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::DatastoreInUse { path: folder.to_owned() });
-            }
-            Err(TryLockError::Error(error)) => return Err(io_error(&path, "lock")(error)),
-        }
-    }
 }
 
 /// Returns what turns a file system's error into ours.

@@ -464,7 +464,7 @@ impl<'a> Input<'a> {
         let n_labels = self.u32()?;
         let n_scores = self.u32()?;
         // What damage may have made huge must not set memory aside.
-        if n_labels > MAX_LABELS || n_scores > n_labels {
+        if n_labels as usize > MAX_LABELS || n_scores > n_labels {
             return None;
         }
         let mut scores = vec![0.0; n_labels as usize];
@@ -477,7 +477,7 @@ impl<'a> Input<'a> {
 }
 
 /// More labels than any model scores.
-const MAX_LABELS: u32 = 1 << 24;
+pub(super) const MAX_LABELS: usize = 1 << 24;
 
 fn words(bytes: &[u8]) -> impl ExactSizeIterator<Item = [u8; 4]> {
     bytes.chunks_exact(4).map(|word| word.try_into().expect("chunks of 4 bytes"))

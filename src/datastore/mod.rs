@@ -17,6 +17,8 @@ mod exact;
 mod format;
 #[cfg(feature = "fuzzing")]
 mod fuzz;
+mod locks;
+mod pages;
 mod reader;
 mod seal;
 mod search;
@@ -37,6 +39,7 @@ use crate::{Embedding, Encoded, Fingerprint, LabelSet, LabelVocabulary, Result};
 pub use exact::{ExactIndex, Found};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::decode_any;
+pub use locks::sync_folder;
 pub use reader::DatastoreReader;
 pub use seal::{SealState, check_seal};
 pub use verify::{DatastoreProblem, DatastoreReport, PreparedChange, PreparedChanges};
@@ -190,7 +193,14 @@ impl Datastore {
         Ok(Datastore { store: Store::create(folder, options, storage)? })
     }
 
-    /// Opens a datastore for reading and writing.
+    /// Opens a datastore for reading and writing; where this process may not write, for reading.
+    ///
+    /// On a read-only mount, and in a folder or with files that this process may not change, nothing is
+    /// written, and [`Datastore::writer`] says why there is none. While it reads there, writers of other
+    /// processes wait; while one of them is at work, reading is
+    /// [`DatastoreInUse`](crate::Error::DatastoreInUse).
+    ///
+    /// All pages are read before LMDB maps them, so that no damage can kill the process.
     ///
     /// # Errors
     ///
@@ -231,6 +241,9 @@ impl Datastore {
 
     /// Copies the committed state, compacted, into a folder that has no datastore.
     ///
+    /// The copy outlives a power cut from the return on; where the folder's parents are new too, make
+    /// their names durable with [`sync_folder`].
+    ///
     /// # Errors
     ///
     /// [`DatastoreExists`](crate::Error::DatastoreExists) where there is one; an error of the file
@@ -256,7 +269,10 @@ impl Datastore {
     ///
     /// [`DatastoreInUse`](crate::Error::DatastoreInUse) while there is another,
     /// [`DatastoreReadOnly`](crate::Error::DatastoreReadOnly) after
-    /// [`Datastore::open_read_only`].
+    /// [`Datastore::open_read_only`],
+    /// [`DatastoreNotWritable`](crate::Error::DatastoreNotWritable) where this process may not write,
+    /// and [`DatastoreDamaged`](crate::Error::DatastoreDamaged) where the file was changed since it was
+    /// sealed.
     pub fn writer(&self) -> Result<DatastoreWriter> {
         DatastoreWriter::begin(&self.store)
     }
@@ -278,8 +294,7 @@ impl Datastore {
 
     /// Reads everything: items, keys, labels, trees and journal, and whether they fit together.
     ///
-    /// Every value is compared with its checksum. What LMDB keeps of its own, the order of pages, is
-    /// not: damage there shows as values that are missing, or as an error of LMDB's.
+    /// Every value is compared with its checksum; the pages were checked when it was opened.
     ///
     /// # Errors
     ///

@@ -22,6 +22,9 @@ pub enum SealState {
     Unsealed,
 }
 
+/// No seal is longer.
+const MAX_BYTES: u64 = 64;
+
 fn seal_path(folder: &Path) -> PathBuf {
     folder.join("data.seal")
 }
@@ -32,9 +35,14 @@ fn seal_path(folder: &Path) -> PathBuf {
 ///
 /// When the file cannot be read.
 pub fn check_seal(folder: &Path) -> io::Result<SealState> {
-    let sealed = match fs::read_to_string(seal_path(folder)) {
+    let path = seal_path(folder);
+    match fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SealState::Unsealed),
         // Whatever was made of it, it is not what was written.
+        Ok(file) if !file.is_file() || file.len() > MAX_BYTES => return Ok(SealState::Damaged),
+        file => drop(file?),
+    }
+    let sealed = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(SealState::Damaged),
         sealed => sealed?,
     };

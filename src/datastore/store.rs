@@ -4,19 +4,23 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 
 use heed::{Env, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::environment::{
-    Access, CENTER, DATA_FILE, Databases, HEADER, JOURNAL, Length, PAGE_MULTIPLE, SMALLEST_FILE,
-    check_length, file_id, fill_up, initialize, io_error, lmdb_error, lock_for_writing,
-    look_inside, open_env, read_header, refuse_existing,
+    Access, CENTER, DATA_FILE, Databases, HEADER, JOURNAL, PAGE_MULTIPLE, SMALLEST_FILE,
+    check_length, file_id, fill_up, initialize, io_error, lmdb_error, look_inside, open_env,
+    read_header, refuse_existing, wait_until_closed,
 };
 use super::format::{Header, Journal, decode_history, decode_vector, encode_vector};
+use super::locks::{
+    is_written, lock_for_reading, lock_for_writing, not_writable, prepare_files, sync_with_parent,
+};
 use super::reader::Snapshot;
 use super::search::Costs;
-use super::{DatastoreOptions, StorageOptions};
+use super::{DatastoreOptions, StorageOptions, pages};
 use crate::{Error, Fingerprint, LabelId, LabelVocabulary, Result, failpoint};
 
 /// An open environment, its newest snapshot and what searching it costs.
@@ -28,6 +32,9 @@ pub(super) struct Store {
     encoder: Fingerprint,
     access: Access,
     storage: StorageOptions,
+    is_damaged: AtomicBool,
+    /// Set once Arroy may be let at its nodes.
+    pub(super) are_trees_checked: OnceLock<()>,
     /// Every transaction holds it for reading; resizing the map, which LMDB allows only while this
     /// process has no transaction, holds it for writing. No thread may take it twice.
     map: RwLock<()>,
@@ -69,14 +76,16 @@ impl Store {
             trees_checksum: 0,
         };
         open_or_share(&folder, Access::ReadWrite, || {
-            refuse_existing(&folder, storage)?;
+            // First without the lock, whose file would be new beside a datastore that is there.
+            refuse_existing(&folder)?;
             let _lock = lock_for_writing(&folder)?;
+            wait_until_closed(&folder);
+            refuse_existing(&folder)?;
+            prepare_files(&folder)?;
             let env = open_env(&folder, Access::ReadWrite, storage)?;
-            if env.unnamed_database_stat().entries > 0 {
-                return Err(Error::DatastoreExists { path: folder.clone() });
-            }
             let databases = initialize(&folder, &env, &header, &options.labels, storage)?;
             fill_up(&folder, &env)?;
+            sync_with_parent(&folder)?;
             Ok(Store::new(folder.clone(), env, databases, &header, Access::ReadWrite, storage))
         })
     }
@@ -91,20 +100,22 @@ impl Store {
         let no_datastore = || Error::NoDatastore { path: folder.to_owned() };
         let folder = fs::canonicalize(folder).map_err(|_| no_datastore())?;
         let data_file = fs::metadata(folder.join(DATA_FILE)).map_err(|_| no_datastore())?;
-        let damaged = |what| Error::DatastoreDamaged { path: folder.clone(), what };
-        if data_file.len() < SMALLEST_FILE {
-            return Err(damaged("its file, which is truncated,"));
+        if data_file.is_file() && data_file.len() < SMALLEST_FILE {
+            return Err(too_short(&folder));
         }
         let store = open_or_share(&folder, access, || {
+            wait_until_closed(&folder);
+            let access = match access {
+                Access::ReadWrite if data_file.is_file() => settle_access(&folder)?,
+                access => access,
+            };
+            let _reading = keep_writers_out(&folder, access)?;
+            pages::check(&folder)?;
             let env = open_env(&folder, access, storage)?;
-            let length = check_length(&folder, &env, access)?;
+            check_length(&folder, &env, access)?;
             let inside = look_inside(&folder, &env)?;
             let (databases, header) = inside.ok_or_else(no_datastore)?;
-            let store = Store::new(folder.clone(), env, databases, &header, access, storage);
-            if length == Length::FilledUp {
-                Snapshot::load_newest(&store)?;
-            }
-            Ok(store)
+            Ok(Store::new(folder.clone(), env, databases, &header, access, storage))
         })?;
         if store.encoder != *encoder {
             let (path, found) = (store.folder.clone(), store.encoder);
@@ -129,6 +140,8 @@ impl Store {
             encoder: header.encoder,
             access,
             storage,
+            is_damaged: AtomicBool::new(false),
+            are_trees_checked: OnceLock::new(),
             map: RwLock::new(()),
             newest: Mutex::new(None),
             costs: Mutex::default(),
@@ -159,6 +172,12 @@ impl Store {
 
     /// Reads within one transaction, which sees one commit's state.
     pub(super) fn read<T>(&self, mut look: impl FnMut(&RoTxn) -> Result<T>) -> Result<T> {
+        let _reading = keep_writers_out(&self.folder, self.access)?;
+        let outcome = self.try_read(&mut look);
+        self.note_damage(outcome)
+    }
+
+    fn try_read<T>(&self, look: &mut impl FnMut(&RoTxn) -> Result<T>) -> Result<T> {
         loop {
             let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
             match self.env.read_txn() {
@@ -185,7 +204,7 @@ impl Store {
             match self.try_write(action, &mut change) {
                 Err(error) if is_mdb(&error, MdbError::MapFull) => self.grow()?,
                 Err(error) if is_mdb(&error, MdbError::MapResized) => self.resize(0)?,
-                outcome => return outcome,
+                outcome => return self.note_damage(outcome),
             }
         }
     }
@@ -202,6 +221,18 @@ impl Store {
         failpoint::reach("datastore::committed");
         fill_up(&self.folder, &self.env)?;
         Ok(value)
+    }
+
+    fn note_damage<T>(&self, outcome: Result<T>) -> Result<T> {
+        if matches!(outcome, Err(Error::DatastoreDamaged { .. })) {
+            self.is_damaged.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Tells whether damage was met since this environment was opened.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
     }
 
     fn grow(&self) -> Result<()> {
@@ -285,11 +316,16 @@ impl Store {
         match self.access {
             Access::ReadWrite => lock_for_writing(&self.folder),
             Access::Immutable => Err(Error::DatastoreReadOnly { path: self.folder.clone() }),
+            Access::Unwritable => Err(not_writable(&self.folder)),
         }
     }
 
     /// Copies the committed state without free pages; the copy appears whole or not at all.
+    ///
+    /// The file is made durable before it gets its name, and then the name and the folder's own, so
+    /// that whoever refers to the copy afterwards refers to one that outlives a power cut.
     pub(super) fn copy_to(&self, folder: &Path) -> Result<()> {
+        let _reading = keep_writers_out(&self.folder, self.access)?;
         fs::create_dir_all(folder).map_err(io_error(folder, "create"))?;
         let target = folder.join(DATA_FILE);
         if target.exists() {
@@ -300,9 +336,10 @@ impl Store {
             let _map = self.map.read().unwrap_or_else(PoisonError::into_inner);
             self.env.copy_to_path(&partial, heed::CompactionOption::Enabled)
         };
-        let file = copied.map_err(self.lmdb("copied it"))?;
+        let file = self.note_damage(copied.map_err(self.lmdb("copied it")))?;
         file.sync_all().map_err(io_error(&partial, "write"))?;
-        fs::rename(&partial, &target).map_err(io_error(&target, "create"))
+        fs::rename(&partial, &target).map_err(io_error(&target, "create"))?;
+        sync_with_parent(folder)
     }
 }
 
@@ -320,6 +357,8 @@ fn open_or_share(
         Some(store) if (store.access, access) == (Access::Immutable, Access::Immutable) => {
             return Ok(store);
         }
+        // It has no lock that another handle could break.
+        Some(store) if store.access == Access::Unwritable => return Ok(store),
         Some(_) => return Err(Error::DatastoreInUse { path: folder.to_owned() }),
         None => {}
     }
@@ -335,6 +374,31 @@ fn open_or_share(
     let store = Arc::new(open()?);
     stores.insert(folder.to_owned(), Arc::downgrade(&store));
     Ok(store)
+}
+
+/// Finds out whether a datastore can be written to.
+fn settle_access(folder: &Path) -> Result<Access> {
+    match prepare_files(folder) {
+        Err(Error::DatastoreNotWritable { .. }) => Ok(Access::Unwritable),
+        prepared => prepared.map(|()| Access::ReadWrite),
+    }
+}
+
+/// Keeps writers out as long as what it returns lives, where they would not know of this process.
+fn keep_writers_out(folder: &Path, access: Access) -> Result<Option<File>> {
+    match access {
+        Access::Unwritable => lock_for_reading(folder),
+        Access::ReadWrite | Access::Immutable => Ok(None),
+    }
+}
+
+/// Says that a file is too short for a datastore: damaged, unless another process is creating it.
+fn too_short(folder: &Path) -> Error {
+    let path = folder.to_owned();
+    match is_written(folder) {
+        true => Error::DatastoreInUse { path },
+        false => Error::DatastoreDamaged { path, what: "its file, which is truncated," },
+    }
 }
 
 fn to_u32(name: &'static str, value: usize) -> Result<u32> {

@@ -9,6 +9,9 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::Error;
 
+mod damage;
+#[cfg(unix)]
+mod places;
 mod prepared;
 #[cfg(unix)]
 mod processes;

@@ -39,6 +39,16 @@ pub enum DatastoreProblem {
         /// As they are.
         found: u64,
     },
+    /// LMDB counts other entries in a database than there are.
+    #[error("the database {database:?} counts {counted} entries where there are {found}")]
+    Entries {
+        /// The database.
+        database: &'static str,
+        /// As LMDB says.
+        counted: u64,
+        /// As they are.
+        found: u64,
+    },
     /// An item's bytes are no item.
     #[error("item {item} does not decode")]
     Item {
@@ -134,6 +144,8 @@ pub(super) fn verify(store: &Store) -> Result<DatastoreReport> {
         let mut report = DatastoreReport::default();
         let Some(header) = report.note(store.header(txn)) else { return Ok(report) };
         report.generation = header.generation;
+        let checked = check_entries(store, txn, &mut report);
+        report.note(checked);
         let vocabulary = report.note(store.vocabulary(txn)).unwrap_or_default();
         let mut ids = RoaringBitmap::new();
         let checked = check_items(store, txn, &vocabulary, &mut ids, &mut report);
@@ -153,6 +165,23 @@ pub(super) fn verify(store: &Store) -> Result<DatastoreReport> {
         report.note(prepared);
         Ok(report)
     })
+}
+
+/// Checks that each database has as many entries as LMDB counts.
+fn check_entries(store: &Store, txn: &RoTxn, report: &mut DatastoreReport) -> Result<()> {
+    for (database, entries) in store.databases.all() {
+        let lmdb = store.lmdb("counted entries");
+        let counted = entries.len(txn).map_err(&lmdb)?;
+        let mut found = 0;
+        for entry in entries.iter(txn).map_err(&lmdb)? {
+            entry.map_err(&lmdb)?;
+            found += 1;
+        }
+        if counted != found {
+            report.add(DatastoreProblem::Entries { database, counted, found });
+        }
+    }
+    Ok(())
 }
 
 /// Checks that each item decodes and is found by its key; collects the numbers.
@@ -240,8 +269,10 @@ fn check_trees(
         }
         return Ok(());
     };
-    if trees::checksum(store, txn)? != header.trees_checksum {
+    if !trees::are_whole(store, txn, header)? {
+        // What leads back to itself would be followed for ever.
         report.add(DatastoreProblem::ChangedTrees);
+        return Ok(());
     }
     let lmdb = store.lmdb("read the items");
     let reached = trees::reached(store, txn)?;

@@ -8,8 +8,9 @@ use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;
 
 use super::environment::io_error;
-use super::format::{Journal, Operation, Record, encode_document, encode_history};
-use super::seal::{break_seal, seal};
+use super::format::{Journal, MAX_LABELS, Operation, Record, encode_document, encode_history};
+use super::locks::write_error;
+use super::seal::{SealState, break_seal, check_seal, seal};
 use super::store::Store;
 use super::verify::staged;
 use super::{DocumentRecord, Source, trees};
@@ -36,8 +37,9 @@ pub struct DatastoreWriter {
     n_committed_labels: usize,
     /// The committed labels that were renamed, merged, retired or restored since.
     changed_labels: BTreeSet<LabelId>,
-    /// The newest changes, in their order; those before them are in the database `staged`.
-    buffer: Vec<Operation>,
+    /// The newest changes, in their order, as they are written: a score that is 0 takes no room. Those
+    /// before them are in the database `staged`.
+    buffer: Vec<Box<[u8]>>,
     buffer_bytes: usize,
     n_spilled: u64,
     /// The generation of the journal, where there is one: then all changes are in `staged`, and
@@ -50,7 +52,9 @@ pub struct DatastoreWriter {
 impl DatastoreWriter {
     pub(super) fn begin(store: &Arc<Store>) -> Result<Self> {
         let lock = store.lock_for_writing()?;
-        break_seal(store.folder()).map_err(io_error(store.folder(), "begin to write in"))?;
+        refuse_broken_seal(store)?;
+        let folder = store.folder();
+        break_seal(folder).map_err(write_error(folder, folder, "begin to write in"))?;
         // Why not read? While other processes have the environment open, readers see the state before
         // a commit that killed its process at the very end; beginning to write mends that.
         let (committed, journal, n_staged) = store.write("began to write", |txn| {
@@ -118,7 +122,7 @@ impl DatastoreWriter {
         check_dimensions(self.store.dimensions, embedding)?;
         let labels = self.label_ids(labels)?;
         let embedding = embedding.values().into();
-        self.stage(Operation::Put(Record { key: key.into(), labels, source, embedding }))
+        self.stage(&Operation::Put(Record { key: key.into(), labels, source, embedding }))
     }
 
     /// Deletes an item; a key that is not there is no error.
@@ -129,7 +133,7 @@ impl DatastoreWriter {
     pub fn delete(&mut self, key: &str) -> Result<()> {
         self.refuse_prepared()?;
         check_key(key)?;
-        self.stage(Operation::Delete(key.into()))
+        self.stage(&Operation::Delete(key.into()))
     }
 
     /// Keeps what is known of a document, in the place of what was kept under its key.
@@ -137,14 +141,16 @@ impl DatastoreWriter {
     /// # Errors
     ///
     /// [`Error::Key`] unless the key has 1 to 511 bytes, [`Error::Dimensions`] for an embedding of
-    /// another length; nothing is staged then.
+    /// another length, [`Error::Parameter`] for scores of more labels than can be read back; nothing is
+    /// staged then.
     pub fn put_document(&mut self, key: &str, document: DocumentRecord) -> Result<()> {
         self.refuse_prepared()?;
         check_key(key)?;
         if let Some(embedding) = document.embedding() {
             check_dimensions(self.store.dimensions, embedding)?;
         }
-        self.stage(Operation::PutDocument(key.into(), document))
+        check_scores(&document)?;
+        self.stage(&Operation::PutDocument(key.into(), document))
     }
 
     /// Forgets what is kept of a document; a key that is not there is no error.
@@ -155,7 +161,7 @@ impl DatastoreWriter {
     pub fn delete_document(&mut self, key: &str) -> Result<()> {
         self.refuse_prepared()?;
         check_key(key)?;
-        self.stage(Operation::DeleteDocument(key.into()))
+        self.stage(&Operation::DeleteDocument(key.into()))
     }
 
     /// Returns the labels as they are with all changes so far.
@@ -320,8 +326,9 @@ impl DatastoreWriter {
         Ok(ids.into_iter().collect())
     }
 
-    fn stage(&mut self, operation: Operation) -> Result<()> {
-        let bytes = operation.encoded_len() + size_of::<Operation>();
+    fn stage(&mut self, operation: &Operation) -> Result<()> {
+        let operation = operation.encode().into_boxed_slice();
+        let bytes = operation.len() + size_of::<Box<[u8]>>();
         if !self.buffer.is_empty() && self.buffer_bytes + bytes > self.store.storage().staged_bytes
         {
             self.spill()?;
@@ -342,7 +349,7 @@ impl DatastoreWriter {
 
     fn put_buffer(&self, txn: &mut RwTxn) -> Result<()> {
         for (number, operation) in (self.n_spilled..).zip(&self.buffer) {
-            let put = self.store.databases.staged.put(txn, &number, &operation.encode());
+            let put = self.store.databases.staged.put(txn, &number, operation);
             put.map_err(self.store.lmdb("staged changes"))?;
         }
         Ok(())
@@ -362,8 +369,10 @@ impl DatastoreWriter {
             let operation = staged(store, txn, number)?;
             apply_one(store, txn, &mut ids, &operation)?;
         }
-        for operation in &self.buffer {
-            apply_one(store, txn, &mut ids, operation)?;
+        for bytes in &self.buffer {
+            let operation = Operation::decode(bytes, store.dimensions);
+            let operation = operation.ok_or_else(|| store.damaged("a staged change"))?;
+            apply_one(store, txn, &mut ids, &operation)?;
         }
         self.put_labels(txn)?;
         failpoint::reach("datastore::applying");
@@ -387,11 +396,27 @@ impl DatastoreWriter {
 }
 
 impl Drop for DatastoreWriter {
-    /// Seals the file, while the lock is still held.
+    /// Seals the file, while the lock is still held; one that damage was met in is not vouched for.
     fn drop(&mut self) {
-        if let Err(error) = seal(self.store.folder()) {
+        if self.store.is_damaged() {
+            tracing::warn!("the datastore is damaged, and left unsealed");
+        } else if let Err(error) = seal(self.store.folder()) {
             tracing::warn!(%error, "the datastore is left unsealed");
         }
+    }
+}
+
+/// Refuses a datastore that was changed since its last writer sealed it.
+///
+/// Whoever writes breaks the seal and makes a new one of whatever lies there then, so that this is the
+/// last moment at which the damage can be told.
+fn refuse_broken_seal(store: &Store) -> Result<()> {
+    let folder = store.folder();
+    match check_seal(folder).map_err(io_error(folder, "read the seal in"))? {
+        SealState::Damaged => {
+            Err(store.damaged("its file, which was changed after it was sealed,"))
+        }
+        SealState::Whole | SealState::Unsealed => Ok(()),
     }
 }
 
@@ -406,6 +431,17 @@ fn check_key(key: &str) -> Result<()> {
 pub(super) fn check_dimensions(expected: usize, embedding: &Embedding) -> Result<()> {
     let found = embedding.values().len();
     if found == expected { Ok(()) } else { Err(Error::Dimensions { expected, found }) }
+}
+
+fn check_scores(document: &DocumentRecord) -> Result<()> {
+    let scores = document.encoded.as_ref().and_then(|encoded| encoded.scores.as_ref());
+    match scores.map_or(0, |scores| scores.values().len()) {
+        0..=MAX_LABELS => Ok(()),
+        n_labels => {
+            let (value, expected) = (n_labels as f64, "at most 16777216 labels");
+            Err(Error::Parameter { name: "scores", value, expected })
+        }
+    }
 }
 
 fn apply_one(store: &Store, txn: &mut RwTxn, ids: &mut Ids, operation: &Operation) -> Result<()> {
