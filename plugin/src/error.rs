@@ -228,6 +228,17 @@ pub enum Error {
         message: String,
     },
 
+    /// Tantivy panicked while it read the index, as it does at some damage.
+    #[error(
+        "Tantivy panicked while it {action}: {message}; the index is damaged, `autotag verify` says where"
+    )]
+    IndexPanicked {
+        /// What was being done, as "searched".
+        action: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+
     /// A segment's file was changed after it was written.
     #[error(
         "the file {} of the index is damaged: its checksum differs; run `autotag repair` (IndexFolder::repair), or restore the index from a backup", file.display()

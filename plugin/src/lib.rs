@@ -64,6 +64,7 @@ mod queue;
 
 mod worker;
 
+mod guard;
 mod segments;
 mod stores;
 

@@ -2,11 +2,12 @@
 
 use autotag::datastore::{SealState, check_seal};
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
-use tantivy::{Index, IndexReader, ReloadPolicy};
+use tantivy::Index;
 
 use crate::commit::{self, Payload};
 use crate::folder::{Locked, in_use, own_folder};
 use crate::rebuild::{self, Rebuilt, Sources};
+use crate::writer::opening::open_reader;
 use crate::{
     BundleSource, Error, IndexFolder, JobProgress, Result, TaggingWriter, WriterOptions,
     datastores, source,
@@ -78,8 +79,7 @@ impl IndexFolder {
     ) -> Result<Rebuilt> {
         let (index, fields) = self.index_in(&locked.directory)?;
         source::check_stored(&index.schema())?;
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
-        let reader: IndexReader = reader.map_err(Error::tantivy("opened the index for reading"))?;
+        let reader = open_reader(&index)?;
         // Where that was changed, only repairing goes on, and nobody commits.
         let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
         let begun = format!("{generation} {}", bundle.fingerprint);

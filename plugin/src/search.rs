@@ -3,10 +3,10 @@
 use tantivy::collector::{Count, FacetCollector, TopDocs};
 use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, QueryParser, TermQuery};
 use tantivy::schema::{Facet, Field, IndexRecordOption, Schema, Value};
-use tantivy::{
-    DocAddress, Index, IndexReader, ReloadPolicy, Score, Searcher, TantivyDocument, Term,
-};
+use tantivy::{DocAddress, Index, IndexReader, Score, Searcher, TantivyDocument, Term};
 
+use crate::guard::guard;
+use crate::writer::opening::open_reader;
 use crate::{Error, Evidence, Result, TagFields, document};
 
 /// Searches an index by text and by tag.
@@ -102,13 +102,7 @@ impl TagSearcher {
         let schema = index.schema();
         fields.check(&schema)?;
         let parser = parser(index, &fields)?;
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
-        Ok(TagSearcher {
-            reader: reader.map_err(Error::tantivy("opened the index for reading"))?,
-            parser,
-            schema,
-            fields,
-        })
+        Ok(TagSearcher { reader: open_reader(index)?, parser, schema, fields })
     }
 
     /// Moves on to the newest commit.
@@ -117,7 +111,8 @@ impl TagSearcher {
     ///
     /// [`Error::Tantivy`] when the index cannot be read.
     pub fn reload(&self) -> Result<()> {
-        self.reader.reload().map_err(Error::tantivy("read the newest commit"))
+        const READ: &str = "read the newest commit";
+        guard(READ, || self.reader.reload().map_err(Error::tantivy(READ)))
     }
 
     /// Returns the number of documents.
@@ -133,14 +128,18 @@ impl TagSearcher {
     /// evidence does not decode, [`Error::Tantivy`] when the index cannot be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResults> {
         let query = self.query(request)?;
+        guard("searched", || self.answer(request, &query))
+    }
+
+    fn answer(&self, request: &SearchRequest, query: &BooleanQuery) -> Result<SearchResults> {
         let searcher = self.reader.searcher();
-        let (total, best) = find(&searcher, &query, request)?;
+        let (total, best) = find(&searcher, query, request)?;
         let mut documents = Vec::with_capacity(best.len());
         for (score, address) in best {
             documents.push(self.found(&searcher, score, address)?);
         }
         let facets = match &request.facets {
-            Some(parent) => self.count(&searcher, &query, parent)?,
+            Some(parent) => self.count(&searcher, query, parent)?,
             None => vec![],
         };
         Ok(SearchResults { total, documents, facets })
@@ -156,8 +155,10 @@ impl TagSearcher {
         let query = TermQuery::new(term, IndexRecordOption::Basic);
         let searcher = self.reader.searcher();
         let request = SearchRequest { limit: 1, ..SearchRequest::default() };
-        let (_, best) = find(&searcher, &query, &request)?;
-        best.first().map(|&(score, address)| self.found(&searcher, score, address)).transpose()
+        guard("looked a key up", || {
+            let (_, best) = find(&searcher, &query, &request)?;
+            best.first().map(|&(score, address)| self.found(&searcher, score, address)).transpose()
+        })
     }
 
     fn query(&self, request: &SearchRequest) -> Result<BooleanQuery> {

@@ -7,6 +7,7 @@ use tantivy::query::Query;
 use tantivy::schema::{IndexRecordOption, Schema};
 use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, Term};
 
+use crate::guard::guard;
 use crate::queue::Committed;
 use crate::segments::SegmentChecks;
 use crate::{Error, Evidence, Result, TagFields};
@@ -28,8 +29,9 @@ pub(crate) fn read(
     generation: u64,
     checks: &SegmentChecks,
 ) -> Result<Option<Committed>> {
-    let found = address(searcher, fields, key).map_err(Error::tantivy("looked a key up"))?;
-    let Some(address) = found else { return Ok(None) };
+    const LOOKED_UP: &str = "looked a key up";
+    let look_up = || address(searcher, fields, key).map_err(Error::tantivy(LOOKED_UP));
+    let Some(address) = guard(LOOKED_UP, look_up)? else { return Ok(None) };
     checks.check_stored(searcher.segment_reader(address.segment_ord))?;
     let stored: TantivyDocument =
         searcher.doc(address).map_err(Error::tantivy("read a document"))?;
@@ -71,7 +73,8 @@ pub(crate) fn keys(
     fields: &TagFields,
     query: &dyn Query,
 ) -> Result<BTreeSet<String>> {
-    try_keys(searcher, fields, query).map_err(Error::tantivy("listed the keys"))
+    const LISTED: &str = "listed the keys";
+    guard(LISTED, || try_keys(searcher, fields, query).map_err(Error::tantivy(LISTED)))
 }
 
 fn try_keys(

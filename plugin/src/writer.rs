@@ -1,8 +1,7 @@
 //! The writer: documents in, tagged documents in the index.
 
-mod opening;
+pub(crate) mod opening;
 
-use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
@@ -16,6 +15,7 @@ use tantivy::{Index, IndexReader, TantivyDocument};
 
 use crate::budget::Budget;
 use crate::commit::{self, Committed, Payload};
+use crate::guard::{guard, panic_message};
 use crate::queue::{Action, Chunk, Operation, Pushed, Queue, Snapshot};
 use crate::stores::Stores;
 use crate::worker::Worker;
@@ -351,7 +351,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     fn snapshot_of_newest(&self) -> Result<Snapshot> {
         let neighbors = self.datastore.reader()?;
-        self.reader.reload().map_err(Error::tantivy("read the newest commit"))?;
+        let reload = || self.reader.reload().map_err(Error::tantivy("read the newest commit"));
+        guard("read the newest commit", reload)?;
         Ok(Snapshot { generation: 0, neighbors, searcher: self.reader.searcher() })
     }
 
@@ -454,9 +455,4 @@ pub(crate) fn check_labels_of(
         inserted.map_err(|source| Error::Label { key: key.to_owned(), source })?;
     }
     Ok(vocabulary.names().map(str::to_owned).collect())
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown".to_owned())
 }

@@ -6,6 +6,7 @@ use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy};
 
 use crate::budget::Metered;
 use crate::commit::{self, Payload};
+use crate::guard::guard;
 use crate::segments::WholeSegments;
 use crate::stores::Stores;
 use crate::{Error, Result, TagFields, WriterOptions};
@@ -40,9 +41,12 @@ pub(super) fn open_stores(
     Ok((Stores::new(tantivy, datastore, fields.key), last))
 }
 
-pub(super) fn open_reader(index: &Index) -> Result<IndexReader> {
-    let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
-    reader.map_err(Error::tantivy("opened the index for reading"))
+pub(crate) fn open_reader(index: &Index) -> Result<IndexReader> {
+    const OPENED: &str = "opened the index for reading";
+    guard(OPENED, || {
+        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
+        reader.map_err(Error::tantivy(OPENED))
+    })
 }
 
 fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
@@ -51,9 +55,9 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
         .memory_budget_per_thread(options.tantivy_memory)
         .num_merge_threads(1)
         .build();
-    let tantivy: IndexWriter<Metered> = index
-        .writer_with_options(writer_options)
-        .map_err(Error::tantivy("opened the index for writing"))?;
+    const OPENED: &str = "opened the index for writing";
+    let open = || index.writer_with_options(writer_options).map_err(Error::tantivy(OPENED));
+    let tantivy: IndexWriter<Metered> = guard(OPENED, open)?;
     let mut merge_policy = LogMergePolicy::default();
     merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
     tantivy.set_merge_policy(Box::new(WholeSegments::new(merge_policy, index.clone())));

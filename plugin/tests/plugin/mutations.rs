@@ -11,10 +11,10 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
-use tantivy_autotag::{IndexFolder, Result, SearchRequest};
+use tantivy_autotag::{IndexFolder, Result, SearchRequest, WriterOptions};
 use tempfile::TempDir;
 
-use crate::support::{LABELS, Words, bundle, copy, tagger};
+use crate::support::{LABELS, Words, bundle, copy, document, tagger};
 use crate::verify::{Sample, files};
 
 /// How many changes the short version makes.
@@ -137,9 +137,34 @@ fn process() {
         let what = change(&files(&path), &mut random);
         eprintln!("{seed}: {what}");
         outcomes.look_at(&path, &expected, &what);
+        if random.random_bool(0.3) {
+            write_over(&path);
+        }
         outcomes.repair(&path, &what);
     }
     println!("outcomes {}", serde_json::to_string(&outcomes).unwrap());
+}
+
+/// Does what `autotag index` does, whatever lies there; damage must still be told afterwards.
+fn write_over(path: &Path) {
+    let was_sound = IndexFolder::open(path)
+        .is_ok_and(|index| index.verify().is_ok_and(|report| report.is_sound()));
+    let write = || -> Result<()> {
+        let index = IndexFolder::open(path)?;
+        let (_, fields) = index.index()?;
+        let writer = index.writer(tagger(Words::new(&LABELS)), WriterOptions::default())?;
+        for number in 0..3 {
+            writer.add(document(&fields, &format!("over {number}"), "program"))?;
+            writer.commit()?;
+        }
+        writer.close()
+    };
+    let is_written = write().is_ok();
+    if is_written && !was_sound {
+        let report = IndexFolder::open(path).unwrap().verify().unwrap();
+        let is_healed = report.documents == Some(42);
+        assert!(!report.is_sound() || is_healed, "damage was taken for sound: {report:#?}");
+    }
 }
 
 impl Outcomes {

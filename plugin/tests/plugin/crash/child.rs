@@ -229,7 +229,7 @@ impl Storming {
     fn apply(&self, key: &str, operation: Operation) {
         let writer = &self.writer;
         match operation {
-            Operation::Put(Entry { text, labels }) => {
+            Operation::Put(Entry { text, labels, .. }) => {
                 let document = document(&self.fields, key, &text);
                 match labels {
                     Some(labels) => writer.add_labeled(document, labels).unwrap(),

@@ -11,6 +11,15 @@ pub(super) struct Entry {
     pub(super) text: String,
     /// Sorted; `None` where the document came without labels.
     pub(super) labels: Option<Vec<String>>,
+    /// Whether a person gave them after the document came.
+    pub(super) is_corrected: bool,
+}
+
+impl Entry {
+    /// Tells whether labels that a person gave stay with another text.
+    fn keeps_labels(&self) -> bool {
+        self.is_corrected && self.labels.as_ref().is_some_and(|labels| !labels.is_empty())
+    }
 }
 
 /// The documents of an index by key.
@@ -58,7 +67,7 @@ pub(super) fn operation(round: u64, number: u64) -> (String, Operation) {
     let mut words = vec![format!("round{round}"), format!("number{number}")];
     words.extend((0..3).map(|_| WORDS[random.below(WORDS.len() as u64) as usize].to_owned()));
     let labels = (kind < 6 && !is_plain(round, number)).then(|| labels(&mut random));
-    (key, Operation::Put(Entry { text: words.join(" "), labels }))
+    (key, Operation::Put(Entry { text: words.join(" "), labels, is_corrected: false }))
 }
 
 /// Some stretches have no labelled document: their commits may leave the datastore alone.
@@ -93,7 +102,11 @@ pub(super) fn advance(state: &State, round: u64, numbers: Range<u64>) -> State {
     let mut state = state.clone();
     for number in numbers {
         match operation(round, number) {
-            (key, Operation::Put(entry)) => {
+            (key, Operation::Put(mut entry)) => {
+                let before = state.get(&key).filter(|_| entry.labels.is_none());
+                if let Some(before) = before.filter(|before| before.keeps_labels()) {
+                    entry = Entry { text: entry.text, ..before.clone() };
+                }
                 state.insert(key, entry);
             }
             (key, Operation::Delete) => {
@@ -102,6 +115,7 @@ pub(super) fn advance(state: &State, round: u64, numbers: Range<u64>) -> State {
             (key, Operation::Correct(labels)) => {
                 if let Some(entry) = state.get_mut(&key) {
                     entry.labels = Some(labels);
+                    entry.is_corrected = true;
                 }
             }
         }

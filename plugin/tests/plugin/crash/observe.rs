@@ -14,7 +14,9 @@ pub(super) const SEED_KEY: &str = "of the training set";
 /// Reads the documents; their labels are those of the neighbors, with which they must agree.
 pub(super) fn observe(path: &Path) -> State {
     let folder = IndexFolder::open(path).unwrap();
-    let mut neighbors = neighbors(&folder);
+    let datastore = Datastore::open(&folder.datastore_path(), &Fingerprint([7; 32])).unwrap();
+    let reader = datastore.reader().unwrap();
+    let mut neighbors = neighbors(&reader);
     let mut state = State::new();
     for found in documents(&folder) {
         let labels = neighbors.remove(&found.key).map(|(labels, embedding)| {
@@ -24,7 +26,9 @@ pub(super) fn observe(path: &Path) -> State {
         let human = human_labels(&found);
         let expected = labels.clone().filter(|labels| !labels.is_empty());
         assert_eq!(human, expected, "{:?}: the document's and its neighbor's labels", found.key);
-        let entry = Entry { text: found.texts[0].clone(), labels };
+        let record = reader.documents(&[&found.key]).unwrap().remove(0);
+        let is_corrected = record.is_some_and(|record| record.is_corrected);
+        let entry = Entry { text: found.texts[0].clone(), labels, is_corrected };
         assert_eq!(state.insert(found.key.clone(), entry), None, "{:?} twice", found.key);
     }
     assert!(neighbors.is_empty(), "neighbors without documents: {:?}", neighbors.keys());
@@ -48,16 +52,14 @@ fn human_labels(found: &FoundDocument) -> Option<Vec<String>> {
 type Labels = Vec<String>;
 
 /// Returns the labels and the embeddings of what people labelled.
-fn neighbors(folder: &IndexFolder) -> BTreeMap<String, (Labels, Vec<f32>)> {
-    let datastore = Datastore::open(&folder.datastore_path(), &Fingerprint([7; 32])).unwrap();
-    let reader = datastore.reader().unwrap();
+fn neighbors(reader: &DatastoreReader) -> BTreeMap<String, (Labels, Vec<f32>)> {
     let mut neighbors = BTreeMap::new();
     let mut has_seed = false;
     let look = |key: &str, item: autotag::StoredItem| -> autotag::Result<()> {
         match item.source {
             Source::Training => has_seed |= key == SEED_KEY,
             Source::Human => {
-                let labels = names(&reader, &item.labels);
+                let labels = names(reader, &item.labels);
                 neighbors.insert(key.to_owned(), (labels, item.embedding.values().to_vec()));
             }
         }
