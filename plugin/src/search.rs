@@ -1,11 +1,14 @@
 //! Faceted search: queries, drill-down by tags, counts of tags, evidence.
 
+use std::sync::Arc;
+
 use tantivy::collector::{Count, FacetCollector, TopDocs};
 use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, QueryParser, TermQuery};
 use tantivy::schema::{Facet, Field, IndexRecordOption, Schema, Value};
 use tantivy::{DocAddress, Index, IndexReader, Score, Searcher, TantivyDocument, Term};
 
 use crate::guard::guard;
+use crate::segments::SegmentChecks;
 use crate::writer::opening::open_reader;
 use crate::{Error, Evidence, Result, TagFields, document};
 
@@ -15,6 +18,7 @@ use crate::{Error, Evidence, Result, TagFields, document};
 #[derive(Clone)]
 pub struct TagSearcher {
     reader: IndexReader,
+    checks: Arc<SegmentChecks>,
     parser: QueryParser,
     schema: Schema,
     fields: TagFields,
@@ -102,7 +106,9 @@ impl TagSearcher {
         let schema = index.schema();
         fields.check(&schema)?;
         let parser = parser(index, &fields)?;
-        Ok(TagSearcher { reader: open_reader(index)?, parser, schema, fields })
+        let checks = Arc::new(SegmentChecks::new(index.clone()));
+        checks.check_small()?;
+        Ok(TagSearcher { reader: open_reader(index)?, checks, parser, schema, fields })
     }
 
     /// Moves on to the newest commit.
@@ -112,6 +118,7 @@ impl TagSearcher {
     /// [`Error::Tantivy`] when the index cannot be read.
     pub fn reload(&self) -> Result<()> {
         const READ: &str = "read the newest commit";
+        self.checks.check_small()?;
         guard(READ, || self.reader.reload().map_err(Error::tantivy(READ)))
     }
 

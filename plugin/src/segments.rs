@@ -1,16 +1,24 @@
-//! Segments' files are compared with their checksums before what they hold is written anew.
+//! Segments' files are compared with their checksums before they are read, as far as that is cheap,
+//! and in any case before what they hold is written anew.
 //!
-//! Why? Tantivy compares none while it reads. A merge, or a document that is read back and indexed
-//! again, would write damaged content under a checksum of its own, which nobody could tell then.
+//! Why? Tantivy compares none while it reads. A changed length can make it ask for more memory than
+//! there is, which ends the process. And a merge, or a document that is read back and indexed again,
+//! would write damaged content under a checksum of its own, which nobody could tell then.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
-use tantivy::{Index, SegmentMeta, SegmentReader};
+use tantivy::{Directory, Index, SegmentMeta, SegmentReader};
 
 use crate::{Error, Result};
+
+/// The longest file that is checked whenever an index is opened, in bytes.
+const SMALL: usize = 64 << 20;
+
+/// So many bytes are checked at an opening, the smallest files first.
+const CHECKED_AT_OPENING: usize = 256 << 20;
 
 /// Compares files with their checksums, each once.
 #[derive(Debug)]
@@ -25,6 +33,35 @@ impl SegmentChecks {
         SegmentChecks { index, whole: Mutex::default() }
     }
 
+    /// Checks the files of the last commit's segments that are not known yet, but for large ones.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SegmentDamaged`], and [`Error::Tantivy`] when the last commit cannot be read.
+    pub(crate) fn check_small(&self) -> Result<()> {
+        let metas = self.index.load_metas().map_err(Error::tantivy("read the last commit"))?;
+        self.retain(&metas.segments);
+        let mut unknown = Vec::new();
+        for file in metas.segments.iter().flat_map(files) {
+            // One that is gone belonged to a segment that was merged meanwhile.
+            if let Ok(handle) = self.index.directory().get_file_handle(&file)
+                && !self.lock().contains(&file)
+            {
+                unknown.push((handle.len(), file));
+            }
+        }
+        unknown.sort();
+        let mut left = CHECKED_AT_OPENING;
+        for (length, file) in unknown {
+            left = left.saturating_sub(length);
+            if length > SMALL || left == 0 {
+                break;
+            }
+            self.check(&file)?;
+        }
+        Ok(())
+    }
+
     /// Checks the file with a segment's stored documents.
     ///
     /// # Errors
@@ -35,21 +72,24 @@ impl SegmentChecks {
     }
 
     fn check(&self, file: &Path) -> Result<()> {
-        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        if whole.contains(file) {
+        if self.lock().contains(file) {
             return Ok(());
         }
         // What is too short to have a checksum is an error.
         if !self.index.directory().validate_checksum(file).unwrap_or(false) {
             return Err(Error::SegmentDamaged { file: file.to_owned() });
         }
-        whole.insert(file.to_owned());
+        self.lock().insert(file.to_owned());
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_whole(&self, segment: &SegmentMeta) -> bool {
         let mut files = files(segment).into_iter();
-        let is_there = |file: &PathBuf| tantivy::Directory::exists(self.index.directory(), file);
+        let is_there = |file: &PathBuf| self.index.directory().exists(file);
         let damage = files.find_map(|file| match is_there(&file) {
             // Not every kind of file is there for every segment.
             Ok(false) => None,
@@ -64,8 +104,7 @@ impl SegmentChecks {
     /// Forgets the files of segments that are gone.
     fn retain(&self, segments: &[SegmentMeta]) {
         let files: HashSet<PathBuf> = segments.iter().flat_map(files).collect();
-        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        whole.retain(|file| files.contains(file));
+        self.lock().retain(|file| files.contains(file));
     }
 }
 
@@ -102,5 +141,37 @@ impl MergePolicy for WholeSegments {
         let mut candidates = self.policy.compute_merge_candidates(segments);
         candidates.retain(is_whole);
         candidates
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tantivy::schema::{STORED, STRING, Schema};
+    use tantivy::{IndexWriter, doc};
+
+    use super::*;
+    use crate::directory::FolderDirectory;
+
+    #[test]
+    fn stored_documents_are_compared_with_their_checksum_before_they_are_written_anew() {
+        let mut schema = Schema::builder();
+        let key = schema.add_text_field("key", STRING | STORED);
+        let folder = tempfile::TempDir::new().unwrap();
+        let directory = FolderDirectory::open(folder.path()).unwrap();
+        let index = Index::create(directory, schema.build(), Default::default()).unwrap();
+        let mut writer: IndexWriter = index.writer(15_000_000).unwrap();
+        writer.add_document(doc!(key => "a")).unwrap();
+        writer.commit().unwrap();
+        let searcher = index.reader().unwrap().searcher();
+        let segment = searcher.segment_reader(0);
+        let check = || SegmentChecks::new(index.clone()).check_stored(segment);
+        check().unwrap();
+        let store = folder.path().join(format!("{}.store", segment.segment_id().uuid_string()));
+        let mut bytes = fs::read(&store).unwrap();
+        bytes[3] ^= 1;
+        fs::write(&store, bytes).unwrap();
+        assert!(matches!(check(), Err(Error::SegmentDamaged { .. })));
     }
 }

@@ -10,7 +10,7 @@ use autotag::{
     Tagging,
 };
 use sha2::{Digest, Sha256};
-use tantivy::{Index, Searcher, TantivyDocument};
+use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::{Metered, Permit};
 use crate::ledger::Tally;
@@ -54,11 +54,11 @@ impl<E: Encoder> Worker<E> {
     pub(crate) fn new(
         tagger: Tagger<E>,
         fields: TagFields,
-        index: Index,
+        checks: SegmentChecks,
         on_failure: OnFailure,
     ) -> Self {
         let (tagger, job_tagger) = (RwLock::new(tagger), RwLock::default());
-        Worker { tagger, job_tagger, fields, checks: SegmentChecks::new(index), on_failure }
+        Worker { tagger, job_tagger, fields, checks, on_failure }
     }
 
     /// Returns the tagger that is in use.

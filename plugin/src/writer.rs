@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::commit::{self, Committed, Payload};
 use crate::guard::{guard, panic_message};
 use crate::queue::{Action, Chunk, Operation, Pushed, Queue, Snapshot};
+use crate::segments::SegmentChecks;
 use crate::stores::Stores;
 use crate::worker::Worker;
 use crate::{
@@ -92,6 +93,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         if found != expected {
             return Err(Error::EncoderMismatch { index: expected, tagger: found });
         }
+        let checks = SegmentChecks::new(index.clone());
+        checks.check_small()?;
         let (stores, payload) = open_stores(&index, &datastore, &fields, &options)?;
         let neighbors = datastore.reader()?;
         check_labels(tagger.encoder().labels(), neighbors.labels())?;
@@ -105,7 +108,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             queue: Queue::new(&options, snapshot),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
-            worker: Worker::new(tagger, fields, index, options.on_failure),
+            worker: Worker::new(tagger, fields, checks, options.on_failure),
         });
         let mut writer = TaggingWriter {
             shared,

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use tantivy::indexer::NoMergePolicy;
 use tantivy::{IndexWriter, TantivyDocument, Term};
-use tantivy_autotag::{Correction, Error, Problem};
+use tantivy_autotag::{Error, Problem, WriterOptions};
 
-use crate::support::{Fixture, LABELS, Words, chunks_of, document};
+use crate::support::{Fixture, LABELS, Words, chunks_of, document, tagger};
 use crate::verify::{Sample, flip};
 
 /// Deletes documents as the writer does, but merges nothing, and keeps what autotag says of the
@@ -53,31 +53,43 @@ fn the_first_operation_after_opening_is_no_part_of_the_commit_before() {
     assert_eq!(fixture.index.load_metas().unwrap().segments.len(), 2, "two were merged");
 }
 
-#[test]
-fn damage_stays_what_it_is_while_others_write() {
-    let sample = Sample::new();
-    let (_, fields) = sample.index().index().unwrap();
+fn stores_of(sample: &Sample) -> Vec<PathBuf> {
     let is_store = |path: &PathBuf| path.extension().is_some_and(|e| e == "store");
     let files = fs::read_dir(sample.path()).unwrap().map(|entry| entry.unwrap().path());
-    let damaged: Vec<PathBuf> = files.filter(is_store).collect();
+    files.filter(is_store).collect()
+}
+
+#[test]
+fn a_segment_that_is_damaged_while_others_write_is_not_merged() {
+    let sample = Sample::new();
+    let (_, fields) = sample.index().index().unwrap();
+    let writer = sample.writer();
+    let damaged = stores_of(&sample);
     for store in &damaged {
         let length = fs::metadata(store).unwrap().len() as usize;
         flip(store, length / 3, 2);
     }
-    let writer = sample.writer();
     // So many small segments would be merged with the first ones.
     for number in 0..12 {
         writer.add(document(&fields, &format!("new {number}"), "program")).unwrap();
         writer.commit().unwrap();
     }
-    let corrected = writer.correct("plain 1", &Correction::labels(["cat"]));
-    assert!(matches!(corrected, Err(Error::SegmentDamaged { .. })), "{corrected:?}");
-    let retagged = writer.retag("", |_| {});
-    assert!(matches!(retagged, Err(Error::SegmentDamaged { .. })), "{retagged:?}");
     writer.close().unwrap();
     let problems = sample.verify().problems;
     for store in &damaged {
         let path = PathBuf::from(store.file_name().unwrap());
         assert!(problems.contains(&Problem::DamagedFile { path }), "{problems:?}");
     }
+}
+
+#[test]
+fn a_damaged_segment_is_neither_read_nor_written_to() {
+    let sample = Sample::new();
+    let store = stores_of(&sample).remove(0);
+    flip(&store, 20, 1);
+    let index = sample.index();
+    assert!(matches!(index.searcher(), Err(Error::SegmentDamaged { .. })));
+    let opened = index.writer(tagger(Words::new(&LABELS)), WriterOptions::default());
+    let message = opened.err().unwrap().to_string();
+    assert!(message.contains("autotag repair"), "{message}");
 }

@@ -3,4 +3,5 @@
 
 mod datastore_side;
 mod directory;
+mod order;
 mod tantivy_side;
