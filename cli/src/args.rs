@@ -13,6 +13,7 @@ use crate::commands::{
     report, retag, search, tag, train, tune, verify,
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
+use crate::errors;
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
 /// texts, while Tantivy indexes them.
@@ -31,7 +32,7 @@ impl Args {
         let mut program = Args::command();
         program.build();
         let command = program.find_subcommand_mut(command).expect("it is one of the commands");
-        command.error(ErrorKind::ValueValidation, problem).exit()
+        errors::exit(&command.error(ErrorKind::ValueValidation, problem))
     }
 }
 

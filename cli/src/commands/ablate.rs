@@ -15,7 +15,7 @@ use crate::args::{Args, Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
 use crate::commands::model;
 use crate::commands::train::{Epochs, HyperArgs, ModelKind};
-use crate::output::{self, Report};
+use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 
 /// Train what the paper's tables and figures compare: with and without the contrastive loss, for
@@ -264,7 +264,8 @@ impl Ablated {
 impl Report for Ablated {
     fn to_text(&self) -> String {
         let Ablated { data, model, labels, done, found, .. } = self;
-        let (runs, [n_train, n_dev, n_test]) = (self.runs.display(), self.texts);
+        let data = inline(data);
+        let (runs, [n_train, n_dev, n_test]) = (output::path(&self.runs), self.texts);
         format!(
             "{data}: {labels} labels, {n_train} texts to learn from, {n_dev} dev, {n_test} test\n\
              {done} runs of --model {model} are in {runs}, {found} of them from before\n\

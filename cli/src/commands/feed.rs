@@ -80,7 +80,7 @@ fn read(lines: impl Iterator<Item = Line>, sender: &SyncSender<Line>, budget: &B
 }
 
 fn size(line: &Line) -> usize {
-    line.as_ref().map_or(0, |document| document.text.len())
+    line.as_ref().map_or_else(ReadError::memory, Document::memory)
 }
 
 /// Bytes that wait.
@@ -112,7 +112,7 @@ mod tests {
 
     fn document(line: u64, n_bytes: usize) -> Line {
         let text = "x".repeat(n_bytes);
-        Ok(Document { line, key: line.to_string(), text, labels: Vec::new() })
+        Ok(Document { line, last_line: line, key: line.to_string(), text, labels: Vec::new() })
     }
 
     #[test]

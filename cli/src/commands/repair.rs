@@ -9,7 +9,7 @@ use tantivy_autotag::{IndexFolder, RepairReport};
 use crate::args::Common;
 use crate::commands::job::JobBar;
 use crate::commands::model::{self, Settings};
-use crate::output::{self, Report};
+use crate::output::{self, Report, inline};
 
 /// Mend what can be mended of a damaged index, and tell what was lost
 ///
@@ -85,14 +85,14 @@ impl Report for Repaired {
             text += "the index is sound, nothing was changed\n";
         }
         for file in &self.files_set_aside {
-            text += &format!("set aside as damaged: {file}\n");
+            text += &format!("set aside as damaged: {}\n", inline(file));
         }
         if self.documents_lost > 0 {
             let (lost, known) = (self.documents_lost, self.lost.len());
             text += &format!("{lost} documents are lost; index them again. {known} are known:\n");
         }
         for key in &self.lost {
-            text += &format!("  {key}\n");
+            text += &format!("  {}\n", inline(key));
         }
         if self.datastore_rebuilt {
             let encoded = self.texts_encoded;
@@ -102,10 +102,10 @@ impl Report for Repaired {
             text += "what people rejected, renamed, merged and retired is forgotten\n";
         }
         for key in &self.not_encodable {
-            text += &format!("{key} cannot be encoded: its labels vote no more\n");
+            text += &format!("{} cannot be encoded: its labels vote no more\n", inline(key));
         }
         for problem in &self.problems {
-            text += &format!("problem left: {problem}\n");
+            text += &format!("problem left: {}\n", inline(problem));
         }
         text
     }

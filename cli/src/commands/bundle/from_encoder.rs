@@ -188,7 +188,7 @@ impl Report for Made {
         format!(
             "{}: {} dimensions, no label scored, {n_neighbors} neighbors to begin with\n{}: \
              k = {k}, tau = {}, threshold = {}\n",
-            self.bundle.display(),
+            output::path(&self.bundle),
             self.dimensions,
             told_of_dev(&self.report),
             temperature.get(),
