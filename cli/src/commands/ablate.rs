@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
-use crate::commands::model;
+use crate::commands::{model, target};
 use crate::commands::train::{Epochs, HyperArgs, ModelKind};
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
@@ -89,6 +89,9 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
     args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let (folder, _lock) = RunsFolder::lock(&args.runs)?;
+    if let Some(cache) = args.cache().filter(|_| args.hyper.start().is_some()) {
+        target::check_folder(&cache)?;
+    }
     let parts = args.read()?;
     for note in &parts.notes {
         tracing::warn!("{note}");
@@ -110,7 +113,7 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
             .stopped_by(stop.flag());
         let mut epochs = Epochs::begin(common.quiet.into());
         let init = args.model.init(&args.hyper, &parts.train, &config)?;
-        let cache = args.hyper.cache(&args.runs.join("runs"));
+        let cache = args.cache();
         let progress = &mut |step| epochs.show(step);
         let (_, report) = args.model.train(&run, init, cache.as_deref(), progress)?;
         Ok(report)
@@ -131,6 +134,11 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
 }
 
 impl AblateArgs {
+    /// Returns where an encoder's representations are kept.
+    fn cache(&self) -> Option<PathBuf> {
+        self.hyper.cache(&self.runs.join("runs"))
+    }
+
     /// Returns the settings of a run with the contrastive loss, where it has some weight.
     fn config(&self, common: &Common) -> TrainConfig {
         let mut config = match self.hyper.config(self.model, model::threads(common)) {

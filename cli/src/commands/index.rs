@@ -17,6 +17,7 @@ use tantivy_autotag::{
 use crate::args::{Args, Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
 use crate::commands::model::{self, OurTagger, Settings};
+use crate::commands::target;
 use crate::documents::{Document, Documents, ReadError};
 use crate::output;
 use crate::progress::Progress;
@@ -99,7 +100,11 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
         if IndexFolder::exists(&args.index) { Some(IndexFolder::open(&args.index)?) } else { None };
     let bundle = match &existing {
         Some(folder) => model::bundle_of(folder, args.bundle.as_deref())?,
-        None => ModelBundle::open(bundle_for_new(args))?,
+        None => {
+            let bundle = bundle_for_new(args);
+            target::check_index(&args.index)?;
+            ModelBundle::open(bundle)?
+        }
     };
     // Before an index is made: a model that cannot be loaded leaves none behind.
     let encoder = model::encoder(&bundle, common)?;

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::Common;
 use crate::commands::compare::resamples;
+use crate::commands::target;
 use crate::output::{self, Report, inline};
 
 /// Show the runs of `autotag ablate` as one page with the paper's tables and figures
@@ -45,6 +46,9 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn run(args: &ReportArgs, common: &Common) -> anyhow::Result<()> {
+    for file in [Some(&args.out), args.json.as_ref(), args.markdown.as_ref()].into_iter().flatten() {
+        target::check_file(file)?;
+    }
     let bootstrap = BootstrapOptions { resamples: args.resamples, ..BootstrapOptions::default() };
     let folder = RunsFolder::open(&args.runs);
     let numbers = Numbers::read(&folder, &NumberOptions { bootstrap })?;
