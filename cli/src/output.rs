@@ -172,9 +172,15 @@ pub(crate) fn table(header: &[&str], n_texts: usize) -> Table {
 
 /// Cuts a text to `n` characters on one line, shown as [`inline`] shows it.
 pub(crate) fn shorten(text: &str, n: usize) -> String {
-    // Hidden characters become longer, none becomes shorter: more can not be shown.
-    let text: String = text.split_whitespace().flat_map(|word| [word, " "]).flat_map(str::chars).take(n + 1).collect();
-    let line = inline(text.trim_end()).into_owned();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let space = if line.is_empty() { "" } else { " " };
+        line.extend(space.chars().chain(word.chars().take(n + 1)));
+        if line.chars().nth(n).is_some() {
+            break;
+        }
+    }
+    let line = inline(&line).into_owned();
     match line.char_indices().nth(n) {
         None => line,
         Some(_) => {
@@ -218,7 +224,9 @@ mod tests {
 
     #[test]
     fn letters_of_every_script_stay_as_they_are() {
-        for text in ["straße", "日本語", "می\u{200c}خواهم", "👩\u{200d}👩", "e\u{301}", r"a\b\u{1b}"] {
+        for text in
+            ["straße", "日本語", "می\u{200c}خواهم", "👩\u{200d}👩", "e\u{301}", r"a\b\u{1b}"]
+        {
             assert_eq!(inline(text), text);
         }
     }
@@ -245,6 +253,9 @@ mod tests {
         let mut table = table(&["a\x1b", "n"], 1);
         table.add_row([HIDDEN, "1"]);
         let text = table.to_string();
-        assert!(text.chars().all(|character| character == '\n' || !is_hidden(character)), "{text:?}");
+        assert!(
+            text.chars().all(|character| character == '\n' || !is_hidden(character)),
+            "{text:?}"
+        );
     }
 }

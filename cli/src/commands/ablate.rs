@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
-use crate::commands::{model, target};
 use crate::commands::train::{Epochs, HyperArgs, ModelKind};
+use crate::commands::{model, target};
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 

@@ -46,7 +46,8 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn run(args: &ReportArgs, common: &Common) -> anyhow::Result<()> {
-    for file in [Some(&args.out), args.json.as_ref(), args.markdown.as_ref()].into_iter().flatten() {
+    for file in [Some(&args.out), args.json.as_ref(), args.markdown.as_ref()].into_iter().flatten()
+    {
         target::check_file(file)?;
     }
     let bootstrap = BootstrapOptions { resamples: args.resamples, ..BootstrapOptions::default() };

@@ -19,9 +19,13 @@ pub(super) struct Row {
 #[derive(Debug)]
 pub(super) enum RowError {
     /// Text stands behind the quote that closes a cell.
-    AfterQuote { line: u64 },
+    AfterQuote {
+        line: u64,
+    },
     /// A quote is open where the file ends.
-    OpenQuote { line: u64 },
+    OpenQuote {
+        line: u64,
+    },
     /// The row has more bytes than allowed.
     TooLong,
     Read(io::Error),

@@ -5,9 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::support::{
-    Folder, SMALL, autotag, autotag_with, bundle, copy_folder, documents, lines,
-};
+use crate::support::{Folder, SMALL, autotag, autotag_with, bundle, copy_folder, documents, lines};
 
 /// Trains on a file that cannot be used and returns the error.
 fn train_error(folder: &Folder, train: &str) -> String {

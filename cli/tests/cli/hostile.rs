@@ -4,9 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    Folder, Run, autotag, autotag_args, bundle, documents, lines, unlabeled,
-};
+use crate::support::{Folder, Run, autotag, autotag_args, bundle, documents, lines, unlabeled};
 
 const KEY: &str = "k\u{1b}[2J\u{202e}\u{9b}1m\nerror: forged\t\u{200b}";
 const LABEL: &str = "field::\u{1b}]0;title\u{7}\u{2066}ocean\nforged";

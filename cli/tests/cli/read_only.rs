@@ -57,7 +57,8 @@ impl Stage {
                 words.map(str::to_owned).to_vec()
             }
             Reader::OtherUser if is_root() => {
-                let user = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", &program];
+                let user =
+                    ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", &program];
                 user.map(str::to_owned).to_vec()
             }
             // Nobody may write, so it is as if the files were another one's.
@@ -120,7 +121,8 @@ fn files(folder: &Path) -> BTreeMap<String, (u64, i64, i64)> {
 
 fn check_reading(reader: Reader) {
     let stage = Stage::new();
-    let (bundle, index, data) = (stage.path("bundle"), stage.path("index"), stage.path("data.jsonl"));
+    let (bundle, index, data) =
+        (stage.path("bundle"), stage.path("index"), stage.path("data.jsonl"));
     let before = files(Path::new(&stage.path("")));
     let mut failed = Vec::new();
     for line in [
@@ -160,7 +162,8 @@ fn bundles_and_indexes_can_be_read_where_nothing_can_be_written() {
 #[test]
 fn whoever_cannot_write_is_told_so_in_plain_words() {
     let stage = Stage::new();
-    let (bundle, index, data) = (stage.path("bundle"), stage.path("index"), stage.path("data.jsonl"));
+    let (bundle, index, data) =
+        (stage.path("bundle"), stage.path("index"), stage.path("data.jsonl"));
     for reader in [Reader::OtherUser, Reader::ReadOnlyMount] {
         for line in [
             format!("index --index {index} --data {data}"),

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::csv_row::{Row, RowReader};
 use super::*;
 
 /// Reads rows below a header of `id,text,labels`: line, last line, and text or what is wrong.
@@ -79,7 +80,10 @@ fn lines_that_look_like_comments_are_rows() {
 fn rows_and_headers_with_too_many_cells_or_labels_are_refused_and_not_kept() {
     let wide = ",".repeat(1 << 20);
     let found = rows(format!("1,a,\n{wide}\n2,b,\n").as_bytes());
-    assert_eq!(found[1].2.split(':').next(), Some("the row has 1048577 cells where the header has 3"));
+    assert_eq!(
+        found[1].2.split(':').next(),
+        Some("the row has 1048577 cells where the header has 3")
+    );
     assert_eq!(found.len(), 3);
     let options = ReadOptions::default();
     check_error("d.csv", format!("{wide}\n").as_bytes(), &options, Some(1), "1048577 columns");
@@ -147,6 +151,35 @@ proptest! {
             .map(|document| (document.line, document.last_line, document.key, document.text))
             .collect();
         prop_assert_eq!(found, expect, "{:?}", file);
+    }
+}
+
+proptest! {
+    #[test]
+    fn rows_without_a_misplaced_quote_are_those_of_the_csv_crate(
+        parts in proptest::collection::vec(
+            prop_oneof![Just("a"), Just(","), Just("\"b\""), Just("\"\"\"c,\n\"\"\""), Just("\n"), Just("\r\n")],
+            0..40,
+        ),
+    ) {
+        let file = parts.concat();
+        let mut reader = RowReader::new(Box::new(std::io::Cursor::new(file.clone())), 1 << 20);
+        let (mut row, mut found) = (Row::default(), Vec::new());
+        let mut is_sound = true;
+        loop {
+            match reader.read(&mut row) {
+                Ok(true) => found.push(row.cells().map(<[u8]>::to_vec).collect::<Vec<_>>()),
+                Ok(false) => break,
+                Err(_) => { is_sound = false; break }
+            }
+        }
+        let mut builder = csv::ReaderBuilder::new();
+        let reader = builder.has_headers(false).flexible(true).from_reader(file.as_bytes());
+        let expect: Vec<Vec<Vec<u8>>> = reader
+            .into_byte_records()
+            .map(|record| record.unwrap().iter().map(<[u8]>::to_vec).collect())
+            .collect();
+        prop_assert!(!is_sound || found == expect, "{:?}: {:?}", file, found);
     }
 }
 

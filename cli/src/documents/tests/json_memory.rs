@@ -31,7 +31,10 @@ fn what_is_read_past_is_still_json() {
 
 #[test]
 fn of_a_field_that_stands_twice_the_last_one_counts() {
-    check_line(r#"{"id":1,"id":"b","text":7,"text":"t","labels":3,"labels":["x"]}"#, ("b", "t", "x"));
+    check_line(
+        r#"{"id":1,"id":"b","text":7,"text":"t","labels":3,"labels":["x"]}"#,
+        ("b", "t", "x"),
+    );
     check_line(r#"{"id":"a","text":"t","labels":["x"],"labels":null}"#, ("a", "t", ""));
     check_line(r#"{"id":"a","\u0074ext":"t"}"#, ("a", "t", ""));
 }
