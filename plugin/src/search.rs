@@ -236,7 +236,8 @@ pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
 /// Reads a query; it takes little stack, whatever the query.
 pub(crate) fn parse(parser: &QueryParser, query: &str) -> Result<Box<dyn Query>> {
     bounds::check(query)?;
-    let parsed = parser.parse_query(query);
+    // The parser takes other spaces for parts of a field's name, and looks for its end again and again.
+    let parsed = parser.parse_query(&query.replace(char::is_whitespace, " "));
     parsed.map_err(|source| Error::Query { query: query.to_owned(), source })
 }
 

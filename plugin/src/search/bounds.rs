@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 
 /// The longest query in bytes.
-pub(super) const MAX_BYTES: usize = 1 << 14;
+pub(super) const MAX_BYTES: usize = 1 << 16;
 
 /// The deepest nesting of a query: a few kilobytes of stack for each level, in the parser, in the
 /// search and when the query is dropped.

@@ -1,5 +1,8 @@
 //! Queries, drill-down, counts.
 
+use std::thread;
+use std::time::Instant;
+
 use tantivy::schema::Facet;
 use tantivy_autotag::{Error, SearchRequest, TagSearcher, parse_label, parse_tag, tag_path};
 
@@ -113,13 +116,13 @@ fn a_wrong_query_is_told() {
 }
 
 /// Searches on a thread with so many bytes of stack, as servers' threads have.
-fn search_on_a_thread(query: String, stack: usize) -> Result<usize, Error> {
-    let searcher = filled().searcher();
+fn search_on_a_thread(searcher: &TagSearcher, query: String, stack: usize) -> Result<usize, Error> {
+    let searcher = searcher.clone();
     let search = move || {
         let request = SearchRequest { query, limit: 1, ..SearchRequest::default() };
         searcher.search(&request).map(|found| found.total)
     };
-    std::thread::Builder::new().stack_size(stack).spawn(search).unwrap().join().unwrap()
+    thread::Builder::new().stack_size(stack).spawn(search).unwrap().join().unwrap()
 }
 
 /// What a query may be nested by, before and behind what is inside.
@@ -150,12 +153,13 @@ const NESTINGS: [(&str, &str); 22] = [
 
 #[test]
 fn a_query_of_any_nesting_is_answered_or_refused_on_a_small_stack() {
+    let searcher = filled().searcher();
     for (before, behind) in NESTINGS {
         for n in [1, 50, 99, 100, 101, 500, 2_000, 100_000] {
             for (before, behind) in [(before, behind), (before, "")] {
                 let query = format!("{}text{}", before.repeat(n), behind.repeat(n));
                 for stack in [512 << 10, 2 << 20] {
-                    match search_on_a_thread(query.clone(), stack) {
+                    match search_on_a_thread(&searcher, query.clone(), stack) {
                         Ok(_) | Err(Error::Query { .. }) => {}
                         Err(Error::QueryTooLong { max, length }) => assert!(length > max),
                         Err(Error::QueryTooDeep { max }) => assert!(n * 2 > max, "{before} {n}"),
@@ -169,21 +173,33 @@ fn a_query_of_any_nesting_is_answered_or_refused_on_a_small_stack() {
 
 #[test]
 fn groups_within_the_bound_are_searched() {
-    for (before, behind) in [("(", ")"), ("text:(", ")"), ("(zlib ", ")"), ("(NOT (NOT ", "))")] {
+    let searcher = filled().searcher();
+    for (before, behind) in [("(", ")"), ("text:(", ")"), ("(zlib ", ")"), ("(zlib -(", "))")] {
         for n in [1, 20] {
             let query = format!("{}text{}", before.repeat(n), behind.repeat(n));
-            search_on_a_thread(query, 512 << 10).unwrap();
+            search_on_a_thread(&searcher, query, 512 << 10).unwrap();
         }
     }
     let deepest = format!("{}text{}", "(".repeat(100), ")".repeat(100));
-    assert_eq!(search_on_a_thread(deepest, 512 << 10).unwrap(), 3);
+    assert_eq!(search_on_a_thread(&searcher, deepest, 512 << 10).unwrap(), 3);
     let side_by_side = "(text OR image) ".repeat(500);
-    assert_eq!(search_on_a_thread(side_by_side, 512 << 10).unwrap(), 4);
+    assert_eq!(search_on_a_thread(&searcher, side_by_side, 512 << 10).unwrap(), 4);
+}
+
+#[test]
+fn any_space_parts_words() {
+    let searcher = filled().searcher();
+    for query in
+        ["image OR library", "image\nOR\tlibrary", "image\u{3000}library", "\nimage library\r\n"]
+    {
+        check(&searcher, query, &[], &["gimp", "zlib"]);
+    }
+    check(&searcher, "\"editing\ntext\"", &[], &["vim"]);
 }
 
 #[test]
 fn the_longest_queries_take_little_time() {
-    let started = std::time::Instant::now();
+    let searcher = filled().searcher();
     for part in [
         "a AND ",
         "a OR b AND ",
@@ -213,17 +229,18 @@ fn the_longest_queries_take_little_time() {
         "é",
         "a^9999999999999999999999 ",
     ] {
+        let started = Instant::now();
         // As long as is read, and cut off anywhere.
-        let mut query: String = part.chars().cycle().take((1 << 14) / 3).collect();
+        let mut query: String = part.chars().cycle().take((1 << 16) / 3).collect();
         for _ in 0..3 {
-            match search_on_a_thread(query.clone(), 2 << 20) {
+            match search_on_a_thread(&searcher, query.clone(), 2 << 20) {
                 Ok(_) | Err(Error::Query { .. } | Error::QueryTooDeep { .. }) => {}
                 Err(error) => panic!("{part:?}: {error}"),
             }
             query.pop();
         }
+        assert!(started.elapsed().as_secs() < 10, "{part:?}: {:?}", started.elapsed());
     }
-    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
 }
 
 #[test]
