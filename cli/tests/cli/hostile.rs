@@ -31,7 +31,8 @@ fn check(args: &[&str], code: i32) -> Run {
     assert_eq!(run.code, code, "{args:?}: {}{}", run.stdout, run.stderr);
     check_seen(&run.stdout);
     check_seen(&run.stderr);
-    let is_shown = [&run.stdout, &run.stderr].iter().any(|text| text.contains("\\u{1b}"));
+    let shows = |text: &str| text.contains("\\u{1b}") || text.contains("\\u{202e}");
+    let is_shown = shows(&run.stdout) || shows(&run.stderr);
     assert!(is_shown, "{args:?} shows nothing: {}{}", run.stdout, run.stderr);
     run
 }
@@ -62,9 +63,9 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
     check(&["search", "--index", index, "\u{1b}31m"], 0);
     check(&["search", "--index", index, "--facets", "/\u{1b}[31m"], 0);
     check(&["search", "--index", index, "\"\u{1b}[31m"], 1);
-    check(&["search", "--index", index, "--tag", "\u{1b}\0"], 2);
+    check(&["search", "--index", index, "--limit", "\u{1b}[31m\u{202e}"], 2);
     check(&["search", "--index", &format!("{index}\u{1b}[31m\nerror: forged"), "a"], 1);
-    check(&["search", "--index", index, "--\u{1b}[31m"], 2);
+    check(&["search", "--index", index, "--\u{1b}[31m\u{202e}"], 2);
     check(&["labels", "--index", index, "list"], 0);
     check(&["labels", "--index", index, "rename", LABEL, &format!("{LABEL}2")], 0);
     check(&["labels", "--index", index, "retire", LABEL], 0);
