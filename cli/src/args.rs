@@ -14,6 +14,7 @@ use crate::commands::{
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
 use crate::errors;
+use crate::output::inline;
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
 /// texts, while Tantivy indexes them.
@@ -32,6 +33,8 @@ impl Args {
         let mut program = Args::command();
         program.build();
         let command = program.find_subcommand_mut(command).expect("it is one of the commands");
+        // clap would drop what a terminal obeys, and what follows it.
+        let problem = inline(problem).into_owned();
         errors::exit(&command.error(ErrorKind::ValueValidation, problem))
     }
 }
