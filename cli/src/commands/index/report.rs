@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tantivy_autotag::{CommitSummary, WriterTimes};
 
-use crate::output::{Report, cut, inline, table};
+use crate::output::{Report, cut, inline, shorten, table};
 
 /// What became of one file.
 #[derive(Debug, Serialize)]
@@ -86,14 +86,14 @@ impl FileReport {
 
     /// Names the failed documents for people; why they failed was told when it happened.
     fn failures_text(&self) -> String {
-        let keys: Vec<&str> =
-            self.failures.iter().filter_map(|failure| failure.id.as_deref()).take(20).collect();
+        let keys = self.failures.iter().filter_map(|failure| failure.id.as_deref());
+        let keys: Vec<String> = keys.take(20).map(|key| shorten(key, 60)).collect();
         if keys.is_empty() {
             return String::new();
         }
         let more = if self.failed > keys.len() as u64 { ", and others" } else { "" };
         let (file, keys) = (inline(&self.file), keys.join(", "));
-        format!("\nfailed in {file}: {}{more}\n", inline(&keys))
+        format!("\nfailed in {file}: {keys}{more}\n")
     }
 
     fn cells(&self, name: &str) -> Vec<String> {

@@ -183,6 +183,47 @@ proptest! {
     }
 }
 
+/// Returns the lines, counted from 1, with something on them.
+fn filled_lines(text: &str) -> impl Iterator<Item = u64> {
+    let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+    let filled = |(number, line): (usize, &str)| (!line.is_empty()).then_some(number as u64 + 1);
+    lines.split('\n').enumerate().filter_map(filled).collect::<Vec<_>>().into_iter()
+}
+
+proptest! {
+    #[test]
+    fn every_line_is_part_of_a_document_or_of_an_error(
+        parts in proptest::collection::vec(
+            prop_oneof![Just("a"), Just(","), Just("\""), Just("\n"), Just("\r"), Just("\r\n"), Just("1,b,c\n")],
+            0..60,
+        ),
+        buffer in 1..9usize,
+    ) {
+        let file = format!("id,text,labels\n{}", parts.concat());
+        let bytes = Chunks { bytes: file.clone().into_bytes(), at: 0, n: buffer };
+        let options = ReadOptions { format: Some(InputFormat::Csv), ..ReadOptions::default() };
+        let outcomes: Vec<_> = Documents::from_reader("d", bytes, &options).unwrap().collect();
+        let mut covered = vec![(1, 1)];
+        for outcome in &outcomes {
+            let behind = covered.last().unwrap().1;
+            let (line, rows) = match outcome {
+                Ok(document) => (document.line, (document.line, document.last_line)),
+                // An error may name a line within its row.
+                Err(ReadError { line: Some(line), last_line: Some(last), .. }) => {
+                    (*line, (behind + 1, *last))
+                }
+                Err(_) => continue,
+            };
+            prop_assert!(behind < line && line <= rows.1, "{:?}", file);
+            covered.push(rows);
+        }
+        for line in filled_lines(&file) {
+            let is_in = |(first, last): &(u64, u64)| (*first..=*last).contains(&line);
+            prop_assert!(covered.iter().any(is_in), "{:?} line {}", file, line);
+        }
+    }
+}
+
 /// Hands out a few bytes at a time.
 struct Chunks {
     bytes: Vec<u8>,
