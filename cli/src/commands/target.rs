@@ -15,7 +15,7 @@ pub(super) fn check_bundle(path: &Path) -> anyhow::Result<()> {
     if is_there && !FILES.iter().all(|file| path.join(file).is_file()) {
         return Err(OnnxError::TargetExists { path: path.to_path_buf() }.into());
     }
-    check_writable(parent(path))
+    check_folder(parent(path))
 }
 
 /// Checks that a new index can be made in a folder: a new one, or one without files.
@@ -24,11 +24,6 @@ pub(super) fn check_index(path: &Path) -> anyhow::Result<()> {
         check_no_files(path)?;
     }
     check_folder(path)
-}
-
-/// Checks that files can be written to a folder, which is made where it is not there.
-pub(super) fn check_folder(path: &Path) -> anyhow::Result<()> {
-    check_writable(path)
 }
 
 /// Checks that a file can be written, a new one or in the place of an older one.
@@ -48,7 +43,7 @@ pub(super) fn check_file(path: &Path) -> anyhow::Result<()> {
             let (path, folder) = (path.display(), parent(path).display());
             bail!("{path} cannot be written: there is no folder {folder}, make it first")
         }
-        None => check_writable(parent(path)),
+        None => check_folder(parent(path)),
     }
 }
 
@@ -72,10 +67,10 @@ fn check_no_files(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Checks that something can be made in a folder, or in the nearest one above that is there.
-fn check_writable(path: &Path) -> anyhow::Result<()> {
+/// Checks that files can be written to a folder, or that it can be made in the nearest one above it.
+pub(super) fn check_folder(path: &Path) -> anyhow::Result<()> {
     match metadata(path)? {
-        None => check_writable(parent(path)),
+        None => check_folder(parent(path)),
         Some(found) if !found.is_dir() => {
             bail!("{} is a file: nothing can be written below it", path.display())
         }
@@ -90,7 +85,7 @@ fn check_writable(path: &Path) -> anyhow::Result<()> {
 fn metadata(path: &Path) -> anyhow::Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
-        // The other one is told of what lies below a file.
+        // What lies below a file is not there either; whoever looks further finds the file.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
         {

@@ -1,4 +1,4 @@
-//! Rows of comma-separated values: cells, and the lines that they stand on.
+//! Rows of comma-separated values, and the lines that they stand on.
 
 use std::io::{self, BufRead};
 
@@ -15,7 +15,7 @@ pub(super) struct Row {
     pub(super) last_line: u64,
 }
 
-/// A row that is not one.
+/// Why a row cannot be read.
 #[derive(Debug)]
 pub(super) enum RowError {
     /// Text stands behind the quote that closes a cell.
@@ -31,20 +31,20 @@ pub(super) enum RowError {
     Read(io::Error),
 }
 
-/// Reads rows as RFC 4180 has them, more than which is kept nowhere.
+/// Reads rows as RFC 4180 defines them.
 ///
 /// A line feed, a carriage return, or both together end a line, within quotes too. A cell that
-/// begins with a quote ends with the next quote that does not stand twice; a quote in the middle of
-/// another cell is text. Lines without a character are passed over.
+/// begins with a quote ends at the next quote that is not doubled; a quote inside any other cell is
+/// text. Empty lines between rows are skipped.
 ///
-/// Why not the `csv` crate? It takes what follows a quote that never closes for a cell, drops quotes
-/// that stand in the wrong place, and counts line feeds alone.
+/// Why not the `csv` crate? It reads everything behind a quote that never closes as one cell, drops
+/// a closing quote with text behind it, and counts line feeds only.
 pub(super) struct RowReader {
     input: Box<dyn BufRead + Send>,
     scanner: Scanner,
 }
 
-/// Where a row is being read.
+/// The state of a row that is being read.
 #[derive(Debug)]
 struct Scanner {
     max_bytes: u64,
