@@ -1,10 +1,17 @@
 //! Input that somebody made up to do harm, or by mistake: it is told, shown, and bounded.
 
 use std::fs;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Folder, Run, autotag, autotag_args, bundle, documents, lines, unlabeled};
+use crate::support::{
+    Folder, Run, autotag, autotag_args, bundle, command, documents, lines, unlabeled,
+};
 
 const KEY: &str = "k\u{1b}[2J\u{202e}\u{9b}1m\nerror: forged\t\u{200b}";
 const LABEL: &str = "field::\u{1b}]0;title\u{7}\u{2066}ocean\nforged";
@@ -205,6 +212,43 @@ fn absurd_lines_take_memory_like_their_own_length_at_most() {
         let peak = peak(&folder, name, &data);
         assert!(peak < bound, "{name}: {peak} bytes, {usual} for a short line");
     }
+}
+
+/// Lets a program tag lines whose answers nobody reads, until nothing moves any more; returns the most
+/// memory that it took, in kilobytes.
+#[cfg(target_os = "linux")]
+fn peak_while_nobody_reads(labels: &[String]) -> u64 {
+    let mut child = command(&format!("tag --bundle {}", bundle())).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let line = json!({"id": "a", "text": "piston oil", "labels": labels}).to_string() + "\n";
+    let n_taken = Arc::new(AtomicUsize::new(0));
+    let count = n_taken.clone();
+    let writer = thread::spawn(move || {
+        while input.write_all(line.as_bytes()).is_ok() {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let (mut before, started) = (0, Instant::now());
+    while before < 100 || before != n_taken.load(Ordering::Relaxed) {
+        assert!(started.elapsed() < Duration::from_secs(60), "{before} lines were taken");
+        before = n_taken.load(Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(700));
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    writer.join().unwrap();
+    let peak = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    peak.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn labels_that_wait_are_counted_by_what_they_take() {
+    let labels: Vec<String> = (0..8000).map(|number| format!("a{number}")).collect();
+    let (few, many) = (peak_while_nobody_reads(&labels[..1]), peak_while_nobody_reads(&labels));
+    // 32 MB ahead, and as much in the batch that is being tagged.
+    assert!(many < few + (100 << 10), "{many} kB with many labels, {few} kB with one");
 }
 
 #[test]
