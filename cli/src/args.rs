@@ -13,6 +13,8 @@ use crate::commands::{
     report, retag, search, tag, train, tune, verify,
 };
 use crate::documents::{BlankLines, InputFormat, ReadOptions};
+use crate::errors;
+use crate::output::inline;
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
 /// texts, while Tantivy indexes them.
@@ -31,7 +33,9 @@ impl Args {
         let mut program = Args::command();
         program.build();
         let command = program.find_subcommand_mut(command).expect("it is one of the commands");
-        command.error(ErrorKind::ValueValidation, problem).exit()
+        // clap would drop what a terminal obeys, and what follows it.
+        let problem = inline(problem).into_owned();
+        errors::exit(&command.error(ErrorKind::ValueValidation, problem))
     }
 }
 

@@ -7,12 +7,13 @@
 
 mod args;
 mod commands;
+mod errors;
 mod logging;
 mod output;
 mod progress;
 mod signals;
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,7 +22,7 @@ use args::Args;
 use autotag_cli::documents;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::try_parse().unwrap_or_else(|error| errors::exit(&error));
     logging::install(&args.common);
     match commands::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -29,24 +30,10 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed too.
-            let _ = report(&error);
+            let _ = errors::report(&error);
             ExitCode::FAILURE
         }
     }
-}
-
-fn report(error: &anyhow::Error) -> io::Result<()> {
-    let mut stderr = io::stderr().lock();
-    writeln!(stderr, "error: {error}")?;
-    let mut said = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        // Some libraries repeat their cause in their own message.
-        if !said.contains(cause.trim_end_matches('.')) {
-            writeln!(stderr, "caused by: {cause}")?;
-        }
-        said = cause;
-    }
-    Ok(())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -123,13 +123,21 @@ fn documents(bytes: &[u8], format: InputFormat) {
         assert!(n_documents <= bytes.len() as u64 + 1 || bytes.starts_with(&[0x1f, 0x8b]));
         match outcome {
             Ok(document) => {
-                // Not larger: rows of CSV that end with a carriage return alone are one line.
-                assert!(document.line >= line && !document.key.is_empty(), "{document:?}");
-                line = document.line;
+                assert!(document.line > line && !document.key.is_empty(), "{document:?}");
+                assert!(document.last_line >= document.line, "{document:?}");
+                line = document.last_line;
                 let labels: HashSet<&String> = document.labels.iter().collect();
                 assert_eq!(labels.len(), document.labels.len(), "{document:?}");
             }
-            Err(error) => assert!(error.to_string().starts_with("input"), "{error}"),
+            Err(error) => {
+                assert!(error.to_string().starts_with("input"), "{error}");
+                // Whoever begins with the line that an error names begins with its row or behind.
+                let last_line = error.last_line.unwrap_or(u64::MAX);
+                assert!(
+                    error.line.is_none_or(|named| named > line && named <= last_line),
+                    "{error}"
+                );
+            }
         }
     }
 }

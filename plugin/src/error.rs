@@ -276,6 +276,33 @@ pub enum Error {
         source: QueryParserError,
     },
 
+    /// A query is longer than any that is read.
+    #[error("the query has {length} bytes, more than {max}: shorten it, or make it several")]
+    QueryTooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// The longest query.
+        max: usize,
+    },
+
+    /// A query is nested more deeply than any that is read.
+    #[error(
+        "the query has more than {max} parentheses and NOTs inside each other: nest it less, write -word for NOT word, or make it several"
+    )]
+    QueryTooDeep {
+        /// The deepest nesting.
+        max: usize,
+    },
+
+    /// A tag's path is longer than that of any label.
+    #[error("the tag has {length} bytes, more than {max}: no label is as long")]
+    TagTooLong {
+        /// Its length in bytes.
+        length: usize,
+        /// The longest path.
+        max: usize,
+    },
+
     /// A tag's path cannot be read.
     #[error("{path:?} is no tag: write its path, as /role/program, or its label, as role::program")]
     TagPath {

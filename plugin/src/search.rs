@@ -1,5 +1,7 @@
 //! Faceted search: queries, drill-down by tags, counts of tags, evidence.
 
+mod bounds;
+
 use std::sync::Arc;
 
 use tantivy::collector::{Count, FacetCollector, TopDocs};
@@ -131,7 +133,8 @@ impl TagSearcher {
     ///
     /// # Errors
     ///
-    /// [`Error::Query`] when the query cannot be read, [`Error::Evidence`] when a document's
+    /// [`Error::Query`] when the query cannot be read, [`Error::QueryTooLong`] and
+    /// [`Error::QueryTooDeep`] when it is beyond what is read, [`Error::Evidence`] when a document's
     /// evidence does not decode, [`Error::Tantivy`] when the index cannot be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResults> {
         let query = self.query(request)?;
@@ -238,9 +241,11 @@ pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
     Ok(QueryParser::for_index(index, indexed))
 }
 
-/// Reads a query.
+/// Reads a query; it takes little stack, whatever the query.
 pub(crate) fn parse(parser: &QueryParser, query: &str) -> Result<Box<dyn Query>> {
-    let parsed = parser.parse_query(query);
+    bounds::check(query)?;
+    // The parser takes other spaces for parts of a field's name, and looks for its end again and again.
+    let parsed = parser.parse_query(&query.replace(char::is_whitespace, " "));
     parsed.map_err(|source| Error::Query { query: query.to_owned(), source })
 }
 
@@ -277,6 +282,10 @@ fn find(
     searcher.search(query, &(Count, best.order_by_score())).map_err(Error::tantivy("searched"))
 }
 
+/// The longest tag that is read, in bytes: a label's name has 1024 at most, and each of them may need a
+/// backslash.
+const MAX_TAG_BYTES: usize = 4096;
+
 /// Reads a tag: a path such as `/role/program`, or a label such as `role::program`.
 ///
 /// In a path a backslash takes the next character as it is: `/a\/b` has one segment.
@@ -293,8 +302,12 @@ fn find(
 ///
 /// # Errors
 ///
-/// [`Error::TagPath`] when there is no name in it, or a NUL character.
+/// [`Error::TagPath`] when there is no name in it, or a NUL character, [`Error::TagTooLong`] when no tag
+/// is as long.
 pub fn parse_tag(text: &str) -> Result<Facet> {
+    if text.len() > MAX_TAG_BYTES {
+        return Err(Error::TagTooLong { length: text.len(), max: MAX_TAG_BYTES });
+    }
     let wrong = || Error::TagPath { path: text.to_owned() };
     if text.contains('\0') {
         return Err(wrong());
@@ -320,7 +333,7 @@ pub fn parse_tag(text: &str) -> Result<Facet> {
 ///
 /// # Errors
 ///
-/// [`Error::TagPath`] when there is no name in it, or a NUL character.
+/// As [`parse_tag`].
 pub fn parse_label(text: &str) -> Result<String> {
     let tag = parse_tag(text)?;
     if tag.is_root() {

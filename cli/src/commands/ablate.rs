@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
-use crate::commands::model;
 use crate::commands::train::{Epochs, HyperArgs, ModelKind};
-use crate::output::{self, Report};
+use crate::commands::{model, target};
+use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 
 /// Train what the paper's tables and figures compare: with and without the contrastive loss, for
@@ -89,6 +89,9 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
     args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let (folder, _lock) = RunsFolder::lock(&args.runs)?;
+    if let Some(cache) = args.cache().filter(|_| args.hyper.start().is_some()) {
+        target::check_folder(&cache)?;
+    }
     let parts = args.read()?;
     for note in &parts.notes {
         tracing::warn!("{note}");
@@ -110,7 +113,7 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
             .stopped_by(stop.flag());
         let mut epochs = Epochs::begin(common.quiet.into());
         let init = args.model.init(&args.hyper, &parts.train, &config)?;
-        let cache = args.hyper.cache(&args.runs.join("runs"));
+        let cache = args.cache();
         let progress = &mut |step| epochs.show(step);
         let (_, report) = args.model.train(&run, init, cache.as_deref(), progress)?;
         Ok(report)
@@ -131,6 +134,11 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
 }
 
 impl AblateArgs {
+    /// Returns where an encoder's representations are kept.
+    fn cache(&self) -> Option<PathBuf> {
+        self.hyper.cache(&self.runs.join("runs"))
+    }
+
     /// Returns the settings of a run with the contrastive loss, where it has some weight.
     fn config(&self, common: &Common) -> TrainConfig {
         let mut config = match self.hyper.config(self.model, model::threads(common)) {
@@ -264,7 +272,8 @@ impl Ablated {
 impl Report for Ablated {
     fn to_text(&self) -> String {
         let Ablated { data, model, labels, done, found, .. } = self;
-        let (runs, [n_train, n_dev, n_test]) = (self.runs.display(), self.texts);
+        let data = inline(data);
+        let (runs, [n_train, n_dev, n_test]) = (output::path(&self.runs), self.texts);
         format!(
             "{data}: {labels} labels, {n_train} texts to learn from, {n_dev} dev, {n_test} test\n\
              {done} runs of --model {model} are in {runs}, {found} of them from before\n\

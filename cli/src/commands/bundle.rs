@@ -171,7 +171,7 @@ impl Verified {
 
 impl Report for Verified {
     fn to_text(&self) -> String {
-        let path = self.path.display();
+        let path = output::path(&self.path);
         format!("{path} is whole and its model answers\nfingerprint {}", self.fingerprint)
     }
 }

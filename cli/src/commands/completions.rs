@@ -4,7 +4,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::args::Args;
-use crate::output::print_text;
+use crate::output::print_script;
 
 /// Print a script that completes this program's command line in a shell
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,6 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "autotag", &mut script);
-    print_text(&String::from_utf8_lossy(&script))?;
+    print_script(&String::from_utf8_lossy(&script))?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use tantivy_autotag::{Correction, IndexFolder, OnFailure, parse_label, tag_path}
 
 use crate::args::{Args, Common};
 use crate::commands::model::{self, Settings};
-use crate::output::{self, Report};
+use crate::output::{self, Report, inline};
 
 /// Say which labels documents have, in the place of their tags
 ///
@@ -112,7 +112,7 @@ impl Report for Corrected {
         let mut text = String::new();
         for CorrectedDocument { id, tags } in &self.documents {
             let tags = if tags.is_empty() { "no label".to_owned() } else { tags.join(", ") };
-            text += &format!("{id}: {tags}\n");
+            text += &format!("{}: {}\n", inline(id), inline(&tags));
         }
         text
     }

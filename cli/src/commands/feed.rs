@@ -80,7 +80,7 @@ fn read(lines: impl Iterator<Item = Line>, sender: &SyncSender<Line>, budget: &B
 }
 
 fn size(line: &Line) -> usize {
-    line.as_ref().map_or(0, |document| document.text.len())
+    line.as_ref().map_or_else(ReadError::memory, Document::memory)
 }
 
 /// Bytes that wait.
@@ -108,11 +108,14 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::documents::Problem;
 
     fn document(line: u64, n_bytes: usize) -> Line {
         let text = "x".repeat(n_bytes);
-        Ok(Document { line, key: line.to_string(), text, labels: Vec::new() })
+        Ok(Document { line, last_line: line, key: line.to_string(), text, labels: Vec::new() })
     }
 
     #[test]
@@ -137,6 +140,49 @@ mod tests {
             n_lines += lines.len();
         }
         assert_eq!(n_lines, 3);
+    }
+
+    /// Returns how many lines are read ahead while nobody takes one.
+    fn n_ahead(line: impl Fn(u64) -> Line + Send + 'static) -> usize {
+        let n_read = Arc::new(AtomicUsize::new(0));
+        let count = n_read.clone();
+        let feed = Feed::start((0..2000).map(move |number| {
+            count.fetch_add(1, Ordering::Relaxed);
+            line(number)
+        }));
+        let mut before = usize::MAX;
+        while before != n_read.load(Ordering::Relaxed) {
+            before = n_read.load(Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(100));
+        }
+        drop(feed);
+        before
+    }
+
+    #[test]
+    fn whatever_a_line_holds_counts() {
+        const MEGABYTE: usize = 1 << 20;
+        let empty = |line| Document {
+            line,
+            last_line: line,
+            key: line.to_string(),
+            text: String::new(),
+            labels: Vec::new(),
+        };
+        let long = || "x".repeat(MEGABYTE);
+        let most = MAX_BYTES / MEGABYTE + 1;
+        assert!(n_ahead(move |line| Ok(Document { text: long(), ..empty(line) })) <= most);
+        assert!(n_ahead(move |line| Ok(Document { key: long(), ..empty(line) })) <= most);
+        assert!(n_ahead(move |line| Ok(Document { labels: vec![long()], ..empty(line) })) <= most);
+        let many = vec![String::new(); MEGABYTE / 32];
+        assert!(n_ahead(move |line| Ok(Document { labels: many.clone(), ..empty(line) })) <= most);
+        let problem = move || Problem::KeyType { field: long() };
+        assert!(n_ahead(move |line| Err(ReadError::at("d", line, None, problem()))) <= most);
+        let key = move || Some("x".repeat(MEGABYTE));
+        let blank = move |line| Err(ReadError::at("d", line, key(), Problem::Blank));
+        assert!(n_ahead(blank) <= most);
+        // And small ones are bounded by their number.
+        assert!(n_ahead(move |line| Ok(empty(line))) <= MAX_LINES + 1);
     }
 
     #[test]

@@ -88,7 +88,7 @@ struct Fetched {
 
 impl Report for Fetched {
     fn to_text(&self) -> String {
-        let folder = self.folder.display();
+        let folder = output::path(&self.folder);
         let how = if self.was_there { "is there and whole" } else { "was fetched" };
         format!("{} {how}: {folder}\nUse it with --init {folder}\n", self.model)
     }

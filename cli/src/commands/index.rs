@@ -17,6 +17,7 @@ use tantivy_autotag::{
 use crate::args::{Args, Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
 use crate::commands::model::{self, OurTagger, Settings};
+use crate::commands::target;
 use crate::documents::{Document, Documents, ReadError};
 use crate::output;
 use crate::progress::Progress;
@@ -51,7 +52,8 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_enum, value_name = "POLICY", default_value = "fail")]
     on_failure: Policy,
 
-    /// Begin with this line of the first file; what was before it is indexed already
+    /// Begin with this line of the first file, or the CSV row that it is part of; what was before it
+    /// is indexed already
     #[arg(long, value_name = "N", default_value_t = 1)]
     from_line: u64,
 
@@ -98,7 +100,11 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
         if IndexFolder::exists(&args.index) { Some(IndexFolder::open(&args.index)?) } else { None };
     let bundle = match &existing {
         Some(folder) => model::bundle_of(folder, args.bundle.as_deref())?,
-        None => ModelBundle::open(bundle_for_new(args))?,
+        None => {
+            let bundle = bundle_for_new(args);
+            target::check_index(&args.index)?;
+            ModelBundle::open(bundle)?
+        }
     };
     // Before an index is made: a model that cannot be loaded leaves none behind.
     let encoder = model::encoder(&bundle, common)?;
@@ -233,11 +239,12 @@ impl<'a> Indexer<'a> {
         // Read ahead by another thread: whoever waits for more input still hears a signal.
         let feed = Feed::start(documents);
         while let Some(document) = feed.next(&self.stop) {
-            let line = line_of(&document);
-            if line.is_some_and(|line| line < from_line) {
+            let last_line = last_line_of(&document);
+            let ends = document.as_ref().is_err_and(ReadError::ends_the_file);
+            if !ends && last_line.is_some_and(|line| line < from_line) {
                 continue;
             }
-            next_line = line.map_or(next_line, |line| line + 1);
+            next_line = last_line.map_or(next_line, |line| line + 1);
             let (key, refused) = match document {
                 Ok(document) => (Some(document.key.clone()), self.add(path, &document)?),
                 Err(error) if error.ends_the_file() => return Err(error.into()),
@@ -294,11 +301,11 @@ impl<'a> Indexer<'a> {
     }
 }
 
-/// Returns the line that a document stands on, where it is known.
-fn line_of(document: &Result<Document, ReadError>) -> Option<u64> {
+/// Returns the last line that a document stands on, where it is known.
+fn last_line_of(document: &Result<Document, ReadError>) -> Option<u64> {
     match document {
-        Ok(document) => Some(document.line),
-        Err(error) => error.line,
+        Ok(document) => Some(document.last_line),
+        Err(error) => error.last_line,
     }
 }
 

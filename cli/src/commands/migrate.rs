@@ -10,7 +10,7 @@ use tantivy_autotag::{IndexFolder, JobProgress, OnFailure, Retagged};
 use crate::args::Common;
 use crate::commands::job::{self, JobBar};
 use crate::commands::model::{self, Settings};
-use crate::output::{self, Report};
+use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 
 /// Make an index one of another bundle's, and tag its documents again
@@ -79,6 +79,7 @@ impl Report for Migrated {
         let retagged = job::retagged_text(&self.retagged);
         let mut text = format!("{table}\n\n{retagged}\n{:.1} seconds\n", self.seconds);
         for key in self.failed.iter().take(20) {
+            let key = inline(key);
             text += &format!("{key} cannot be encoded by the new model: its labels vote no more\n");
         }
         text

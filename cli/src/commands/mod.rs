@@ -25,6 +25,7 @@ mod job;
 mod labeled;
 mod model;
 mod predict;
+mod target;
 
 use anyhow::Context;
 

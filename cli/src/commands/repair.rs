@@ -10,7 +10,7 @@ use tantivy_autotag::{IndexFolder, RepairReport};
 use crate::args::Common;
 use crate::commands::job::JobBar;
 use crate::commands::model::{self, Settings};
-use crate::output::{self, Report};
+use crate::output::{self, Report, inline};
 
 /// Mend what can be mended of a damaged index, and tell what was lost
 ///
@@ -122,14 +122,14 @@ impl Report for Repaired {
             text += &format!("made anew: {file}\n");
         }
         for file in &self.files_set_aside {
-            text += &format!("set aside as damaged: {file}\n");
+            text += &format!("set aside as damaged: {}\n", inline(file));
         }
         if self.documents_lost > 0 {
             let (lost, known) = (self.documents_lost, self.lost.len());
             text += &format!("{lost} documents are lost; index them again. {known} are known:\n");
         }
         for key in &self.lost {
-            text += &format!("  {key}\n");
+            text += &format!("  {}\n", inline(key));
         }
         if let Some(found) = &self.datastore_found {
             text += &format!("{found} agrees with the documents and is the datastore now\n");
@@ -142,10 +142,10 @@ impl Report for Repaired {
             text += "what people rejected, renamed, merged and retired is forgotten\n";
         }
         for key in &self.not_encodable {
-            text += &format!("{key} cannot be encoded: its labels vote no more\n");
+            text += &format!("{} cannot be encoded: its labels vote no more\n", inline(key));
         }
         for problem in &self.problems {
-            text += &format!("problem left: {problem}\n");
+            text += &format!("problem left: {}\n", inline(problem));
         }
         text
     }

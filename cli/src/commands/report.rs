@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use crate::args::Common;
 use crate::commands::compare::resamples;
-use crate::output::{self, Report};
+use crate::commands::target;
+use crate::output::{self, Report, inline};
 
 /// Show the runs of `autotag ablate` as one page with the paper's tables and figures
 ///
@@ -45,6 +46,10 @@ pub(crate) struct ReportArgs {
 }
 
 pub(crate) fn run(args: &ReportArgs, common: &Common) -> anyhow::Result<()> {
+    for file in [Some(&args.out), args.json.as_ref(), args.markdown.as_ref()].into_iter().flatten()
+    {
+        target::check_file(file)?;
+    }
     let bootstrap = BootstrapOptions { resamples: args.resamples, ..BootstrapOptions::default() };
     let folder = RunsFolder::open(&args.runs);
     let numbers = Numbers::read(&folder, &NumberOptions { bootstrap })?;
@@ -115,12 +120,13 @@ impl Report for Reported {
         let mut text = String::new();
         for ReportedData { name, models } in &self.data_sets {
             for (model, planned, done) in models {
+                let name = inline(name);
                 text += &format!("{name}: --model {model}, {done} of {planned} runs\n");
             }
         }
         let files = [Some(&self.out), self.json.as_ref(), self.markdown.as_ref()];
         for file in files.into_iter().flatten() {
-            text += &format!("wrote {}\n", file.display());
+            text += &format!("wrote {}\n", output::path(file));
         }
         text
     }

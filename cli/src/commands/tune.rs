@@ -14,6 +14,7 @@ use crate::args::{Common, DocumentArgs, ReviewArgs, proportion, temperature};
 use crate::commands::labeled::read_to_measure;
 use crate::commands::model::{self, Settings};
 use crate::commands::predict::{Labels, Predicted, predict_file};
+use crate::commands::target;
 use crate::output;
 
 pub(super) use record::TuneRecord;
@@ -108,6 +109,7 @@ impl TuneArgs {
 }
 
 pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
+    target::check_bundle(&args.out)?;
     let documents = read_to_measure(&args.data, &args.documents)?;
     let bundle = ModelBundle::open(&args.bundle)?;
     let encoder = model::encoder(&bundle, common)?;

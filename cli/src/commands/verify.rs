@@ -7,7 +7,7 @@ use serde::Serialize;
 use tantivy_autotag::{IndexFolder, Interrupted, VerifyReport};
 
 use crate::args::Common;
-use crate::output::{self, Report};
+use crate::output::{self, Report, inline};
 
 /// Check that an index is whole: files, checksums, neighbors, and that both stores agree
 ///
@@ -91,13 +91,14 @@ impl Report for Verified {
             None => {}
         }
         if let Some(job) = &self.unfinished_job {
+            let job = inline(job);
             text += &format!("\nUnfinished: {job}; `autotag retag --resume` goes on with it.\n");
         }
         if !self.problems.is_empty() {
             text += "\n";
         }
         for problem in &self.problems {
-            text += &format!("problem: {problem}\n");
+            text += &format!("problem: {}\n", inline(problem));
         }
         let n_more = self.n_problems - self.problems.len() as u64;
         if n_more > 0 {

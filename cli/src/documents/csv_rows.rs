@@ -1,47 +1,48 @@
 //! Documents as rows of comma-separated values below a header.
 
-use std::io::{self, Read};
-
-use csv::ByteRecord;
-
+use super::csv_row::{Row, RowError, RowReader};
 use super::input::{Input, read_problem};
-use super::{Document, Problem, ReadError, ReadOptions, Repaired, each_once};
+use super::labels::Labels;
+use super::{Document, Problem, ReadError, ReadOptions, Repaired};
 
 /// Reads one document from each row.
 pub(super) struct CsvRows {
     file: String,
     options: ReadOptions,
-    reader: csv::Reader<Limited>,
+    reader: RowReader,
     columns: Option<Columns>,
-    record: ByteRecord,
-    line: u64,
+    row: Row,
     repaired: Repaired,
 }
 
 /// Where the fields stand in a row.
 struct Columns {
+    n: usize,
     key: usize,
     text: Vec<usize>,
     labels: Option<usize>,
 }
 
+/// The most columns that a header may have.
+const MAX_COLUMNS: usize = 1 << 16;
+
 impl CsvRows {
     /// Reads the header.
     pub(super) fn new(input: Input, options: &ReadOptions) -> Result<Self, ReadError> {
-        let limited = Limited { reader: Box::new(input.reader), left: options.max_line_bytes };
+        let mut reader = RowReader::new(input.reader, options.max_line_bytes);
+        reader.keep_cells(MAX_COLUMNS);
         let mut rows = CsvRows {
             file: input.name,
             options: options.clone(),
-            reader: csv::ReaderBuilder::new().from_reader(limited),
+            reader,
             columns: None,
-            record: ByteRecord::new(),
-            line: 1,
+            row: Row::default(),
             repaired: Repaired::default(),
         };
-        let header = rows.reader.byte_headers().cloned();
-        let header = header.map_err(|error| rows.unreadable(error))?;
-        if !header.is_empty() {
-            rows.columns = Some(columns(&header, options).map_err(|p| rows.error(None, p))?);
+        if rows.reader.read(&mut rows.row).map_err(|error| rows.unreadable(error))? {
+            let columns = columns(&rows.row, options).map_err(|problem| rows.error(problem))?;
+            rows.reader.keep_cells(columns.n);
+            rows.columns = Some(columns);
         }
         Ok(rows)
     }
@@ -51,87 +52,101 @@ impl CsvRows {
     }
 
     pub(super) fn next(&mut self) -> Option<Result<Document, ReadError>> {
-        self.columns.as_ref()?;
-        self.reader.get_mut().left = self.options.max_line_bytes;
-        let outcome = self.reader.read_byte_record(&mut self.record);
-        self.line = self.record.position().unwrap_or_else(|| self.reader.position()).line();
-        match outcome {
+        let columns = self.columns.as_ref()?;
+        match self.reader.read(&mut self.row) {
             Ok(false) => None,
-            Ok(true) => Some(self.document()),
+            Ok(true) if self.row.n_cells != columns.n as u64 => {
+                let (expected, found) = (columns.n as u64, self.row.n_cells);
+                Some(Err(self.error(Problem::Cells { expected, found })))
+            }
+            Ok(true) => Some(self.document(columns).map_err(|problem| self.error(problem)).map(
+                |(document, is_repaired)| {
+                    if is_repaired {
+                        self.repaired.note(document.line);
+                    }
+                    document
+                },
+            )),
             Err(error) => Some(Err(self.unreadable(error))),
         }
     }
 
-    fn document(&mut self) -> Result<Document, ReadError> {
-        let columns = self.columns.as_ref().expect("next() asks for them first");
-        let cell = |column: usize| String::from_utf8_lossy(&self.record[column]);
+    /// Makes a document of the row, and tells whether broken bytes were replaced.
+    fn document(&self, columns: &Columns) -> Result<(Document, bool), Problem> {
+        let cell = |column: usize| String::from_utf8_lossy(self.row.cell(column));
+        let field = || self.options.key.clone();
+        if std::str::from_utf8(self.row.cell(columns.key)).is_err() {
+            return Err(Problem::KeyUtf8 { field: field() });
+        }
         let key = cell(columns.key).into_owned();
+        if key.is_empty() {
+            return Err(Problem::KeyMissing { field: field() });
+        }
         let text: Vec<_> = columns.text.iter().map(|&column| cell(column)).collect();
         let text = text.join("\n");
-        let labels = columns.labels.map(cell).unwrap_or_default();
-        let labels = labels.split(&self.options.label_separator).map(str::trim);
-        let labels = labels.filter(|label| !label.is_empty()).map(str::to_owned).collect();
-        let field = self.options.key.clone();
-        if std::str::from_utf8(&self.record[columns.key]).is_err() {
-            return Err(self.error(None, Problem::KeyUtf8 { field }));
-        }
-        if key.is_empty() {
-            return Err(self.error(None, Problem::KeyMissing { field }));
-        }
-        if self.record.iter().any(|cell| std::str::from_utf8(cell).is_err()) {
-            self.repaired.note(self.line);
-        }
-        Ok(Document { line: self.line, key, text, labels: each_once(labels) })
+        let labels = self.labels(&columns.labels.map(cell).unwrap_or_default())?;
+        let is_repaired = self.row.cells().any(|cell| std::str::from_utf8(cell).is_err());
+        let Row { line, last_line, .. } = self.row;
+        Ok((Document { line, last_line, key, text, labels }, is_repaired))
     }
 
-    /// Names what csv could not read; after a failed read nothing more can be.
-    fn unreadable(&mut self, error: csv::Error) -> ReadError {
-        let problem = match error.into_kind() {
-            csv::ErrorKind::UnequalLengths { expected_len: expected, len: found, .. } => {
-                return self.error(None, Problem::Cells { expected, found });
+    fn labels(&self, cell: &str) -> Result<Vec<String>, Problem> {
+        let names = cell.split(&self.options.label_separator).map(str::trim);
+        let mut labels = Labels::default();
+        for name in names.filter(|name| !name.is_empty()) {
+            if labels.add(name).is_err() {
+                return Err(Problem::too_many_labels(&self.options.labels));
             }
-            csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                Problem::TooLong { max: self.options.max_line_bytes }
+        }
+        Ok(labels.into_vec())
+    }
+
+    fn unreadable(&self, error: RowError) -> ReadError {
+        let (line, problem) = match error {
+            RowError::AfterQuote { line } => (line, Problem::AfterQuote),
+            RowError::OpenQuote { line } => (line, Problem::OpenQuote),
+            RowError::TooLong => {
+                (self.row.line, Problem::TooLong { max: self.options.max_line_bytes })
             }
-            csv::ErrorKind::Io(error) => read_problem(error),
-            kind => Problem::Read(io::Error::other(format!("{kind:?}"))),
+            RowError::Read(error) => (self.row.line, read_problem(error)),
         };
-        self.columns = None;
-        self.error(None, problem)
+        ReadError::at(&self.file, line, None, problem).until(self.row.last_line)
     }
 
-    fn error(&self, key: Option<&str>, problem: Problem) -> ReadError {
-        ReadError::at(&self.file, self.line, key.map(str::to_owned), problem)
+    fn error(&self, problem: Problem) -> ReadError {
+        let Row { line, last_line, .. } = self.row;
+        ReadError::at(&self.file, line, None, problem).until(last_line)
     }
 }
 
-fn columns(header: &ByteRecord, options: &ReadOptions) -> Result<Columns, Problem> {
-    let find = |name: &str| header.iter().position(|cell| cell.trim_ascii() == name.as_bytes());
+fn columns(header: &Row, options: &ReadOptions) -> Result<Columns, Problem> {
+    if header.n_cells > MAX_COLUMNS as u64 {
+        return Err(Problem::Columns { found: header.n_cells, max: MAX_COLUMNS });
+    }
+    let find = |name: &str| header.cells().position(|cell| cell.trim_ascii() == name.as_bytes());
     let missing = |wanted: &str, option| {
-        let names: Vec<_> = header.iter().map(String::from_utf8_lossy).collect();
-        Problem::NoColumn { wanted: wanted.to_owned(), found: names.join(", "), option }
+        let found = names(header);
+        Problem::NoColumn { wanted: wanted.to_owned(), found, option }
     };
     let key = find(&options.key).ok_or_else(|| missing(&options.key, "--key"))?;
     let mut text = Vec::new();
     for name in &options.text {
         text.push(find(name).ok_or_else(|| missing(name, "--text"))?);
     }
-    Ok(Columns { key, text, labels: find(&options.labels) })
+    let n = header.n_cells as usize;
+    Ok(Columns { n, key, text, labels: find(&options.labels) })
 }
 
-/// Fails where one record has more bytes than allowed, such as after a quote that never closes.
-struct Limited {
-    reader: Box<dyn Read + Send>,
-    left: u64,
-}
-
-impl Read for Limited {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let n_read = self.reader.read(buffer)?;
-        self.left = self.left.saturating_sub(n_read as u64);
-        Ok(n_read)
-    }
+/// Names the columns for people, the first ones of many.
+fn names(header: &Row) -> String {
+    const NAMED: usize = 30;
+    const LENGTH: usize = 60;
+    let name = |cell: &[u8]| {
+        let text = String::from_utf8_lossy(cell);
+        text.chars().take(LENGTH).collect::<String>()
+    };
+    let names: Vec<String> = header.cells().take(NAMED).map(name).collect();
+    let n_more = header.n_cells as usize - names.len();
+    let more = if n_more > 0 { format!(", and {n_more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
 }

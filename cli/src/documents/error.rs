@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::{fmt, io};
 
+use super::labels::MAX_LABELS;
+use super::memory_of;
+
 /// A document, or a whole file, that could not be read.
 #[derive(Debug)]
 pub struct ReadError {
@@ -10,6 +13,8 @@ pub struct ReadError {
     pub file: String,
     /// The line, counted from 1, where it is about one.
     pub line: Option<u64>,
+    /// The last line of the row that it is about.
+    pub last_line: Option<u64>,
     /// The document's key, where it could be read.
     pub key: Option<String>,
     /// What is wrong.
@@ -44,6 +49,16 @@ pub enum Problem {
         "the row has {found} cells where the header has {expected}: quote cells with commas or line breaks"
     )]
     Cells { expected: u64, found: u64 },
+    #[error(
+        "the quote that opens here never closes, so that everything behind it is one cell: close it; a quote within a cell is written twice"
+    )]
+    OpenQuote,
+    #[error(
+        "text follows the quote that closes a cell: write quotes within a cell twice, and a comma behind the last"
+    )]
+    AfterQuote,
+    #[error("the header has {found} columns, more than {max}: leave columns out")]
+    Columns { found: u64, max: usize },
     #[error("the header has no column {wanted:?}, it has {found}: name the column with {option}")]
     NoColumn { wanted: String, found: String, option: &'static str },
     #[error(
@@ -62,6 +77,8 @@ pub enum Problem {
         "the labels in {field:?} must be an array of strings, or null for an unlabelled document"
     )]
     LabelsType { field: String },
+    #[error("there are more than {max} labels in {field:?}: leave labels out")]
+    TooManyLabels { field: String, max: usize },
     #[error(
         "document {key:?} has no labels in {field:?}, so there is nothing to learn from it: label it, leave it out, or name another field with --labels"
     )]
@@ -74,23 +91,53 @@ pub enum Problem {
     DoubledKey { key: String, first: u64 },
 }
 
+impl Problem {
+    /// Says that a document has more labels in a field than are kept.
+    pub(super) fn too_many_labels(field: &str) -> Self {
+        Problem::TooManyLabels { field: field.to_owned(), max: MAX_LABELS }
+    }
+}
+
 impl ReadError {
     /// Makes an error about a file as a whole.
     pub fn of_file(file: &str, problem: Problem) -> Self {
-        ReadError { file: file.to_owned(), line: None, key: None, problem: Box::new(problem) }
+        let (file, problem) = (file.to_owned(), Box::new(problem));
+        ReadError { file, line: None, last_line: None, key: None, problem }
     }
 
     /// Makes an error about a line.
     pub fn at(file: &str, line: u64, key: Option<String>, problem: Problem) -> Self {
-        ReadError { file: file.to_owned(), line: Some(line), key, problem: Box::new(problem) }
+        let (file, problem) = (file.to_owned(), Box::new(problem));
+        ReadError { file, line: Some(line), last_line: Some(line), key, problem }
+    }
+
+    /// Says on which line the row ends.
+    pub(super) fn until(self, last_line: u64) -> Self {
+        ReadError { last_line: Some(last_line), ..self }
+    }
+
+    /// Estimates what it takes in memory, in bytes.
+    pub fn memory(&self) -> usize {
+        // What a problem names stands in its message.
+        let named = self.problem.to_string().len();
+        let strings = memory_of(&self.file) + self.key.as_ref().map_or(0, memory_of);
+        size_of::<ReadError>() + size_of::<Problem>() + strings + named
     }
 
     /// Tells whether nothing after it can be read.
     pub fn ends_the_file(&self) -> bool {
-        use Problem::{Empty, Folder, Gzip, NoColumn, Open, Read, Twice};
+        use Problem::{Columns, Empty, Folder, Gzip, NoColumn, Open, OpenQuote, Read, Twice};
         matches!(
             *self.problem,
-            Open(_) | Folder | Twice | Empty | Read(_) | Gzip(_) | NoColumn { .. }
+            Open(_)
+                | Folder
+                | Twice
+                | Empty
+                | Read(_)
+                | Gzip(_)
+                | NoColumn { .. }
+                | Columns { .. }
+                | OpenQuote
         )
     }
 }

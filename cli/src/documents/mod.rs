@@ -1,9 +1,12 @@
 //! Documents, labelled or not, read from JSON lines and CSV.
 
+mod csv_row;
 mod csv_rows;
 mod error;
 mod input;
 mod json_lines;
+mod json_object;
+mod labels;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +25,28 @@ use json_lines::JsonLines;
 pub struct Document {
     /// The line it begins on, counted from 1.
     pub line: u64,
+    /// The line it ends on.
+    pub last_line: u64,
     /// The caller's key, not empty.
     pub key: String,
     /// The text; it may be empty.
     pub text: String,
     /// The labels, each once, in the order given; none for an unlabelled document.
     pub labels: Vec<String>,
+}
+
+impl Document {
+    /// Estimates what it takes in memory, in bytes.
+    pub fn memory(&self) -> usize {
+        let labels = self.labels.iter().map(memory_of).sum::<usize>();
+        size_of::<Document>() + memory_of(&self.key) + memory_of(&self.text) + labels
+    }
+}
+
+/// Returns what a string takes in memory, with what the allocator adds to it.
+fn memory_of(text: &String) -> usize {
+    const ALLOCATED: usize = 16;
+    size_of::<String>() + ALLOCATED + text.capacity()
 }
 
 /// How documents are written down.
@@ -217,11 +236,4 @@ impl Repaired {
             );
         }
     }
-}
-
-/// Drops labels that stand twice.
-fn each_once(mut labels: Vec<String>) -> Vec<String> {
-    let mut seen = std::collections::HashSet::new();
-    labels.retain(|label| seen.insert(label.clone()));
-    labels
 }

@@ -1,3 +1,6 @@
+mod csv_lines;
+mod json_memory;
+
 use std::error::Error;
 use std::io::Write;
 
@@ -110,7 +113,9 @@ fn csv_errors_name_the_line() {
     check_error("d.csv", b"", &options, None, "no document");
     let tight = ReadOptions { max_line_bytes: 1000, ..ReadOptions::default() };
     let unclosed = [b"id,text\n1,\"".as_slice(), &[b'a'; 100_000]].concat();
-    check_error("d.csv", &unclosed, &tight, Some(2), "longer than 1000 bytes");
+    check_error("d.csv", &unclosed, &tight, Some(2), "the quote that opens here never closes");
+    let long = [b"id,text\n1,\"".as_slice(), &[b'a'; 100_000], b"\"\n2,b\n"].concat();
+    check_error("d.csv", &long, &tight, Some(2), "longer than 1000 bytes");
 }
 
 #[test]

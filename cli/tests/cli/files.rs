@@ -5,7 +5,7 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::support::{Folder, SMALL, autotag, autotag_with, bundle, documents, lines};
+use crate::support::{Folder, SMALL, autotag, autotag_with, bundle, copy_folder, documents, lines};
 
 /// Trains on a file that cannot be used and returns the error.
 fn train_error(folder: &Folder, train: &str) -> String {
@@ -201,17 +201,4 @@ fn a_changed_bundle_is_refused() {
     fs::remove_file(format!("{copy}/model.onnx")).unwrap();
     let error = autotag_with(&format!("tag --bundle {copy}"), "").error();
     assert!(error.contains("model.onnx is missing") || error.contains("changed"), "{error}");
-}
-
-fn copy_folder(from: &str, to: &str) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        if entry.path().is_dir() {
-            copy_folder(&format!("{from}/{name}"), &format!("{to}/{name}"));
-        } else {
-            fs::copy(entry.path(), format!("{to}/{name}")).unwrap();
-        }
-    }
 }

@@ -63,6 +63,13 @@ pub(crate) fn autotag(line: &str) -> Run {
     autotag_with(line, "")
 }
 
+/// Runs the program with arguments that may hold spaces.
+pub(crate) fn autotag_args(args: &[&str]) -> Run {
+    let mut command = command("");
+    command.args(args).stdin(Stdio::null());
+    command.output().unwrap().into()
+}
+
 /// Runs a command line with something on standard input.
 pub(crate) fn autotag_with(line: &str, input: &str) -> Run {
     let mut child = command(line).spawn().unwrap();
@@ -182,6 +189,20 @@ pub(crate) fn bundle() -> String {
         autotag(&format!("train --data {train} --dev {dev} --out {out} {SMALL} --epochs 12")).ok();
     }
     bundle.to_str().unwrap().to_owned()
+}
+
+/// Copies a folder with everything below it.
+pub(crate) fn copy_folder(from: &str, to: &str) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.path().is_dir() {
+            copy_folder(&format!("{from}/{name}"), &format!("{to}/{name}"));
+        } else {
+            fs::copy(entry.path(), format!("{to}/{name}")).unwrap();
+        }
+    }
 }
 
 fn remove_older(folder: &Path) {

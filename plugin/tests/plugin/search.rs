@@ -1,7 +1,10 @@
 //! Queries, drill-down, counts.
 
+use std::thread;
+use std::time::Instant;
+
 use tantivy::schema::Facet;
-use tantivy_autotag::{Error, SearchRequest, TagSearcher, parse_tag, tag_path};
+use tantivy_autotag::{Error, SearchRequest, TagSearcher, parse_label, parse_tag, tag_path};
 
 use crate::support::Fixture;
 
@@ -110,6 +113,163 @@ fn a_wrong_query_is_told() {
         let error = searcher.search(&request).unwrap_err();
         assert!(matches!(&error, Error::Query { query, .. } if query == wrong), "{error}");
     }
+}
+
+/// Searches on a thread with so many bytes of stack, as servers' threads have.
+fn search_on_a_thread(searcher: &TagSearcher, query: String, stack: usize) -> Result<usize, Error> {
+    let searcher = searcher.clone();
+    let search = move || {
+        let request = SearchRequest { query, limit: 1, ..SearchRequest::default() };
+        searcher.search(&request).map(|found| found.total)
+    };
+    thread::Builder::new().stack_size(stack).spawn(search).unwrap().join().unwrap()
+}
+
+/// What a query may be nested by, before and behind what is inside.
+const NESTINGS: [(&str, &str); 22] = [
+    ("(", ")"),
+    ("( ", " )"),
+    ("(a ", ")"),
+    ("(a OR ", " b)"),
+    ("+(", ")"),
+    ("-(", ")^2"),
+    ("(-", ")"),
+    ("text:(", ")"),
+    ("text : ( ", ")"),
+    ("NOT ", ""),
+    ("NOT\n", ""),
+    ("NOT (", ")"),
+    ("NOT text:(", ")"),
+    ("(NOT a ", ")"),
+    ("(\"", "\")"),
+    ("(\")\" ", ")"),
+    ("(/)/ ", ")"),
+    ("(\\) ", ")"),
+    ("+-", ""),
+    ("[", "]"),
+    ("text:IN [", "]"),
+    ("a^", ""),
+];
+
+#[test]
+fn a_query_of_any_nesting_is_answered_or_refused_on_a_small_stack() {
+    let searcher = filled().searcher();
+    for (before, behind) in NESTINGS {
+        for n in [1, 50, 99, 100, 101, 500, 2_000, 100_000] {
+            for (before, behind) in [(before, behind), (before, "")] {
+                let query = format!("{}text{}", before.repeat(n), behind.repeat(n));
+                for stack in [512 << 10, 2 << 20] {
+                    match search_on_a_thread(&searcher, query.clone(), stack) {
+                        Ok(_) | Err(Error::Query { .. }) => {}
+                        Err(Error::QueryTooLong { max, length }) => assert!(length > max),
+                        Err(Error::QueryTooDeep { max }) => assert!(n * 2 > max, "{before} {n}"),
+                        Err(error) => panic!("{before} {n}: {error}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_within_the_bound_are_searched() {
+    let searcher = filled().searcher();
+    for (before, behind) in [("(", ")"), ("text:(", ")"), ("(zlib ", ")"), ("(zlib -(", "))")] {
+        for n in [1, 20] {
+            let query = format!("{}text{}", before.repeat(n), behind.repeat(n));
+            search_on_a_thread(&searcher, query, 512 << 10).unwrap();
+        }
+    }
+    let deepest = format!("{}text{}", "(".repeat(100), ")".repeat(100));
+    assert_eq!(search_on_a_thread(&searcher, deepest, 512 << 10).unwrap(), 3);
+    let side_by_side = "(text OR image) ".repeat(500);
+    assert_eq!(search_on_a_thread(&searcher, side_by_side, 512 << 10).unwrap(), 4);
+}
+
+#[test]
+fn any_space_parts_words() {
+    let searcher = filled().searcher();
+    for query in
+        ["image OR library", "image\nOR\tlibrary", "image\u{3000}library", "\nimage library\r\n"]
+    {
+        check(&searcher, query, &[], &["gimp", "zlib"]);
+    }
+    check(&searcher, "\"editing\ntext\"", &[], &["vim"]);
+}
+
+#[test]
+fn the_longest_queries_take_little_time() {
+    let searcher = filled().searcher();
+    for part in [
+        "a AND ",
+        "a OR b AND ",
+        "a\n",
+        "a ",
+        "a\\ ",
+        "+a -b ",
+        "\"a b\" ",
+        "text:a ",
+        "text:\n",
+        "* ",
+        "a* ",
+        "\"a\"* ",
+        "[a TO b] ",
+        "text:[a TO b] ",
+        "text:IN [a b c] ",
+        "/a/ ",
+        "a^2 ",
+        "a~3 ",
+        "(a) ",
+        "(a b) AND ",
+        "'a' ",
+        "a:",
+        "(",
+        "NOT ",
+        "\u{3000}",
+        "é",
+        "a^9999999999999999999999 ",
+    ] {
+        let started = Instant::now();
+        // As long as is read, and cut off anywhere.
+        let mut query: String = part.chars().cycle().take((1 << 16) / 3).collect();
+        for _ in 0..3 {
+            match search_on_a_thread(&searcher, query.clone(), 2 << 20) {
+                Ok(_) | Err(Error::Query { .. } | Error::QueryTooDeep { .. }) => {}
+                Err(error) => panic!("{part:?}: {error}"),
+            }
+            query.pop();
+        }
+        assert!(started.elapsed().as_secs() < 10, "{part:?}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn tags_of_any_length_and_depth_are_read_or_refused() {
+    let searcher = filled().searcher();
+    for n in [10, 500, 100_000] {
+        for path in
+            ["/a".repeat(n), "a::".repeat(n), "/".repeat(n), r"/\/".repeat(n), "a".repeat(n)]
+        {
+            let tag = match parse_tag(&path) {
+                Ok(tag) => tag,
+                Err(Error::TagTooLong { length, .. }) => {
+                    assert!(n > 500 && length == path.len());
+                    assert!(matches!(parse_label(&path), Err(Error::TagTooLong { .. })));
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            let request = SearchRequest {
+                tags: vec![tag.clone()],
+                facets: Some(tag),
+                ..SearchRequest::default()
+            };
+            let total = searcher.search(&request).unwrap().total;
+            assert_eq!(total > 0, path.trim_matches('/').is_empty(), "{path}");
+        }
+    }
+    let longest = format!("/{}", "x".repeat(1024));
+    assert!(parse_tag(&longest).is_ok() && parse_tag(&r"\/".repeat(1024)).is_ok());
 }
 
 #[test]

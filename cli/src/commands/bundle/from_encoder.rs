@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::args::{Common, DocumentArgs};
 use crate::commands::encoding::Encoding;
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
-use crate::commands::model;
+use crate::commands::{model, target};
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -118,6 +118,10 @@ impl From<PoolingArg> for Pooling {
 }
 
 pub(super) fn run(args: &FromEncoderArgs, common: &Common) -> anyhow::Result<()> {
+    target::check_bundle(&args.out)?;
+    if let Some(cache) = args.reading.cache.folder(&args.out) {
+        target::check_folder(&cache)?;
+    }
     let options = model::onnx_options(common)?;
     let data = match &args.data {
         Some(data) => Some(Dataset::new(texts(read_to_learn(data, &args.documents)?))?),
@@ -188,7 +192,7 @@ impl Report for Made {
         format!(
             "{}: {} dimensions, no label scored, {n_neighbors} neighbors to begin with\n{}: \
              k = {k}, tau = {}, threshold = {}\n",
-            self.bundle.display(),
+            output::path(&self.bundle),
             self.dimensions,
             told_of_dev(&self.report),
             temperature.get(),

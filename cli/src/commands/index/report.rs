@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tantivy_autotag::{CommitSummary, WriterTimes};
 
-use crate::output::{Report, table};
+use crate::output::{Report, cut, inline, shorten, table};
 
 /// What became of one file.
 #[derive(Debug, Serialize)]
@@ -34,6 +34,9 @@ struct Failure {
 
 /// So many failures of a file are listed; more are only counted.
 const MAX_LISTED: usize = 1000;
+
+/// So many characters of a failure's key and error; a key that is refused may have any number.
+const MAX_LENGTH: usize = 4000;
 
 impl FileReport {
     pub(super) fn begin(path: &Path) -> Self {
@@ -67,7 +70,9 @@ impl FileReport {
 
     fn list(&mut self, key: Option<&str>, error: &impl ToString) {
         if self.failures.len() < MAX_LISTED {
-            self.failures.push(Failure { id: key.map(str::to_owned), error: error.to_string() });
+            let short = |text: &str| cut(text, MAX_LENGTH).into_owned();
+            let error = short(&error.to_string());
+            self.failures.push(Failure { id: key.map(short), error });
         }
     }
 
@@ -81,13 +86,14 @@ impl FileReport {
 
     /// Names the failed documents for people; why they failed was told when it happened.
     fn failures_text(&self) -> String {
-        let keys: Vec<&str> =
-            self.failures.iter().filter_map(|failure| failure.id.as_deref()).take(20).collect();
+        let keys = self.failures.iter().filter_map(|failure| failure.id.as_deref());
+        let keys: Vec<String> = keys.take(20).map(|key| shorten(key, 60)).collect();
         if keys.is_empty() {
             return String::new();
         }
         let more = if self.failed > keys.len() as u64 { ", and others" } else { "" };
-        format!("\nfailed in {}: {}{more}\n", self.file, keys.join(", "))
+        let (file, keys) = (inline(&self.file), keys.join(", "));
+        format!("\nfailed in {file}: {keys}{more}\n")
     }
 
     fn cells(&self, name: &str) -> Vec<String> {

@@ -6,7 +6,7 @@ use tantivy_autotag::{
     tag_path,
 };
 
-use crate::output::{Report, shorten, table};
+use crate::output::{Report, inline, shorten, table};
 
 /// How much is told of each document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl DocumentReport {
         let tags: Vec<String> = document.tags.iter().map(tag_path).collect();
         let scores = match &document.evidence {
             Some(evidence) => evidence.tags.iter().map(scored).collect(),
-            None => tags.clone(),
+            None => tags.iter().map(|tag| inline(tag).into_owned()).collect(),
         };
         let suggested = document.evidence.iter().flat_map(|evidence| &evidence.suggestions);
         DocumentReport {
@@ -125,7 +125,7 @@ impl Report for SearchReport {
             (total, false) => format!("{total} documents match"),
         };
         if !self.query.is_empty() {
-            text += &format!(" {}", self.query);
+            text += &format!(" {}", inline(&self.query));
         }
         text += "\n";
         for (position, document) in self.documents.iter().enumerate() {
@@ -141,7 +141,8 @@ impl Report for SearchReport {
 impl FacetsReport {
     fn to_text(&self) -> String {
         if self.counts.is_empty() {
-            return format!("no document that matches has a tag below {}\n", self.below);
+            let below = inline(&self.below);
+            return format!("no document that matches has a tag below {below}\n");
         }
         let mut counts = table(&[&format!("tags below {}", self.below), "documents"], 1);
         for FacetReport { tag, count } in self.counts.iter().take(SHOWN_FACETS) {
@@ -154,9 +155,10 @@ impl FacetsReport {
 }
 
 fn scored(tag: &TagEvidence) -> String {
+    let label = inline(&tag.label);
     match tag.origin {
-        Origin::Human => tag.label.clone(),
-        _ => format!("{} {:.2}", tag.label, tag.score),
+        Origin::Human => label.into_owned(),
+        _ => format!("{label} {:.2}", tag.score),
     }
 }
 
@@ -167,8 +169,7 @@ fn explain(evidence: &Evidence) -> String {
     }
     let header = ["    tag", "from", "score", "model", "kNN", "neighbors that voted"];
     let mut tags = table(&header, 2);
-    let last = tags.column_mut(5).expect("the header has six columns");
-    last.set_cell_alignment(comfy_table::CellAlignment::Left);
+    tags.align_left(header.len() - 1);
     for tag in &evidence.tags {
         let model = tag.model.map_or("-".to_owned(), |score| format!("{score:.2}"));
         let is_human = tag.origin == Origin::Human;
@@ -207,7 +208,7 @@ fn voters(evidence: &Evidence, label: &str) -> String {
 
 fn nearest(neighbors: &[NeighborEvidence]) -> String {
     match neighbors.first() {
-        Some(nearest) => format!("; the nearest neighbor is {}", nearest.key),
+        Some(nearest) => format!("; the nearest neighbor is {}", shorten(&nearest.key, 40)),
         None => String::new(),
     }
 }

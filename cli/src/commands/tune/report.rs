@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::record::{LabelRecord, TuneRecord, name};
 use crate::commands::model::Settings;
-use crate::output::{Report, table};
+use crate::output::{self, Report, table};
 
 /// The new bundle, and what its settings are worth.
 #[derive(Debug, Serialize)]
@@ -74,7 +74,7 @@ impl Report for TuneReport {
         for cells in &self.cells {
             table.add_row(cells);
         }
-        let (bundle, objective) = (self.bundle.display(), name(*objective));
+        let (bundle, objective) = (output::path(&self.bundle), name(*objective));
         let mut text = format!(
             "{bundle}: tuned for {objective} on {documents} documents, which the figures are of\n\
              \n{table}\n"
