@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tantivy::directory::error::OpenReadError;
 use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
 use tantivy::{Directory, Index, SegmentMeta, SegmentReader};
 
@@ -75,11 +76,13 @@ impl SegmentChecks {
         if self.lock().contains(file) {
             return Ok(());
         }
-        // What is too short to have a checksum is an error.
-        if !self.index.directory().validate_checksum(file).unwrap_or(false) {
-            return Err(Error::SegmentDamaged { file: file.to_owned() });
+        match self.index.directory().validate_checksum(file) {
+            Ok(true) => drop(self.lock().insert(file.to_owned())),
+            // Its segment was merged meanwhile; whoever has opened it can still read it.
+            Err(OpenReadError::FileDoesNotExist(_)) => {}
+            // What is too short to have a checksum is an error.
+            Ok(false) | Err(_) => return Err(Error::SegmentDamaged { file: file.to_owned() }),
         }
-        self.lock().insert(file.to_owned());
         Ok(())
     }
 
