@@ -9,8 +9,12 @@ use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use autotag_train::cnn::CnnConfig;
-use autotag_train::frozen::{EncoderCard, EncoderSettings, FirstNeighbors, bundle_encoder};
-use autotag_train::{Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
+use autotag_train::frozen::{
+    EncoderCard, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
+};
+use autotag_train::{
+    Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
+};
 use serde_json::{Map, Value, json};
 use tantivy::doc;
 use tantivy::schema::Schema;
@@ -153,6 +157,19 @@ fn what_was_encoded_before_an_interruption_is_not_encoded_again() {
     assert_eq!(bundle.unwrap().datastore().unwrap().reader().unwrap().len(), 240);
 }
 
+#[test]
+fn texts_that_the_encoder_cannot_read_are_no_neighbors_and_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut documents = tiny::documents("train", 60);
+    documents[3].text = " ".to_owned();
+    let texts = Dataset::new(documents).unwrap();
+    let neighbors = Some(FirstNeighbors { texts: &texts, dev: Some(&texts) });
+    let bundle = alone(folder.path(), neighbors, &NEVER, &mut |_| {}).unwrap();
+    assert_eq!(bundle.datastore().unwrap().reader().unwrap().len(), 59);
+    let report: EncoderReport = serde_json::from_value(bundle.config().training.clone()).unwrap();
+    assert_eq!((report.skipped.train, report.skipped.dev, report.n_dev), (1, 1, 59));
+}
+
 fn config() -> TrainConfig {
     let mut config = TrainConfig { batch_size: 16, epochs: 10, ..TrainConfig::adapter() };
     config.adam.learning_rate = 1e-2;
@@ -292,7 +309,8 @@ fn a_text_without_words_is_told_before_the_encoder_runs() {
     let (train, (_, dev)) = (Dataset::new(documents).unwrap(), data());
     let (out, config, options) =
         (folder.path().join("out"), joint_config(), OnnxOptions::default());
-    let run = TrainingRun::new(&train, &dev, &config, &out, &options);
+    let run =
+        TrainingRun::new(&train, &dev, &config, &out, &options).unreadable(Unreadable::Refuse);
     let mut has_encoded = false;
     let progress = &mut |progress: Progress| {
         has_encoded |= matches!(progress, Progress::Encoded { .. });

@@ -163,6 +163,34 @@ fn a_training_is_resumed_with_the_vectors_that_it_began_with() {
     assert!(card.contains("began with pretrained values"), "{card}");
 }
 
+/// Puts the checksum of changed bytes behind them: the content, its length, CRC-32, eight bytes of magic.
+fn seal(bytes: &mut [u8]) {
+    let sum = bytes.len() - 12;
+    let checksum = crc32fast::hash(&bytes[..sum]).to_le_bytes();
+    bytes[sum..][..4].copy_from_slice(&checksum);
+}
+
+#[test]
+fn a_changed_checkpoint_is_told_as_damage_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let setting = Setting::of(Kind::Wide);
+    setting.train(folder.path(), Start::Anew, 7).unwrap_err();
+    let path = folder.path().join("run/checkpoint.safetensors");
+    let sound = fs::read(&path).unwrap();
+    for at in [9, sound.len() / 3, sound.len() / 2, sound.len() - 1] {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 4;
+        fs::write(&path, bytes).unwrap();
+        for start in [Start::Resume, Start::Finish] {
+            let error = setting.train(folder.path(), start, usize::MAX).map(|_| ()).unwrap_err();
+            assert!(matches!(error, TrainError::CheckpointDamaged { .. }), "{error}");
+            assert!(error.to_string().contains("delete it and begin anew"), "{error}");
+        }
+    }
+    fs::remove_file(&path).unwrap();
+    setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
+}
+
 #[test]
 fn a_checkpoint_with_more_texts_than_there_are_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -173,6 +201,7 @@ fn a_checkpoint_with_more_texts_than_there_are_is_refused() {
     let name = b"n_texts\\\":32";
     let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
     bytes[at + name.len() - 2..][..2].copy_from_slice(b"96");
+    seal(&mut bytes);
     fs::write(&path, bytes).unwrap();
     let error = setting.train(folder.path(), Start::Resume, usize::MAX).map(|_| ()).unwrap_err();
     assert!(matches!(error, TrainError::Checkpoint { .. }), "{error}");
@@ -254,6 +283,26 @@ fn a_model_that_goes_too_far_leaves_the_checkpoint_of_the_epochs_before() {
     assert!(*epoch > 1 && checkpoint.as_ref().unwrap().is_file(), "{error}");
     let (_, report) = setting.train(folder.path(), Start::Finish, usize::MAX).unwrap();
     assert!((1..*epoch).contains(&report.fit.epochs.len()), "{:?}", report.fit);
+}
+
+#[test]
+fn a_training_that_would_fail_again_leaves_its_place_to_the_next() {
+    let mut setting = Setting::of(Kind::Cnn);
+    let folder = tempfile::tempdir().unwrap();
+    let sound = setting.config.clone();
+    (setting.config.adam.learning_rate, setting.config.schedule.warm_up) = (1e7, 1.0);
+    let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { checkpoint: Some(_), .. }), "{error}");
+    // With other settings, and without a word about the old checkpoint.
+    setting.config = sound;
+    let error = setting.train(folder.path(), Start::Anew, 7).map(|_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::Stopped { .. }), "{error}");
+    assert!(folder.path().join("run/checkpoint.failed.safetensors").is_file());
+    // What was only stopped is not set aside.
+    let error = setting.train(folder.path(), Start::Anew, 7).map(|_| ()).unwrap_err();
+    assert!(matches!(error, TrainError::CheckpointExists { .. }), "{error}");
+    setting.train(folder.path(), Start::Resume, usize::MAX).unwrap();
+    assert_eq!(fs::read_dir(folder.path().join("run")).unwrap().count(), 1, "the figures alone");
 }
 
 #[test]

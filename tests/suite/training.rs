@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
+use autotag_train::cnn::GraphForm;
 use autotag_train::{
-    Dataset, LabeledText, Progress, TrainConfig, TrainError, TrainReport, TrainingRun,
+    Dataset, LabeledText, Progress, Skipped, Start, TrainConfig, TrainError, TrainReport,
+    TrainingRun, Unreadable,
 };
 
 use crate::tiny;
@@ -91,18 +93,89 @@ fn the_smallest_data_sets_can_be_trained_on() {
 }
 
 #[test]
-fn a_text_without_words_is_named_and_an_older_bundle_stays() {
+fn a_text_without_words_is_left_out_or_named_and_an_older_bundle_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("bundle");
-    let data = || tiny::documents("train", 60);
-    let (older, _) = train(data(), data(), &short_config(), &out).unwrap();
-    let mut broken = data();
+    let (out, config, options) =
+        (folder.path().join("bundle"), short_config(), OnnxOptions::default());
+    let mut broken = tiny::documents("train", 60);
     broken[7].text = "  ".to_owned();
-    let error = train(broken, data(), &short_config(), &out).unwrap_err();
+    let broken = Dataset::new(broken).unwrap();
+    let run = TrainingRun::new(&broken, &broken, &config, &out, &options);
+    let (older, report) = run.train_cnn(None, &mut |_| {}).unwrap();
+    assert_eq!(report.skipped, Skipped { train: 1, dev: 1 });
+    assert_eq!((report.n_train, report.n_dev), (59, 59));
+    assert_eq!(older.datastore().unwrap().reader().unwrap().len(), 59);
+    let strict = run.unreadable(Unreadable::Refuse);
+    let error = strict.train_cnn(None, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, TrainError::Text { key, .. } if key == "train-7"), "{error}");
     assert_eq!(ModelBundle::open(&out).unwrap().fingerprint(), older.fingerprint());
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 1, "nothing but the bundle is left");
+}
+
+/// Titles, queries and short messages, in scripts with and without blanks.
+#[test]
+fn texts_shorter_than_the_widest_window_are_trained_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let titles = ["no", "war and peace", "?", "the sea", "三体", "ok !", "a b c d e f g"];
+    let title = |(number, title): (usize, &str)| {
+        let label = if number.is_multiple_of(2) { "even" } else { "odd" };
+        labeled(&number.to_string(), title, &[label])
+    };
+    let titles = || titles.iter().copied().cycle().take(40).enumerate().map(title).collect();
+    let mut config = short_config();
+    config.cnn.widths = vec![3, 4, 5];
+    for form in [GraphForm::Folded, GraphForm::Plain] {
+        config.form = form;
+        let out = folder.path().join("bundle");
+        let (_, report) = train(titles(), titles(), &config, &out).unwrap();
+        assert!(report.export_difference < 1e-5, "{report:?}");
+    }
+}
+
+#[test]
+fn a_place_that_no_bundle_can_have_is_told_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, full) = (folder.path().join("file"), folder.path().join("full"));
+    std::fs::write(&file, "someone's").unwrap();
+    std::fs::create_dir(&full).unwrap();
+    std::fs::write(full.join("notes"), "someone's").unwrap();
+    let train = Dataset::new(tiny::documents("train", 60)).unwrap();
+    let (config, options) = (short_config(), OnnxOptions::default());
+    for out in [file.clone(), full, file.join("bundle")] {
+        let mut told = Vec::new();
+        let error = TrainingRun::new(&train, &train, &config, &out, &options)
+            .train_cnn(None, &mut |progress| told.push(progress))
+            .unwrap_err();
+        assert!(matches!(error, TrainError::Onnx(_)), "{error}");
+        assert!(told.is_empty(), "{told:?}");
+    }
+    let (out, run) = (folder.path().join("bundle"), file.join("run"));
+    let mut told = Vec::new();
+    let error = TrainingRun::new(&train, &train, &config, &out, &options)
+        .checkpoints(&run, Start::Anew)
+        .train_cnn(None, &mut |progress| told.push(progress))
+        .unwrap_err();
+    assert!(matches!(error, TrainError::Io { action: "create", .. }), "{error}");
+    assert!(told.is_empty() && !out.exists(), "{told:?}");
+}
+
+#[test]
+fn a_training_that_failed_leaves_its_place_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, run) = (folder.path().join("bundle"), folder.path().join("run"));
+    let data = Dataset::new(tiny::documents("train", 60)).unwrap();
+    let options = OnnxOptions::default();
+    let train = |config: &TrainConfig| {
+        TrainingRun::new(&data, &data, config, &out, &options)
+            .checkpoints(&run, Start::Anew)
+            .train_cnn(None, &mut |_| {})
+    };
+    let mut config = short_config();
+    config.adam.learning_rate = 1e30;
+    train(&config).unwrap_err();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
+    train(&short_config()).unwrap();
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::path::Path;
 use autotag::{EncodeError, Encoded, Encoder};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
-use autotag_train::{Dataset, LabeledText, TrainConfig, TrainError, TrainReport, TrainingRun};
+use autotag_train::{
+    Dataset, LabeledText, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
+};
 
 use crate::tiny;
 
@@ -115,13 +117,14 @@ fn a_text_has_the_same_answer_alone_and_in_a_batch() {
 }
 
 #[test]
-fn a_training_text_without_a_known_ngram_is_nobodys_neighbor() {
+fn a_training_text_without_a_known_ngram_is_left_out() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = tiny::documents("train", 60);
     data[7].text = "zyx wvu".to_owned();
     let out = folder.path().join("bundle");
     let config = TrainConfig { epochs: 2, ..config() };
-    let (bundle, _) = train(data, tiny::documents("dev", 20), &config, &out).unwrap();
+    let (bundle, report) = train(data, tiny::documents("dev", 20), &config, &out).unwrap();
+    assert_eq!((report.n_train, report.skipped.train), (59, 1));
     assert_eq!(bundle.datastore().unwrap().reader().unwrap().len(), 59);
     let encoder = OnnxEncoder::open(&bundle, &OnnxOptions::default()).unwrap();
     let outcome = encode(&encoder, &["zyx wvu".to_owned()]).remove(0);
@@ -145,12 +148,16 @@ fn texts_that_repeat_no_word_are_an_error_and_an_older_bundle_stays() {
 }
 
 #[test]
-fn a_text_without_words_is_named() {
+fn a_text_without_words_is_named_where_it_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut data = tiny::documents("train", 60);
     data[7].text = " ?! ".to_owned();
-    let out = folder.path().join("bundle");
-    let error = train(data, tiny::documents("dev", 20), &config(), &out).unwrap_err();
+    let data = Dataset::new(data).unwrap();
+    let (out, config, options) = (folder.path().join("bundle"), config(), OnnxOptions::default());
+    let error = TrainingRun::new(&data, &data, &config, &out, &options)
+        .unreadable(Unreadable::Refuse)
+        .train_wide(&mut |_| {})
+        .unwrap_err();
     assert!(matches!(&error, TrainError::Text { key, .. } if key == "train-7"), "{error}");
     assert!(!out.exists());
 }

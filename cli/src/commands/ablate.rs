@@ -8,7 +8,7 @@ use autotag_lab::{
     Ablation, Laboratory, LinearConfig, Parts, Question, RunsFolder, Standing, Training,
     start_digest,
 };
-use autotag_train::{ContrastiveConfig, LabeledText, Start, TrainConfig, TrainingRun};
+use autotag_train::{ContrastiveConfig, LabeledText, Start, TrainConfig, TrainingRun, Unreadable};
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
@@ -110,6 +110,8 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
             TrainConfig { threads: model::threads(common).get(), ..training.config.clone() };
         let run = TrainingRun::new(&parts.train, &parts.dev, &config, training.bundle, &options)
             .checkpoints(training.checkpoints, Start::Resume)
+            // The laboratory predicts every text of its parts.
+            .unreadable(Unreadable::Refuse)
             .stopped_by(stop.flag());
         let mut epochs = Epochs::begin(common.quiet.into());
         let init = args.model.init(&args.hyper, &parts.train, &config)?;

@@ -5,18 +5,7 @@ use std::io;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use autotag_onnx::OnnxError;
 use tantivy_autotag::Error;
-
-/// Checks that a bundle can be written to a folder: a new one, or one in the place of an older bundle.
-pub(super) fn check_bundle(path: &Path) -> anyhow::Result<()> {
-    const FILES: [&str; 2] = ["manifest.json", "config.json"];
-    let is_there = fs::symlink_metadata(path).is_ok();
-    if is_there && !FILES.iter().all(|file| path.join(file).is_file()) {
-        return Err(OnnxError::TargetExists { path: path.to_path_buf() }.into());
-    }
-    check_folder(parent(path))
-}
 
 /// Checks that a new index can be made in a folder: a new one, or one without files.
 pub(super) fn check_index(path: &Path) -> anyhow::Result<()> {
@@ -115,15 +104,11 @@ mod tests {
     fn new_places_are_fine_and_nothing_is_left_there() {
         let folder = tempfile::tempdir().unwrap();
         let new = folder.path().join("a/b/c");
-        check_bundle(&new).unwrap();
         check_index(&new).unwrap();
         check_folder(&new).unwrap();
         check_file(&folder.path().join("file")).unwrap();
         check_index(folder.path()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        for path in ["here", "a/here", "./here"] {
-            check_bundle(Path::new(path)).unwrap();
-        }
     }
 
     #[test]
@@ -132,13 +117,10 @@ mod tests {
         let path = folder.path();
         let file = path.join("notes.txt");
         fs::write(&file, "x").unwrap();
-        assert!(refused(check_bundle(path)).contains("exists already"));
-        assert!(refused(check_bundle(&file)).contains("exists already"));
         assert!(refused(check_index(path)).contains("other files, such as \"notes.txt\""));
         for checked in [check_index(&file), check_index(&file.join("a/b")), check_folder(&file)] {
             assert!(refused(checked).contains("notes.txt is a file"));
         }
-        assert!(refused(check_bundle(&file.join("b"))).contains("notes.txt is a file"));
         assert!(refused(check_file(path)).contains("is a folder"));
         assert!(refused(check_file(&path.join("a/b"))).contains("there is no folder"));
         assert!(refused(check_file(&file.join("b"))).contains("notes.txt is a file"));
@@ -147,12 +129,8 @@ mod tests {
     }
 
     #[test]
-    fn an_older_bundle_and_an_unfinished_index_may_be_replaced() {
+    fn an_unfinished_index_may_be_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        for file in ["manifest.json", "config.json"] {
-            fs::write(folder.path().join(file), "{}").unwrap();
-        }
-        check_bundle(folder.path()).unwrap();
         fs::create_dir(folder.path().join("autotag")).unwrap();
         check_index(folder.path()).unwrap();
     }

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use autotag::Interpolation;
-use autotag_onnx::ModelBundle;
-use autotag_train::{Dataset, Start, TrainConfig, TrainError, TrainReport, TrainingRun};
+use autotag_onnx::{BundleDraft, ModelBundle};
+use autotag_train::{
+    Dataset, Skipped, Start, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
+};
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -59,6 +61,10 @@ pub(crate) struct TrainArgs {
     /// Publish the best epoch of a training that was interrupted, without going on
     #[arg(long, conflicts_with = "resume")]
     finish: bool,
+
+    /// Refuse a document whose text has no word, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
 
     #[command(flatten)]
     hyper: HyperArgs,
@@ -121,6 +127,8 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         Args::wrong_usage("train", &problem);
     }
     args.model.check_features()?;
+    // Before the documents are read, which may take long.
+    BundleDraft::check_target(&args.out)?;
     let options = model::onnx_options(common)?;
     let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
     let dev = texts(read_to_measure(&args.dev, &args.documents)?);
@@ -132,6 +140,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
         .checkpoints(&folder, args.start())
+        .unreadable(args.unreadable())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
     let trained = args.model.train(&run, init, cache.as_deref(), &mut |step| epochs.show(step));
@@ -144,6 +153,10 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
 impl TrainArgs {
     fn run_folder(&self) -> PathBuf {
         self.run.clone().unwrap_or_else(|| self.out.with_added_extension("run"))
+    }
+
+    fn unreadable(&self) -> Unreadable {
+        if self.strict { Unreadable::Refuse } else { Unreadable::Skip }
     }
 
     fn start(&self) -> Start {
@@ -199,12 +212,23 @@ impl Report for Trained {
         let (tau, lambda) = (temperature.get(), proportion);
         let (best, n_epochs) = (fit.best_epoch, fit.epochs.len());
         format!(
-            "{}: {n_labels} labels, trained on {n_train} documents, epoch {best} of {n_epochs}\n\
+            "{}: {n_labels} labels, trained on {n_train} documents, epoch {best} of {n_epochs}\n{}\
              micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents with the settings tuned on them, \
              which the bundle keeps:\n\
              k = {k}, tau = {tau}, lambda = {lambda}, threshold = {}\n",
             self.bundle.display(),
+            left_out(self.report.skipped),
             threshold.get()
         )
     }
+}
+
+/// Says how many documents were left out, where some were.
+fn left_out(Skipped { train, dev }: Skipped) -> String {
+    if train + dev == 0 {
+        return String::new();
+    }
+    format!(
+        "left out, without a word that the model knows: {train} documents of the training data, {dev} of dev\n"
+    )
 }

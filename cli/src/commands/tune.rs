@@ -8,13 +8,12 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
 use autotag::{Proportion, Selection, Temperature};
-use autotag_onnx::ModelBundle;
+use autotag_onnx::{BundleDraft, ModelBundle};
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, proportion, temperature};
 use crate::commands::labeled::read_to_measure;
 use crate::commands::model::{self, Settings};
 use crate::commands::predict::{Labels, Predicted, predict_file};
-use crate::commands::target;
 use crate::output;
 
 pub(super) use record::TuneRecord;
@@ -109,7 +108,7 @@ impl TuneArgs {
 }
 
 pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
-    target::check_bundle(&args.out)?;
+    BundleDraft::check_target(&args.out)?;
     let documents = read_to_measure(&args.data, &args.documents)?;
     let bundle = ModelBundle::open(&args.bundle)?;
     let encoder = model::encoder(&bundle, common)?;

@@ -57,13 +57,42 @@ fn a_training_document_without_labels_is_an_error() {
 }
 
 #[test]
-fn a_training_document_without_text_is_an_error() {
-    let mut documents = documents(20, 1);
-    documents[3]["text"] = json!(" ");
-    assert_snapshot!(check_train(lines(&documents)), @r#"
+fn a_document_without_text_is_left_out_of_training_and_strictly_an_error() {
+    let folder = Folder::new();
+    let mut train = documents(40, 1);
+    (train[3]["text"], train[5]["text"]) = (json!(" "), json!(""));
+    let mut dev = documents(20, 2);
+    dev[0]["text"] = json!("\n");
+    let (train, dev) =
+        (folder.write("train.jsonl", lines(&train)), folder.write("dev.jsonl", lines(&dev)));
+    let out = folder.path("bundle");
+    let line = format!("train --data {train} --dev {dev} --out {out} {SMALL} --epochs 1");
+    let run = autotag(&line);
+    assert!(run.stderr.contains("1-3, 1-5"), "{}", run.stderr);
+    let told =
+        "left out, without a word that the model knows: 2 documents of the training data, 1 of dev";
+    assert!(run.stdout.contains(told), "{}", run.stdout);
+    run.ok();
+    let report = autotag(&format!("{line} --format json")).json();
+    assert_eq!(report["skipped"], json!({"train": 2, "dev": 1}));
+    let metrics = std::fs::read_to_string(folder.path("bundle.run/metrics.jsonl")).unwrap();
+    let first: serde_json::Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+    assert_eq!(first["skipped"], report["skipped"]);
+    assert_snapshot!(folder.mask(&autotag(&format!("{line} --strict")).error()), @r#"
     error: the text of document "1-3" cannot be used: correct it, or leave the document out
     caused by: the text is empty: give it at least one word
     "#);
+}
+
+#[test]
+fn an_output_folder_with_other_files_is_told_before_the_documents_are_read() {
+    let folder = Folder::new();
+    let out = folder.path("bundle");
+    std::fs::create_dir(&out).unwrap();
+    folder.write("bundle/notes", "someone's");
+    let missing = folder.path("none.jsonl");
+    let error = autotag(&format!("train --data {missing} --dev {missing} --out {out}")).error();
+    assert!(error.contains("exists already"), "{error}");
 }
 
 #[test]

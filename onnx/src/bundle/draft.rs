@@ -33,6 +33,21 @@ pub struct BundleDraft {
 }
 
 impl BundleDraft {
+    /// Checks that a bundle can be published at a target, for whoever has long work to do before.
+    ///
+    /// The target's parent folders are made where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::TargetExists`] when something else than a bundle lies there, [`OnnxError::Io`] when no
+    /// folder can be made beside it.
+    pub fn check_target(target: &Path) -> Result<()> {
+        if fs::symlink_metadata(target).is_ok() {
+            check_replaceable(target)?;
+        }
+        sibling(target, "draft").map(drop)
+    }
+
     /// Begins a bundle: writes labels, the tokenizer or n-grams, and the model after checking that
     /// they fit together.
     ///
@@ -159,7 +174,7 @@ impl BundleDraft {
         if fs::symlink_metadata(&self.target).is_err() {
             return self.publish();
         }
-        self.check_target()?;
+        check_replaceable(&self.target)?;
         self.finish()?;
         self.replace()
     }
@@ -171,17 +186,9 @@ impl BundleDraft {
             self.seal()?;
             return self.rename();
         }
-        self.check_target()?;
+        check_replaceable(&self.target)?;
         self.seal()?;
         self.replace()
-    }
-
-    /// Checks that what lies at the target is a bundle.
-    fn check_target(&self) -> Result<()> {
-        if self.target.join(MANIFEST).is_file() && self.target.join(CONFIG).is_file() {
-            return Ok(());
-        }
-        Err(OnnxError::TargetExists { path: self.target.clone() })
     }
 
     /// Puts the finished draft in the place of the bundle at the target.
@@ -238,6 +245,14 @@ impl BundleDraft {
         let _moved = self.folder.keep();
         ModelBundle::open(&self.target)
     }
+}
+
+/// Checks that what lies at a target is a bundle.
+fn check_replaceable(target: &Path) -> Result<()> {
+    if target.join(MANIFEST).is_file() && target.join(CONFIG).is_file() {
+        return Ok(());
+    }
+    Err(OnnxError::TargetExists { path: target.to_path_buf() })
 }
 
 /// Makes a hidden folder beside the target, on the same file system.

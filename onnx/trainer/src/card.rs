@@ -8,10 +8,10 @@ use autotag::{Interpolation, LabelVocabulary};
 use autotag_onnx::BundleConfig;
 use autotag_onnx::bundle::InputKind;
 
-use crate::Dataset;
 use crate::bert::Pooling;
 use crate::frozen::{EncoderCard, EncoderReport};
 use crate::train::TrainReport;
+use crate::{Dataset, Skipped};
 
 /// The labels whose number of training texts a card tells.
 const LABELS: usize = 20;
@@ -50,6 +50,7 @@ fn about(card: &mut String, config: &BundleConfig, report: &TrainReport) -> std:
         ordinal(fit.best_epoch),
         report.config.seed
     )?;
+    left_out(card, report.skipped)?;
     if let Some(pretrained) = config.training["pretrained"].as_str() {
         writeln!(
             card,
@@ -61,6 +62,18 @@ fn about(card: &mut String, config: &BundleConfig, report: &TrainReport) -> std:
         Ok(encoder) => about_encoder(card, &encoder),
         Err(_) => Ok(()),
     }
+}
+
+/// Tells of texts that the model cannot read, where there were some.
+fn left_out(card: &mut String, skipped: Skipped) -> std::fmt::Result {
+    let Skipped { train, dev } = skipped;
+    if train + dev == 0 {
+        return Ok(());
+    }
+    writeln!(
+        card,
+        "\nLeft out, without a word that the model knows: {train} training texts and {dev} dev texts."
+    )
 }
 
 /// Tells of a pretrained encoder that was not trained further.
@@ -99,6 +112,7 @@ fn untrained(card: &mut String, config: &BundleConfig, report: &EncoderReport) -
          an index is given."
     )?;
     about_encoder(card, encoder)?;
+    left_out(card, report.skipped)?;
     let (k, tau, threshold) = (interpolation.k, interpolation.temperature.get(), threshold.get());
     match report.dev_micro_f1 {
         Some(f1) => writeln!(

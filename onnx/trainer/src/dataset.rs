@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::{LabelId, LabelSet, LabelVocabulary};
+use serde::{Deserialize, Serialize};
 
 use crate::{Result, TrainError};
 
@@ -16,6 +17,25 @@ pub struct LabeledText {
     pub text: String,
     /// The labels' names.
     pub labels: Vec<String>,
+}
+
+/// The treatment of texts that cannot be read, as those without a word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unreadable {
+    /// They are left out and counted.
+    #[default]
+    Skip,
+    /// The first of them is an error.
+    Refuse,
+}
+
+/// The numbers of texts that were left out because the model cannot read them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The training texts.
+    pub train: usize,
+    /// The dev texts.
+    pub dev: usize,
 }
 
 /// Labelled texts whose labels have ids.
@@ -84,6 +104,28 @@ impl Dataset {
         }
         let unknown = vocabulary.names().skip(n_known).map(str::to_owned).collect();
         Ok(Dataset { keys, texts, labels, vocabulary, unknown })
+    }
+
+    /// Takes texts without labels, by keys.
+    pub(crate) fn unlabeled(texts: impl IntoIterator<Item = (String, String)>) -> Self {
+        let (keys, texts): (Vec<String>, Vec<String>) = texts.into_iter().unzip();
+        let labels = vec![LabelSet::default(); keys.len()];
+        Dataset { keys, texts, labels, vocabulary: LabelVocabulary::default(), unknown: Vec::new() }
+    }
+
+    /// Returns the data set without some of its rows, given in order; its labels keep their ids.
+    pub(crate) fn without(&self, rows: &[usize]) -> Self {
+        fn rest<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+            let kept = (0..values.len()).filter(|row| rows.binary_search(row).is_err());
+            kept.map(|row| values[row].clone()).collect()
+        }
+        Dataset {
+            keys: rest(&self.keys, rows),
+            texts: rest(&self.texts, rows),
+            labels: rest(&self.labels, rows),
+            vocabulary: self.vocabulary.clone(),
+            unknown: self.unknown.clone(),
+        }
     }
 
     /// Returns the number of texts, at least 1.

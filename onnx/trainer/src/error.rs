@@ -180,6 +180,16 @@ pub enum TrainError {
         reason: String,
     },
 
+    /// A checkpoint is not as it was written.
+    #[error(
+        "the checkpoint {} is damaged, its checksum is not that of its bytes: delete it and begin anew, or put back a copy",
+        path.display()
+    )]
+    CheckpointDamaged {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// A checkpoint's parts do not fit the model.
     #[error("the checkpoint {} does not belong to this model", path.display())]
     State {
@@ -263,6 +273,17 @@ pub enum TrainError {
         /// The cause.
         #[source]
         source: EncodeError,
+    },
+
+    /// No text of a data set can be read.
+    #[error(
+        "none of the {n_texts} {part} texts has a word that the model can read: is the text in another field?"
+    )]
+    NoReadableText {
+        /// The data set, "training" or "dev".
+        part: &'static str,
+        /// The number of its texts.
+        n_texts: usize,
     },
 
     /// The tokenizer failed.

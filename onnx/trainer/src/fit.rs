@@ -51,6 +51,15 @@ pub(crate) trait Model {
     ///
     /// [`StateError`] when the state is another model's.
     fn restore_snapshot(&self, state: &State<'_>) -> Result<Self::Snapshot, StateError>;
+
+    /// Returns what the model is now, without ending an epoch: a snapshot's parts are among the model's.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when the model breaks that rule.
+    fn present(&self) -> Result<Self::Snapshot, StateError> {
+        self.restore_snapshot(&self.state())
+    }
 }
 
 /// A model that represents and scores texts.

@@ -28,6 +28,9 @@ mod error;
 
 mod config;
 mod dataset;
+mod files;
+#[cfg(test)]
+mod mutations;
 mod pretrained;
 mod vocabulary;
 mod word_vectors;
@@ -66,7 +69,7 @@ mod train;
 
 pub use checkpoint::{Start, State, StateError};
 pub use config::{Coefficient, ContrastiveConfig, TrainConfig};
-pub use dataset::{Dataset, LabeledText};
+pub use dataset::{Dataset, LabeledText, Skipped, Unreadable};
 pub use error::{Result, TrainError};
 pub use fit::Progress;
 pub use pretrained::Pretrained;

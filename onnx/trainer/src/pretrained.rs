@@ -1,5 +1,6 @@
 //! A pretrained encoder's tokenizer and token table, to start a model from.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -8,6 +9,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use tokenizers::Tokenizer;
 
 use crate::bert::BertFolder;
+use crate::files::read_regular;
 use crate::matrix::Matrix;
 use crate::{Result, TrainError};
 
@@ -40,9 +42,9 @@ impl Pretrained {
         let tokenizer = read_tokenizer(folder)?;
         let path = folder.join("model.safetensors");
         let refuse = |reason: String| TrainError::Pretrained { path: path.clone(), reason };
-        let bytes = std::fs::read(&path).map_err(|error| refuse(error.to_string()))?;
-        let tensors =
-            SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let bytes =
+            read_regular(&path, MAX_MODEL_BYTES).map_err(|error| refuse(error.to_string()))?;
+        let tensors = tensors(&bytes).map_err(refuse)?;
         let table = TABLE_NAMES.iter().find_map(|name| tensors.tensor(name).ok());
         let table = table.ok_or_else(|| {
             refuse(format!("it has no token table under any of {}", TABLE_NAMES.join(", ")))
@@ -61,29 +63,43 @@ impl From<&BertFolder> for Pretrained {
     }
 }
 
+/// The longest `tokenizer.json` that is read; those of multilingual encoders have 20 MB.
+const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
+
+/// The longest `model.safetensors` that is read; BERT's large model has 1.3 GB.
+pub(crate) const MAX_MODEL_BYTES: u64 = 16 << 30;
+
 /// Reads a folder's `tokenizer.json`.
 pub(crate) fn read_tokenizer(folder: &Path) -> Result<Tokenizer> {
     let path = folder.join(TOKENIZER_FILE);
-    Tokenizer::from_file(&path).map_err(|error| TrainError::Pretrained {
+    let bytes = read_regular(&path, MAX_TOKENIZER_BYTES).map_err(|error| error.to_string());
+    let read = |bytes| Tokenizer::from_bytes(bytes).map_err(|error| error.to_string());
+    bytes.and_then(|bytes| uncaught(|| read(bytes))).map_err(|reason| TrainError::Pretrained {
         path,
-        reason: format!("{error}; give a folder with tokenizer.json and model.safetensors"),
+        reason: format!("{reason}; give a folder with tokenizer.json and model.safetensors"),
     })
 }
 
-/// Refuses a tokenizer with an id that the token table has no row for.
+/// Reads a safetensors file's header.
+pub(crate) fn tensors(bytes: &[u8]) -> Result<SafeTensors<'_>, String> {
+    uncaught(|| SafeTensors::deserialize(bytes).map_err(|error| error.to_string()))
+}
+
+/// Turns a parser's panic at a damaged file into a reason to refuse it.
+fn uncaught<T>(parse: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // What a parser leaves half done is dropped with its result.
+    catch_unwind(AssertUnwindSafe(parse))
+        .unwrap_or_else(|_| Err("it is damaged: its parser panicked".to_owned()))
+}
+
+/// Refuses a tokenizer with an id that the token table has no row for, and one that fails on a text.
 ///
 /// The largest id counts, not the number of tokens: ids may leave numbers out. The special tokens
 /// around a text have their ids from elsewhere than the vocabulary.
 pub(crate) fn check_ids(folder: &Path, tokenizer: &Tokenizer, n_rows: usize) -> Result<()> {
-    let refuse = |error: tokenizers::Error| TrainError::Pretrained {
-        path: folder.join(TOKENIZER_FILE),
-        reason: error.to_string(),
-    };
-    let mut bare = tokenizer.clone();
-    bare.with_padding(None).with_truncation(None).map_err(refuse)?;
-    let around = bare.encode_fast("", true).map_err(refuse)?;
-    let ids = tokenizer.get_vocab(true).into_values().chain(around.get_ids().iter().copied());
-    let largest = ids.max().unwrap_or_default();
+    let largest = uncaught(|| largest_id(tokenizer).map_err(|error| error.to_string()));
+    let largest = largest
+        .map_err(|reason| TrainError::Pretrained { path: folder.join(TOKENIZER_FILE), reason })?;
     if (largest as usize) < n_rows {
         return Ok(());
     }
@@ -91,6 +107,16 @@ pub(crate) fn check_ids(folder: &Path, tokenizer: &Tokenizer, n_rows: usize) -> 
         "its token table has {n_rows} rows, and the tokenizer has a token with the id {largest}"
     );
     Err(TrainError::Pretrained { path: folder.join("model.safetensors"), reason })
+}
+
+fn largest_id(tokenizer: &Tokenizer) -> tokenizers::Result<u32> {
+    let mut bare = tokenizer.clone();
+    bare.with_padding(None).with_truncation(None)?;
+    let around = bare.encode_fast("", true)?;
+    // Steps that an empty text does not reach may panic; an error is one text's, as of an unknown word.
+    drop(bare.encode_fast("A text, to test 2 ways: \u{e9}\u{8a9e}", true));
+    let ids = tokenizer.get_vocab(true).into_values().chain(around.get_ids().iter().copied());
+    Ok(ids.max().unwrap_or_default())
 }
 
 fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
@@ -173,6 +199,39 @@ mod tests {
         assert!(integers.contains("give floats"), "{integers}");
         let infinite = refused(&IDS, Dtype::F32, &f32::INFINITY.to_le_bytes().repeat(4));
         assert!(infinite.contains("not finite"), "{infinite}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        use crate::bert::tests::{N_TOKENS, tiny_config, words};
+        use crate::bert::{BertWeights, Pooling};
+        let config = tiny_config();
+        let weights = BertWeights::random(&config, 1);
+        let pooling = Some(Pooling::Mean);
+        let whole = BertFolder { tokenizer: words(N_TOKENS), config, weights, pooling };
+        for name in ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json"]
+        {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(name);
+            whole.write(folder.path()).unwrap();
+            fs::remove_file(&path).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+            let error = BertFolder::read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("a pipe or a device"), "{error}");
+            fs::remove_file(&path).unwrap();
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            if made.is_ok_and(|status| status.success()) {
+                let error = BertFolder::read(folder.path()).unwrap_err().to_string();
+                assert!(error.contains("a pipe or a device"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_parsers_panic_is_a_damaged_file() {
+        let error = uncaught(|| -> Result<(), String> { panic!("odd") }).unwrap_err();
+        assert!(error.contains("it is damaged"), "{error}");
     }
 
     #[test]

@@ -4,32 +4,35 @@ mod adapter;
 #[cfg(feature = "burn")]
 mod by_autodiff;
 mod by_hand;
+mod compare;
 mod digest;
+pub(crate) mod read;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, Method, Tuned};
-use autotag::{EncodeError, Encoded, Encoder, Interpolation, Selection};
+use autotag::{Interpolation, Selection};
 use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
 use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::{
-    BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions,
-    TextReader,
+    BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxOptions, TextReader,
 };
 
 use crate::card::card;
-use crate::checkpoint::{Identity, RunFolder, Start};
+use crate::checkpoint::{Claim, Identity, RunFolder, Start};
 use crate::first_neighbors::store;
-use crate::fit::{Escort, FitReport, Fitted, Model, Predict, Progress, TokenizedTexts, fit};
+use crate::fit::{Escort, FitReport, Fitted, Model, Predict, Progress, fit};
 use crate::layers::finish;
-use crate::matrix::Matrix;
-use crate::{Dataset, Result, TrainConfig, TrainError};
+use crate::{Dataset, Result, Skipped, TrainConfig, TrainError, Unreadable};
+use compare::{compare, exported};
 use digest::Digest;
+use read::{Inputs, Readable};
 
 /// What a training run did and reached; it is written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +43,9 @@ pub struct TrainReport {
     pub n_train: usize,
     /// The number of dev texts.
     pub n_dev: usize,
+    /// The texts that were left out of both, because the model cannot read them.
+    #[serde(default)]
+    pub skipped: Skipped,
     /// The epochs.
     pub fit: FitReport,
     /// k, tau, lambda and the threshold tuned on dev, which the bundle uses.
@@ -64,6 +70,7 @@ pub struct TrainingRun<'a> {
     out: &'a Path,
     options: &'a OnnxOptions,
     checkpoints: Option<(&'a Path, Start)>,
+    unreadable: Unreadable,
     stop: &'a AtomicBool,
 }
 
@@ -79,7 +86,17 @@ impl<'a> TrainingRun<'a> {
         out: &'a Path,
         options: &'a OnnxOptions,
     ) -> Self {
-        TrainingRun { train, dev, config, out, options, checkpoints: None, stop: &NEVER }
+        let unreadable = Unreadable::default();
+        TrainingRun {
+            train,
+            dev,
+            config,
+            out,
+            options,
+            checkpoints: None,
+            unreadable,
+            stop: &NEVER,
+        }
     }
 
     /// Keeps a checkpoint in a folder of the run's own, at the end of each epoch and when it is stopped,
@@ -88,6 +105,11 @@ impl<'a> TrainingRun<'a> {
     /// The checkpoint is removed once the bundle is published.
     pub fn checkpoints(self, folder: &'a Path, start: Start) -> Self {
         TrainingRun { checkpoints: Some((folder, start)), ..self }
+    }
+
+    /// Says what becomes of texts that the model cannot read; without it they are left out and counted.
+    pub fn unreadable(self, unreadable: Unreadable) -> Self {
+        TrainingRun { unreadable, ..self }
     }
 
     /// Stops with [`TrainError::Stopped`] after the batch in which the flag is raised.
@@ -108,16 +130,39 @@ struct Shape {
     pretrained: Option<String>,
 }
 
+/// What reads texts, and what the bundle says of the model.
+struct Plan {
+    lexicon: Lexicon,
+    bundle: BundleConfig,
+}
+
+impl Plan {
+    /// Makes what reads texts in training as it will afterwards.
+    fn reader(&self) -> Result<TextReader> {
+        TextReader::new(self.lexicon.clone(), &self.bundle)
+            .map_err(|source| TrainError::Tokenizer { action: "was set up", source })
+    }
+}
+
 impl TrainingRun<'_> {
-    /// Checks what can be checked at once, and works on as many threads as the settings say.
-    fn on_threads<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    /// Checks what can be checked at once, takes the folder for checkpoints where they are wanted, and
+    /// works on as many threads as the settings say.
+    fn on_threads<T: Send>(
+        &self,
+        work: impl FnOnce(Option<Claim>) -> Result<T> + Send,
+    ) -> Result<T> {
         self.config.check()?;
         // Found out before hours of training rather than after.
         autotag_onnx::runtime::load(None)?;
         self.options.check_device()?;
+        BundleDraft::check_target(self.out)?;
+        let claim = self.checkpoints.map(|(folder, start)| Claim::take(folder, start));
+        let claim = claim.transpose()?;
         let n_threads = self.config.threads;
         let threads = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
-        threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?.install(work)
+        let threads =
+            threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?;
+        threads.install(|| work(claim))
     }
 
     /// Trains a model that reads texts through a lexicon, and publishes it.
@@ -126,68 +171,99 @@ impl TrainingRun<'_> {
         lexicon: Lexicon,
         shape: Shape,
         make: impl FnOnce(&[M::Input]) -> M,
+        claim: Option<Claim>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
-        let bundle_config = self.bundle_config(shape);
-        let reader = TextReader::new(lexicon.clone(), &bundle_config)
-            .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
-        let texts = Inputs { train: read(&reader, self.train)?, dev: read(&reader, self.dev)? };
-        self.train(lexicon, bundle_config, texts, FirstNeighbors::Exported, make, progress)
+        let plan = Plan { lexicon, bundle: self.bundle_config(shape) };
+        let inputs = Inputs::read(&plan.reader()?, self.train, self.dev, self.unreadable)?;
+        let model = make(&inputs.train.texts.texts);
+        self.check_export(&model, &plan, &inputs.probes, claim.as_ref(), progress)?;
+        self.train(plan, inputs, FirstNeighbors::Exported, model, claim, progress)
     }
 
-    /// Trains a model and publishes it.
+    /// Trains a model on the texts that were read, and publishes it.
     ///
-    /// What the configuration tells of the training beforehand is a part of what training is resumed
-    /// with, and stays in the bundle beside the report.
+    /// What the plan tells of the training beforehand is a part of what training is resumed with, and
+    /// stays in the bundle beside the report.
     fn train<M: Model>(
         &self,
-        lexicon: Lexicon,
-        bundle_config: BundleConfig,
-        inputs: Inputs<M::Input>,
+        plan: Plan,
+        inputs: Inputs<'_, M::Input>,
         first_neighbors: FirstNeighbors,
-        make: impl FnOnce(&[M::Input]) -> M,
+        mut model: M,
+        claim: Option<Claim>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
-        let &TrainingRun { train, dev, config, out, options, .. } = self;
-        let Inputs { train: train_texts, dev: dev_texts } = inputs;
-        let folder = self.run_folder(&bundle_config, &lexicon)?;
-        let mut model = make(&train_texts.texts);
-        let n_labels = dev.vocabulary().len();
-        let mut escort = Escort { progress, stop: self.stop, folder: folder.as_ref() };
-        let Fitted { network, predictions, report: fit_report } =
-            fit(&mut model, &train_texts, &dev_texts, n_labels, config, &mut escort)?;
-
-        progress(Progress::Stage("tune"));
+        let (train, dev) = (&*inputs.train.dataset, &*inputs.dev.dataset);
+        let run = TrainingRun { train, dev, ..*self };
+        let folder = claim.map(|claim| claim.of(run.identity(&plan), inputs.skipped()));
+        let fitted = run.fit(&mut model, &inputs, folder.as_ref(), progress);
         drop(model);
-        let tuned = tune::tune(&predictions, Method::Interpolated);
+        let published =
+            fitted.and_then(|fitted| run.publish(plan, &inputs, first_neighbors, fitted, progress));
+        match (published, folder) {
+            (Ok(published), Some(folder)) => folder.clear().map(|()| published),
+            (Err(error), Some(folder)) => {
+                if would_fail_again(&error) {
+                    folder.mark_failed(&error);
+                }
+                Err(error)
+            }
+            (published, None) => published,
+        }
+    }
+
+    /// Trains a model on the texts that were read.
+    fn fit<M: Model>(
+        &self,
+        model: &mut M,
+        inputs: &Inputs<'_, M::Input>,
+        folder: Option<&RunFolder>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Fitted<M::Snapshot>> {
+        let n_labels = self.dev.vocabulary().len();
+        let mut escort = Escort { progress, stop: self.stop, folder };
+        fit(model, &inputs.train.texts, &inputs.dev.texts, n_labels, self.config, &mut escort)
+    }
+
+    /// Tunes a trained model's settings on dev, exports it, compares both and publishes the bundle.
+    fn publish<P: Predict>(
+        &self,
+        plan: Plan,
+        inputs: &Inputs<'_, P::Input>,
+        first_neighbors: FirstNeighbors,
+        fitted: Fitted<P>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(ModelBundle, TrainReport)> {
+        let Fitted { network, predictions, report: fit } = fitted;
+        progress(Progress::Stage("tune"));
+        let Tuned { interpolation, threshold, score } =
+            tune::tune(&predictions, Method::Interpolated);
 
         progress(Progress::Stage("export"));
-        let mut graph = GraphBuilder::new(&bundle_config.architecture);
-        let answer = network.write(&mut graph);
-        let n_dimensions = bundle_config.dimensions.get();
-        let model_file = finish(graph, &answer, n_dimensions, bundle_config.n_labels);
-        let known_before = bundle_config.training.clone();
-        let mut draft =
-            BundleDraft::create(out, bundle_config, train.vocabulary(), lexicon, model_file)?;
-        let encoder = draft.encoder(options)?;
-        let export_difference = compare(&network, &encoder, dev, &dev_texts)?;
+        let mut draft = self.draft(&network, &plan)?;
+        let encoder = draft.encoder(self.options)?;
+        let Inputs { train, dev, probes } = inputs;
+        let compare =
+            |texts: &Readable<'_, _>| compare(&network, &encoder, &texts.dataset, &texts.texts);
+        let export_difference = compare(dev)?.max(compare(probes)?);
 
         progress(Progress::Stage("datastore"));
         let embeddings = match first_neighbors {
-            FirstNeighbors::Exported => exported(&encoder, train)?,
+            FirstNeighbors::Exported => exported(&encoder, self.train)?,
             FirstNeighbors::Trained => {
-                let texts: Vec<&M::Input> = train_texts.texts.iter().collect();
+                let texts: Vec<&P::Input> = train.texts.texts.iter().collect();
                 network.predict(&texts).embeddings
             }
         };
         drop(encoder);
-        store(&draft, train, &embeddings)?;
-        let Tuned { interpolation, threshold, score } = tuned;
+        store(&draft, self.train, &embeddings)?;
         let report = TrainReport {
-            config: config.clone(),
-            n_train: train.len(),
-            n_dev: dev.len(),
-            fit: fit_report,
+            config: self.config.clone(),
+            n_train: self.train.len(),
+            n_dev: self.dev.len(),
+            skipped: inputs.skipped(),
+            fit,
             interpolation,
             threshold,
             dev_micro_f1: score,
@@ -195,18 +271,24 @@ impl TrainingRun<'_> {
         };
         draft.set_interpolation(interpolation);
         draft.set_selection(Selection::at(threshold));
-        draft.set_card(card(draft.config(), &report, train));
-        draft.set_training(joined(known_before, as_json(&report)));
-        let bundle = draft.publish_replacing()?;
-        folder.map_or(Ok(()), RunFolder::clear)?;
-        Ok((bundle, report))
+        draft.set_card(card(draft.config(), &report, self.train));
+        draft.set_training(joined(plan.bundle.training, as_json(&report)));
+        Ok((draft.publish_replacing()?, report))
     }
 
-    /// Takes the folder for checkpoints, where they are wanted.
-    fn run_folder(&self, bundle: &BundleConfig, lexicon: &Lexicon) -> Result<Option<RunFolder>> {
-        let Some((folder, start)) = self.checkpoints else { return Ok(None) };
-        let identity = Identity { settings: self.settings(bundle), data: self.digest(lexicon) };
-        Ok(Some(RunFolder::take(folder, start, identity)?))
+    /// Writes a model into a draft of its bundle.
+    fn draft<P: Predict>(&self, network: &P, plan: &Plan) -> Result<BundleDraft> {
+        let Plan { lexicon, bundle } = plan;
+        let mut graph = GraphBuilder::new(&bundle.architecture);
+        let answer = network.write(&mut graph);
+        let file = finish(graph, &answer, bundle.dimensions.get(), bundle.n_labels);
+        let (labels, lexicon) = (self.train.vocabulary(), lexicon.clone());
+        Ok(BundleDraft::create(self.out, bundle.clone(), labels, lexicon, file)?)
+    }
+
+    /// Returns what a checkpoint of this training belongs to.
+    fn identity(&self, plan: &Plan) -> Identity {
+        Identity { settings: self.settings(&plan.bundle), data: self.digest(&plan.lexicon) }
     }
 
     /// Returns the settings that the result depends on; the number of threads is none of them.
@@ -259,18 +341,17 @@ impl TrainingRun<'_> {
     }
 }
 
-/// What a model reads of both data sets.
-struct Inputs<I> {
-    train: TokenizedTexts<I>,
-    dev: TokenizedTexts<I>,
-}
-
 /// Whose representations of the training texts become the first neighbors'.
 enum FirstNeighbors {
     /// The exported model's.
     Exported,
     /// The trainer's, where running the exported model would take long; both were compared.
     Trained,
+}
+
+/// Tells whether the same training would come to the same error.
+fn would_fail_again(error: &TrainError) -> bool {
+    matches!(error, TrainError::Diverged { .. } | TrainError::ExportDiffers { .. })
 }
 
 /// Joins the fields of two JSON objects; `null` is one without fields.
@@ -286,150 +367,4 @@ fn joined(mut first: serde_json::Value, second: serde_json::Value) -> serde_json
 fn as_json(report: &impl Serialize) -> serde_json::Value {
     let text = serde_json::to_string(report).expect("a report is plain data");
     serde_json::from_str(&text).expect("what was just written is JSON")
-}
-
-/// Reads a data set's texts on all threads.
-///
-/// # Errors
-///
-/// [`TrainError::Text`] naming a document whose text has no token or word.
-fn read<I: From<ModelInput> + Send>(
-    reader: &TextReader,
-    dataset: &Dataset,
-) -> Result<TokenizedTexts<I>> {
-    let documents = dataset.keys().par_iter().zip(dataset.texts());
-    let texts: Result<Vec<I>> = documents
-        .map(|(key, text)| {
-            let fail = |source: EncodeError| TrainError::Text { key: key.clone(), source };
-            reader.read(text).map(I::from).map_err(fail)
-        })
-        .collect();
-    Ok(TokenizedTexts { texts: texts?, labels: dataset.labels().to_vec() })
-}
-
-/// The largest difference that an export may have from the model that was trained.
-const TOLERANCE: f32 = 1e-4;
-
-/// The dev texts that the export is compared on.
-const COMPARED: usize = 256;
-
-/// The texts given to the exported model at once, of different lengths.
-const ENCODE_BATCH: usize = 32;
-
-/// Runs dev texts through the exported model, in batches of different lengths, and compares its
-/// answers with the trainer's; returns the largest difference.
-fn compare<P: Predict>(
-    network: &P,
-    encoder: &OnnxEncoder,
-    dev: &Dataset,
-    dev_texts: &TokenizedTexts<P::Input>,
-) -> Result<f32> {
-    let n = dev.len().min(COMPARED);
-    let texts: Vec<&P::Input> = dev_texts.texts[..n].iter().collect();
-    let expected = network.predict(&texts);
-    let mut largest = 0f32;
-    let rows: Vec<usize> = (0..n).collect();
-    for rows in rows.chunks(ENCODE_BATCH) {
-        for (&row, encoded) in rows.iter().zip(encode(encoder, dev, rows)) {
-            let Encoded { embedding, scores } = match encoded {
-                Err(error) if is_nothing(expected.embeddings.row(row)) && says_nothing(&error) => {
-                    continue;
-                }
-                encoded => encoded?,
-            };
-            let scores = scores.as_ref().map_or(&[][..], |scores| scores.values());
-            for (what, found, expected) in [
-                ("the representation", embedding.values(), expected.embeddings.row(row)),
-                ("the scores", scores, expected.scores.row(row)),
-            ] {
-                let difference = largest_difference(found, expected);
-                largest = largest.max(difference);
-                let is_close = difference <= TOLERANCE && found.len() == expected.len();
-                if !is_close {
-                    let (key, tolerance) = (dev.keys()[row].clone(), TOLERANCE);
-                    return Err(TrainError::ExportDiffers { what, difference, tolerance, key });
-                }
-            }
-        }
-    }
-    Ok(largest)
-}
-
-/// Tells whether nothing in the trained model's representation is active on a text.
-fn is_nothing(representation: &[f32]) -> bool {
-    representation.iter().all(|value| value.abs() <= TOLERANCE)
-}
-
-/// Tells whether the exported model's representation of a text was refused, as an all-zero one is.
-fn says_nothing(error: &TrainError) -> bool {
-    let TrainError::Text { source: EncodeError::Answer(cause), .. } = error else { return false };
-    matches!(**cause, autotag::Error::Embedding { .. })
-}
-
-/// Returns the largest difference between values, relative to those greater than 1; not a number where
-/// one of them is none.
-fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
-    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
-    differences
-        .fold(0.0, |largest, next| if next > largest || next.is_nan() { next } else { largest })
-}
-
-/// Represents a data set's texts as the exported model does: [texts, D].
-///
-/// A text on which nothing is active has a row of zeros.
-fn exported(encoder: &OnnxEncoder, dataset: &Dataset) -> Result<Matrix> {
-    let mut embeddings = Matrix::zeros(dataset.len(), encoder.dimensions());
-    let rows: Vec<usize> = (0..dataset.len()).collect();
-    // In parallel: each thread's texts go through a session of their own.
-    embeddings
-        .values_mut()
-        .par_chunks_mut(ENCODE_BATCH * encoder.dimensions())
-        .zip(rows.par_chunks(ENCODE_BATCH))
-        .try_for_each(|(embeddings, rows)| -> Result<()> {
-            let embeddings = embeddings.chunks_mut(encoder.dimensions());
-            for (embedding, encoded) in embeddings.zip(encode(encoder, dataset, rows)) {
-                match encoded {
-                    Err(error) if says_nothing(&error) => {}
-                    encoded => embedding.copy_from_slice(encoded?.embedding.values()),
-                }
-            }
-            Ok(())
-        })?;
-    Ok(embeddings)
-}
-
-/// Encodes some of a data set's texts.
-fn encode(encoder: &OnnxEncoder, dataset: &Dataset, rows: &[usize]) -> Vec<Result<Encoded>> {
-    let mut tokens = Vec::with_capacity(rows.len());
-    for &row in rows {
-        match encoder.tokenize(&dataset.texts()[row]) {
-            Ok(ids) => tokens.push(ids),
-            Err(source) => {
-                let key = dataset.keys()[row].clone();
-                return vec![Err(TrainError::Text { key, source })];
-            }
-        }
-    }
-    let outcomes = encoder.encode(&tokens).into_iter().zip(rows);
-    outcomes
-        .map(|(outcome, &row)| {
-            outcome.map_err(|source| TrainError::Text { key: dataset.keys()[row].clone(), source })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_that_is_no_number_is_the_largest() {
-        let difference = |a: &[f32]| largest_difference(a, &[1.0, 4.0, 0.5]);
-        assert_eq!(difference(&[1.5, 5.0, 0.5]), 0.5);
-        for at in 0..3 {
-            let mut a = [1.0, 5.0, 0.5];
-            a[at] = f32::NAN;
-            assert!(difference(&a).is_nan(), "{a:?}");
-        }
-    }
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use autotag::Interpolation;
-use autotag_onnx::ModelBundle;
+use autotag_onnx::{BundleDraft, ModelBundle};
 use autotag_train::bert::Pooling;
 use autotag_train::frozen::{
     DEFAULT_LENGTH, EncoderCard, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
 };
-use autotag_train::{Dataset, Progress};
+use autotag_train::{Dataset, Progress, Unreadable};
 use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs};
@@ -44,6 +44,10 @@ pub(crate) struct FromEncoderArgs {
     /// The bundle's folder; an older bundle there is replaced when the new one is complete
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
+
+    /// Refuse a document whose text has no word, instead of leaving it out
+    #[arg(long, requires = "data")]
+    strict: bool,
 
     #[command(flatten)]
     reading: EncoderArgs,
@@ -118,7 +122,8 @@ impl From<PoolingArg> for Pooling {
 }
 
 pub(super) fn run(args: &FromEncoderArgs, common: &Common) -> anyhow::Result<()> {
-    target::check_bundle(&args.out)?;
+    // Before the documents are read, which may take long.
+    BundleDraft::check_target(&args.out)?;
     if let Some(cache) = args.reading.cache.folder(&args.out) {
         target::check_folder(&cache)?;
     }
@@ -141,6 +146,7 @@ pub(super) fn run(args: &FromEncoderArgs, common: &Common) -> anyhow::Result<()>
         pooling: pooling.map(Pooling::from),
         max_length: *max_length,
         cache: cache.folder(&args.out),
+        unreadable: if args.strict { Unreadable::Refuse } else { Unreadable::Skip },
     };
     let neighbors = data.as_ref().map(|texts| FirstNeighbors { texts, dev: dev.as_ref() });
 

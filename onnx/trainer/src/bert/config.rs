@@ -2,6 +2,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::read_regular;
 use crate::{Result, TrainError};
 
 /// The shape of a BERT encoder, as its `config.json` tells it.
@@ -34,6 +35,9 @@ struct Kind {
     position_embedding_type: Option<String>,
 }
 
+/// The longest configuration that is read; an encoder's has some hundred bytes.
+pub(super) const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
 /// More of anything than an encoder has, so that products of two sizes cannot overflow.
 const MAX: usize = 1 << 24;
 
@@ -47,7 +51,7 @@ impl BertConfig {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("config.json");
         let refuse = |reason: String| TrainError::Pretrained { path: path.clone(), reason };
-        let bytes = std::fs::read(&path).map_err(|error| {
+        let bytes = read_regular(&path, MAX_CONFIG_BYTES).map_err(|error| {
             refuse(format!(
                 "{error}; give the folder of a BERT encoder, with config.json, model.safetensors and tokenizer.json"
             ))

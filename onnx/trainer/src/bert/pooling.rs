@@ -4,6 +4,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::config::MAX_CONFIG_BYTES;
+use crate::files::read_regular;
 use crate::{Result, TrainError};
 
 /// How a text's representation is made of its tokens'.
@@ -31,7 +33,7 @@ impl Pooling {
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(FILE);
         let refuse = |reason: String| TrainError::Pretrained { path: path.clone(), reason };
-        let bytes = match std::fs::read(&path) {
+        let bytes = match read_regular(&path, MAX_CONFIG_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(refuse(error.to_string())),

@@ -7,9 +7,10 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::BertConfig;
+use crate::files::read_regular;
 use crate::init::uniform;
 use crate::matrix::Matrix;
-use crate::pretrained::floats;
+use crate::pretrained::{MAX_MODEL_BYTES, floats, tensors};
 use crate::{Result, TrainError};
 
 /// A BERT encoder's tensors by their names in Hugging Face's checkpoints, without the prefix `bert.`.
@@ -32,16 +33,16 @@ impl BertWeights {
     pub fn read(folder: &Path, config: &BertConfig) -> Result<Self> {
         let path = folder.join("model.safetensors");
         let refuse = |reason: String| TrainError::Pretrained { path: path.clone(), reason };
-        let bytes = std::fs::read(&path).map_err(|error| {
+        let bytes = read_regular(&path, MAX_MODEL_BYTES).map_err(|error| {
             refuse(format!("{error}; the weights must lie in one file of this name"))
         })?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
-        let mut tensors = BTreeMap::new();
+        let file = tensors(&bytes).map_err(refuse)?;
+        let mut matrices = BTreeMap::new();
         for (name, shape) in BertWeights::shapes(config) {
             let matrix = read_tensor(&file, &name, &shape).map_err(refuse)?;
-            tensors.insert(name, matrix);
+            matrices.insert(name, matrix);
         }
-        Ok(BertWeights { tensors })
+        Ok(BertWeights { tensors: matrices })
     }
 
     /// Takes tensors, as a trainer has changed them.

@@ -1,30 +1,43 @@
 //! What a training leaves on disk while it goes on, so that an interruption costs nothing.
 
+#[cfg(test)]
+mod damage;
+mod sealed;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::files::read_regular;
 use crate::fit::EpochReport;
-use crate::{Result, TrainError};
+use crate::{Result, Skipped, TrainError};
+use sealed::SealedFile;
 
 pub use state::{State, StateError};
 
 /// The version of the checkpoints that this program writes, the only one that it reads.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const METRICS: &str = "metrics.jsonl";
 const LOCK: &str = "lock";
 
+/// Stands beside the checkpoint of a training that would fail again, and says why.
+const FAILED: &str = "failed";
+/// The checkpoint of such a training once another one has begun.
+const SET_ASIDE: &str = "checkpoint.failed.safetensors";
+
 /// What a training does with the checkpoint that an earlier one left in its folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
-    /// Begins anew, and refuses to where there is a checkpoint, which would be lost.
+    /// Begins anew, and refuses to where there is a checkpoint, which would be lost; that of a training
+    /// whose numbers went beyond all bounds is set aside until the new training is done.
     #[default]
     Anew,
     /// Goes on where the checkpoint is, to the result that the training would have had without the
@@ -41,11 +54,28 @@ pub enum Start {
 /// `metrics.jsonl` stays.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
-    path: PathBuf,
-    start: Start,
+    claim: Claim,
     /// What the checkpoint must belong to.
     identity: Identity,
+    /// The texts that are left out, which the figures tell.
+    skipped: Skipped,
+}
+
+/// A training's folder before it is known what the training depends on: no other training can have it.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    path: PathBuf,
+    start: Start,
+    /// Whether the folder was there before.
+    found: Found,
     _lock: File,
+}
+
+/// Whether a folder was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    There,
+    Missing,
 }
 
 /// What a training is: resuming it with anything else gives another result.
@@ -111,7 +141,7 @@ pub(crate) struct Checkpoint {
     pub(crate) best: State<'static>,
 }
 
-impl RunFolder {
+impl Claim {
     /// Takes a folder for a training, making it where it is missing.
     ///
     /// # Errors
@@ -119,7 +149,8 @@ impl RunFolder {
     /// [`TrainError::RunInUse`] while another training has the folder,
     /// [`TrainError::CheckpointExists`] and [`TrainError::NoCheckpoint`] when `start` does not suit
     /// what lies there, [`TrainError::Io`] when it cannot be written.
-    pub(crate) fn take(path: &Path, start: Start, identity: Identity) -> Result<Self> {
+    pub(crate) fn take(path: &Path, start: Start) -> Result<Self> {
+        let found = if path.exists() { Found::There } else { Found::Missing };
         fs::create_dir_all(path).map_err(TrainError::io(path, "create"))?;
         let lock_path = path.join(LOCK);
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
@@ -133,49 +164,88 @@ impl RunFolder {
                 return Err(TrainError::io(&lock_path, "lock")(error));
             }
         }
-        let folder = RunFolder { path: path.to_path_buf(), start, identity, _lock: lock };
-        let path = folder.checkpoint_path();
+        let claim = Claim { path: path.to_path_buf(), start, found, _lock: lock };
+        if start == Start::Anew {
+            claim.set_failed_aside()?;
+        }
+        let path = claim.path.join(CHECKPOINT);
         match (start, path.exists()) {
             (Start::Anew, true) => Err(TrainError::CheckpointExists { path }),
             (Start::Finish, false) => Err(TrainError::NoCheckpoint { path }),
-            _ => Ok(folder),
+            _ => Ok(claim),
         }
     }
 
-    /// Returns what was to be done with a checkpoint.
+    /// Makes room where the last training failed and would fail again.
+    fn set_failed_aside(&self) -> Result<()> {
+        let (mark, checkpoint) = (self.path.join(FAILED), self.path.join(CHECKPOINT));
+        if !mark.exists() {
+            return Ok(());
+        }
+        if checkpoint.exists() {
+            let aside = self.path.join(SET_ASIDE);
+            fs::rename(&checkpoint, &aside).map_err(TrainError::io(&checkpoint, "move"))?;
+            tracing::warn!(aside = %aside.display(), "the checkpoint of a failed training is set aside");
+        }
+        remove(&mark)
+    }
+
+    /// Tells what was to be done with a checkpoint.
     pub(crate) fn start(&self) -> Start {
         self.start
     }
 
+    /// Says what the training depends on, and which texts are left out of it.
+    pub(crate) fn of(self, identity: Identity, skipped: Skipped) -> RunFolder {
+        RunFolder { claim: self, identity, skipped }
+    }
+}
+
+impl Drop for Claim {
+    /// Leaves nothing of a training that failed before it had anything to keep.
+    fn drop(&mut self) {
+        let has = |name: &str| self.path.join(name).exists();
+        if self.found == Found::Missing && !has(CHECKPOINT) && !has(METRICS) {
+            // Who cannot remove an empty folder loses nothing by it.
+            let _ = fs::remove_file(self.path.join(LOCK));
+            let _ = fs::remove_dir(&self.path);
+        }
+    }
+}
+
+impl RunFolder {
+    /// Returns what was to be done with a checkpoint.
+    pub(crate) fn start(&self) -> Start {
+        self.claim.start
+    }
+
     /// Returns where the checkpoint is, once there is one.
     pub(crate) fn checkpoint_path(&self) -> PathBuf {
-        self.path.join(CHECKPOINT)
+        self.claim.path.join(CHECKPOINT)
     }
 
     /// Reads the checkpoint, or returns `None` where there is none.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Checkpoint`] when it is damaged or of another version,
-    /// [`TrainError::OtherSettings`] and [`TrainError::OtherData`] when it belongs to another training.
+    /// [`TrainError::CheckpointDamaged`] when a byte is not as it was written, [`TrainError::Checkpoint`]
+    /// when it is of another version, [`TrainError::OtherSettings`] and [`TrainError::OtherData`] when it
+    /// belongs to another training.
     pub(crate) fn read(&self) -> Result<Option<Checkpoint>> {
         let path = self.checkpoint_path();
-        let bytes = match fs::read(&path) {
+        let bytes = match read_regular(&path, u64::MAX - 1) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(TrainError::io(&path, "read")(error)),
         };
+        let Some(content) = sealed::content(&bytes) else { return Err(unsealed(path, &bytes)) };
         let refuse = |reason: String| TrainError::Checkpoint { path: path.clone(), reason };
-        let (mut state, about) = State::read(&bytes).map_err(refuse)?;
+        let (mut state, about) = State::read(content).map_err(refuse)?;
         drop(bytes);
         let about: Value =
             serde_json::from_str(&about).map_err(|error| refuse(error.to_string()))?;
         if about["version"] != VERSION {
-            let reason = format!(
-                "it has the version {}, and this program reads {VERSION}",
-                about["version"]
-            );
-            return Err(refuse(reason));
+            return Err(refuse(other_version(&about["version"])));
         }
         let About { identity, account, .. } =
             serde_json::from_value(about).map_err(|error| refuse(error.to_string()))?;
@@ -200,7 +270,7 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Io`] or [`TrainError::Checkpoint`]; the older checkpoint is whole then.
+    /// [`TrainError::Io`]; the older checkpoint is whole then.
     pub(crate) fn write(&self, account: &Account, model: State<'_>, best: State<'_>) -> Result<()> {
         self.write_metrics(&account.epochs)?;
         let mut state = State::default();
@@ -211,19 +281,23 @@ impl RunFolder {
         let about = serde_json::to_string(&about).expect("settings and figures are plain data");
         let path = self.checkpoint_path();
         let partial = path.with_added_extension("partial");
-        write_whole(&state, about, &partial).inspect_err(|_| {
+        write_whole(&state, about, &partial).map_err(|error| {
             // Half a checkpoint is of no use, and what failed is told already.
             let _ = fs::remove_file(&partial);
+            TrainError::io(&partial, "write")(error)
         })?;
-        fs::rename(&partial, &path).map_err(TrainError::io(&path, "replace"))
+        fs::rename(&partial, &path).map_err(TrainError::io(&path, "replace"))?;
+        // A training that goes on after it failed has a checkpoint worth keeping.
+        remove(&self.claim.path.join(FAILED))
     }
 
     fn write_metrics(&self, epochs: &[EpochReport]) -> Result<()> {
-        let path = self.path.join(METRICS);
+        let path = self.claim.path.join(METRICS);
         let partial = path.with_added_extension("partial");
         let mut lines = Vec::new();
         for epoch in epochs {
-            serde_json::to_writer(&mut lines, epoch).expect("figures are plain data");
+            let line = MetricsLine { epoch, skipped: &self.skipped };
+            serde_json::to_writer(&mut lines, &line).expect("figures are plain data");
             lines.push(b'\n');
         }
         let written = File::create(&partial).and_then(|mut file| file.write_all(&lines));
@@ -231,29 +305,63 @@ impl RunFolder {
         fs::rename(&partial, &path).map_err(TrainError::io(&path, "replace"))
     }
 
+    /// Notes that the training would fail again, so that the next one need not resume it.
+    pub(crate) fn mark_failed(&self, error: &TrainError) {
+        // Without the mark the next training asks for the checkpoint to be finished or deleted.
+        if self.checkpoint_path().exists() {
+            let _ = fs::write(self.claim.path.join(FAILED), format!("{error}\n"));
+        }
+    }
+
     /// Removes the checkpoint of a training that is done.
     pub(crate) fn clear(self) -> Result<()> {
-        for name in [CHECKPOINT, LOCK] {
-            let path = self.path.join(name);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(TrainError::io(&path, "remove")(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
+        [CHECKPOINT, SET_ASIDE, FAILED, LOCK]
+            .iter()
+            .try_for_each(|name| remove(&self.claim.path.join(name)))
     }
 }
 
+/// Removes a file, where there is one.
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(TrainError::io(path, "remove")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Serialize)]
+struct MetricsLine<'a> {
+    #[serde(flatten)]
+    epoch: &'a EpochReport,
+    skipped: &'a Skipped,
+}
+
+/// Says why a file without a sound trailer is refused: older versions had none.
+fn unsealed(path: PathBuf, bytes: &[u8]) -> TrainError {
+    let about = State::about(bytes).ok().and_then(|about| serde_json::from_str(&about).ok());
+    match about.as_ref().map(|about: &Value| &about["version"]) {
+        Some(version) if version.is_u64() && *version != VERSION => {
+            TrainError::Checkpoint { path, reason: other_version(version) }
+        }
+        _ => TrainError::CheckpointDamaged { path },
+    }
+}
+
+fn other_version(version: &Value) -> String {
+    format!(
+        "it has the version {version}, and this program reads {VERSION}: finish the training with the \
+         program that began it, or delete the file to begin anew"
+    )
+}
+
 /// Writes a state to a file and waits until the disk has it.
-fn write_whole(state: &State<'_>, about: String, path: &Path) -> Result<()> {
-    state.write(path, about).map_err(|error| {
-        let (path, reason) = (path.to_path_buf(), error.to_string());
-        TrainError::Checkpoint { path, reason }
-    })?;
-    let synced = File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(TrainError::io(path, "sync"))
+fn write_whole(state: &State<'_>, about: String, path: &Path) -> io::Result<()> {
+    let mut file = SealedFile::create(path)?;
+    state.write(&mut file, about)?;
+    file.finish()
 }
 
 /// Names the settings in which two JSON values differ, as "adam.learning_rate (0.001, now 0.01)".
@@ -272,64 +380,4 @@ fn differences(name: &str, then: &Value, now: &Value) -> Vec<String> {
             differences(&full(key), &of(a), &of(b))
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::matrix::Matrix;
-
-    fn identity() -> Identity {
-        Identity { settings: json!({"seed": 1, "adam": {"rate": 0.5}}), data: "aa".to_owned() }
-    }
-
-    fn written(folder: &Path) {
-        let folder = RunFolder::take(folder, Start::Anew, identity()).unwrap();
-        let matrix = Matrix::zeros(1, 2);
-        let mut state = State::default();
-        state.put("matrix", &matrix);
-        folder.write(&Account::default(), state, State::default()).unwrap();
-    }
-
-    #[test]
-    fn a_checkpoint_belongs_to_one_training() {
-        let folder = tempfile::tempdir().unwrap();
-        written(folder.path());
-        let read = |identity| RunFolder::take(folder.path(), Start::Resume, identity)?.read();
-        assert!(read(identity()).unwrap().unwrap().model.values("matrix", &[1, 2]).is_ok());
-        let mut other = identity();
-        other.settings = json!({"seed": 2, "adam": {"rate": 0.5}, "new": true});
-        let error = read(other).unwrap_err().to_string();
-        assert!(error.contains("new (null, now true), seed (1, now 2)"), "{error}");
-        let other = Identity { data: "bb".to_owned(), ..identity() };
-        assert!(matches!(read(other).unwrap_err(), TrainError::OtherData { .. }));
-    }
-
-    #[test]
-    fn a_checkpoint_is_not_overwritten_unasked() {
-        let folder = tempfile::tempdir().unwrap();
-        let take = |start| RunFolder::take(folder.path(), start, identity());
-        assert!(matches!(take(Start::Finish).unwrap_err(), TrainError::NoCheckpoint { .. }));
-        written(folder.path());
-        assert!(matches!(take(Start::Anew).unwrap_err(), TrainError::CheckpointExists { .. }));
-        let first = take(Start::Resume).unwrap();
-        assert!(matches!(take(Start::Resume).unwrap_err(), TrainError::RunInUse { .. }));
-        first.clear().unwrap();
-        assert!(take(Start::Anew).is_ok());
-    }
-
-    #[test]
-    fn a_damaged_checkpoint_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        written(folder.path());
-        let path = folder.path().join(CHECKPOINT);
-        let bytes = fs::read(&path).unwrap();
-        for damaged in [&bytes[..bytes.len() / 2], b"".as_slice()] {
-            fs::write(&path, damaged).unwrap();
-            let folder = RunFolder::take(folder.path(), Start::Resume, identity()).unwrap();
-            assert!(matches!(folder.read().unwrap_err(), TrainError::Checkpoint { .. }));
-        }
-    }
 }

@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::io;
 
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, View};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
+use super::sealed::SealedFile;
 use crate::matrix::Matrix;
 
 /// The named parts of a training's state: parameters, what the optimizer keeps of them, counters.
@@ -166,17 +167,46 @@ impl<'a> State<'a> {
         self.parts.get(name).ok_or_else(|| StateError::Missing { name: name.to_owned() })
     }
 
-    /// Writes the state and a text about it.
-    pub(super) fn write(&self, path: &Path, about: String) -> Result<(), SafeTensorError> {
-        let about = HashMap::from([(ABOUT.to_owned(), about)]);
-        safetensors::serialize_to_file(&self.parts, Some(about), path)
+    /// Writes the state and a text about it as safetensors.
+    ///
+    /// # Why not safetensors' own function?
+    ///
+    /// It makes a file that nobody but its owner can read, and gives no way to sum up the bytes.
+    pub(super) fn write(&self, file: &mut SealedFile, about: String) -> io::Result<()> {
+        // Larger numbers first, so that all are aligned.
+        let mut parts: Vec<(&String, &Part<'_>)> = self.parts.iter().collect();
+        parts.sort_by_key(|(_, part)| std::cmp::Reverse(part.dtype()));
+        let mut header = self.header(&parts, about)?;
+        header.resize(header.len().next_multiple_of(8), b' ');
+        file.write(&(header.len() as u64).to_le_bytes())?;
+        file.write(&header)?;
+        parts.into_iter().try_for_each(|(_, part)| file.write(&part.bytes()))
     }
 
-    /// Reads the bytes of a file that [`State::write`] made: the state and the text about it.
-    pub(super) fn read(bytes: &[u8]) -> Result<(State<'static>, String), String> {
+    fn header(&self, parts: &[(&String, &Part<'_>)], about: String) -> io::Result<Vec<u8>> {
+        let mut infos = Vec::with_capacity(parts.len());
+        let mut start = 0;
+        for (name, part) in parts {
+            let data_offsets = (start, start + part.n_bytes());
+            start = data_offsets.1;
+            let (dtype, shape) = (part.dtype(), part.shape().to_vec());
+            infos.push(((*name).clone(), TensorInfo { dtype, shape, data_offsets }));
+        }
+        let about = HashMap::from([(ABOUT.to_owned(), about)]);
+        let metadata = Metadata::new(Some(about), infos).map_err(io::Error::other)?;
+        Ok(serde_json::to_vec(&metadata)?)
+    }
+
+    /// Reads the text about a state alone.
+    pub(super) fn about(bytes: &[u8]) -> Result<String, String> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
         let about = metadata.metadata().as_ref().and_then(|texts| texts.get(ABOUT)).cloned();
-        let about = about.ok_or("it says nothing about itself")?;
+        Ok(about.ok_or("it says nothing about itself")?)
+    }
+
+    /// Reads the content of a file that [`State::write`] made: the state and the text about it.
+    pub(super) fn read(bytes: &[u8]) -> Result<(State<'static>, String), String> {
+        let about = State::about(bytes)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
         let mut state = State::default();
         for (name, tensor) in tensors.iter() {
@@ -210,8 +240,8 @@ impl Part<'_> {
     }
 }
 
-/// A part as safetensors writes it, little-endian.
-impl View for &Part<'_> {
+/// A part as it stands in a file, little-endian.
+impl Part<'_> {
     fn dtype(&self) -> Dtype {
         match self {
             Part::Values { .. } => Dtype::F32,
@@ -227,7 +257,7 @@ impl View for &Part<'_> {
     }
 
     #[cfg(target_endian = "little")]
-    fn data(&self) -> Cow<'_, [u8]> {
+    fn bytes(&self) -> Cow<'_, [u8]> {
         match self {
             Part::Values { values, .. } => Cow::Borrowed(bytemuck::cast_slice(values)),
             Part::Counts { counts, .. } => Cow::Borrowed(bytemuck::cast_slice(counts)),
@@ -235,14 +265,14 @@ impl View for &Part<'_> {
     }
 
     #[cfg(target_endian = "big")]
-    fn data(&self) -> Cow<'_, [u8]> {
+    fn bytes(&self) -> Cow<'_, [u8]> {
         Cow::Owned(match self {
             Part::Values { values, .. } => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
             Part::Counts { counts, .. } => counts.iter().flat_map(|v| v.to_le_bytes()).collect(),
         })
     }
 
-    fn data_len(&self) -> usize {
+    fn n_bytes(&self) -> usize {
         match self {
             Part::Values { values, .. } => 4 * values.len(),
             Part::Counts { counts, .. } => 8 * counts.len(),
@@ -252,6 +282,7 @@ impl View for &Part<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sealed::content;
     use super::*;
 
     #[test]
@@ -264,8 +295,11 @@ mod tests {
         state.put_all("model/", inner.clone());
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
-        state.write(&path, "a text".to_owned()).unwrap();
-        let (mut read, about) = State::read(&std::fs::read(&path).unwrap()).unwrap();
+        let mut file = SealedFile::create(&path).unwrap();
+        state.write(&mut file, "a text".to_owned()).unwrap();
+        file.finish().unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let (mut read, about) = State::read(content(&bytes).unwrap()).unwrap();
         assert_eq!(about, "a text");
         assert_eq!(read, state);
         assert_eq!(read.below("model/"), inner);

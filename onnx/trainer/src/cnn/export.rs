@@ -1,8 +1,7 @@
 //! The CNN as an ONNX graph, folded or plain.
 //!
-//! Both forms give a text the same answer whatever batch it is in: a window counts when it lies
-//! within the text, and the first window counts always, so that a text shorter than the window has
-//! one, filled up with padding (token 0, whose embedding is zero).
+//! Both forms are batch-invariant and have the windows that `tokens.rs` defines: a window counts when the
+//! mask has its last token, and the first one counts always.
 
 use serde::{Deserialize, Serialize};
 

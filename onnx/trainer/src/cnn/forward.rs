@@ -35,10 +35,9 @@ impl Pooled {
             .zip(self.positions.par_chunks_mut(n_filters))
             .enumerate()
             .for_each(|(text, (values, positions))| {
-                let rows = batch.text(text);
                 pulp::Arch::new().dispatch(
                     #[inline(always)]
-                    || pool_text(config, rows, products, values, positions),
+                    || pool_text(config, batch, text, products, values, positions),
                 );
                 for (value, bias) in values.iter_mut().zip(bias.values()) {
                     *value = (*value + bias).max(0.0);
@@ -50,7 +49,8 @@ impl Pooled {
 #[inline(always)]
 fn pool_text(
     config: &CnnConfig,
-    rows: &[u32],
+    batch: &DistinctTokens,
+    text: usize,
     products: &Matrix,
     values: &mut [f32],
     positions: &mut [u32],
@@ -61,7 +61,7 @@ fn pool_text(
     for (i, &width) in config.widths.iter().enumerate() {
         let values = &mut values[i * n..][..n];
         let positions = &mut positions[i * n..][..n];
-        for (position, window) in rows.windows(width).enumerate() {
+        for (position, window) in batch.windows(text, width).enumerate() {
             pool_window(start, n, window, position as u32, products, values, positions);
         }
         start += width * n;

@@ -1,4 +1,9 @@
-//! The distinct tokens of a batch.
+//! The distinct tokens of a batch, and which of them a text's windows meet.
+//!
+//! A window counts when it lies within its text. A text shorter than the window has one window, the first,
+//! filled up with padding, token 0, whose embedding is zero. This goes for each width by itself: in a text of
+//! two tokens a width of 2 has one window without padding, whatever the widest is. [`met`] is the one place
+//! that says so for the trainer; the export says the same of its mask (`export.rs`).
 
 use crate::distinct::Distinct;
 
@@ -12,6 +17,13 @@ pub(super) struct DistinctTokens {
     rows: Vec<u32>,
     /// Where each text begins in `rows`, and where the last ends.
     starts: Vec<usize>,
+    /// Each text's length without padding.
+    lengths: Vec<usize>,
+}
+
+/// Returns how many tokens of a text, padding behind it included, its windows of one width meet.
+fn met(length: usize, width: usize) -> usize {
+    length.max(width)
 }
 
 impl DistinctTokens {
@@ -20,9 +32,11 @@ impl DistinctTokens {
         self.distinct.begin(n_tokens);
         self.rows.clear();
         self.starts.clear();
+        self.lengths.clear();
         self.distinct.insert(0);
         for text in texts {
             self.starts.push(self.rows.len());
+            self.lengths.push(text.len());
             let padding = min_length.saturating_sub(text.len());
             for &token in text.iter().chain(std::iter::repeat_n(&0, padding)) {
                 self.rows.push(self.distinct.insert(token));
@@ -36,6 +50,7 @@ impl DistinctTokens {
         let mut batch = DistinctTokens::default();
         for text in texts {
             batch.starts.push(batch.rows.len());
+            batch.lengths.push(text.len());
             let padding = min_length.saturating_sub(text.len());
             batch.rows.extend(text.iter().chain(std::iter::repeat_n(&0, padding)));
         }
@@ -53,9 +68,14 @@ impl DistinctTokens {
         &self.distinct.ids
     }
 
-    /// Returns one text's tokens as rows of the distinct ones.
+    /// Returns one text's tokens as rows of the distinct ones, padded to the widest window.
     pub(super) fn text(&self, text: usize) -> &[u32] {
         &self.rows[self.starts[text]..self.starts[text + 1]]
+    }
+
+    /// Returns the windows of one width in a text, at least one.
+    pub(super) fn windows(&self, text: usize, width: usize) -> std::slice::Windows<'_, u32> {
+        self.text(text)[..met(self.lengths[text], width)].windows(width)
     }
 
     /// Returns the row that holds a token, or `None` when the batch lacks it.

@@ -7,8 +7,8 @@
 //! records  SHA-256 of the text 32 bytes, values f32 x dimensions, CRC-32 of both u32
 //! ```
 //!
-//! A record that was cut or damaged is as good as absent. Nothing depends on the cache: deleting it
-//! costs time only. Any number of processes may use a file at once: each locks it while it appends, and
+//! A record that was cut or damaged is as good as absent, and a file with another header is begun anew:
+//! what is not there is encoded again. Nothing depends on the cache: deleting it costs time only. Any number of processes may use a file at once: each locks it while it appends, and
 //! keeps what it has encoded.
 
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ use std::time::SystemTime;
 use autotag::Fingerprint;
 use sha2::{Digest, Sha256};
 
+use crate::files::check_regular;
 use crate::matrix::Matrix;
 use crate::{Result, TrainError};
 
@@ -65,6 +66,10 @@ impl EmbeddingCache {
     ) -> Result<Self> {
         fs::create_dir_all(folder).map_err(failed(folder, "create"))?;
         let path = folder.join(format!("{encoder}.{EXTENSION}"));
+        if let Some(metadata) = if_there(fs::metadata(&path)).map_err(failed(&path, "open"))? {
+            // A pipe in its place would be waited for.
+            check_regular(&metadata).map_err(failed(&path, "open"))?;
+        }
         let mut open = OpenOptions::new();
         let file = open.read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(failed(&path, "open"))?;
@@ -240,6 +245,7 @@ fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> TrainE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutations::{Mutator, n_changes};
 
     const ENCODER: Fingerprint = Fingerprint([7; 32]);
 
@@ -322,6 +328,51 @@ mod tests {
         stored(folder.path(), 2);
         let mut wider = EmbeddingCache::open(folder.path(), ENCODER, 3).unwrap();
         assert_eq!(wider.fill(&[digest("0")], &mut Matrix::zeros(1, 3)).unwrap(), [false]);
+    }
+
+    /// Whatever became of the file, a text has its own values or none, and what is encoded again is found.
+    #[test]
+    #[allow(clippy::print_stdout)]
+    fn a_changed_cache_gives_right_values_or_none() {
+        const TEXTS: usize = 12;
+        let folder = tempfile::tempdir().unwrap();
+        let path = stored(folder.path(), TEXTS);
+        let sound = fs::read(&path).unwrap();
+        let (mut mutator, mut n_lost) = (Mutator::new(2), 0);
+        for n in 0..n_changes() {
+            let (name, changed) = mutator.change(&sound);
+            fs::write(&path, &changed).unwrap();
+            let is_found = found(folder.path(), TEXTS);
+            n_lost += usize::from(is_found.contains(&false));
+            assert!(changed != sound || is_found == [true; TEXTS], "change {n}, {name}");
+            stored(folder.path(), TEXTS);
+            assert_eq!(found(folder.path(), TEXTS), [true; TEXTS], "change {n}, {name}");
+        }
+        let n = n_changes();
+        println!("embedding cache: {n} changes, {n_lost} lost records, none gave another value");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_the_files_place_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(format!("{ENCODER}.{EXTENSION}"));
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        if made.is_ok_and(|status| status.success()) {
+            let error = EmbeddingCache::open(folder.path(), ENCODER, 2).map(|_| ()).unwrap_err();
+            assert!(matches!(error, TrainError::Cache { action: "open", .. }), "{error}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_has_the_mode_that_the_umask_leaves() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let plain = folder.path().join("plain");
+        File::create(&plain).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&stored(folder.path(), 1)), mode(&plain));
     }
 
     #[test]

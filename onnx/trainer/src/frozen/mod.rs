@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{Interpolation, Proportion, Selection, Temperature, Threshold};
-use autotag_onnx::{ModelBundle, OnnxOptions};
+use autotag::{Encoder, Interpolation, Proportion, Selection, Temperature, Threshold};
+use autotag_onnx::{BundleDraft, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
 
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
@@ -20,7 +20,8 @@ use crate::first_neighbors::store;
 use crate::fit::Progress;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
-use crate::{Dataset, Result, TrainError};
+use crate::train::read::Readable;
+use crate::{Dataset, Result, Skipped, TrainError, Unreadable};
 
 pub(crate) use encode::Encoding;
 pub use encoder::{EncoderCard, FrozenEncoder};
@@ -36,11 +37,14 @@ pub struct EncoderSettings {
     pub max_length: usize,
     /// The folder in which embeddings are kept between runs; `None` to keep none.
     pub cache: Option<PathBuf>,
+    /// What becomes of texts that the encoder cannot read.
+    pub unreadable: Unreadable,
 }
 
 impl Default for EncoderSettings {
     fn default() -> Self {
-        EncoderSettings { pooling: None, max_length: DEFAULT_LENGTH, cache: None }
+        let unreadable = Unreadable::default();
+        EncoderSettings { pooling: None, max_length: DEFAULT_LENGTH, cache: None, unreadable }
     }
 }
 
@@ -57,6 +61,9 @@ pub struct EncoderReport {
     pub n_neighbors: usize,
     /// The number of dev texts; 0 where nothing was tuned.
     pub n_dev: usize,
+    /// The texts that were left out of both, because the encoder cannot read them.
+    #[serde(default)]
+    pub skipped: Skipped,
     /// k, tau and lambda, which is 1.
     pub interpolation: Interpolation,
     /// The threshold.
@@ -97,6 +104,7 @@ pub fn bundle_encoder(
 ) -> Result<(ModelBundle, EncoderReport)> {
     crate::config::at_least_1("max length", settings.max_length)?;
     options.check_device()?;
+    BundleDraft::check_target(out)?;
     let n_threads = options.sessions.get();
     let threads = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build();
     let threads = threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?;
@@ -109,6 +117,13 @@ pub fn bundle_encoder(
         // Whether the model runs is found out before anything else.
         let encoder = draft.encoder(options)?;
         if let Some(FirstNeighbors { texts, dev }) = neighbors {
+            let readable = |part, texts| readable(part, &encoder, texts, settings.unreadable);
+            let texts = readable("training", texts)?;
+            let dev = dev.map(|dev| readable("dev", dev)).transpose()?;
+            let n_skipped = |texts: &Readable<'_, _>| texts.n_skipped;
+            report.skipped =
+                Skipped { train: n_skipped(&texts), dev: dev.as_ref().map_or(0, n_skipped) };
+            let (texts, dev) = (&*texts.dataset, dev.as_ref().map(|dev| &*dev.dataset));
             let max_length = draft.config().max_length.get();
             let cache = settings.cache.as_deref();
             let encoding = Encoding { encoder: &encoder, max_length, cache, stop };
@@ -134,12 +149,23 @@ pub fn bundle_encoder(
     })
 }
 
+/// Reads a part of the data as the encoder does.
+fn readable<'a>(
+    part: &'static str,
+    encoder: &OnnxEncoder,
+    texts: &'a Dataset,
+    unreadable: Unreadable,
+) -> Result<Readable<'a, ModelInput>> {
+    Readable::of_part(part, &|text| encoder.tokenize(text), texts, unreadable)
+}
+
 impl EncoderReport {
     fn untuned(encoder: EncoderCard) -> Self {
         EncoderReport {
             encoder,
             n_neighbors: 0,
             n_dev: 0,
+            skipped: Skipped::default(),
             interpolation: untuned(),
             threshold: untuned_threshold(),
             dev_micro_f1: None,

@@ -4,18 +4,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use autotag_onnx::bundle::InputKind;
-use autotag_onnx::{BundleConfig, ModelBundle, ModelInput, OnnxEncoder, TextReader};
+use autotag_onnx::{BundleConfig, ModelBundle, ModelInput, OnnxEncoder};
 
-use super::{FirstNeighbors, Inputs, Shape, TrainReport, TrainingRun, read};
+use super::by_hand::first_features;
+use super::read::{Inputs, Readable};
+use super::{FirstNeighbors, Plan, Shape, TrainReport, TrainingRun};
 use crate::adapter::{Adapter, AdapterModel};
 use crate::average::EpochAverage;
 use crate::bert::BertFolder;
 use crate::config::is_true;
-use crate::fit::{Progress, TokenizedTexts};
+use crate::fit::Progress;
 use crate::frozen::{Encoding, FrozenEncoder};
 use crate::joint::{JointInput, JointModel};
 use crate::matrix::Matrix;
-use crate::{Dataset, Pretrained, Result, TrainConfig, TrainError};
+use crate::{Dataset, Pretrained, Result, TrainConfig};
 
 impl TrainingRun<'_> {
     /// Trains an adapter on a pretrained encoder, exports both as one model and publishes the bundle.
@@ -34,7 +36,7 @@ impl TrainingRun<'_> {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
         let config = self.config;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             let encoder = Arc::new(FrozenEncoder::new(encoder, config.adapter.pooling));
             let shape = Shape {
                 architecture: "adapter",
@@ -45,10 +47,21 @@ impl TrainingRun<'_> {
                 pretrained: None,
             };
             let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
-            let inputs = self.encode(runner, &bundle, cache, progress)?;
-            let lexicon = encoder.tokenizer().into();
-            let make = |_: &[Vec<f32>]| self.make_adapter(encoder.clone());
-            self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
+            let plan = Plan { lexicon: encoder.tokenizer().into(), bundle };
+            let read: Inputs<'_, ModelInput> =
+                Inputs::read(&plan.reader()?, self.train, self.dev, self.unreadable)?;
+            let model = self.make_adapter(encoder);
+            // Before the encoder goes through all texts, which takes most of the time.
+            let said = self.encode_probes(&runner, &read.probes.dataset)?;
+            let probes = read.probes.with(said);
+            self.check_export(&model, &plan, &probes, claim.as_ref(), progress)?;
+            let encoding = self.encoding(&runner, &plan, cache);
+            let train = encode(read.train, &encoding, progress)?;
+            let dev = encode(read.dev, &encoding, progress)?;
+            // Nobody needs the encoder's sessions any more.
+            drop(runner);
+            let inputs = Inputs { train, dev, probes };
+            self.train(plan, inputs, FirstNeighbors::Trained, model, claim, progress)
         })
     }
 
@@ -73,7 +86,7 @@ impl TrainingRun<'_> {
         let TrainConfig { wide, cnn, adapter, .. } = config;
         let is_normalized = wide.normalize && cnn.normalize && adapter.normalize;
         is_true("normalize", is_normalized, is_normalized, "true for all models as one")?;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             let tokens = self.tokens(Some(Pretrained::from(&encoder)))?;
             let encoder = Arc::new(FrozenEncoder::new(encoder, config.adapter.pooling));
             let shape = Shape {
@@ -86,21 +99,24 @@ impl TrainingRun<'_> {
             };
             let (lexicon, n_ngrams) = self.lexicon_with_ngrams(encoder.tokenizer())?;
             let Running { runner, bundle } = self.run_encoder(&encoder, shape)?;
-            let reader = TextReader::new(lexicon.clone(), &bundle)
-                .map_err(|source| TrainError::Tokenizer { action: "was set up", source })?;
-            // Before the encoder goes through them: a text without words ends the training at once.
-            let (train, dev) = (read(&reader, self.train)?, read(&reader, self.dev)?);
-            let encoded = self.encode(runner, &bundle, cache, progress)?;
-            let inputs = Inputs {
-                train: side_by_side(train, encoded.train),
-                dev: side_by_side(dev, encoded.dev),
-            };
-            let make = |texts: &[JointInput<_, _>]| {
-                let (first, second) = (self.make_cnn(tokens), self.make_adapter(encoder.clone()));
-                let others = JointModel { first, second, share: config.joint.cnn_share };
-                self.beside(texts, n_ngrams, others)
-            };
-            self.train(lexicon, bundle, inputs, FirstNeighbors::Trained, make, progress)
+            let plan = Plan { lexicon, bundle };
+            let read: Inputs<'_, JointInput<ModelInput, ModelInput>> =
+                Inputs::read(&plan.reader()?, self.train, self.dev, self.unreadable)?;
+            let (first, second) = (self.make_cnn(tokens), self.make_adapter(encoder));
+            let others = JointModel { first, second, share: config.joint.cnn_share };
+            let model = self.beside(&first_features(&read.train.texts.texts), n_ngrams, others);
+            // Before the encoder goes through all texts, which takes most of the time.
+            let said = self.encode_probes(&runner, &read.probes.dataset)?;
+            let probes = side_by_side(read.probes, said);
+            self.check_export(&model, &plan, &probes, claim.as_ref(), progress)?;
+            let encoding = self.encoding(&runner, &plan, cache);
+            let said = rows(&encoding.encode(&read.train.dataset, progress)?);
+            let train = side_by_side(read.train, said);
+            let said = rows(&encoding.encode(&read.dev.dataset, progress)?);
+            let dev = side_by_side(read.dev, said);
+            drop(runner);
+            let inputs = Inputs { train, dev, probes };
+            self.train(plan, inputs, FirstNeighbors::Trained, model, claim, progress)
         })
     }
 
@@ -124,19 +140,20 @@ impl TrainingRun<'_> {
         Ok(Running { runner, bundle })
     }
 
-    /// Encodes both data sets; nobody needs the encoder's sessions afterwards.
-    fn encode(
-        &self,
-        runner: OnnxEncoder,
-        bundle: &BundleConfig,
-        cache: Option<&Path>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Inputs<Vec<f32>>> {
-        let max_length = bundle.max_length.get();
-        let encoding = Encoding { encoder: &runner, max_length, cache, stop: self.stop };
-        let train = rows(self.train, &encoding.encode(self.train, progress)?);
-        let dev = rows(self.dev, &encoding.encode(self.dev, progress)?);
-        Ok(Inputs { train, dev })
+    /// Returns how both data sets are encoded.
+    fn encoding<'e>(
+        &'e self,
+        encoder: &'e OnnxEncoder,
+        plan: &Plan,
+        cache: Option<&'e Path>,
+    ) -> Encoding<'e> {
+        Encoding { encoder, max_length: plan.bundle.max_length.get(), cache, stop: self.stop }
+    }
+
+    /// Encodes the few texts that the export is compared on; nobody needs them again.
+    fn encode_probes(&self, encoder: &OnnxEncoder, probes: &Dataset) -> Result<Vec<Vec<f32>>> {
+        let encoding = Encoding { encoder, max_length: usize::MAX, cache: None, stop: self.stop };
+        Ok(rows(&encoding.encode(probes, &mut |_| {})?))
     }
 }
 
@@ -146,21 +163,33 @@ struct Running {
     bundle: BundleConfig,
 }
 
-/// Gives each text what the three models read of it: n-grams, tokens, what the encoder says.
-fn side_by_side(
-    read: TokenizedTexts<JointInput<ModelInput, ModelInput>>,
-    encoded: TokenizedTexts<Vec<f32>>,
-) -> TokenizedTexts<JointInput<ModelInput, JointInput<ModelInput, Vec<f32>>>> {
-    let texts = read.texts.into_iter().zip(encoded.texts);
-    let texts = texts.map(|(JointInput { first, second }, encoded)| JointInput {
-        first,
-        second: JointInput { first: second, second: encoded },
-    });
-    TokenizedTexts { texts: texts.collect(), labels: read.labels }
+/// Encodes the texts of a data set that can be read.
+fn encode<'a>(
+    read: Readable<'a, ModelInput>,
+    encoding: &Encoding<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Readable<'a, Vec<f32>>> {
+    let said = rows(&encoding.encode(&read.dataset, progress)?);
+    Ok(read.with(said))
 }
 
-/// Gives each text its row.
-fn rows(dataset: &Dataset, embeddings: &Matrix) -> TokenizedTexts<Vec<f32>> {
-    let texts = (0..embeddings.n_rows()).map(|row| embeddings.row(row).to_vec()).collect();
-    TokenizedTexts { texts, labels: dataset.labels().to_vec() }
+/// What the three models read of a text: n-grams, tokens, what the encoder says.
+type ThreeInputs = JointInput<ModelInput, JointInput<ModelInput, Vec<f32>>>;
+
+/// Gives each text what the three models read of it.
+fn side_by_side(
+    mut read: Readable<'_, JointInput<ModelInput, ModelInput>>,
+    said: Vec<Vec<f32>>,
+) -> Readable<'_, ThreeInputs> {
+    let texts = std::mem::take(&mut read.texts.texts).into_iter().zip(said);
+    let texts = texts.map(|(JointInput { first, second }, said)| JointInput {
+        first,
+        second: JointInput { first: second, second: said },
+    });
+    read.with(texts.collect())
+}
+
+/// Returns each text's row.
+fn rows(embeddings: &Matrix) -> Vec<Vec<f32>> {
+    (0..embeddings.n_rows()).map(|row| embeddings.row(row).to_vec()).collect()
 }

@@ -3,7 +3,7 @@
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{ModelBundle, ModelInput};
 
-use super::by_hand::Tokens;
+use super::by_hand::{Tokens, first_features};
 use super::digest::Digest;
 use super::{Shape, TrainReport, TrainingRun, as_json};
 use crate::autodiff::{Device, training_device};
@@ -31,7 +31,7 @@ impl TrainingRun<'_> {
     ) -> Result<(ModelBundle, TrainReport)> {
         let config = self.config;
         let device = training_device(self.options.device)?;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             progress(Progress::Stage("tokenize"));
             let tokens = self.tokens(pretrained)?;
             let pretrained = tokens.pretrained();
@@ -49,7 +49,7 @@ impl TrainingRun<'_> {
                 let (labels, n_labels) = (self.train.labels(), self.train.vocabulary().len());
                 LdgnModel::new(config, n_tokens, labels, n_labels, table, device)
             };
-            self.train_texts((&tokenizer).into(), shape, make, progress)
+            self.train_texts((&tokenizer).into(), shape, make, claim, progress)
         })
     }
 
@@ -68,7 +68,7 @@ impl TrainingRun<'_> {
     ) -> Result<(ModelBundle, TrainReport)> {
         let device = training_device(self.options.device)?;
         self.check_length(&pretrained)?;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             progress(Progress::Stage("tokenize"));
             let shape = Shape {
                 architecture: "bert",
@@ -80,7 +80,7 @@ impl TrainingRun<'_> {
             };
             let lexicon = (&pretrained.tokenizer).into();
             let make = |_: &[ModelInput]| self.make_finetuned(pretrained, device);
-            self.train_texts(lexicon, shape, make, progress)
+            self.train_texts(lexicon, shape, make, claim, progress)
         })
     }
 
@@ -104,7 +104,7 @@ impl TrainingRun<'_> {
         self.check_length(&pretrained)?;
         let is_normalized = wide.normalize && cnn.normalize && bert.normalize;
         is_true("normalize", is_normalized, is_normalized, "true for all models as one")?;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             progress(Progress::Stage("tokenize"));
             let tokens = self.tokens(Some(Pretrained::from(&pretrained)))?;
             let (lexicon, n_ngrams) = self.lexicon_with_ngrams(&pretrained.tokenizer)?;
@@ -121,9 +121,9 @@ impl TrainingRun<'_> {
                 let first = self.make_cnn(tokens);
                 let second = self.make_finetuned(pretrained, device);
                 let others = JointModel { first, second, share: joint.cnn_share };
-                self.beside(texts, n_ngrams, others)
+                self.beside(&first_features(texts), n_ngrams, others)
             };
-            self.train_texts(lexicon, shape, make, progress)
+            self.train_texts(lexicon, shape, make, claim, progress)
         })
     }
 

@@ -34,7 +34,7 @@ impl TrainingRun<'_> {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
         let config = self.config;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             progress(Progress::Stage("tokenize"));
             let tokens = self.tokens(pretrained)?;
             let shape = Shape {
@@ -47,7 +47,7 @@ impl TrainingRun<'_> {
             };
             let lexicon = (&tokens.tokenizer).into();
             let make = |_: &[ModelInput]| self.make_cnn(tokens);
-            self.train_texts(lexicon, shape, make, progress)
+            self.train_texts(lexicon, shape, make, claim, progress)
         })
     }
 
@@ -64,7 +64,7 @@ impl TrainingRun<'_> {
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
         let config = self.config;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             progress(Progress::Stage("tokenize"));
             let ngrams = wide::learn(self.train.texts(), config.max_length, &config.wide)?;
             let n_ngrams = ngrams.len();
@@ -80,7 +80,7 @@ impl TrainingRun<'_> {
                 let texts: Vec<&Features> = texts.iter().map(|text| &text.features).collect();
                 self.make_wide(&texts, n_ngrams, config.adam)
             };
-            self.train_texts(ngrams.into(), shape, make, progress)
+            self.train_texts(ngrams.into(), shape, make, claim, progress)
         })
     }
 
@@ -101,7 +101,7 @@ impl TrainingRun<'_> {
         let config = self.config;
         let is_normalized = config.wide.normalize && config.cnn.normalize;
         is_true("normalize", is_normalized, is_normalized, "true for both models as one")?;
-        self.on_threads(|| {
+        self.on_threads(|claim| {
             progress(Progress::Stage("tokenize"));
             let tokens = self.tokens(pretrained)?;
             let (lexicon, n_ngrams) = self.lexicon_with_ngrams(&tokens.tokenizer)?;
@@ -113,9 +113,10 @@ impl TrainingRun<'_> {
                 normalized: true,
                 pretrained: tokens.pretrained(),
             };
-            let make =
-                |texts: &[JointInput<_, _>]| self.beside(texts, n_ngrams, self.make_cnn(tokens));
-            self.train_texts(lexicon, shape, make, progress)
+            let make = |texts: &[JointInput<_, _>]| {
+                self.beside(&first_features(texts), n_ngrams, self.make_cnn(tokens))
+            };
+            self.train_texts(lexicon, shape, make, claim, progress)
         })
     }
 
@@ -153,17 +154,21 @@ impl TrainingRun<'_> {
         WideModel { wide, contrastive: *contrastive, adam, average }
     }
 
-    /// Makes the wide model beside another one.
+    /// Makes the wide model, which reads these n-grams, beside another one.
     pub(super) fn beside<M: Model>(
         &self,
-        texts: &[JointInput<ModelInput, M::Input>],
+        texts: &[&Features],
         n_ngrams: usize,
         other: M,
     ) -> JointModel<WideModel, M> {
         let JointConfig { share, wide_adam, .. } = self.config.joint;
-        let texts: Vec<&Features> = texts.iter().map(|text| &text.first.features).collect();
-        JointModel { first: self.make_wide(&texts, n_ngrams, wide_adam), second: other, share }
+        JointModel { first: self.make_wide(texts, n_ngrams, wide_adam), second: other, share }
     }
+}
+
+/// Returns what the wide model reads of each text.
+pub(super) fn first_features<J>(texts: &[JointInput<ModelInput, J>]) -> Vec<&Features> {
+    texts.iter().map(|text| &text.first.features).collect()
 }
 
 /// A tokenizer, and what the embedding of its tokens starts with where it does not start at random.

@@ -1,17 +1,17 @@
 //! Lines of words and values.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
 use super::{Rows, checked, next_line, refuse, unreadable};
 use crate::Result;
 use crate::config::MAX_SIZE;
+use crate::files::open_regular;
 
 /// Reads the rows of wanted words; those of others are only counted.
 pub(super) fn read(path: &Path, wanted: &HashMap<&[u8], u32>) -> Result<Rows> {
-    let file = File::open(path).map_err(unreadable(path))?;
+    let file = open_regular(path).map_err(unreadable(path))?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let mut rows = Rows::default();
     let mut expected = None;

@@ -1,18 +1,18 @@
 //! NumPy's arrays: a header that says type and shape, then the rows.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
 use super::{Rows, checked, next_line, refuse, unreadable};
 use crate::Result;
 use crate::config::MAX_SIZE;
+use crate::files::open_regular;
 
 /// Reads the rows of wanted words.
 pub(super) fn read(array: &Path, words: &Path, wanted: &HashMap<&[u8], u32>) -> Result<Rows> {
     let (places, n_words) = places(words, wanted)?;
-    let file = File::open(array).map_err(unreadable(array))?;
+    let file = open_regular(array).map_err(unreadable(array))?;
     let length = file.metadata().map_err(unreadable(array))?.len();
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let header = Header::read(&mut reader).map_err(|reason| refuse(array, None, reason))?;
@@ -43,7 +43,7 @@ pub(super) fn read(array: &Path, words: &Path, wanted: &HashMap<&[u8], u32>) -> 
 
 /// Finds the rows of wanted words, by their ids; returns the number of all words too.
 fn places(path: &Path, wanted: &HashMap<&[u8], u32>) -> Result<(HashMap<u64, u32>, u64)> {
-    let file = File::open(path).map_err(unreadable(path))?;
+    let file = open_regular(path).map_err(unreadable(path))?;
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let (mut places, mut known) = (HashMap::new(), HashSet::new());
     let mut n_words = 0;

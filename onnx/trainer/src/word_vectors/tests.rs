@@ -132,3 +132,15 @@ fn arrays_that_cannot_be_used_are_told() {
     let error = start(&WordVectors::Npy { array, words }).unwrap_err().to_string();
     assert!(error.contains("no array of NumPy's"), "{error}");
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let zero = PathBuf::from("/dev/zero");
+    let vectors =
+        [WordVectors::Text(zero.clone()), WordVectors::Npy { array: zero.clone(), words: zero }];
+    for vectors in vectors {
+        let error = start(&vectors).unwrap_err().to_string();
+        assert!(error.contains("a pipe or a device"), "{error}");
+    }
+}

@@ -15,13 +15,14 @@ use crate::cnn::CnnParameters;
 /// Computes the same network's representations, one text at a time: [B, R].
 fn hidden(config: &CnnConfig, weights: &DeviceWeights) -> Tensor<2> {
     let rows = texts().into_iter().map(|mut text| {
-        text.resize(text.len().max(widest(config)), 0);
+        let length = text.len();
+        text.resize(length.max(widest(config)), 0);
         let tokens: Vec<usize> = text.iter().map(|&token| token as usize).collect();
         let embedded = weights.get("embedding");
         let embedded = embedded.clone().select(0, indices(&tokens, &embedded.device()));
         let widths = config.widths.iter().zip(config.slice_starts());
         let pooled = widths.map(|(&width, start)| {
-            let n_windows = tokens.len() - width + 1;
+            let n_windows = length.max(width) - width + 1;
             let windows = (0..width).map(|offset| {
                 let kernel = weights.get("kernel");
                 let kernel = kernel.narrow(0, start + offset * config.filters, config.filters);

@@ -1,0 +1,62 @@
+//! A checkpoint's file: safetensors, and behind it a trailer that tells any damage.
+//!
+//! ```text
+//! content   a safetensors file
+//! trailer   length of the content u64, CRC-32 of content and length u32, magic "autotagC"; little-endian
+//! ```
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+/// Ends every checkpoint.
+const MAGIC: &[u8; 8] = b"autotagC";
+
+const TRAILER_BYTES: usize = 8 + 4 + MAGIC.len();
+
+/// A file being written, whose bytes are summed up on the way.
+pub(super) struct SealedFile {
+    file: BufWriter<File>,
+    checksum: crc32fast::Hasher,
+    length: u64,
+}
+
+impl SealedFile {
+    /// Makes a file, or empties the one that is there.
+    pub(super) fn create(path: &Path) -> io::Result<Self> {
+        let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        Ok(SealedFile { file, checksum: crc32fast::Hasher::new(), length: 0 })
+    }
+
+    /// Appends to the content.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.checksum.update(bytes);
+        self.length += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    /// Writes the trailer and waits until the disk has everything.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let length = self.length.to_le_bytes();
+        self.checksum.update(&length);
+        let checksum = self.checksum.finalize().to_le_bytes();
+        for part in [&length[..], &checksum, MAGIC] {
+            self.file.write_all(part)?;
+        }
+        self.file.into_inner()?.sync_all()
+    }
+}
+
+/// Returns the content of a file that a [`SealedFile`] wrote, or `None` where a byte is not as it was.
+pub(super) fn content(bytes: &[u8]) -> Option<&[u8]> {
+    let (content, trailer) = bytes.split_at_checked(bytes.len().checked_sub(TRAILER_BYTES)?)?;
+    let (length, rest) = trailer.split_first_chunk::<8>()?;
+    let (checksum, magic) = rest.split_first_chunk::<4>()?;
+    let mut expected = crc32fast::Hasher::new();
+    expected.update(content);
+    expected.update(length);
+    let is_sound = magic == MAGIC
+        && u64::from_le_bytes(*length) == content.len() as u64
+        && u32::from_le_bytes(*checksum) == expected.finalize();
+    is_sound.then_some(content)
+}

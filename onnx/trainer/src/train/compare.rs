@@ -1,0 +1,191 @@
+//! The comparison of an exported model with the one that was trained.
+
+use std::num::NonZeroUsize;
+
+use rayon::prelude::*;
+
+use autotag::{EncodeError, Encoded, Encoder};
+use autotag_onnx::OnnxEncoder;
+
+use super::read::Readable;
+use super::{Plan, TrainingRun};
+use crate::checkpoint::{Claim, Start};
+use crate::fit::{Model, Predict, Progress, TokenizedTexts};
+use crate::matrix::Matrix;
+use crate::{Dataset, Result, TrainError};
+
+impl TrainingRun<'_> {
+    /// Compares an untrained model with its export, so that a difference is found before training rather
+    /// than after it.
+    ///
+    /// A training that is only to be finished is not worth it: its model is compared at once anyway.
+    pub(super) fn check_export<M: Model>(
+        &self,
+        model: &M,
+        plan: &Plan,
+        probes: &Readable<'_, M::Input>,
+        claim: Option<&Claim>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        if claim.is_some_and(|claim| claim.start() == Start::Finish) {
+            return Ok(());
+        }
+        progress(Progress::Stage("check the export"));
+        let network = model.present().expect("a snapshot's parts are among the model's");
+        let mut options = self.options.clone();
+        options.sessions = NonZeroUsize::MIN;
+        let draft = self.draft(&network, plan)?;
+        let encoder = draft.encoder(&options)?;
+        compare(&network, &encoder, &probes.dataset, &probes.texts).map(drop)
+    }
+}
+
+/// The dev texts that an untrained model's export is compared on, from the first on.
+const FIRST: usize = 32;
+
+/// The dev texts whose first word, and the first character of it, make texts of their own.
+const WITH_WORD: usize = 8;
+
+/// Returns texts on which exports tend to differ, if they do: the first of dev, its shortest and its
+/// longest, and single words and characters.
+pub(super) fn probes(dev: &Dataset) -> Dataset {
+    let length = |&row: &usize| dev.texts()[row].len();
+    let shortest = (0..dev.len()).min_by_key(length);
+    let longest = (0..dev.len()).max_by_key(length);
+    let rows = (0..dev.len().min(FIRST)).chain(shortest).chain(longest);
+    let whole = rows.map(|row| (dev.keys()[row].clone(), dev.texts()[row].clone()));
+    let parts = dev.keys().iter().zip(dev.texts()).take(WITH_WORD).flat_map(|(key, text)| {
+        let word = text.split_whitespace().next().unwrap_or_default();
+        let character = word.chars().next().map(String::from);
+        let words = character.into_iter().chain([word.to_owned()]);
+        words.map(move |word| (format!("{key}, of which {word:?} alone"), word))
+    });
+    Dataset::unlabeled(whole.chain(parts))
+}
+
+/// The largest difference that an export may have from the model that was trained.
+const TOLERANCE: f32 = 1e-4;
+
+/// The texts that the export is compared on.
+const COMPARED: usize = 256;
+
+/// The texts given to the exported model at once, of different lengths.
+const ENCODE_BATCH: usize = 32;
+
+/// Runs a data set's first texts through the exported model, in batches of different lengths, and compares
+/// its answers with the trainer's; returns the largest difference.
+pub(super) fn compare<P: Predict>(
+    network: &P,
+    encoder: &OnnxEncoder,
+    dataset: &Dataset,
+    texts: &TokenizedTexts<P::Input>,
+) -> Result<f32> {
+    let n = dataset.len().min(COMPARED);
+    let texts: Vec<&P::Input> = texts.texts[..n].iter().collect();
+    let expected = network.predict(&texts);
+    let mut largest = 0f32;
+    let rows: Vec<usize> = (0..n).collect();
+    for rows in rows.chunks(ENCODE_BATCH) {
+        for (&row, encoded) in rows.iter().zip(encode(encoder, dataset, rows)) {
+            let Encoded { embedding, scores } = match encoded {
+                Err(error) if is_nothing(expected.embeddings.row(row)) && says_nothing(&error) => {
+                    continue;
+                }
+                encoded => encoded?,
+            };
+            let scores = scores.as_ref().map_or(&[][..], |scores| scores.values());
+            for (what, found, expected) in [
+                ("the representation", embedding.values(), expected.embeddings.row(row)),
+                ("the scores", scores, expected.scores.row(row)),
+            ] {
+                let difference = largest_difference(found, expected);
+                largest = largest.max(difference);
+                let is_close = difference <= TOLERANCE && found.len() == expected.len();
+                if !is_close {
+                    let (key, tolerance) = (dataset.keys()[row].clone(), TOLERANCE);
+                    return Err(TrainError::ExportDiffers { what, difference, tolerance, key });
+                }
+            }
+        }
+    }
+    Ok(largest)
+}
+
+/// Tells whether nothing in the trained model's representation is active on a text.
+fn is_nothing(representation: &[f32]) -> bool {
+    representation.iter().all(|value| value.abs() <= TOLERANCE)
+}
+
+/// Tells whether the exported model's representation of a text was refused, as an all-zero one is.
+fn says_nothing(error: &TrainError) -> bool {
+    let TrainError::Text { source: EncodeError::Answer(cause), .. } = error else { return false };
+    matches!(**cause, autotag::Error::Embedding { .. })
+}
+
+/// Returns the largest difference between values, relative to those greater than 1; not a number where
+/// one of them is none.
+fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    let differences = a.iter().zip(b).map(|(a, b)| (a - b).abs() / b.abs().max(1.0));
+    differences
+        .fold(0.0, |largest, next| if next > largest || next.is_nan() { next } else { largest })
+}
+
+/// Represents a data set's texts as the exported model does: [texts, D].
+///
+/// A text on which nothing is active has a row of zeros.
+pub(super) fn exported(encoder: &OnnxEncoder, dataset: &Dataset) -> Result<Matrix> {
+    let mut embeddings = Matrix::zeros(dataset.len(), encoder.dimensions());
+    let rows: Vec<usize> = (0..dataset.len()).collect();
+    // In parallel: each thread's texts go through a session of their own.
+    embeddings
+        .values_mut()
+        .par_chunks_mut(ENCODE_BATCH * encoder.dimensions())
+        .zip(rows.par_chunks(ENCODE_BATCH))
+        .try_for_each(|(embeddings, rows)| -> Result<()> {
+            let embeddings = embeddings.chunks_mut(encoder.dimensions());
+            for (embedding, encoded) in embeddings.zip(encode(encoder, dataset, rows)) {
+                match encoded {
+                    Err(error) if says_nothing(&error) => {}
+                    encoded => embedding.copy_from_slice(encoded?.embedding.values()),
+                }
+            }
+            Ok(())
+        })?;
+    Ok(embeddings)
+}
+
+/// Encodes some of a data set's texts.
+fn encode(encoder: &OnnxEncoder, dataset: &Dataset, rows: &[usize]) -> Vec<Result<Encoded>> {
+    let mut tokens = Vec::with_capacity(rows.len());
+    for &row in rows {
+        match encoder.tokenize(&dataset.texts()[row]) {
+            Ok(ids) => tokens.push(ids),
+            Err(source) => {
+                let key = dataset.keys()[row].clone();
+                return vec![Err(TrainError::Text { key, source })];
+            }
+        }
+    }
+    let outcomes = encoder.encode(&tokens).into_iter().zip(rows);
+    outcomes
+        .map(|(outcome, &row)| {
+            outcome.map_err(|source| TrainError::Text { key: dataset.keys()[row].clone(), source })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_that_is_no_number_is_the_largest() {
+        let difference = |a: &[f32]| largest_difference(a, &[1.0, 4.0, 0.5]);
+        assert_eq!(difference(&[1.5, 5.0, 0.5]), 0.5);
+        for at in 0..3 {
+            let mut a = [1.0, 5.0, 0.5];
+            a[at] = f32::NAN;
+            assert!(difference(&a).is_nan(), "{a:?}");
+        }
+    }
+}
