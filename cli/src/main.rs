@@ -20,7 +20,10 @@ use clap::Parser;
 use args::Args;
 use autotag_cli::documents;
 
+#[allow(unsafe_code)]
 fn main() -> ExitCode {
+    // SAFETY: this is the program's first statement, nothing has started a thread.
+    unsafe { autotag_onnx::runtime::disable_telemetry() };
     let args = Args::parse();
     logging::install(&args.common);
     match commands::run(&args) {

@@ -34,6 +34,13 @@ pub enum OnnxError {
         reason: String,
     },
 
+    /// ONNX Runtime would report to its vendor, and the environment cannot be changed any more.
+    #[error(
+        "ONNX Runtime is not loaded, since it would report to its vendor: set {0}=1 in the environment that the program is started with, or have the program call `autotag_onnx::runtime::disable_telemetry` before it starts threads",
+        crate::runtime::TELEMETRY_VARIABLE
+    )]
+    TelemetryOn,
+
     /// Another library than the one asked for is in use already.
     #[error(
         "ONNX Runtime was loaded from {} already and cannot be loaded from {} too: choose one per process",

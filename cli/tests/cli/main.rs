@@ -12,6 +12,7 @@ mod lab;
 mod limits;
 mod resuming;
 mod support;
+mod telemetry;
 mod tune;
 mod upkeep;
 mod usage;
