@@ -11,7 +11,7 @@ use std::sync::Arc;
 use autotag::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores};
 
 use crate::bundle::{self, Contents, ModelBundle};
-use crate::{Device, DeviceInUse, Lexicon, ModelInput, OnnxError, Result, TextReader};
+use crate::{Device, DeviceInUse, ModelInput, OnnxError, Result, TextReader};
 use pool::Pool;
 use session::Model;
 
@@ -79,8 +79,7 @@ impl OnnxEncoder {
     /// Loads the model in a folder that has the files of a bundle.
     pub(crate) fn load(folder: &Path, contents: &Contents, options: &OnnxOptions) -> Result<Self> {
         let config = &contents.config;
-        let reader = TextReader::new(Lexicon::read(folder, config.input)?, config)
-            .map_err(|source| OnnxError::Tokenizer { path: folder.to_path_buf(), source })?;
+        let reader = TextReader::open(folder, config)?;
         let path = folder.join(bundle::MODEL);
         let proto = bundle::model::read_checked(&path, &contents.model, config)?;
         let test = reader.test_inputs();

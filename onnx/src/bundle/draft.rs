@@ -17,6 +17,9 @@ use super::{
 };
 use crate::{Lexicon, OnnxEncoder, OnnxError, OnnxOptions, Result};
 
+/// The datastore's file in its folder.
+const DATA: &str = "data.mdb";
+
 /// Where the datastore's compacted copy is made.
 const DATASTORE_COPY: &str = "datastore.copy";
 
@@ -210,8 +213,17 @@ impl BundleDraft {
         if let Some(card) = &self.card {
             write(&folder.join(CARD), card.as_bytes())?;
         }
+        self.open_datastore_to_readers()?;
         Manifest::of_folder(folder)?.write(folder)?;
         sync_below(folder)
+    }
+
+    /// Gives the datastore's file the mode of the others, which the umask decided: LMDB makes files that
+    /// only their owner can read.
+    fn open_datastore_to_readers(&self) -> Result<()> {
+        let (like, path) = (self.folder.path().join(CONFIG), self.datastore_folder().join(DATA));
+        let mode = fs::metadata(&like).map_err(OnnxError::io(&like, "read"))?.permissions();
+        fs::set_permissions(&path, mode).map_err(OnnxError::io(&path, "set the mode of"))
     }
 
     /// Puts a compacted copy in the place of the datastore, without lock files and free pages.
@@ -247,8 +259,12 @@ fn sibling(target: &Path, purpose: &str) -> Result<TempDir> {
     let mut prefix = OsString::from(".");
     prefix.push(target.file_name().unwrap_or_default());
     prefix.push(format!(".{purpose}-"));
-    tempfile::Builder::new()
-        .prefix(&prefix)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    // As any folder that the user makes, whose umask decides: it becomes the bundle's.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder
         .tempdir_in(parent)
         .map_err(OnnxError::io(parent, "create a folder in"))
 }

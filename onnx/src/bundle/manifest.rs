@@ -1,7 +1,7 @@
 //! The list of a bundle's files with their lengths and digests.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,7 +9,7 @@ use autotag::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::MANIFEST;
+use super::{MANIFEST, files};
 use crate::{OnnxError, Result};
 
 /// What whoever opens a datastore for writing leaves beside it.
@@ -41,7 +41,7 @@ impl Manifest {
     /// Reads a bundle's manifest and digests it: the bundle's fingerprint.
     pub(super) fn read(bundle: &Path) -> Result<(Self, Fingerprint)> {
         let path = bundle.join(MANIFEST);
-        let bytes = super::read_file(&path)?;
+        let bytes = files::read(&path)?;
         let manifest =
             serde_json::from_slice(&bytes).map_err(|source| OnnxError::Json { path, source })?;
         Ok((manifest, digest(&bytes)))
@@ -100,7 +100,7 @@ fn is_inside(name: &str) -> bool {
 }
 
 fn check_file(path: PathBuf, entry: &FileEntry) -> Result<()> {
-    let found = fs::metadata(&path).map_err(OnnxError::io(&path, "read"))?.len();
+    let (_, found) = files::open_plain(&path)?;
     if found != entry.bytes {
         return Err(OnnxError::FileLength { path, expected: entry.bytes, found });
     }
@@ -145,7 +145,7 @@ pub(super) fn digest(bytes: &[u8]) -> Fingerprint {
 }
 
 fn digest_file(path: &Path) -> Result<FileEntry> {
-    let mut file = File::open(path).map_err(OnnxError::io(path, "open"))?;
+    let (mut file, _) = files::open_plain(path)?;
     let mut block = vec![0; 1 << 20];
     let (mut sha256, mut bytes) = (Sha256::new(), 0);
     loop {
