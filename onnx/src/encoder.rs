@@ -11,7 +11,7 @@ use std::sync::Arc;
 use autotag::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores};
 
 use crate::bundle::{self, Contents, ModelBundle};
-use crate::{Device, DeviceInUse, ModelInput, OnnxError, Result, TextReader};
+use crate::{Device, DeviceInUse, ModelInput, Result, TextReader};
 use pool::Pool;
 use session::Model;
 
@@ -44,8 +44,10 @@ impl OnnxOptions {
     ///
     /// # Errors
     ///
-    /// [`OnnxError::RuntimeMissing`] and [`OnnxError::RuntimeUnusable`] without ONNX Runtime,
-    /// [`OnnxError::DeviceUnavailable`] for a CUDA device that cannot be used.
+    /// [`RuntimeMissing`](crate::OnnxError::RuntimeMissing) and
+    /// [`RuntimeUnusable`](crate::OnnxError::RuntimeUnusable) without ONNX Runtime,
+    /// [`DeviceUnavailable`](crate::OnnxError::DeviceUnavailable) for a CUDA device that cannot be
+    /// used.
     pub fn check_device(&self) -> Result<()> {
         session::check(self.device)
     }
@@ -67,11 +69,16 @@ impl OnnxEncoder {
     ///
     /// # Errors
     ///
-    /// [`OnnxError::RuntimeMissing`] and [`OnnxError::RuntimeUnusable`] without ONNX Runtime,
-    /// [`OnnxError::DeviceUnavailable`] for a CUDA device that cannot be used,
-    /// [`OnnxError::FileChanged`] when the model was changed since the bundle was opened,
-    /// [`OnnxError::Session`] when ONNX Runtime refuses the model, and [`OnnxError::OutputShape`]
-    /// when its answer to the test text has another shape than the bundle says.
+    /// [`RuntimeMissing`](crate::OnnxError::RuntimeMissing) and
+    /// [`RuntimeUnusable`](crate::OnnxError::RuntimeUnusable) without ONNX Runtime,
+    /// [`DeviceUnavailable`](crate::OnnxError::DeviceUnavailable) for a CUDA device that cannot be
+    /// used, [`FileChanged`](crate::OnnxError::FileChanged) when the model was changed since the
+    /// bundle was opened, [`Tokenizer`](crate::OnnxError::Tokenizer) and
+    /// [`Ngrams`](crate::OnnxError::Ngrams) for vocabularies that cannot be used,
+    /// [`Session`](crate::OnnxError::Session) when ONNX Runtime refuses the model,
+    /// [`TestRunTooLong`](crate::OnnxError::TestRunTooLong) when it does not answer, and
+    /// [`OutputShape`](crate::OnnxError::OutputShape) when its answer to the test text has another
+    /// shape than the bundle says.
     pub fn open(bundle: &ModelBundle, options: &OnnxOptions) -> Result<Self> {
         OnnxEncoder::load(bundle.path(), &bundle.contents, options)
     }

@@ -156,8 +156,16 @@ fn may_change_environment() -> bool {
     if cfg!(windows) {
         return true;
     }
-    // Systems without this folder do not tell how many threads there are.
-    std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1)
+    // A thread that was joined is listed for a moment yet.
+    for _ in 0..20 {
+        match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
+            Ok(1) => return true,
+            Ok(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            // Other systems do not tell how many threads there are.
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Returns the folder that set-up fills, `autotag/onnxruntime` in the user's data folder.

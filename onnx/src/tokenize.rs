@@ -12,7 +12,7 @@ use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 use crate::bundle::BundleConfig;
 pub(crate) use guard::{GuardError, within};
 use guard::guarded;
-use untrusted::Speed;
+pub(crate) use untrusted::Speed;
 use words::WordCache;
 
 /// The bytes of a text that are read for each token that the model reads.

@@ -25,6 +25,7 @@ const FOLDERS: [(&str, &str); 6] = [
 ];
 
 #[test]
+#[allow(clippy::print_stderr)]
 fn tagging_writes_no_file_and_opens_no_socket() {
     let library = runtime::load(None).unwrap().path();
     let folder = Folder::new();

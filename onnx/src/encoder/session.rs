@@ -165,9 +165,9 @@ impl Model {
         let options = RunOptions::new().map_err(|source| self.failed(source))?;
         let (ended, end) = mpsc::channel::<()>();
         thread::scope(|scope| {
-            let watch = scope.spawn(|| {
-                let is_late = end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout);
-                is_late && options.terminate().is_ok()
+            let stop = || options.terminate().is_ok();
+            let watch = scope.spawn(move || {
+                end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) && stop()
             });
             let answer = self.run_with(batch, &options);
             drop(ended);
@@ -256,4 +256,45 @@ fn padded<T, P: PrimitiveTensorElementType + Clone + Default + std::fmt::Debug +
         values.resize((n + 1) * longest, P::default());
     }
     Tensor::from_array(([rows.len(), longest], values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Dim, GraphBuilder};
+    use crate::proto::ElementType;
+
+    /// A model that multiplies matrices for minutes, or for a moment.
+    fn model(n_products: usize) -> Model {
+        const N: usize = 512;
+        let mut graph = GraphBuilder::new("slow");
+        let shape = [Dim::Symbol("batch"), Dim::Symbol("length")];
+        let ids = graph.input(INPUT_IDS, ElementType::Int64, &shape);
+        let mask = graph.input(ATTENTION_MASK, ElementType::Int64, &shape);
+        let ids = graph.add(&ids, &mask);
+        let first = graph.slice(&ids, &[0, 0], &[1, 1], &[0, 1]);
+        let first = graph.cast(&first, ElementType::Float);
+        let matrix = graph.constant_f32("matrix", &[N, N], &vec![1e-3; N * N]);
+        let mut product = graph.add(&matrix, &first);
+        for _ in 0..n_products {
+            product = graph.matmul(&product, &matrix);
+        }
+        let row = graph.slice(&product, &[0, 0], &[1, 2], &[0, 1]);
+        graph.output(EMBEDDING, &row, ElementType::Float, &[Dim::Symbol("batch"), Dim::Fixed(2)]);
+        let runtime = runtime::load(None).unwrap();
+        let mut builder = Session::builder(runtime.environment()).unwrap();
+        let session = builder.commit_from_memory(&graph.finish()).unwrap();
+        let kind = InputKind::TokenIds;
+        Model { session, path: PathBuf::from("model.onnx"), kind, dimensions: 2, n_labels: 0 }
+    }
+
+    #[test]
+    fn a_first_run_that_takes_too_long_is_ended_and_told() {
+        let text = ModelInput { ids: vec![1], ..ModelInput::default() };
+        let started = std::time::Instant::now();
+        let error = model(5000).run_within(Duration::from_millis(300), &[text.clone()]);
+        assert!(matches!(error, Err(OnnxError::TestRunTooLong { .. })));
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        model(3).run_within(Duration::from_secs(60), &[text]).unwrap();
+    }
 }

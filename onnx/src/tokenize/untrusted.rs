@@ -77,7 +77,7 @@ struct TokenizerModel {
 
 /// Whether a tokenizer's time for a text is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speed {
+pub(crate) enum Speed {
     /// It goes with the text's length.
     Linear,
     /// It follows from regular expressions or tables in the file.
