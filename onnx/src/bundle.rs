@@ -55,9 +55,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{OnnxEncoder, OnnxError, OnnxOptions, Result};
 
-pub use config::{
-    BundleConfig, FORMAT_VERSION, InputKind, MAX_DIMENSIONS, MAX_LABELS, MAX_LENGTH,
-};
+pub use config::{BundleConfig, FORMAT_VERSION, InputKind, MAX_DIMENSIONS, MAX_LABELS, MAX_LENGTH};
 pub use draft::BundleDraft;
 use manifest::Manifest;
 pub use operators::OPERATORS;

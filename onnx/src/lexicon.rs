@@ -179,8 +179,7 @@ impl Files {
         let mut speed = None;
         if config.input.reads_tokens() {
             let bytes = files::read(&folder.join(bundle::TOKENIZER))?;
-            let (tokenizer, its_speed) =
-                tokenize::read(&bytes).map_err(tokenizer_error(folder))?;
+            let (tokenizer, its_speed) = tokenize::read(&bytes).map_err(tokenizer_error(folder))?;
             lexicon.tokenizer = Some(tokenizer);
             speed = Some(its_speed);
         }

@@ -10,8 +10,8 @@ use autotag::EncodeError;
 use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
 use crate::bundle::BundleConfig;
-pub(crate) use guard::{GuardError, within};
 use guard::guarded;
+pub(crate) use guard::{GuardError, within};
 pub(crate) use untrusted::Speed;
 use words::WordCache;
 

@@ -264,9 +264,7 @@ fn sibling(target: &Path, purpose: &str) -> Result<TempDir> {
     // As any folder that the user makes, whose umask decides: it becomes the bundle's.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder
-        .tempdir_in(parent)
-        .map_err(OnnxError::io(parent, "create a folder in"))
+    builder.tempdir_in(parent).map_err(OnnxError::io(parent, "create a folder in"))
 }
 
 fn parent(target: &Path) -> &Path {

@@ -166,9 +166,8 @@ impl Model {
         let (ended, end) = mpsc::channel::<()>();
         thread::scope(|scope| {
             let stop = || options.terminate().is_ok();
-            let watch = scope.spawn(move || {
-                end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) && stop()
-            });
+            let watch = scope
+                .spawn(move || end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) && stop());
             let answer = self.run_with(batch, &options);
             drop(ended);
             match watch.join() {

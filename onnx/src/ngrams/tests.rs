@@ -96,7 +96,8 @@ fn the_weights_at_both_ends_of_the_range_can_be_used() {
 
 #[test]
 fn a_list_that_is_too_long_is_not_read_to_its_end() {
-    let json = format!(r#"{{"words": ["a"], "pairs": [], "idf": [{}]}}"#, "1,".repeat(MAX_NGRAMS + 9));
+    let json =
+        format!(r#"{{"words": ["a"], "pairs": [], "idf": [{}]}}"#, "1,".repeat(MAX_NGRAMS + 9));
     let error = NgramVocabulary::from_json(json.as_bytes()).unwrap_err().to_string();
     assert!(error.contains("more than 2000000"), "{error}");
 }

@@ -38,7 +38,8 @@ fn the_tokenizers_in_use_pass() {
 
 #[test]
 fn what_panics_or_never_ends_is_told() {
-    let fixed = json!({"type": "Sequence", "pretokenizers": [{"type": "FixedLength", "length": 0}]});
+    let fixed =
+        json!({"type": "Sequence", "pretokenizers": [{"type": "FixedLength", "length": 0}]});
     check(&file(Value::Null, fixed, Value::Null), "its length is 0");
     let template = json!({"type": "TemplateProcessing", "pair": [],
         "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}], "special_tokens": {}});
