@@ -116,8 +116,8 @@ impl TextReader {
     /// # Errors
     ///
     /// [`OnnxError::Tokenizer`] and [`OnnxError::Ngrams`] for files that cannot be used, also when
-    /// their library panics or takes more than [`READY_WITHIN`].
-    pub(crate) fn open(folder: &Path, config: &BundleConfig) -> Result<Self> {
+    /// their library panics or takes more than 30 seconds.
+    pub fn open(folder: &Path, config: &BundleConfig) -> Result<Self> {
         let files = Files { folder: folder.to_path_buf(), config: config.clone() };
         tokenize::within(READY_WITHIN, move || files.read_and_try())
             .unwrap_or_else(|error| Err(tokenizer_error(folder)(error)))

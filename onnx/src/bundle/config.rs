@@ -11,7 +11,7 @@ use crate::{OnnxError, Result};
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The most tokens or words of a text that a bundle may let its model read.
-pub const MAX_LENGTH: usize = 1 << 20;
+pub const MAX_LENGTH: usize = 1 << 24;
 
 /// The most dimensions that a bundle's representations may have.
 pub const MAX_DIMENSIONS: usize = 1 << 16;

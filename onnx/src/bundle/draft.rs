@@ -43,8 +43,9 @@ impl BundleDraft {
     ///
     /// # Errors
     ///
-    /// [`OnnxError::LabelCount`], [`OnnxError::LexiconKind`], [`OnnxError::ModelSignature`] and the
-    /// like when the parts do not fit together; [`OnnxError::Io`] when they cannot be written.
+    /// [`OnnxError::LabelCount`], [`OnnxError::LexiconKind`], [`OnnxError::ModelSignature`],
+    /// [`OnnxError::Operator`] and the like when the parts do not fit together or are not what a
+    /// bundle may have; [`OnnxError::Io`] when they cannot be written.
     pub fn create(
         target: &Path,
         config: BundleConfig,
@@ -57,6 +58,7 @@ impl BundleDraft {
             let (path, expected) = (target.to_path_buf(), config.n_labels);
             return Err(OnnxError::LabelCount { path, expected, found: labels.len() });
         }
+        config.check(target)?;
         let lexicon: Lexicon = lexicon.into();
         if lexicon.kind() != Some(config.input) {
             return Err(OnnxError::LexiconKind { path: target.to_path_buf(), input: config.input });
