@@ -8,6 +8,9 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+/// More than a thread's usual stack, since the library reads what is nested by calling itself.
+const STACK: usize = 16 << 20;
+
 /// A call that did not return.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum GuardError {
@@ -44,10 +47,12 @@ pub(crate) fn within<T: Send + 'static>(
     call: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, GuardError> {
     let (answer, answers) = mpsc::channel();
-    let worker = thread::spawn(move || {
+    let work = move || {
         // Whoever waited may have gone.
         let _ = answer.send(guarded(call));
-    });
+    };
+    let spawned = thread::Builder::new().stack_size(STACK).spawn(work);
+    let worker = spawned.map_err(|error| GuardError::Panicked(format!("no thread: {error}")))?;
     match answers.recv_timeout(limit) {
         Ok(answer) => {
             let _ended = worker.join();

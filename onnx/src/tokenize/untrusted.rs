@@ -10,6 +10,10 @@ use serde_json::Value;
 /// The most steps of normalizing, splitting and completing a text; tokenizers have ten or fewer.
 const MAX_STEPS: usize = 64;
 
+/// The most sequences of steps inside of each other: the library's time for one that it refuses doubles
+/// with each.
+const MAX_DEPTH: usize = 4;
+
 /// How many times longer all replacements together may make a text; the usual make it three times
 /// longer, a blank becoming `▁`.
 const MAX_GROWTH: usize = 64;
@@ -94,7 +98,7 @@ pub(super) fn inspect(
     }
     let mut inspection = Inspection { n_steps: 0, growth: 1, speed: Speed::Linear };
     for part in [&file.normalizer, &file.pre_tokenizer, &file.post_processor] {
-        inspection.step(part)?;
+        inspection.step(part, 0)?;
     }
     match file.model.max_input_chars_per_word {
         Some(found) if found > MAX_WORD => {
@@ -112,11 +116,12 @@ struct Inspection {
 }
 
 impl Inspection {
-    /// Looks at a step, and at those inside a sequence; JSON is read to a bounded depth only.
-    fn step(&mut self, step: &Value) -> Checked {
+    /// Looks at a step, and at those inside a sequence.
+    fn step(&mut self, step: &Value, depth: usize) -> Checked {
         self.n_steps += 1;
-        if self.n_steps > MAX_STEPS {
-            return fault("it", format!("has more than {MAX_STEPS} steps"));
+        if self.n_steps > MAX_STEPS || depth > MAX_DEPTH {
+            let reason = format!("more than {MAX_STEPS}, or more than {MAX_DEPTH} in each other");
+            return fault("the steps", reason);
         }
         // By their fields, since the library accepts some steps without a type.
         if step["length"] == 0 {
@@ -134,7 +139,11 @@ impl Inspection {
         }
         template(step)?;
         for inner in ["normalizers", "pretokenizers", "processors"] {
-            step[inner].as_array().into_iter().flatten().try_for_each(|step| self.step(step))?;
+            step[inner]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .try_for_each(|step| self.step(step, depth + 1))?;
         }
         Ok(())
     }

@@ -49,7 +49,12 @@ fn what_panics_or_never_ends_is_told() {
     let model = br#"{"model": {"type": "WordPiece", "max_input_chars_per_word": 1000000}}"#;
     check(model, "more than 1000");
     let many = json!({"type": "Sequence", "normalizers": vec![json!({"type": "NFC"}); 100]});
-    check(&file(many, Value::Null, Value::Null), "more than 64 steps");
+    check(&file(many, Value::Null, Value::Null), "more than 64");
+    let mut deep = json!({"type": "nothing"});
+    for _ in 0..50 {
+        deep = json!({"type": "Sequence", "normalizers": [deep]});
+    }
+    check(&file(deep, Value::Null, Value::Null), "more than 4 in each other");
 }
 
 #[test]
