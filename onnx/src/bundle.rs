@@ -32,9 +32,10 @@
 //!   2^28 values. Its first run ends after two minutes.
 //! - The weights in `ngrams.json` are within [`IDF_RANGE`](crate::ngrams::IDF_RANGE).
 //!
-//! Two things cannot be known beforehand. A model may compute the size of a tensor, and so take much
-//! memory. And a tokenizer with regular expressions may be slow for texts that none of the tried ones
-//! resembles. Whoever runs bundles of strangers should bound the process's memory and time.
+//! Some things cannot be known beforehand. A model may compute the size of a tensor, and so take much
+//! memory. One operator may run for long, and ONNX Runtime runs those that depend on nothing while it
+//! loads the model. A tokenizer with regular expressions may be slow for texts that none of the tried
+//! ones resembles. Whoever runs bundles of strangers should bound the process's memory and time.
 //!
 //! Opening a bundle writes nothing, neither into its folder nor elsewhere.
 

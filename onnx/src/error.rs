@@ -258,7 +258,7 @@ pub enum OnnxError {
         /// The tensor's name.
         name: String,
         /// The values that it would have.
-        found: u128,
+        found: u64,
     },
 
     /// The model's first run did not end in time.

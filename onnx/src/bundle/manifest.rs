@@ -15,6 +15,9 @@ use crate::{OnnxError, Result};
 /// What whoever opens a datastore for writing leaves beside it.
 const LOCKS: [&str; 2] = ["datastore/lock.mdb", "datastore/writer.lock"];
 
+/// The most files and folders that are listed; a bundle has fewer than ten.
+const MAX_ENTRIES: usize = 1000;
+
 /// A bundle's files by their paths inside it, which use `/` on every system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -114,7 +117,8 @@ fn check_file(path: PathBuf, entry: &FileEntry) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`OnnxError::NotPlain`] for a link or anything else that is neither file nor folder.
+/// [`OnnxError::NotPlain`] for a link or anything else that is neither file nor folder,
+/// [`OnnxError::FileUnlisted`] for names that are not Unicode and for more than [`MAX_ENTRIES`].
 fn list(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let mut folders = vec![String::new()];
@@ -122,6 +126,9 @@ fn list(folder: &Path) -> Result<Vec<String>> {
         let path = folder.join(&prefix);
         for entry in fs::read_dir(&path).map_err(OnnxError::io(&path, "list"))? {
             let entry = entry.map_err(OnnxError::io(&path, "list"))?;
+            if names.len() + folders.len() > MAX_ENTRIES {
+                return Err(OnnxError::FileUnlisted { path: entry.path() });
+            }
             let kind = entry.file_type().map_err(OnnxError::io(&path, "list"))?;
             let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}"))
             else {
