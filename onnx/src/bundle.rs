@@ -24,12 +24,12 @@
 //!   for `model.onnx`.
 //! - `config.json` may ask for at most [`MAX_LENGTH`] tokens or words of a text, [`MAX_DIMENSIONS`]
 //!   dimensions and [`MAX_LABELS`] labels.
-//! - `tokenizer.json` is looked through before the library for it reads it, which may take
-//!   30 seconds and must not panic; padding and truncation in it are ignored. It is tried with texts
-//!   as long as those that it will be given.
-//! - `model.onnx` holds all its tensors, calls only the standard operators in
-//!   [`OPERATORS`], none of which has a graph inside, and no constant asks for a tensor of more than
-//!   2^28 values. Its first run ends after two minutes.
+//! - `tokenizer.json` is looked through before the library for it reads it; that may take 15 seconds
+//!   and must not panic. Padding and truncation in it are ignored. It is tried with texts as long as
+//!   those that it will be given, up to 16 KiB.
+//! - `model.onnx` holds all its tensors and at most 4 MiB beside their values. It calls only the
+//!   standard operators in [`OPERATORS`], none of which has a graph inside, and no constant asks for a
+//!   tensor of more than 2^28 values. Its first run ends after two minutes.
 //! - The weights in `ngrams.json` are within [`IDF_RANGE`](crate::ngrams::IDF_RANGE).
 //!
 //! Some things cannot be known beforehand. A model may compute the size of a tensor, and so take much

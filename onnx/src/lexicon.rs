@@ -13,7 +13,7 @@ use crate::tokenize::{self, beginning};
 use crate::{BYTES_PER_TOKEN, OnnxError, Result, TextTokenizer};
 
 /// How long a bundle's vocabularies may take until they have been read and tried.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// The tokenizer, the vocabulary of n-grams, or both, as a model's [`InputKind`] asks for.
 #[derive(Clone, Debug, Default)]
@@ -116,7 +116,7 @@ impl TextReader {
     /// # Errors
     ///
     /// [`OnnxError::Tokenizer`] and [`OnnxError::Ngrams`] for files that cannot be used, also when
-    /// their library panics or takes more than 30 seconds.
+    /// their library panics or takes more than 15 seconds.
     pub fn open(folder: &Path, config: &BundleConfig) -> Result<Self> {
         let files = Files { folder: folder.to_path_buf(), config: config.clone() };
         tokenize::within(READY_WITHIN, move || files.read_and_try())
