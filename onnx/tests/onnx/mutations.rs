@@ -9,7 +9,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use autotag::Encoder;
+use autotag::{Embedding, Encoder, SearchMode};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
 use tempfile::TempDir;
 
@@ -109,10 +109,20 @@ fn check(sound: &Files, changed: &Files, counts: &mut Counts) {
         counts.told_as_damage += 1;
         reseal(&path);
     }
-    if HOSTILE_DATASTORES || sound[DATASTORE] == changed[DATASTORE] {
-        let _told = ModelBundle::verify(&path, &options());
-    }
     answer(&path, counts);
+    if HOSTILE_DATASTORES || sound[DATASTORE] == changed[DATASTORE] {
+        search(&path);
+    }
+}
+
+/// Verifies a bundle and, where that is possible, searches its datastore.
+fn search(path: &Path) {
+    let Ok(bundle) = ModelBundle::verify(path, &options()) else { return };
+    let Ok(reader) = bundle.datastore().unwrap().reader() else { return };
+    let query = vec![0.5; bundle.config().dimensions.get()];
+    let query = Embedding::new(query).unwrap();
+    let Ok(found) = reader.nearest(&[&query], 3, SearchMode::Exact) else { return };
+    assert!(found[0].iter().all(|neighbor| neighbor.distance.is_finite()));
 }
 
 /// Answers texts as far as that is possible.
