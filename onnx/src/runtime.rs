@@ -139,7 +139,8 @@ pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
 /// Sets the variable against telemetry where it is not set, provided that this is sound.
 #[allow(unsafe_code)]
 fn ensure_no_telemetry() -> Result<()> {
-    if std::env::var_os(TELEMETRY_VARIABLE).is_some_and(|value| value == "1") {
+    // Other values, as 0 and false, leave it on.
+    if matches!(std::env::var(TELEMETRY_VARIABLE).as_deref(), Ok("1" | "true" | "yes")) {
         return Ok(());
     }
     if !may_change_environment() {
