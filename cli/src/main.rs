@@ -21,7 +21,10 @@ use clap::Parser;
 use args::Args;
 use autotag_cli::documents;
 
+#[allow(unsafe_code)]
 fn main() -> ExitCode {
+    // SAFETY: this is the program's first statement, nothing has started a thread.
+    unsafe { autotag_onnx::runtime::disable_telemetry() };
     let args = Args::try_parse().unwrap_or_else(|error| errors::exit(&error));
     logging::install(&args.common);
     match commands::run(&args) {

@@ -8,8 +8,10 @@ use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
+use autotag::LabelVocabulary;
 use autotag_cli::documents::{Documents, InputFormat, ReadOptions};
-use autotag_onnx::{BundleConfig, ModelBundle};
+use autotag_onnx::bundle::InputKind;
+use autotag_onnx::{BundleConfig, BundleDraft, Lexicon, ModelBundle, TextReader};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights};
 use autotag_train::{Dataset, LabeledText, Pretrained, WordVectors};
 
@@ -17,9 +19,11 @@ use autotag_train::{Dataset, LabeledText, Pretrained, WordVectors};
 pub type Target = fn(&[u8]);
 
 /// All targets with the names of their corpora.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("bundle_config", bundle_config),
+    ("bundle_lexicon", bundle_lexicon),
     ("bundle_manifest", bundle_manifest),
+    ("bundle_model", bundle_model),
     ("datastore_codec", datastore_codec),
     ("json_lines", json_lines),
     ("csv_rows", csv_rows),
@@ -53,6 +57,40 @@ pub fn bundle_manifest(bytes: &[u8]) {
         // The model is missing, whatever the manifest lists.
         assert!(ModelBundle::open(folder).is_err());
     });
+}
+
+/// Takes the bytes for a bundle's tokenizer and for its n-grams, and reads texts with what is accepted.
+pub fn bundle_lexicon(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for (file, input) in
+        [("tokenizer.json", InputKind::TokenIds), ("ngrams.json", InputKind::Ngrams)]
+    {
+        fs::write(folder.path().join(file), bytes).expect("a temporary file can be written");
+        let config = BundleConfig { input, ..config() };
+        let Ok(reader) = TextReader::open(folder.path(), &config) else { continue };
+        for text in ["oven", "the sea, 12 m", "語\u{300}\u{0}\t🦀", &"a".repeat(5000)] {
+            let Ok(read) = reader.read(text) else { continue };
+            assert!(read.ids.len() <= config.max_length.get());
+            assert!(read.features.weights.iter().all(|weight| weight.is_finite()));
+        }
+    }
+}
+
+/// Takes the bytes for a bundle's model.
+pub fn bundle_model(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let config = config();
+    let labels = LabelVocabulary::new((0..config.n_labels).map(|label| label.to_string()))
+        .expect("the names differ");
+    let lexicon =
+        Lexicon { tokenizer: Some(TOKENIZER.parse().expect("it is a tokenizer")), ngrams: None };
+    let target = folder.path().join("bundle");
+    let model = bytes.to_vec();
+    let Ok(draft) = BundleDraft::create(&target, config, &labels, lexicon, model) else {
+        return;
+    };
+    let bundle = draft.publish().expect("what was checked can be published");
+    ModelBundle::open(bundle.path()).expect("what was published opens");
 }
 
 /// Takes the bytes for each kind of value in a datastore.
@@ -140,6 +178,10 @@ fn documents(bytes: &[u8], format: InputFormat) {
             }
         }
     }
+}
+
+fn config() -> BundleConfig {
+    serde_json::from_slice(CONFIG).expect("it has every field")
 }
 
 /// Hands a folder with a bundle's configuration to a function.

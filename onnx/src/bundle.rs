@@ -12,15 +12,41 @@
 //! | `manifest.json` | length and SHA-256 of every other file |
 //!
 //! A bundle is never changed: a [`BundleDraft`] is filled under a temporary name and renamed.
+//!
+//! # Bundles from strangers
+//!
+//! A manifest that fits only says that a bundle is what its author made. So what is in it is taken
+//! for hostile:
+//!
+//! - Files are plain files: links, pipes and devices are refused without being opened. What is read
+//!   into memory has a greatest length: 16 MiB for `config.json` and `card.md`, 64 MiB for
+//!   `labels.json` and `tokenizer.json`, 256 MiB for `ngrams.json`, 1 MiB for `manifest.json`, 2 GiB
+//!   for `model.onnx`.
+//! - `config.json` may ask for at most [`MAX_LENGTH`] tokens or words of a text, [`MAX_DIMENSIONS`]
+//!   dimensions and [`MAX_LABELS`] labels.
+//! - `tokenizer.json` is looked through before the library for it reads it; that may take 15 seconds
+//!   and must not panic. Padding and truncation in it are ignored. It is tried with texts as long as
+//!   those that it will be given, up to 16 KiB.
+//! - `model.onnx` holds all its tensors and at most 4 MiB beside their values. It calls only the
+//!   standard operators in [`OPERATORS`], none of which has a graph inside, and no constant asks for a
+//!   tensor of more than 2^28 values. Its first run ends after two minutes.
+//! - The weights in `ngrams.json` are within [`IDF_RANGE`](crate::ngrams::IDF_RANGE).
+//!
+//! Some things cannot be known beforehand. A model may compute the size of a tensor, and so take much
+//! memory. One operator may run for long, and ONNX Runtime runs those that depend on nothing while it
+//! loads the model. A tokenizer with regular expressions may be slow for texts that none of the tried
+//! ones resembles. Whoever runs bundles of strangers should bound the process's memory and time.
+//!
+//! Opening a bundle writes nothing, neither into its folder nor elsewhere.
 
 mod config;
 mod draft;
+pub(crate) mod files;
 mod manifest;
 pub(crate) mod model;
+mod operators;
 mod settings;
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -30,9 +56,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{OnnxEncoder, OnnxError, OnnxOptions, Result};
 
-pub use config::{BundleConfig, FORMAT_VERSION, InputKind};
+pub use config::{BundleConfig, FORMAT_VERSION, InputKind, MAX_DIMENSIONS, MAX_LABELS, MAX_LENGTH};
 pub use draft::BundleDraft;
 use manifest::Manifest;
+pub use operators::OPERATORS;
 
 pub(crate) const CONFIG: &str = "config.json";
 pub(crate) const LABELS: &str = "labels.json";
@@ -75,6 +102,7 @@ impl ModelBundle {
         let (manifest, fingerprint) = Manifest::read(path)?;
         manifest.check(path)?;
         let config: BundleConfig = read_json(&path.join(CONFIG))?;
+        config.check(path)?;
         let labels = read_labels(path, &config)?;
         let model = manifest.digest(path, MODEL)?;
         model::read_checked(&path.join(MODEL), &model, &config)?;
@@ -186,16 +214,8 @@ fn read_labels(path: &Path, config: &BundleConfig) -> Result<LabelVocabulary> {
     LabelVocabulary::new(names).map_err(|source| core_error(path, source))
 }
 
-/// Reads a file of a bundle whole.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| match source.kind() {
-        ErrorKind::NotFound => OnnxError::FileMissing { path: path.to_path_buf() },
-        _ => OnnxError::Io { path: path.to_path_buf(), action: "read", source },
-    })
-}
-
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    serde_json::from_slice(&read_file(path)?)
+    serde_json::from_slice(&files::read(path)?)
         .map_err(|source| OnnxError::Json { path: path.to_path_buf(), source })
 }
 

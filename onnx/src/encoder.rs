@@ -11,7 +11,7 @@ use std::sync::Arc;
 use autotag::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores};
 
 use crate::bundle::{self, Contents, ModelBundle};
-use crate::{Device, DeviceInUse, Lexicon, ModelInput, OnnxError, Result, TextReader};
+use crate::{Device, DeviceInUse, ModelInput, Result, TextReader};
 use pool::Pool;
 use session::Model;
 
@@ -44,8 +44,10 @@ impl OnnxOptions {
     ///
     /// # Errors
     ///
-    /// [`OnnxError::RuntimeMissing`] and [`OnnxError::RuntimeUnusable`] without ONNX Runtime,
-    /// [`OnnxError::DeviceUnavailable`] for a CUDA device that cannot be used.
+    /// [`RuntimeMissing`](crate::OnnxError::RuntimeMissing) and
+    /// [`RuntimeUnusable`](crate::OnnxError::RuntimeUnusable) without ONNX Runtime,
+    /// [`DeviceUnavailable`](crate::OnnxError::DeviceUnavailable) for a CUDA device that cannot be
+    /// used.
     pub fn check_device(&self) -> Result<()> {
         session::check(self.device)
     }
@@ -67,11 +69,16 @@ impl OnnxEncoder {
     ///
     /// # Errors
     ///
-    /// [`OnnxError::RuntimeMissing`] and [`OnnxError::RuntimeUnusable`] without ONNX Runtime,
-    /// [`OnnxError::DeviceUnavailable`] for a CUDA device that cannot be used,
-    /// [`OnnxError::FileChanged`] when the model was changed since the bundle was opened,
-    /// [`OnnxError::Session`] when ONNX Runtime refuses the model, and [`OnnxError::OutputShape`]
-    /// when its answer to the test text has another shape than the bundle says.
+    /// [`RuntimeMissing`](crate::OnnxError::RuntimeMissing) and
+    /// [`RuntimeUnusable`](crate::OnnxError::RuntimeUnusable) without ONNX Runtime,
+    /// [`DeviceUnavailable`](crate::OnnxError::DeviceUnavailable) for a CUDA device that cannot be
+    /// used, [`FileChanged`](crate::OnnxError::FileChanged) when the model was changed since the
+    /// bundle was opened, [`Tokenizer`](crate::OnnxError::Tokenizer) and
+    /// [`Ngrams`](crate::OnnxError::Ngrams) for vocabularies that cannot be used,
+    /// [`Session`](crate::OnnxError::Session) when ONNX Runtime refuses the model,
+    /// [`TestRunTooLong`](crate::OnnxError::TestRunTooLong) when it does not answer, and
+    /// [`OutputShape`](crate::OnnxError::OutputShape) when its answer to the test text has another
+    /// shape than the bundle says.
     pub fn open(bundle: &ModelBundle, options: &OnnxOptions) -> Result<Self> {
         OnnxEncoder::load(bundle.path(), &bundle.contents, options)
     }
@@ -79,8 +86,7 @@ impl OnnxEncoder {
     /// Loads the model in a folder that has the files of a bundle.
     pub(crate) fn load(folder: &Path, contents: &Contents, options: &OnnxOptions) -> Result<Self> {
         let config = &contents.config;
-        let reader = TextReader::new(Lexicon::read(folder, config.input)?, config)
-            .map_err(|source| OnnxError::Tokenizer { path: folder.to_path_buf(), source })?;
+        let reader = TextReader::open(folder, config)?;
         let path = folder.join(bundle::MODEL);
         let proto = bundle::model::read_checked(&path, &contents.model, config)?;
         let test = reader.test_inputs();

@@ -34,6 +34,13 @@ pub enum OnnxError {
         reason: String,
     },
 
+    /// ONNX Runtime would report to its vendor, and the environment cannot be changed any more.
+    #[error(
+        "ONNX Runtime is not loaded, since it would report to its vendor: set {0}=1 in the environment that the program is started with, or have the program call `autotag_onnx::runtime::disable_telemetry` before it starts threads",
+        crate::runtime::TELEMETRY_VARIABLE
+    )]
+    TelemetryOn,
+
     /// Another library than the one asked for is in use already.
     #[error(
         "ONNX Runtime was loaded from {} already and cannot be loaded from {} too: choose one per process",
@@ -116,6 +123,30 @@ pub enum OnnxError {
         path: PathBuf,
     },
 
+    /// A file is longer than any of its kind that this program reads.
+    #[error("{} has {found} bytes, more than the {limit} that are read of such a file: do not use this bundle", path.display())]
+    FileTooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        found: u64,
+        /// The greatest length.
+        limit: u64,
+    },
+
+    /// The configuration asks for something larger than any model is.
+    #[error("{}: {field} is {found}, more than {limit}: do not use this bundle", path.display())]
+    ConfigSize {
+        /// The file.
+        path: PathBuf,
+        /// The field, as "dimensions".
+        field: &'static str,
+        /// Its value.
+        found: usize,
+        /// The greatest value.
+        limit: usize,
+    },
+
     /// The manifest lists a path that leads out of the bundle's folder.
     #[error("the manifest of {} lists {name:?}, which lies outside the bundle: do not use this bundle", path.display())]
     PathOutside {
@@ -192,6 +223,51 @@ pub enum OnnxError {
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
+    },
+
+    /// The model has more nodes, names and attributes than models have.
+    #[error("{} has {found} bytes beside its tensors' values, more than {limit}: do not use this bundle", path.display())]
+    ModelStructure {
+        /// The model's file.
+        path: PathBuf,
+        /// The bytes of names, nodes and attributes.
+        found: usize,
+        /// The most that are read.
+        limit: usize,
+    },
+
+    /// The model calls an operator that a bundle's model may not call.
+    #[error(
+        "{} calls {kind} {name:?}: a bundle's model may call ONNX's own operators without graphs inside (no loops, branches or functions); export it without",
+        path.display()
+    )]
+    Operator {
+        /// The model's file.
+        path: PathBuf,
+        /// What it calls, as "the operator".
+        kind: &'static str,
+        /// The name of what it calls.
+        name: String,
+    },
+
+    /// A tensor of the model is larger than its file can hold, or than a model needs.
+    #[error("{} asks for {found} values in the tensor {name:?}, more than a model needs: do not use this bundle", path.display())]
+    TensorSize {
+        /// The model's file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The values that it would have.
+        found: u64,
+    },
+
+    /// The model's first run did not end in time.
+    #[error("{} did not answer a test text within {seconds} seconds: do not use this bundle", path.display())]
+    TestRunTooLong {
+        /// The model's file.
+        path: PathBuf,
+        /// The time that it was given.
+        seconds: u64,
     },
 
     /// The model's inputs or outputs are not those of the contract.

@@ -1,19 +1,19 @@
 //! What turns a text into a model's inputs: the files of a bundle, and the reading itself.
 
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use autotag::EncodeError;
 use tokenizers::Tokenizer;
 
-use crate::bundle::{self, BundleConfig, InputKind};
+use crate::bundle::{self, BundleConfig, InputKind, files};
 use crate::ngrams::{Features, NgramVocabulary};
-use crate::tokenize::beginning;
+use crate::tokenize::{self, beginning};
 use crate::{BYTES_PER_TOKEN, OnnxError, Result, TextTokenizer};
 
-/// The longest file of n-grams that is read: that of the largest vocabulary is shorter.
-const MAX_NGRAM_BYTES: u64 = 256 << 20;
+/// How long a bundle's vocabularies may take until they have been read and tried.
+const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// The tokenizer, the vocabulary of n-grams, or both, as a model's [`InputKind`] asks for.
 #[derive(Clone, Debug, Default)]
@@ -37,20 +37,6 @@ impl From<NgramVocabulary> for Lexicon {
 }
 
 impl Lexicon {
-    /// Reads the files that a bundle of this kind has.
-    pub(crate) fn read(folder: &Path, kind: InputKind) -> Result<Self> {
-        let mut lexicon = Lexicon::default();
-        if kind.reads_tokens() {
-            let bytes = bundle::read_file(&folder.join(bundle::TOKENIZER))?;
-            let tokenizer = Tokenizer::from_bytes(bytes).map_err(tokenizer_error(folder))?;
-            lexicon.tokenizer = Some(tokenizer);
-        }
-        if kind.reads_ngrams() {
-            lexicon.ngrams = Some(Arc::new(read_ngrams(&folder.join(bundle::NGRAMS))?));
-        }
-        Ok(lexicon)
-    }
-
     /// Returns the files' names and contents.
     pub(crate) fn files(&self, folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut files = Vec::new();
@@ -75,17 +61,13 @@ impl Lexicon {
     }
 }
 
-fn tokenizer_error(folder: &Path) -> impl FnOnce(tokenizers::Error) -> OnnxError {
-    |source| OnnxError::Tokenizer { path: folder.to_path_buf(), source }
+fn tokenizer_error<E: Into<tokenizers::Error>>(folder: &Path) -> impl Fn(E) -> OnnxError {
+    |source| OnnxError::Tokenizer { path: folder.to_path_buf(), source: source.into() }
 }
 
 fn read_ngrams(path: &Path) -> Result<NgramVocabulary> {
     let unusable = |source| OnnxError::Ngrams { path: path.to_path_buf(), source };
-    let length = fs::metadata(path).map_or(0, |metadata| metadata.len());
-    if length > MAX_NGRAM_BYTES {
-        return Err(unusable(format!("it has {length} bytes, more than {MAX_NGRAM_BYTES}").into()));
-    }
-    NgramVocabulary::from_json(&bundle::read_file(path)?).map_err(unusable)
+    NgramVocabulary::from_json(&files::read(path)?).map_err(unusable)
 }
 
 /// What a model reads of one text: token ids, n-grams, or both.
@@ -129,6 +111,18 @@ impl TextReader {
         Ok(TextReader { tokenizer, ngrams, max_length: config.max_length.get() })
     }
 
+    /// Reads the files that a bundle has for its model, which may come from anybody.
+    ///
+    /// # Errors
+    ///
+    /// [`OnnxError::Tokenizer`] and [`OnnxError::Ngrams`] for files that cannot be used, also when
+    /// their library panics or takes more than 15 seconds.
+    pub fn open(folder: &Path, config: &BundleConfig) -> Result<Self> {
+        let files = Files { folder: folder.to_path_buf(), config: config.clone() };
+        tokenize::within(READY_WITHIN, move || files.read_and_try())
+            .unwrap_or_else(|error| Err(tokenizer_error(folder)(error)))
+    }
+
     /// Reads a text: its first tokens or words, as many as the configuration's maximal length.
     ///
     /// Only the text's first [`BYTES_PER_TOKEN`] bytes per token or word are read.
@@ -169,6 +163,34 @@ impl TextReader {
             shortest.features = Features { ids: vec![last], weights: vec![1.0] };
         }
         [shortest, longer]
+    }
+}
+
+/// The vocabularies' files in a folder that may come from anybody.
+struct Files {
+    folder: PathBuf,
+    config: BundleConfig,
+}
+
+impl Files {
+    fn read_and_try(&self) -> Result<TextReader> {
+        let Files { folder, config } = self;
+        let mut lexicon = Lexicon::default();
+        let mut speed = None;
+        if config.input.reads_tokens() {
+            let bytes = files::read(&folder.join(bundle::TOKENIZER))?;
+            let (tokenizer, its_speed) = tokenize::read(&bytes).map_err(tokenizer_error(folder))?;
+            lexicon.tokenizer = Some(tokenizer);
+            speed = Some(its_speed);
+        }
+        if config.input.reads_ngrams() {
+            lexicon.ngrams = Some(Arc::new(read_ngrams(&folder.join(bundle::NGRAMS))?));
+        }
+        let reader = TextReader::new(lexicon, config).map_err(tokenizer_error(folder))?;
+        if let (Some(tokenizer), Some(speed)) = (&reader.tokenizer, speed) {
+            tokenizer.try_texts(speed).map_err(tokenizer_error(folder))?;
+        }
+        Ok(reader)
     }
 }
 

@@ -2,15 +2,24 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use autotag::EncodeError;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The most n-grams of a vocabulary: beyond this a file is damaged or made to take all memory.
 pub const MAX_NGRAMS: usize = 2_000_000;
 
 /// The longest word that a vocabulary has, in bytes; longer ones are rarely words.
 pub const MAX_WORD_BYTES: usize = 64;
+
+/// The inverse document frequencies that an n-gram can have.
+///
+/// `1 + ln((1 + n) / (1 + df))` lies between 1 and 45 for any number n of documents. Within this range
+/// the squares of a text's weights, and their sum, are numbers that float32 has.
+pub const IDF_RANGE: RangeInclusive<f32> = 1e-6..=1e6;
 
 /// The n-grams of a text that the model knows, and their weights.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,11 +42,42 @@ pub struct NgramVocabulary {
 /// The vocabulary as it is written.
 #[derive(Serialize, Deserialize)]
 struct NgramFile {
+    #[serde(deserialize_with = "at_most_all")]
     words: Vec<Box<str>>,
     /// Pairs of positions in `words`.
+    #[serde(deserialize_with = "at_most_all")]
     pairs: Vec<(u32, u32)>,
     /// One for each word, then one for each pair.
+    #[serde(deserialize_with = "at_most_all")]
     idf: Vec<f32>,
+}
+
+/// Reads a list, and stops at more than [`MAX_NGRAMS`] entries instead of keeping them all.
+fn at_most_all<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct Entries<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(formatter, "a list of at most {MAX_NGRAMS} entries")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut entries = Vec::new();
+            while let Some(entry) = list.next_element()? {
+                if entries.len() == MAX_NGRAMS {
+                    return Err(A::Error::custom(NgramFault::TooLarge { found: MAX_NGRAMS + 1 }));
+                }
+                entries.push(entry);
+            }
+            Ok(entries)
+        }
+    }
+
+    deserializer.deserialize_seq(Entries(PhantomData))
 }
 
 /// What makes a vocabulary of n-grams unusable.
@@ -77,7 +117,7 @@ pub enum NgramFault {
         /// The number of frequencies.
         found: usize,
     },
-    /// An inverse document frequency is not a positive number.
+    /// An inverse document frequency is not within [`IDF_RANGE`].
     Idf {
         /// The n-gram's id.
         id: usize,
@@ -104,7 +144,9 @@ impl fmt::Display for NgramFault {
             ),
             NgramFault::Idf { id } => write!(
                 formatter,
-                "the inverse document frequency of n-gram {id} is not a positive number"
+                "the inverse document frequency of n-gram {id} is not a number from {} to {}",
+                IDF_RANGE.start(),
+                IDF_RANGE.end()
             ),
         }
     }
@@ -134,8 +176,7 @@ impl NgramVocabulary {
         if idf.len() != n_ngrams {
             return Err(NgramFault::IdfCount { expected: n_ngrams, found: idf.len() });
         }
-        let is_usable = |idf: &f32| *idf > 0.0 && idf.is_finite();
-        if let Some(id) = idf.iter().position(|idf| !is_usable(idf)) {
+        if let Some(id) = idf.iter().position(|idf| !IDF_RANGE.contains(idf)) {
             return Err(NgramFault::Idf { id });
         }
         let words = number_words(words)?;

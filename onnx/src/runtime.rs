@@ -3,6 +3,24 @@
 //! The library is no part of this crate: it is loaded when the first model is opened, from a path
 //! given, else from the one in the environment variable `ORT_DYLIB_PATH`, else from
 //! [`setup_folder`].
+//!
+//! # Telemetry
+//!
+//! ONNX Runtime 1.31 reports to its vendor unless the environment variable `ORT_DISABLE_TELEMETRY`
+//! is 1 before its library is loaded; its programming interface does not turn that off. It makes a
+//! device id and a database in the user's cache folder, a file in the temporary folder, and
+//! connections. Nothing of that happens here: [`load`] sets the variable, or refuses to load the
+//! library where the variable is not set and cannot be set soundly.
+//!
+//! A process's environment may be changed only while no other thread runs, since C code reads it
+//! without a lock. So a program that has several threads when the first model is opened does one of
+//! these:
+//!
+//! - it is started with `ORT_DISABLE_TELEMETRY=1` in its environment (for programs that Cargo starts,
+//!   a line below `[env]` in `.cargo/config.toml`),
+//! - it calls [`load`] at the beginning of `main`, before it starts a thread (on Linux and Windows,
+//!   where [`load`] can tell),
+//! - it calls [`disable_telemetry`] at the beginning of `main`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -21,6 +39,9 @@ pub const VERSION: &str = "1.31.1";
 
 /// The environment variable that names the library.
 pub const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
+
+/// The environment variable that keeps ONNX Runtime from reporting to its vendor.
+pub const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
 
 /// The folder inside [`setup_folder`] that holds the build for CUDA; it is preferred.
 pub const GPU_FOLDER: &str = "1.31.1-gpu";
@@ -74,13 +95,27 @@ impl Runtime {
 /// Why a static? ONNX Runtime makes no second environment in a process whose first one was dropped.
 static RUNTIME: OnceLock<Runtime> = OnceLock::new();
 
+/// Sets the environment variable that keeps ONNX Runtime from reporting to its vendor.
+///
+/// It is for the beginning of `main`, in programs that start threads before a model is opened.
+///
+/// # Safety
+///
+/// No other thread may be running, as for [`std::env::set_var`].
+#[allow(unsafe_code)]
+pub unsafe fn disable_telemetry() {
+    // SAFETY: the caller says that no other thread is running.
+    unsafe { std::env::set_var(TELEMETRY_VARIABLE, "1") }
+}
+
 /// Loads ONNX Runtime, or returns the one that is loaded.
 ///
 /// # Errors
 ///
 /// [`OnnxError::RuntimeMissing`] when it is nowhere, [`OnnxError::RuntimeUnusable`] when the file is
 /// another library or too old a version, [`OnnxError::RuntimeLoaded`] when `path` is given and
-/// another library is in use.
+/// another library is in use, [`OnnxError::TelemetryOn`] when the library would report to its vendor
+/// and other threads are running.
 pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
     static LOADING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +123,7 @@ pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
         Some(runtime) => runtime,
         None => {
             let library = locate(&Places::of_this_process(path))?;
+            ensure_no_telemetry()?;
             let runtime = open(library)?;
             RUNTIME.get_or_init(|| runtime)
         }
@@ -98,6 +134,39 @@ pub fn load(path: Option<&Path>) -> Result<&'static Runtime> {
         }
         _ => Ok(runtime),
     }
+}
+
+/// Sets the variable against telemetry where it is not set, provided that this is sound.
+#[allow(unsafe_code)]
+fn ensure_no_telemetry() -> Result<()> {
+    // Other values, as 0 and false, leave it on.
+    if matches!(std::env::var(TELEMETRY_VARIABLE).as_deref(), Ok("1" | "true" | "yes")) {
+        return Ok(());
+    }
+    if !may_change_environment() {
+        return Err(OnnxError::TelemetryOn);
+    }
+    // SAFETY: this is the only thread, and none but itself could start another; on Windows the
+    // environment has a lock of its own.
+    unsafe { disable_telemetry() };
+    Ok(())
+}
+
+/// Tells whether the environment can be changed soundly: on Windows always, else on the only thread.
+fn may_change_environment() -> bool {
+    if cfg!(windows) {
+        return true;
+    }
+    // A thread that was joined is listed for a moment yet.
+    for _ in 0..20 {
+        match std::fs::read_dir("/proc/self/task").map(Iterator::count) {
+            Ok(1) => return true,
+            Ok(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            // Other systems do not tell how many threads there are.
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Returns the folder that set-up fills, `autotag/onnxruntime` in the user's data folder.

@@ -1,11 +1,18 @@
 //! Texts become token ids, at a bounded cost whatever their length.
 
+mod guard;
+mod untrusted;
 mod words;
+
+use std::sync::Arc;
 
 use autotag::EncodeError;
 use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
 use crate::bundle::BundleConfig;
+use guard::guarded;
+pub(crate) use guard::{GuardError, within};
+pub(crate) use untrusted::Speed;
 use words::WordCache;
 
 /// The bytes of a text that are read for each token that the model reads.
@@ -14,6 +21,23 @@ use words::WordCache;
 /// of any script at most 4: within this bound a text gives all the tokens that the model reads,
 /// unless it consists of extraordinarily long words.
 pub const BYTES_PER_TOKEN: usize = 24;
+
+/// Reads the file of a tokenizer, which may come from anybody; its padding and truncation are left
+/// out.
+///
+/// # Errors
+///
+/// When it cannot be read or used, or the library for it panics.
+pub(crate) fn read(bytes: &[u8]) -> Result<(Tokenizer, Speed), tokenizers::Error> {
+    let speed = untrusted::inspect(bytes)?;
+    let mut tokenizer = guarded(|| Tokenizer::from_bytes(bytes))??;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None)?;
+    Ok((tokenizer, speed))
+}
+
+/// The longest text that a tokenizer is tried with, in bytes.
+const LONGEST_TRIED: usize = 1 << 14;
 
 /// A tokenizer that gives the ids which a model reads, truncated to the model's length.
 ///
@@ -76,11 +100,30 @@ impl TextTokenizer {
         if ids.is_empty() { Err(EncodeError::EmptyText) } else { Ok(ids) }
     }
 
+    /// Tries texts as long as those that will be read, of characters that make expressions slow.
+    ///
+    /// # Errors
+    ///
+    /// When the tokenizer's library panics; what it cannot tokenize is left to the texts' own errors.
+    pub(crate) fn try_texts(&self, speed: Speed) -> Result<(), GuardError> {
+        let n_bytes = match speed {
+            Speed::Linear => 64,
+            Speed::Unknown => self.max_length.saturating_mul(BYTES_PER_TOKEN).min(LONGEST_TRIED),
+        };
+        for sample in ["a text to test it, No. 12. ", "a", " ", "a1 ", "\n", "é語 "] {
+            let text = sample.repeat(n_bytes.div_ceil(sample.len()));
+            if let Err(EncodeError::Tokenize(error)) = self.encode(&text).map(drop) {
+                error.downcast_ref::<GuardError>().map_or(Ok(()), |error| Err(error.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives the whole text to the tokenizer; no ids where there are only special tokens.
     fn encode(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, self.special_tokens)
+        let encode = || self.tokenizer.encode_fast(text, self.special_tokens);
+        let encoding = guarded(encode)
+            .map_err(|panicked| EncodeError::Tokenize(Arc::new(panicked)))?
             .map_err(|error| EncodeError::Tokenize(error.into()))?;
         if encoding.get_special_tokens_mask().iter().all(|&special| special == 1) {
             return Ok(Vec::new());

@@ -14,6 +14,7 @@ mod limits;
 mod read_only;
 mod resuming;
 mod support;
+mod telemetry;
 mod tune;
 mod upkeep;
 mod usage;

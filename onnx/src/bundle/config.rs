@@ -1,16 +1,23 @@
-use std::fs;
-use std::io::ErrorKind;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
 use autotag::{Interpolation, Selection};
 use serde::{Deserialize, Serialize};
 
-use super::CONFIG;
+use super::{CONFIG, files};
 use crate::{OnnxError, Result};
 
 /// The format version that this program writes, and the newest one that it reads.
 pub const FORMAT_VERSION: u32 = 1;
+
+/// The most tokens or words of a text that a bundle may let its model read.
+pub const MAX_LENGTH: usize = 1 << 24;
+
+/// The most dimensions that a bundle's representations may have.
+pub const MAX_DIMENSIONS: usize = 1 << 16;
+
+/// The most labels that a bundle's model may score.
+pub const MAX_LABELS: usize = 1 << 24;
 
 /// What the model reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +73,23 @@ pub struct BundleConfig {
     pub training: serde_json::Value,
 }
 
+impl BundleConfig {
+    /// Refuses sizes that no model has and that could not be kept in memory.
+    pub(super) fn check(&self, bundle: &Path) -> Result<()> {
+        let sizes = [
+            ("max_length", self.max_length.get(), MAX_LENGTH),
+            ("dimensions", self.dimensions.get(), MAX_DIMENSIONS),
+            ("n_labels", self.n_labels, MAX_LABELS),
+        ];
+        match sizes.into_iter().find(|(_, found, limit)| found > limit) {
+            Some((field, found, limit)) => {
+                Err(OnnxError::ConfigSize { path: bundle.join(CONFIG), field, found, limit })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// The one field that every version of the format has.
 #[derive(Deserialize)]
 struct Versioned {
@@ -76,11 +100,9 @@ struct Versioned {
 ///
 /// A file that does not tell its version is left to the manifest's check, which names the cause.
 pub(super) fn check_version(bundle: &Path) -> Result<()> {
-    let bytes = fs::read(bundle.join(CONFIG)).map_err(|source| match source.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => {
-            OnnxError::NoBundle { path: bundle.to_path_buf() }
-        }
-        _ => OnnxError::Io { path: bundle.join(CONFIG), action: "read", source },
+    let bytes = files::read(&bundle.join(CONFIG)).map_err(|error| match error {
+        OnnxError::FileMissing { .. } => OnnxError::NoBundle { path: bundle.to_path_buf() },
+        other => other,
     })?;
     match serde_json::from_slice::<Versioned>(&bytes) {
         Ok(Versioned { format_version: found }) if found > FORMAT_VERSION.into() => {

@@ -17,6 +17,9 @@ use super::{
 };
 use crate::{Lexicon, OnnxEncoder, OnnxError, OnnxOptions, Result};
 
+/// The datastore's file in its folder.
+const DATA: &str = "data.mdb";
+
 /// Where the datastore's compacted copy is made.
 const DATASTORE_COPY: &str = "datastore.copy";
 
@@ -55,8 +58,9 @@ impl BundleDraft {
     ///
     /// # Errors
     ///
-    /// [`OnnxError::LabelCount`], [`OnnxError::LexiconKind`], [`OnnxError::ModelSignature`] and the
-    /// like when the parts do not fit together; [`OnnxError::Io`] when they cannot be written.
+    /// [`OnnxError::LabelCount`], [`OnnxError::LexiconKind`], [`OnnxError::ModelSignature`],
+    /// [`OnnxError::Operator`] and the like when the parts do not fit together or are not what a
+    /// bundle may have; [`OnnxError::Io`] when they cannot be written.
     pub fn create(
         target: &Path,
         config: BundleConfig,
@@ -69,6 +73,7 @@ impl BundleDraft {
             let (path, expected) = (target.to_path_buf(), config.n_labels);
             return Err(OnnxError::LabelCount { path, expected, found: labels.len() });
         }
+        config.check(target)?;
         let lexicon: Lexicon = lexicon.into();
         if lexicon.kind() != Some(config.input) {
             return Err(OnnxError::LexiconKind { path: target.to_path_buf(), input: config.input });
@@ -217,8 +222,17 @@ impl BundleDraft {
         if let Some(card) = &self.card {
             write(&folder.join(CARD), card.as_bytes())?;
         }
+        self.open_datastore_to_readers()?;
         Manifest::of_folder(folder)?.write(folder)?;
         sync_below(folder)
+    }
+
+    /// Gives the datastore's file the mode of the others, which the umask decided: LMDB makes files that
+    /// only their owner can read.
+    fn open_datastore_to_readers(&self) -> Result<()> {
+        let (like, path) = (self.folder.path().join(CONFIG), self.datastore_folder().join(DATA));
+        let mode = fs::metadata(&like).map_err(OnnxError::io(&like, "read"))?.permissions();
+        fs::set_permissions(&path, mode).map_err(OnnxError::io(&path, "set the mode of"))
     }
 
     /// Puts a compacted copy in the place of the datastore, without lock files and free pages.
@@ -262,10 +276,12 @@ fn sibling(target: &Path, purpose: &str) -> Result<TempDir> {
     let mut prefix = OsString::from(".");
     prefix.push(target.file_name().unwrap_or_default());
     prefix.push(format!(".{purpose}-"));
-    tempfile::Builder::new()
-        .prefix(&prefix)
-        .tempdir_in(parent)
-        .map_err(OnnxError::io(parent, "create a folder in"))
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    // As any folder that the user makes, whose umask decides: it becomes the bundle's.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder.tempdir_in(parent).map_err(OnnxError::io(parent, "create a folder in"))
 }
 
 fn parent(target: &Path) -> &Path {

@@ -1,7 +1,7 @@
 //! The list of a bundle's files with their lengths and digests.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,11 +9,14 @@ use autotag::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::MANIFEST;
+use super::{MANIFEST, files};
 use crate::{OnnxError, Result};
 
 /// What whoever opens a datastore for writing leaves beside it.
 const LOCKS: [&str; 2] = ["datastore/lock.mdb", "datastore/writer.lock"];
+
+/// The most files and folders that are listed; a bundle has fewer than ten.
+const MAX_ENTRIES: usize = 1000;
 
 /// A bundle's files by their paths inside it, which use `/` on every system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +44,7 @@ impl Manifest {
     /// Reads a bundle's manifest and digests it: the bundle's fingerprint.
     pub(super) fn read(bundle: &Path) -> Result<(Self, Fingerprint)> {
         let path = bundle.join(MANIFEST);
-        let bytes = super::read_file(&path)?;
+        let bytes = files::read(&path)?;
         let manifest =
             serde_json::from_slice(&bytes).map_err(|source| OnnxError::Json { path, source })?;
         Ok((manifest, digest(&bytes)))
@@ -100,7 +103,7 @@ fn is_inside(name: &str) -> bool {
 }
 
 fn check_file(path: PathBuf, entry: &FileEntry) -> Result<()> {
-    let found = fs::metadata(&path).map_err(OnnxError::io(&path, "read"))?.len();
+    let (_, found) = files::open_plain(&path)?;
     if found != entry.bytes {
         return Err(OnnxError::FileLength { path, expected: entry.bytes, found });
     }
@@ -114,7 +117,8 @@ fn check_file(path: PathBuf, entry: &FileEntry) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`OnnxError::NotPlain`] for a link or anything else that is neither file nor folder.
+/// [`OnnxError::NotPlain`] for a link or anything else that is neither file nor folder,
+/// [`OnnxError::FileUnlisted`] for names that are not Unicode and for more than [`MAX_ENTRIES`].
 fn list(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let mut folders = vec![String::new()];
@@ -122,6 +126,9 @@ fn list(folder: &Path) -> Result<Vec<String>> {
         let path = folder.join(&prefix);
         for entry in fs::read_dir(&path).map_err(OnnxError::io(&path, "list"))? {
             let entry = entry.map_err(OnnxError::io(&path, "list"))?;
+            if names.len() + folders.len() > MAX_ENTRIES {
+                return Err(OnnxError::FileUnlisted { path: entry.path() });
+            }
             let kind = entry.file_type().map_err(OnnxError::io(&path, "list"))?;
             let Some(name) = entry.file_name().to_str().map(|name| format!("{prefix}{name}"))
             else {
@@ -145,7 +152,7 @@ pub(super) fn digest(bytes: &[u8]) -> Fingerprint {
 }
 
 fn digest_file(path: &Path) -> Result<FileEntry> {
-    let mut file = File::open(path).map_err(OnnxError::io(path, "open"))?;
+    let (mut file, _) = files::open_plain(path)?;
     let mut block = vec![0; 1 << 20];
     let (mut sha256, mut bytes) = (Sha256::new(), 0);
     loop {

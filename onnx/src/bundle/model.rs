@@ -6,7 +6,7 @@ use autotag::Fingerprint;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::{BundleConfig, InputKind, manifest, read_file};
+use super::{BundleConfig, InputKind, files, manifest, operators};
 use crate::proto::{
     AttributeProto, ElementType, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
     ValueInfoProto,
@@ -27,25 +27,29 @@ pub(crate) fn read_checked(
     expected: &Fingerprint,
     config: &BundleConfig,
 ) -> Result<ModelProto> {
-    let bytes = read_file(path)?;
+    let bytes = files::read(path)?;
     if manifest::digest(&bytes) != *expected {
         return Err(OnnxError::FileChanged { path: path.to_path_buf() });
     }
     decode_checked(path, bytes.into(), config)
 }
 
-/// Decodes a model without copying its tensors, and checks that it keeps the contract.
+/// Decodes a model without copying its tensors, and checks that it keeps the contract and asks for
+/// nothing that a model does not need.
 pub(crate) fn decode_checked(
     path: &Path,
     bytes: Bytes,
     config: &BundleConfig,
 ) -> Result<ModelProto> {
+    operators::check_structure(path, &bytes)?;
+    let n_bytes = bytes.len();
     let model = ModelProto::decode(bytes)
         .map_err(|source| OnnxError::ModelDecode { path: path.to_path_buf(), source })?;
     if let Some(tensor) = external_tensor(&model) {
         let tensor = tensor.name.clone().unwrap_or_default();
         return Err(OnnxError::ExternalTensor { path: path.to_path_buf(), tensor });
     }
+    operators::check(path, &model, n_bytes)?;
     check_signature(path, model.graph.as_ref(), config)?;
     Ok(model)
 }

@@ -1,12 +1,13 @@
 //! The same model with other settings, as a bundle of its own.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use autotag::{Interpolation, Selection};
 
 use super::manifest::Manifest;
-use super::{BundleConfig, BundleDraft, CONFIG, ModelBundle};
+use super::{BundleConfig, BundleDraft, CONFIG, ModelBundle, files};
 use crate::{OnnxError, Result};
 
 impl ModelBundle {
@@ -45,10 +46,13 @@ impl ModelBundle {
     }
 }
 
+/// Copies a file's content; its mode is the umask's, not the one that the older file has.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent).map_err(OnnxError::io(parent, "create"))?;
     }
-    fs::copy(from, to).map_err(OnnxError::io(from, "copy"))?;
+    let (mut source, _) = files::open_plain(from)?;
+    let mut target = File::create(to).map_err(OnnxError::io(to, "create"))?;
+    io::copy(&mut source, &mut target).map_err(OnnxError::io(from, "copy"))?;
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Sessions of ONNX Runtime: loading them on a device, running a batch.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use ort::ep::{CUDA, ExecutionProviderDispatch};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{Session, SessionInputValue};
+use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
@@ -68,6 +71,9 @@ fn cuda(runtime: &Runtime, number: u32) -> ort::Result<ExecutionProviderDispatch
     Ok(CUDA::default().with_device_id(number).build().error_on_failure())
 }
 
+/// How long a model may take for one or two short texts before it is refused.
+const TEST_RUN: Duration = Duration::from_secs(120);
+
 struct Loader<'a> {
     runtime: &'static Runtime,
     path: PathBuf,
@@ -117,8 +123,8 @@ impl Loader<'_> {
         let (dimensions, n_labels) = (self.config.dimensions.get(), self.config.n_labels);
         let (path, kind) = (self.path.clone(), self.config.input);
         let mut model = Model { session, path, kind, dimensions, n_labels };
-        model.run(&self.test[..1])?;
-        model.run(self.test)?;
+        model.run_within(TEST_RUN, &self.test[..1])?;
+        model.run_within(TEST_RUN, self.test)?;
         Ok(model)
     }
 
@@ -149,10 +155,40 @@ pub(super) struct Answer {
 impl Model {
     /// Runs a batch of at least one text, padded to its longest one.
     pub(super) fn run(&mut self, batch: &[ModelInput]) -> Result<Answer> {
+        let options = RunOptions::new().map_err(|source| self.failed(source))?;
+        self.run_with(batch, &options)
+    }
+
+    /// Runs a batch, and ends the run where it takes too long; the operator that is running then is
+    /// the last.
+    fn run_within(&mut self, limit: Duration, batch: &[ModelInput]) -> Result<Answer> {
+        let options = RunOptions::new().map_err(|source| self.failed(source))?;
+        let (ended, end) = mpsc::channel::<()>();
+        thread::scope(|scope| {
+            let stop = || options.terminate().is_ok();
+            let watch = scope
+                .spawn(move || end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) && stop());
+            let answer = self.run_with(batch, &options);
+            drop(ended);
+            match watch.join() {
+                Ok(true) => {
+                    let (path, seconds) = (self.path.clone(), limit.as_secs());
+                    Err(OnnxError::TestRunTooLong { path, seconds })
+                }
+                _ => answer,
+            }
+        })
+    }
+
+    fn failed(&self, source: ort::Error) -> OnnxError {
+        OnnxError::Session { path: self.path.clone(), action: "run", source }
+    }
+
+    fn run_with(&mut self, batch: &[ModelInput], options: &RunOptions) -> Result<Answer> {
         let (n_texts, dimensions, n_labels) = (batch.len(), self.dimensions, self.n_labels);
         let failed = |source| OnnxError::Session { path: self.path.clone(), action: "run", source };
         let inputs = inputs(self.kind, batch).map_err(failed)?;
-        let outputs = self.session.run(inputs).map_err(failed)?;
+        let outputs = self.session.run_with_options(inputs, options).map_err(failed)?;
         let values = |name: &'static str, length: usize| {
             let missing = || ort::Error::new(format!("the model has no output {name:?}"));
             let output = outputs.get(name).ok_or_else(|| failed(missing()))?;
@@ -219,4 +255,45 @@ fn padded<T, P: PrimitiveTensorElementType + Clone + Default + std::fmt::Debug +
         values.resize((n + 1) * longest, P::default());
     }
     Tensor::from_array(([rows.len(), longest], values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Dim, GraphBuilder};
+    use crate::proto::ElementType;
+
+    /// A model that multiplies matrices for minutes, or for a moment.
+    fn model(n_products: usize) -> Model {
+        const N: usize = 512;
+        let mut graph = GraphBuilder::new("slow");
+        let shape = [Dim::Symbol("batch"), Dim::Symbol("length")];
+        let ids = graph.input(INPUT_IDS, ElementType::Int64, &shape);
+        let mask = graph.input(ATTENTION_MASK, ElementType::Int64, &shape);
+        let ids = graph.add(&ids, &mask);
+        let first = graph.slice(&ids, &[0, 0], &[1, 1], &[0, 1]);
+        let first = graph.cast(&first, ElementType::Float);
+        let matrix = graph.constant_f32("matrix", &[N, N], &vec![1e-3; N * N]);
+        let mut product = graph.add(&matrix, &first);
+        for _ in 0..n_products {
+            product = graph.matmul(&product, &matrix);
+        }
+        let row = graph.slice(&product, &[0, 0], &[1, 2], &[0, 1]);
+        graph.output(EMBEDDING, &row, ElementType::Float, &[Dim::Symbol("batch"), Dim::Fixed(2)]);
+        let runtime = runtime::load(None).unwrap();
+        let mut builder = Session::builder(runtime.environment()).unwrap();
+        let session = builder.commit_from_memory(&graph.finish()).unwrap();
+        let kind = InputKind::TokenIds;
+        Model { session, path: PathBuf::from("model.onnx"), kind, dimensions: 2, n_labels: 0 }
+    }
+
+    #[test]
+    fn a_first_run_that_takes_too_long_is_ended_and_told() {
+        let text = [ModelInput { ids: vec![1], ..ModelInput::default() }];
+        let started = std::time::Instant::now();
+        let error = model(5000).run_within(Duration::from_millis(300), &text);
+        assert!(matches!(error, Err(OnnxError::TestRunTooLong { .. })));
+        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+        model(3).run_within(Duration::from_secs(60), &text).unwrap();
+    }
 }

@@ -72,12 +72,34 @@ fn faults_are_named() {
         let shown: String = word.chars().take(40).collect();
         check(&[word], &[], &[1.0], &format!("{shown:?} is not one word"));
     }
-    for idf in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        let expect = "the inverse document frequency of n-gram 0 is not a positive number";
+    for idf in [0.0, -1.0, 1e-25, 1e25, f32::NAN, f32::INFINITY] {
+        let expect =
+            "the inverse document frequency of n-gram 0 is not a number from 0.000001 to 1000000";
         check(&["a"], &[], &[idf], expect);
     }
     let many = vec![(0, 0); MAX_NGRAMS];
     check(&["a"], &many, &[], "it has 2000001 n-grams, more than 2000000");
+}
+
+#[test]
+fn the_weights_at_both_ends_of_the_range_can_be_used() {
+    for idf in [*IDF_RANGE.start(), *IDF_RANGE.end()] {
+        let words: Vec<Box<str>> = (0..1000).map(|i| format!("w{i}").into()).collect();
+        let text: Vec<&str> = words.iter().map(|word| &**word).collect();
+        let text = [text.join(" "), "w0 ".repeat(10_000)].concat();
+        let vocabulary = NgramVocabulary::new(words.clone(), vec![], vec![idf; 1000]).unwrap();
+        let weights = vocabulary.features(&text, usize::MAX).unwrap().weights;
+        let square: f32 = weights.iter().map(|weight| weight * weight).sum();
+        assert!((square - 1.0).abs() < 1e-3, "{idf}: {square}");
+    }
+}
+
+#[test]
+fn a_list_that_is_too_long_is_not_read_to_its_end() {
+    let json =
+        format!(r#"{{"words": ["a"], "pairs": [], "idf": [{}]}}"#, "1,".repeat(MAX_NGRAMS + 9));
+    let error = NgramVocabulary::from_json(json.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("more than 2000000"), "{error}");
 }
 
 proptest! {

@@ -1,7 +1,8 @@
 //! A tiny model: the mean of its words' vectors, and one layer of scores.
 
+use std::fs;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use autotag::{Interpolation, LabelVocabulary, Selection};
 use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
@@ -10,6 +11,7 @@ use autotag_onnx::proto::ElementType;
 use autotag_onnx::{
     BundleConfig, BundleDraft, Device, ModelBundle, OnnxEncoder, OnnxOptions, Result,
 };
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokenizers::Tokenizer;
 
@@ -118,6 +120,20 @@ pub(crate) fn bundle(parts: Parts) -> (TempDir, PathBuf) {
     let (root, draft) = draft(parts);
     let bundle = draft.unwrap().publish().unwrap();
     (root, bundle.path().to_path_buf())
+}
+
+/// Lists a bundle's files anew in its manifest, as somebody would who changed them on purpose.
+pub(crate) fn reseal(bundle: &Path) {
+    let path = bundle.join("manifest.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for (name, entry) in manifest["files"].as_object_mut().unwrap() {
+        let bytes = fs::read(bundle.join(name)).unwrap();
+        let digest: String =
+            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        *entry = serde_json::json!({"bytes": bytes.len(), "sha256": digest});
+    }
+    fs::write(path, manifest.to_string()).unwrap();
 }
 
 /// Returns options for two sessions on the CPU.

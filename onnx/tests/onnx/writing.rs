@@ -163,3 +163,33 @@ fn a_model_whose_answers_are_no_numbers_is_not_verified() {
     let error = ModelBundle::verify(&path, &fixture::on_cpu()).unwrap_err();
     assert!(matches!(error, OnnxError::Verify { .. }), "{error}");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_bundle_has_the_modes_that_the_umask_gives() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let root = tempfile::tempdir().unwrap();
+    let (any_file, any_folder) = (root.path().join("file"), root.path().join("folder"));
+    fs::write(&any_file, "").unwrap();
+    fs::create_dir(&any_folder).unwrap();
+    let check = |bundle: &Path| {
+        for folder in [bundle.to_path_buf(), bundle.join("datastore")] {
+            assert_eq!(mode(&folder), mode(&any_folder), "{}", folder.display());
+            for name in names(&folder).iter().filter(|&name| name != "datastore") {
+                assert_eq!(mode(&folder.join(name)), mode(&any_file), "{name}");
+            }
+        }
+    };
+    let bundle = create(&root.path().join("bundle"), parts()).publish().unwrap();
+    check(bundle.path());
+
+    // Also where what is copied has other modes.
+    for name in ["labels.json", "model.onnx", "datastore/data.mdb"] {
+        fs::set_permissions(bundle.path().join(name), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let config = bundle.config().clone();
+    let target = root.path().join("tuned");
+    bundle.with_settings(&target, config.interpolation, config.selection, config.training).unwrap();
+    check(&target);
+}
