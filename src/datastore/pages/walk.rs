@@ -289,7 +289,8 @@ impl Walk<'_> {
     /// Looks at a run of overflow pages, which must hold so many bytes; returns its length.
     fn overflow(&mut self, first: u64, n_bytes: u32) -> Result<u64, Flaw> {
         self.take(first, 1)?;
-        let bytes = read(self.file, first * self.page_size as u64, HEADER)?;
+        let mut bytes = [0; HEADER];
+        read_into(self.file, first * self.page_size as u64, &mut bytes)?;
         let page = Page(&bytes);
         let n_pages = match (page.kind(), page.number(), page.n_pages()) {
             (Some(Kind::Overflow), Some(number), Some(n_pages)) if number == first => n_pages,
@@ -421,10 +422,14 @@ fn first_word(bytes: &[u8]) -> u64 {
 /// Reads so many bytes; where the file ends before, it is truncated.
 fn read(file: &File, at: u64, length: usize) -> Result<Vec<u8>, Flaw> {
     let mut bytes = vec![0; length];
-    match read_exact_at(file, &mut bytes, at) {
-        Ok(()) => Ok(bytes),
+    read_into(file, at, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_into(file: &File, at: u64, bytes: &mut [u8]) -> Result<(), Flaw> {
+    match read_exact_at(file, bytes, at) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => damage(0, TRUNCATED),
-        Err(error) => Err(error.into()),
+        outcome => Ok(outcome?),
     }
 }
 
