@@ -14,6 +14,9 @@ use super::layout::{
 /// LMDB's own limit is 32, which a split of the root must not reach.
 const MAX_DEPTH: u16 = 31;
 
+/// Many more than we have.
+const MAX_DATABASES: usize = 1000;
+
 /// LMDB's limit on keys.
 const MAX_KEY: usize = 511;
 
@@ -259,6 +262,9 @@ impl Walk<'_> {
         let first_overflow = match (node.flags, tree.content) {
             (NODE_DATABASE, Content::Databases) => {
                 let Some(record) = Record::read(value) else { return damage(number, PAGE) };
+                if tree.databases.len() == MAX_DATABASES {
+                    return damage(number, COUNTS);
+                }
                 tree.databases.push(record);
                 return Ok(());
             }
@@ -282,7 +288,7 @@ impl Walk<'_> {
 
     /// Tells whether LMDB would leave a value in its leaf: two nodes fit on every page.
     fn fits_node(&self, node: &Node, value: &[u8]) -> bool {
-        let largest = ((self.page_size - HEADER) / 2 & !1) - 2;
+        let largest = (((self.page_size - HEADER) / 2) & !1) - 2;
         NODE_HEADER + node.key.len() + value.len() <= largest
     }
 
@@ -323,7 +329,7 @@ impl Walk<'_> {
     fn free_list(&self, first: u64, n_bytes: u32) -> Result<Option<Vec<u64>>, Flaw> {
         let at = first * self.page_size as u64 + HEADER as u64;
         let n_words = u64::from(n_bytes) / size_of::<usize>() as u64;
-        if n_words == 0 || n_bytes as usize % size_of::<usize>() != 0 {
+        if n_words == 0 || !(n_bytes as usize).is_multiple_of(size_of::<usize>()) {
             return Ok(None);
         }
         let n_numbers = first_word(&read(self.file, at, size_of::<usize>())?);
