@@ -198,7 +198,7 @@ fn an_older_commit_is_never_taken_for_the_newest() {
     for page in 0..2 {
         for bit in 0..64 {
             check_refused(|bytes| {
-                bytes[page * PAGE_SIZE + TRANSACTION + bit / 8] ^= 1 << (bit % 8)
+                bytes[page * PAGE_SIZE + TRANSACTION + bit / 8] ^= 1 << (bit % 8);
             });
         }
     }

@@ -165,6 +165,7 @@ fn try_change(folder: &Path, usage: Use, expected: &[String]) {
 
 #[test]
 #[ignore = "the other tests start it as a process of its own"]
+#[allow(clippy::print_stderr)]
 fn change_and_use() {
     let Some(task) = std::env::var_os(TASK) else { return };
     let task = task.into_string().unwrap();
