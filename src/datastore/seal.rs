@@ -40,7 +40,8 @@ pub fn check_seal(folder: &Path) -> io::Result<SealState> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SealState::Unsealed),
         // Whatever was made of it, it is not what was written.
         Ok(file) if !file.is_file() || file.len() > MAX_BYTES => return Ok(SealState::Damaged),
-        file => drop(file?),
+        Ok(_) => {}
+        Err(error) => return Err(error),
     }
     let sealed = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => return Ok(SealState::Damaged),

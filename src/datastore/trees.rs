@@ -1,7 +1,7 @@
 //! Arroy's trees over the items: built within each commit, read in short transactions.
 
 use std::num::NonZeroUsize;
-use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arroy::distances::Euclidean;
@@ -15,20 +15,13 @@ use super::format::{Header, RecordView};
 use super::store::Store;
 use crate::{Error, Result};
 
+mod nodes;
+
 /// Arroy can hold several indexes in one database; ours has one.
 const INDEX: u16 = 0;
 
 /// The third byte of the keys of Arroy's vectors; those of its other nodes are smaller.
 const ITEM_MODE: u8 = 3;
-
-/// The length of Arroy's keys.
-const KEY_BYTES: usize = 8;
-
-/// The first byte of Arroy's vectors.
-const VECTOR_TAG: u8 = 0;
-
-/// What stands before the values of Arroy's vectors: the tag and a number.
-const VECTOR_HEADER: usize = 5;
 
 /// The trees of one datastore depend on its items alone.
 const SEED: u64 = 0x0a07_7a60;
@@ -55,13 +48,18 @@ pub(super) fn update(
     if header.n_items > header.n_centered.saturating_mul(2) {
         rebuild(store, txn)?;
         header.n_centered = header.n_items;
-    } else if let Some(center) = store.center(txn)? {
-        check_once(store, txn)?;
+    } else if let Some(center) = checked_center(store, txn)? {
         replace(store, txn, touched, &center)?;
     }
     build(store, txn, header.n_trees as usize)?;
     header.trees_checksum = checksum(store, txn)?;
     Ok(())
+}
+
+/// Returns the trees' center once they may be changed; `None` before there are any.
+fn checked_center(store: &Store, txn: &RoTxn) -> Result<Option<Vec<f32>>> {
+    check_once(store, txn)?;
+    store.center(txn)
 }
 
 /// Puts all items into empty trees, around their own center.
@@ -123,8 +121,6 @@ fn build(store: &Store, txn: &mut RwTxn, n_trees: usize) -> Result<()> {
 
 /// Checks Arroy's nodes before the first use of them; what is written afterwards is right.
 ///
-/// Arroy follows nodes that lead back to themselves for ever, and reads as many values of one vector as
-/// another one has.
 fn check_once(store: &Store, txn: &RoTxn) -> Result<()> {
     if store.are_trees_checked.get().is_none() {
         if !are_whole(store, txn, &store.header(txn)?)? {
@@ -135,30 +131,17 @@ fn check_once(store: &Store, txn: &RoTxn) -> Result<()> {
     Ok(())
 }
 
-/// Tells whether Arroy's nodes are those that were written, and its vectors as long as they were.
+/// Tells whether Arroy's nodes are those that were written, and such as it can follow.
 pub(super) fn are_whole(store: &Store, txn: &RoTxn, header: &Header) -> Result<bool> {
-    let lmdb = store.lmdb("read the trees");
-    let length = VECTOR_HEADER + 4 * store.dimensions;
-    let nodes = store.databases.trees.remap_types::<Bytes, Bytes>();
-    for entry in nodes.range(txn, &(Included(&vectors_begin()[..]), Unbounded)).map_err(&lmdb)? {
-        let (key, bytes) = entry.map_err(&lmdb)?;
-        if key.len() != KEY_BYTES || bytes.len() != length || bytes[0] != VECTOR_TAG {
-            return Ok(false);
-        }
-    }
-    Ok(checksum(store, txn)? == header.trees_checksum)
-}
-
-fn vectors_begin() -> Vec<u8> {
-    [&INDEX.to_be_bytes()[..], &[ITEM_MODE]].concat()
+    Ok(nodes::can_be_followed(store, txn)? && checksum(store, txn)? == header.trees_checksum)
 }
 
 /// Computes the checksum of Arroy's nodes, without the vectors, which stand behind them.
-fn checksum(store: &Store, txn: &RoTxn) -> Result<u32> {
+pub(super) fn checksum(store: &Store, txn: &RoTxn) -> Result<u32> {
     let lmdb = store.lmdb("read the trees");
     let nodes = store.databases.trees.remap_types::<Bytes, Bytes>();
     let mut hasher = crc32fast::Hasher::new();
-    let end = vectors_begin();
+    let end = [&INDEX.to_be_bytes()[..], &[ITEM_MODE]].concat();
     for entry in nodes.range(txn, &(Unbounded, Excluded(&end[..]))).map_err(&lmdb)? {
         let (key, bytes) = entry.map_err(&lmdb)?;
         hasher.update(key);

@@ -19,8 +19,7 @@ use super::environment::{DATA_FILE, io_error};
 use super::locks::is_written;
 use crate::{Error, Result};
 
-use layout::Meta;
-use walk::{Flaw, newest_meta, walk};
+use walk::{Flaw, Metas, metas, walk};
 
 /// How often a file is read again that another process changes meanwhile.
 const ATTEMPTS: u32 = 10;
@@ -49,32 +48,32 @@ pub(super) fn check(folder: &Path) -> Result<Structure> {
     }
     let file = File::open(&path).map_err(io_error(&path, "open"))?;
     for attempt in 1..=ATTEMPTS {
-        let before = newest_meta(&file).ok();
+        let before = metas(&file).ok();
         let (page, what) = match check_once(&file) {
             Ok(structure) => return Ok(structure),
             Err(Flaw::Io(error)) => return Err(io_error(&path, "read")(error)),
             Err(Flaw::Damage { page, what }) => (page, what),
         };
-        if newest_meta(&file).ok() == before {
+        if metas(&file).ok() == before {
             tracing::warn!(page, what, "LMDB could not read the file");
             return Err(damaged(what));
         }
         thread::sleep(PAUSE * attempt);
     }
-    match newest_meta(&file) {
-        Ok(meta) if is_written(folder) => Ok(Structure::of(&meta)),
+    match metas(&file) {
+        Ok(metas) if is_written(folder) => Ok(Structure::of(&metas)),
         _ => Err(damaged("a page")),
     }
 }
 
 fn check_once(file: &File) -> Result<Structure, Flaw> {
-    let meta = newest_meta(file)?;
-    walk(file, &meta)?;
-    Ok(Structure::of(&meta))
+    let metas = metas(file)?;
+    walk(file, &metas)?;
+    Ok(Structure::of(&metas))
 }
 
 impl Structure {
-    fn of(meta: &Meta) -> Self {
-        Structure { n_databases: meta.main.counts.entries }
+    fn of(metas: &Metas) -> Self {
+        Structure { n_databases: metas.newest.main.counts.entries }
     }
 }

@@ -165,11 +165,15 @@ fn what_earlier_versions_wrote_is_sound() {
     assert!(found.len() >= 2, "{found:?}");
 }
 
-/// A small file with two commits behind it, and its bytes.
+/// A small file with some commits behind it, and its bytes.
 fn sample() -> (tempfile::TempDir, Vec<u8>) {
+    sample_after(3)
+}
+
+fn sample_after(n_commits: u16) -> (tempfile::TempDir, Vec<u8>) {
     let folder = fast_folder();
     let (env, databases) = open(folder.path());
-    for round in 0u16..3 {
+    for round in 0..n_commits {
         let put = |number: u16| (usize::from(number), Change::Put(number * 3 + round, number * 40));
         apply(&env, &databases, &(0..100).map(put).collect::<Vec<_>>(), true);
     }
@@ -195,11 +199,17 @@ const TRANSACTION: usize = 16 + 128;
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn an_older_commit_is_never_taken_for_the_newest() {
-    for page in 0..2 {
-        for bit in 0..64 {
-            check_refused(|bytes| {
-                bytes[page * PAGE_SIZE + TRANSACTION + bit / 8] ^= 1 << (bit % 8)
-            });
+    // So many that the numbers of transactions have all endings.
+    for n_commits in 0..9 {
+        let (folder, bytes) = sample_after(n_commits);
+        check(folder.path()).unwrap();
+        for (page, bit) in (0..2).flat_map(|page| (0..64).map(move |bit| (page, bit))) {
+            let mut bytes = bytes.clone();
+            bytes[page * PAGE_SIZE + TRANSACTION + bit / 8] ^= 1 << (bit % 8);
+            fs::write(folder.path().join(DATA_FILE), &bytes).unwrap();
+            let outcome = check(folder.path());
+            let is_refused = matches!(outcome, Err(Error::DatastoreDamaged { .. }));
+            assert!(is_refused, "{n_commits} commits, page {page}, bit {bit}: {outcome:?}");
         }
     }
 }

@@ -14,6 +14,9 @@ use super::layout::{
 /// LMDB's own limit is 32, which a split of the root must not reach.
 const MAX_DEPTH: u16 = 31;
 
+/// Many more than we have.
+const MAX_DATABASES: usize = 1000;
+
 /// LMDB's limit on keys.
 const MAX_KEY: usize = 511;
 
@@ -48,53 +51,60 @@ fn damage<T>(page: u64, what: &'static str) -> Result<T, Flaw> {
     Err(Flaw::Damage { page, what })
 }
 
-/// Reads the two meta pages, and returns the one that LMDB would begin with.
+/// The two meta pages: where the newest commit begins, and the one before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Metas {
+    pub(super) newest: Meta,
+    before: Meta,
+}
+
+/// Reads the two meta pages, of which LMDB begins with the newer one.
 ///
 /// Transaction N writes the meta page N % 2, so the other one is that of N - 1. Any other pair was
 /// not written by LMDB, which would take an older state for the newest, or with its lock file another
 /// one than without.
-pub(super) fn newest_meta(file: &File) -> Result<Meta, Flaw> {
+pub(super) fn metas(file: &File) -> Result<Metas, Flaw> {
     let Some(first) = Meta::read(&read(file, 0, META)?, 0) else { return damage(0, METAS) };
     let size = first.page_size();
     if !size.is_power_of_two() || !PAGE_SIZES.contains(&size) {
         return damage(0, METAS);
     }
     let Some(second) = Meta::read(&read(file, size, META)?, 1) else { return damage(1, METAS) };
-    let is_new = (first.transaction, second.transaction) == (0, 0);
-    let (page, newest, other) = if first.transaction >= second.transaction {
+    let is_new = first.transaction == 0 && first == second;
+    let (page, newest, before) = if first.transaction >= second.transaction {
         (0, first, second)
     } else {
         (1, second, first)
     };
-    let is_pair = newest.transaction.checked_sub(1) == Some(other.transaction);
-    let is_usable = newest.free.padding == other.free.padding
+    let is_pair = newest.transaction.checked_sub(1) == Some(before.transaction);
+    let is_usable = newest.free.padding == before.free.padding
         && (is_new || is_pair && newest.transaction % 2 == page)
-        && newest.map_size <= MAX_MAP
-        && (1..u64::from(u32::MAX)).contains(&newest.last_page)
-        && newest.free.flags == FREE_FLAGS
-        && newest.main.flags == 0;
-    if is_usable { Ok(newest) } else { damage(page, METAS) }
+        && [newest, before].iter().all(is_usable);
+    if is_usable { Ok(Metas { newest, before }) } else { damage(page, METAS) }
 }
 
-/// Follows all pages of one commit.
+fn is_usable(meta: &Meta) -> bool {
+    meta.map_size <= MAX_MAP
+        && (1..u64::from(u32::MAX)).contains(&meta.last_page)
+        && meta.free.flags == FREE_FLAGS
+        && meta.main.flags == 0
+}
+
+/// Follows all pages of the newest commit.
 ///
 /// LMDB reads nothing but what is checked here. Pages that nobody uses and that are not listed as free
 /// may have any content: nothing leads to them.
-pub(super) fn walk(file: &File, meta: &Meta) -> Result<(), Flaw> {
-    let page_size = meta.page_size() as usize;
-    let mut walk = Walk {
-        file,
-        page_size,
-        n_file_pages: file.metadata()?.len() / meta.page_size(),
-        last_page: meta.last_page,
-        transaction: meta.transaction,
-        used: RoaringBitmap::new(),
-        free: RoaringBitmap::new(),
-        newest_free: 0,
-    };
-    if walk.n_file_pages < 2 {
-        return damage(1, TRUNCATED);
-    }
+///
+/// Of the commit before, whose pages are kept until the next one, the list of free pages must end with
+/// what that commit freed. Else its meta page belongs to a later one, which is the newest in truth.
+pub(super) fn walk(file: &File, metas: &Metas) -> Result<(), Flaw> {
+    let meta = &metas.before;
+    let mut before = Walk::new(file, meta)?;
+    before.database(&meta.free, Tree::new(Content::FreePages))?;
+    before.check_newest_free()?;
+
+    let meta = &metas.newest;
+    let mut walk = Walk::new(file, meta)?;
     walk.database(&meta.free, Tree::new(Content::FreePages))?;
     let databases = walk.database(&meta.main, Tree::new(Content::Databases))?;
     for record in &databases {
@@ -183,7 +193,24 @@ struct Walk<'f> {
     newest_free: u64,
 }
 
-impl Walk<'_> {
+impl<'f> Walk<'f> {
+    fn new(file: &'f File, meta: &Meta) -> Result<Self, Flaw> {
+        let n_file_pages = file.metadata()?.len() / meta.page_size();
+        if n_file_pages < 2 {
+            return damage(1, TRUNCATED);
+        }
+        Ok(Walk {
+            file,
+            page_size: meta.page_size() as usize,
+            n_file_pages,
+            last_page: meta.last_page,
+            transaction: meta.transaction,
+            used: RoaringBitmap::new(),
+            free: RoaringBitmap::new(),
+            newest_free: 0,
+        })
+    }
+
     /// Follows a database from its root; returns the records of databases that are in it.
     fn database(&mut self, record: &Record, mut tree: Tree) -> Result<Vec<Record>, Flaw> {
         if record.root == NO_ROOT {
@@ -259,6 +286,9 @@ impl Walk<'_> {
         let first_overflow = match (node.flags, tree.content) {
             (NODE_DATABASE, Content::Databases) => {
                 let Some(record) = Record::read(value) else { return damage(number, PAGE) };
+                if tree.databases.len() == MAX_DATABASES {
+                    return damage(number, COUNTS);
+                }
                 tree.databases.push(record);
                 return Ok(());
             }
@@ -282,14 +312,15 @@ impl Walk<'_> {
 
     /// Tells whether LMDB would leave a value in its leaf: two nodes fit on every page.
     fn fits_node(&self, node: &Node, value: &[u8]) -> bool {
-        let largest = ((self.page_size - HEADER) / 2 & !1) - 2;
+        let largest = (((self.page_size - HEADER) / 2) & !1) - 2;
         NODE_HEADER + node.key.len() + value.len() <= largest
     }
 
     /// Looks at a run of overflow pages, which must hold so many bytes; returns its length.
     fn overflow(&mut self, first: u64, n_bytes: u32) -> Result<u64, Flaw> {
         self.take(first, 1)?;
-        let bytes = read(self.file, first * self.page_size as u64, HEADER)?;
+        let mut bytes = [0; HEADER];
+        read_into(self.file, first * self.page_size as u64, &mut bytes)?;
         let page = Page(&bytes);
         let n_pages = match (page.kind(), page.number(), page.n_pages()) {
             (Some(Kind::Overflow), Some(number), Some(n_pages)) if number == first => n_pages,
@@ -322,7 +353,7 @@ impl Walk<'_> {
     fn free_list(&self, first: u64, n_bytes: u32) -> Result<Option<Vec<u64>>, Flaw> {
         let at = first * self.page_size as u64 + HEADER as u64;
         let n_words = u64::from(n_bytes) / size_of::<usize>() as u64;
-        if n_words == 0 || n_bytes as usize % size_of::<usize>() != 0 {
+        if n_words == 0 || !(n_bytes as usize).is_multiple_of(size_of::<usize>()) {
             return Ok(None);
         }
         let n_numbers = first_word(&read(self.file, at, size_of::<usize>())?);
@@ -361,16 +392,18 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Checks that the transaction is the newest that has freed pages: each but the first replaces some.
+    fn check_newest_free(&self) -> Result<(), Flaw> {
+        let has_replaced = self.transaction <= 1 || self.newest_free == self.transaction;
+        if has_replaced { Ok(()) } else { damage(0, METAS) }
+    }
+
     /// Checks what only all pages together say.
     fn finish(&self) -> Result<(), Flaw> {
         if !self.free.is_disjoint(&self.used) {
             return damage(0, USED_TWICE);
         }
-        // Every transaction but the first replaces pages. Where it has freed none, its meta page is
-        // that of another.
-        if self.transaction > 1 && self.newest_free != self.transaction {
-            return damage(0, METAS);
-        }
+        self.check_newest_free()?;
         // Only pages that are free may never have been written.
         let n_pages = self.last_page + 1;
         let n_missing = n_pages.saturating_sub(self.n_file_pages);
@@ -421,10 +454,14 @@ fn first_word(bytes: &[u8]) -> u64 {
 /// Reads so many bytes; where the file ends before, it is truncated.
 fn read(file: &File, at: u64, length: usize) -> Result<Vec<u8>, Flaw> {
     let mut bytes = vec![0; length];
-    match read_exact_at(file, &mut bytes, at) {
-        Ok(()) => Ok(bytes),
+    read_into(file, at, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn read_into(file: &File, at: u64, bytes: &mut [u8]) -> Result<(), Flaw> {
+    match read_exact_at(file, bytes, at) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => damage(0, TRUNCATED),
-        Err(error) => Err(error.into()),
+        outcome => Ok(outcome?),
     }
 }
 

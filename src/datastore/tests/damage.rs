@@ -165,6 +165,7 @@ fn try_change(folder: &Path, usage: Use, expected: &[String]) {
 
 #[test]
 #[ignore = "the other tests start it as a process of its own"]
+#[allow(clippy::print_stderr)]
 fn change_and_use() {
     let Some(task) = std::env::var_os(TASK) else { return };
     let task = task.into_string().unwrap();
@@ -240,4 +241,49 @@ fn no_change_of_a_sealed_file_is_written_over() {
 #[test]
 fn no_change_of_a_file_that_is_only_read_kills_or_goes_unnoticed() {
     check_changes(Use::ReadOnly, 150);
+}
+
+/// Changes Arroy's first split, with a checksum that fits, and checks that nobody follows it.
+fn check_trees_refused(change: impl Fn(&[u8], &mut Vec<u8>)) {
+    let folder = tempfile::tempdir().unwrap();
+    let datastore = create(folder.path(), DIMENSIONS);
+    fill(&datastore, &clustered(400, DIMENSIONS, 1));
+    let store = &datastore.store;
+    let changed = store.write("changed the trees", |txn| {
+        let nodes = store.databases.trees.remap_types::<heed::types::Bytes, heed::types::Bytes>();
+        let is_split = |key: &[u8], bytes: &[u8]| key[2] == 2 && bytes[0] == 2;
+        let mut found = nodes.iter(txn).unwrap().map(Result::unwrap);
+        let (key, bytes) = found.find(|(key, bytes)| is_split(key, bytes)).unwrap();
+        let (key, mut bytes) = (key.to_vec(), bytes.to_vec());
+        drop(found);
+        change(&key, &mut bytes);
+        nodes.put(txn, &key, &bytes).unwrap();
+        let mut header = store.header(txn)?;
+        header.trees_checksum = trees::checksum(store, txn)?;
+        store.put_header(txn, &header)
+    });
+    changed.unwrap();
+    drop(datastore);
+    let datastore = Datastore::open(folder.path(), &ENCODER).unwrap();
+    assert_eq!(datastore.verify().unwrap().problems, [DatastoreProblem::ChangedTrees]);
+    let query = embedding(&[1.0; DIMENSIONS]);
+    let found = datastore.reader().unwrap().nearest(&[&query], 400, SearchMode::Arroy);
+    assert!(matches!(found, Err(Error::DatastoreDamaged { .. })), "{found:?}");
+    let written = write(&datastore);
+    assert!(matches!(written, Err(Error::DatastoreDamaged { .. })), "{written:?}");
+}
+
+#[test]
+fn trees_that_arroy_could_not_leave_are_refused() {
+    // A node below itself, on either side.
+    check_trees_refused(|key, bytes| bytes[2..6].copy_from_slice(&key[3..7]));
+    check_trees_refused(|key, bytes| bytes[7..11].copy_from_slice(&key[3..7]));
+    // One node below on both sides, and one that is not there.
+    check_trees_refused(|_, bytes| bytes.copy_within(1..6, 6));
+    check_trees_refused(|_, bytes| bytes[2..6].fill(0xee));
+    // A plane of more values than vectors have, of fewer, and a kind that no node has.
+    check_trees_refused(|_, bytes| bytes.extend([1; 400]));
+    check_trees_refused(|_, bytes| bytes.truncate(20));
+    check_trees_refused(|_, bytes| bytes[1] = 9);
+    check_trees_refused(|_, bytes| bytes[0] = 7);
 }
