@@ -18,7 +18,8 @@
 //! | 4. the datastore's `apply` makes the journal visible and removes it | new | new | payload g | nothing |
 //!
 //! Each of 2, 3 and 4 is atomic: LMDB's transaction, a rename, LMDB's transaction. A death within
-//! one leaves the state before or after it. The next writer's own work ([`settle`]) is one LMDB
+//! one leaves the state before or after it. The rename is made durable, by syncing the folder, before
+//! 4 begins: after a power cut too the datastore is never ahead. The next writer's own work ([`settle`]) is one LMDB
 //! transaction as well and can be interrupted and begun again. [`TaggingWriter::commit`] returns
 //! after 4, so that what it acknowledged is always there; what it did not is there as a whole, when
 //! the process died after 3, or not at all.

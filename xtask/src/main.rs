@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask setup`, `demo`, `soak` and `test`.
+//! The project's own commands: `cargo xtask setup`, `demo`, `storm` and `test`.
 
 // A program of commands talks to whoever typed them.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use demo::Options;
 use setup::Build;
+use storm::Storm;
 
 mod apt;
 mod data;
@@ -18,7 +19,7 @@ mod demo;
 mod explain;
 mod process;
 mod setup;
-mod soak;
+mod storm;
 mod test;
 mod tour;
 mod user_data;
@@ -42,10 +43,13 @@ Usage: cargo xtask <COMMAND>
       FOLDER (default: target/demo; with --data target/demo-FILE); a second run
       reuses what is there. --quick trains for two epochs only.
 
-  soak [--kills N]
+  storm [--kills N] [--rounds N] [--changes N]
       Kill N processes (default: 1000) at random instants while they write to one
-      index, and check after each that nothing acknowledged is lost and nothing
-      else is half there. Prints what was survived.
+      index; let many processes make, write, correct, move and repair one index at
+      once, in N rounds (300); change the files of an index, a datastore, a bundle,
+      a checkpoint and an embedding cache at random, N times each (600). Checks
+      that nothing acknowledged is lost, nothing is half there, and damage is told.
+      Prints what was survived.
 
   test
       Set up, then check format, lints, tests, doc tests and docs.
@@ -61,12 +65,9 @@ enum Task {
     Help,
     Setup(Build),
     Demo(Options),
-    Soak(u64),
+    Storm(Storm),
     Test,
 }
-
-/// How often `soak` kills where it is not told.
-const KILLS: u64 = 1000;
 
 fn main() -> ExitCode {
     let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
@@ -84,7 +85,7 @@ fn main() -> ExitCode {
         }
         Task::Setup(build) => setup::onnxruntime(build),
         Task::Demo(options) => demo::run(&options),
-        Task::Soak(kills) => soak::run(kills),
+        Task::Storm(storm) => storm.run(),
         Task::Test => test::run(),
     };
     match result {
@@ -112,22 +113,32 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
             _ => Err(format!("setup takes --gpu or nothing, not {}", rest.join(" "))),
         },
         "demo" => parse_demo(rest).map(Task::Demo),
-        "soak" => parse_soak(&rest).map(Task::Soak),
+        "storm" => parse_storm(&rest).map(Task::Storm),
         "test" if rest.is_empty() => Ok(Task::Test),
         "test" => Err(format!("test takes no options, not {}", rest.join(" "))),
         _ => Err(format!("there is no command {command}")),
     }
 }
 
-fn parse_soak(args: &[String]) -> Result<u64, String> {
-    let count = match args {
-        [] => return Ok(KILLS),
-        [name, count] if name == "--kills" => count.as_str(),
-        [arg] => arg.strip_prefix("--kills=").unwrap_or_default(),
-        _ => "",
-    };
-    let count: Option<u64> = count.parse().ok().filter(|&count| count > 0);
-    count.ok_or_else(|| format!("soak takes --kills N or nothing, not {}", args.join(" ")))
+fn parse_storm(args: &[String]) -> Result<Storm, String> {
+    let mut storm = Storm::default();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let (name, attached) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (arg.as_str(), None),
+        };
+        let count = match name {
+            "--kills" => &mut storm.kills,
+            "--rounds" => &mut storm.rounds,
+            "--changes" => &mut storm.changes,
+            _ => return Err(format!("storm has no option {arg}")),
+        };
+        let value = attached.or_else(|| args.next().map(String::as_str)).unwrap_or_default();
+        let number = value.parse().ok().filter(|&number| number > 0);
+        *count = number.ok_or_else(|| format!("{name} needs a number above 0, not {value:?}"))?;
+    }
+    Ok(storm)
 }
 
 fn parse_demo(args: Vec<String>) -> Result<Options, String> {
@@ -165,9 +176,9 @@ mod tests {
         assert_eq!(parse_line("setup"), Ok(Task::Setup(Build::Cpu)));
         assert_eq!(parse_line("setup --gpu"), Ok(Task::Setup(Build::Gpu)));
         assert_eq!(parse_line("test"), Ok(Task::Test));
-        assert_eq!(parse_line("soak"), Ok(Task::Soak(KILLS)));
-        assert_eq!(parse_line("soak --kills 20"), Ok(Task::Soak(20)));
-        assert_eq!(parse_line("soak --kills=20"), Ok(Task::Soak(20)));
+        assert_eq!(parse_line("storm"), Ok(Task::Storm(Storm::default())));
+        let storm = Storm { kills: 20, rounds: 3, ..Storm::default() };
+        assert_eq!(parse_line("storm --kills 20 --rounds=3"), Ok(Task::Storm(storm)));
         assert_eq!(parse_line("demo"), Ok(Task::Demo(Options::default())));
         let options = Options {
             data: Some(PathBuf::from("a.jsonl")),
@@ -185,9 +196,10 @@ mod tests {
             ("bild", "bild"),
             ("setup --cuda", "--cuda"),
             ("test now", "now"),
-            ("soak --kills", "--kills"),
-            ("soak --kills 0", "0"),
-            ("soak --kills=many", "many"),
+            ("storm --kills", "--kills"),
+            ("storm --rounds 0", "0"),
+            ("storm --changes=many", "many"),
+            ("storm --days 3", "--days"),
             ("demo --data", "needs a file"),
             ("demo --out=", "needs a folder"),
             ("demo --quick=yes", "--quick=yes"),

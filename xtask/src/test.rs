@@ -21,7 +21,7 @@ const EXAMPLES: [&str; 3] = ["tag_on_ingest", "faceted_search", "async_service"]
 
 /// The models that need Burn are checked too, with the same features in every step: with others,
 /// everything would be compiled again.
-const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autotag-cli/burn"];
+pub(crate) const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autotag-cli/burn"];
 
 fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.run("set-up", || setup::onnxruntime(Build::Cpu))?;

@@ -9,6 +9,7 @@ mod end_to_end;
 mod fetch;
 mod files;
 mod hostile;
+mod jobs;
 mod lab;
 mod limits;
 mod read_only;

@@ -192,15 +192,15 @@ pub(crate) fn bundle() -> String {
 }
 
 /// Copies a folder with everything below it.
-pub(crate) fn copy_folder(from: &str, to: &str) {
-    fs::create_dir(to).unwrap();
+pub(crate) fn copy_folder(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    fs::create_dir(&to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
+        let target = to.as_ref().join(entry.file_name());
         if entry.path().is_dir() {
-            copy_folder(&format!("{from}/{name}"), &format!("{to}/{name}"));
+            copy_folder(entry.path(), target);
         } else {
-            fs::copy(entry.path(), format!("{to}/{name}")).unwrap();
+            fs::copy(entry.path(), target).unwrap();
         }
     }
 }

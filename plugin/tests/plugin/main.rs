@@ -12,6 +12,8 @@ mod failures;
 mod faults;
 mod folder;
 mod mending;
+#[cfg(target_os = "linux")]
+mod memory;
 mod merging;
 mod model;
 #[cfg(unix)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use autotag::Proportion;
+use autotag::{Proportion, Threshold};
 use tantivy::Index;
 use tantivy::schema::{STRING, Schema};
 use tantivy_autotag::{
@@ -350,4 +350,41 @@ fn a_new_tagger_is_used_at_once_or_the_old_one_stays() {
     writer.add(fixture.document("after", "program")).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("after"), ["/role/program"]);
+}
+
+#[test]
+fn a_job_knows_exactly_what_it_was_asked_for() {
+    let fixture = Fixture::new();
+    let options = WriterOptions { job_documents: 7.try_into().unwrap(), ..Default::default() };
+    let mut strict = tagger(Words::new(&LABELS));
+    strict.selection.threshold = Threshold::new(0.95).unwrap();
+    let (index, datastore) = (fixture.index.clone(), fixture.datastore.clone());
+    let fields = fixture.fields.clone();
+    let writer = TaggingWriter::open(index, datastore, strict.clone(), fields, options).unwrap();
+    add_many(&fixture, &writer);
+    let stop = |at: JobProgress| {
+        if at.done == 11 {
+            writer.interrupt_job();
+        }
+    };
+    writer.retag("", stop).unwrap();
+    drop(writer);
+    let writer = fixture.writer();
+    let job = writer.unfinished_job().unwrap();
+    assert!(job.is_retagging(" ", &TagSettings::of(&strict)));
+    assert!(!job.is_retagging("", &TagSettings::of(&tagger(Words::new(&LABELS)))));
+    assert!(!job.is_retagging("id:1", &TagSettings::of(&strict)));
+    assert!(job.to_string().contains("threshold 0.95"), "{job}");
+    // What comes meanwhile is tagged by the writer's own settings.
+    writer.add(fixture.document("meanwhile", "program")).unwrap();
+    writer.resume(|_| {}).unwrap();
+    assert_eq!(fixture.tags("meanwhile"), ["/role/program"]);
+    drop(writer);
+
+    let writer = fixture.writer();
+    let rename = |name: &str| LabelChange::Rename { label: "cat".into(), name: name.into() };
+    writer.change_labels(&rename("feline"), |_| writer.interrupt_job()).unwrap();
+    let job = writer.unfinished_job().unwrap();
+    assert!(job.is_making(&rename("feline")) && !job.is_making(&rename("animal::cat")));
+    assert!(!job.is_making(&LabelChange::Retire { label: "cat".into() }));
 }

@@ -9,5 +9,7 @@ mod model;
 mod moving;
 mod observe;
 mod points;
+#[cfg(target_os = "linux")]
+mod power;
 mod rounds;
 mod soak;
