@@ -265,7 +265,15 @@ impl Store {
 
     /// Returns the journal as the transaction sees it; `None` where nothing waits to be applied.
     pub(super) fn journal(&self, txn: &RoTxn) -> Result<Option<Journal>> {
-        let bytes = self.databases.meta.get(txn, JOURNAL).map_err(self.lmdb("read its journal"))?;
+        let lmdb = self.lmdb("read its journal");
+        for entry in self.databases.meta.iter(txn).map_err(&lmdb)? {
+            let (name, _) = entry.map_err(&lmdb)?;
+            // A journal under another name would be lost without a word: names have no checksum.
+            if ![HEADER, CENTER, JOURNAL].contains(&name) {
+                return Err(self.damaged("its journal"));
+            }
+        }
+        let bytes = self.databases.meta.get(txn, JOURNAL).map_err(&lmdb)?;
         let decode = |bytes| Journal::decode(bytes).ok_or_else(|| self.damaged("its journal"));
         bytes.map(decode).transpose()
     }
