@@ -11,9 +11,9 @@ mod evidence;
 mod failures;
 mod faults;
 mod folder;
-mod mending;
 #[cfg(target_os = "linux")]
 mod memory;
+mod mending;
 mod merging;
 mod model;
 #[cfg(unix)]

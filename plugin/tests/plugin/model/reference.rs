@@ -195,9 +195,8 @@ impl Reference {
         self.begin(key, true);
         let before = self.current.docs.get(key).cloned().unwrap_or_default();
         let mut doc = Doc { text: text.to_owned(), rejected: before.rejected, ..Doc::default() };
-        let is_given = before.given.as_ref().is_some_and(|given| !given.is_empty());
-        if before.is_corrected && (before.text == text || is_given) {
-            let given = self.current.resolve_all(&before.given.unwrap());
+        let given = before.given.map(|given| self.current.resolve_all(&given)).unwrap_or_default();
+        if before.is_corrected && (before.text == text || !given.is_empty()) {
             doc.rejected = self.current.still_rejected(&doc.rejected, &given);
             (doc.given, doc.is_corrected) = (Some(given), true);
         } else {
