@@ -11,7 +11,7 @@
 mod tiny;
 
 use anyhow::{Context, Result};
-use autotag_onnx::{OnnxEncoder, OnnxOptions};
+use autotag_onnx::{OnnxEncoder, OnnxOptions, runtime};
 use tantivy::TantivyDocument;
 use tantivy::doc;
 use tantivy::schema::Schema;
@@ -28,8 +28,14 @@ enum Request {
     Commit(oneshot::Sender<Result<CommitSummary, tantivy_autotag::Error>>),
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
+    // Before there are other threads: loading switches ONNX Runtime's telemetry off.
+    runtime::load(None)?;
+    let mut tokio = tokio::runtime::Builder::new_multi_thread();
+    tokio.worker_threads(2).build()?.block_on(run())
+}
+
+async fn run() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().to_owned();
     let (index, fields, writer) = tokio::task::spawn_blocking(move || open(&path)).await??;

@@ -2,14 +2,10 @@
 
 use std::borrow::Cow;
 use std::env;
-use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
-use tantivy_autotag::tantivy::TantivyError;
-use tantivy_autotag::tantivy::directory::error::{
-    LockError, OpenDirectoryError, OpenReadError, OpenWriteError,
-};
+use tantivy_autotag::plainly;
 
 use crate::output::{inline, message};
 
@@ -38,82 +34,4 @@ pub(crate) fn exit(error: &clap::Error) -> ! {
     // Nobody is left to tell when standard error is closed too.
     let _ = writeln!(io::stderr(), "{}", message(&error.to_string()));
     std::process::exit(error.exit_code());
-}
-
-/// Writes an error without its causes, for people.
-fn plainly(error: &(dyn Error + 'static)) -> String {
-    match error.downcast_ref() {
-        Some(error) => of_tantivy(error),
-        None => error.to_string(),
-    }
-}
-
-/// Writes an error of Tantivy's, whose own messages show its values as programmers see them.
-fn of_tantivy(error: &TantivyError) -> String {
-    match error {
-        TantivyError::OpenDirectoryError(error) => of_directory(error),
-        TantivyError::OpenReadError(OpenReadError::FileDoesNotExist(path)) => {
-            format!("{} is missing", path.display())
-        }
-        TantivyError::OpenReadError(OpenReadError::IoError { io_error, filepath }) => {
-            format!("{} cannot be read: {io_error}", filepath.display())
-        }
-        TantivyError::OpenWriteError(OpenWriteError::FileAlreadyExists(path)) => {
-            format!("{} is there already", path.display())
-        }
-        TantivyError::OpenWriteError(OpenWriteError::IoError { io_error, filepath }) => {
-            format!("{} cannot be written: {io_error}", filepath.display())
-        }
-        TantivyError::LockFailure(LockError::IoError(error), _) => {
-            format!("the index's lock file cannot be used: {error}")
-        }
-        TantivyError::LockFailure(LockError::LockBusy, _) => {
-            "another process holds the index's lock".to_owned()
-        }
-        // What it calls its form for programmers is a sentence.
-        TantivyError::DataCorruption(damage) => format!("{damage:?}"),
-        error => error.to_string(),
-    }
-}
-
-fn of_directory(error: &OpenDirectoryError) -> String {
-    match error {
-        OpenDirectoryError::DoesNotExist(path) => format!("{} is missing", path.display()),
-        OpenDirectoryError::NotADirectory(path) => format!("{} is no folder", path.display()),
-        OpenDirectoryError::FailedToCreateTempDir(error) => {
-            format!("no temporary folder can be made: {error}")
-        }
-        OpenDirectoryError::IoError { io_error, directory_path } => {
-            format!("{} cannot be opened: {io_error}", directory_path.display())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-    use std::sync::Arc;
-
-    use super::*;
-
-    #[test]
-    fn no_error_of_the_file_system_is_told_as_programmers_see_it() {
-        let denied = || Arc::new(io::Error::from_raw_os_error(13));
-        let path = || PathBuf::from("index/meta.json");
-        let errors: [TantivyError; 8] = [
-            OpenReadError::IoError { io_error: denied(), filepath: path() }.into(),
-            OpenReadError::FileDoesNotExist(path()).into(),
-            OpenWriteError::IoError { io_error: denied(), filepath: path() }.into(),
-            OpenWriteError::FileAlreadyExists(path()).into(),
-            OpenDirectoryError::IoError { io_error: denied(), directory_path: path() }.into(),
-            TantivyError::LockFailure(LockError::IoError(denied()), Some("why".to_owned())),
-            TantivyError::LockFailure(LockError::LockBusy, None),
-            TantivyError::IoError(denied()),
-        ];
-        for error in &errors {
-            let told = plainly(error);
-            assert!(!told.contains("Os {") && !told.contains("IoError"), "{told}");
-            assert!(!told.contains("Some(") && !told.contains('"'), "{told}");
-        }
-    }
 }

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use autotag::datastore::sync_folder;
+
 use crate::Result;
-use crate::directory::sync_folder;
 use crate::folder::{Description, allow_missing, io_error, is_datastore_name, unfinished_path};
 
 /// The file that says what a datastore is being made from; it is there until the index uses it.

@@ -48,6 +48,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
+mod plainly;
 
 mod fields;
 
@@ -96,6 +97,7 @@ pub use fields::{FieldNames, TagFields};
 pub use folder::{BundleSource, IndexFolder};
 pub use jobs::{Job, JobProgress, LabelChange, TagSettings, Task};
 pub use options::{OnFailure, WriterOptions};
+pub use plainly::plainly;
 pub use rebuild::Rebuilt;
 pub use repair::RepairReport;
 pub use search::{

@@ -12,6 +12,7 @@ use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED,
 
 use crate::commit::Payload;
 use crate::directory::{FolderDirectory, META};
+use crate::plainly::plainly;
 use crate::segments::SEGMENT_FILES;
 use crate::{Error, Evidence, IndexFolder, Job, Origin, Result, TagFields, Task, files};
 
@@ -164,7 +165,7 @@ impl VerifyReport {
     }
 
     /// Notes that a part cannot be read, and goes on.
-    fn note<T, E: std::error::Error>(
+    fn note<T, E: std::error::Error + 'static>(
         &mut self,
         what: &'static str,
         outcome: Result<T, E>,
@@ -175,11 +176,11 @@ impl VerifyReport {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = plainly(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let more = error.to_string();
+        let more = plainly(error);
         // Some libraries repeat their cause in their own message.
         if !text.contains(&more) {
             text += &format!(": {more}");

@@ -221,7 +221,7 @@ fn a_query_that_cannot_be_read_is_an_error() {
 fn a_changed_bundle_is_refused() {
     let folder = Folder::new();
     let copy = folder.path("bundle");
-    copy_folder(&bundle(), &copy);
+    copy_folder(bundle(), &copy);
     autotag(&format!("bundle verify {copy}")).ok();
     let labels = format!("{copy}/labels.json");
     fs::write(&labels, fs::read_to_string(&labels).unwrap().replace("kitchen", "Kitchen")).unwrap();

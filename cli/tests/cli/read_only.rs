@@ -29,7 +29,7 @@ impl Stage {
     fn new() -> Self {
         let folder = Folder::new();
         let data = folder.write("data.jsonl", lines(&documents(30, 5)));
-        copy_folder(&bundle(), &folder.path("bundle"));
+        copy_folder(bundle(), folder.path("bundle"));
         let (bundle, index) = (folder.path("bundle"), folder.path("index"));
         autotag(&format!("index --bundle {bundle} --index {index} --data {data}")).ok();
         let runtime = autotag_onnx::runtime::load(None).unwrap().path().to_path_buf();

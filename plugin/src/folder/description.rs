@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use autotag::Fingerprint;
+use autotag::datastore::sync_folder;
 use serde::{Deserialize, Serialize};
 
 use super::{io_error, is_missing, own_folder, unfinished_path};
-use crate::directory::{replace_unsynced, sync_folder};
+use crate::directory::replace_unsynced;
 use crate::{Error, FieldNames, Result};
 
 /// The version that is written.
