@@ -19,6 +19,7 @@
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
+mod guard;
 
 pub mod label;
 
@@ -41,6 +42,7 @@ pub use datastore::{
 };
 pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
 pub use error::{Error, Result};
+pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};
 pub use label::{LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary};
 pub use select::{Selection, Threshold};

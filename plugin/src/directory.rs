@@ -2,29 +2,34 @@
 //!
 //! It differs from Tantivy's own [`MmapDirectory`], to which it leaves everything else, in this:
 //!
-//! - `meta.json`, which has no checksum of Tantivy's, gets one as its last entry. Every read of the
-//!   file compares it; a file without one, as another program writes it, is taken as it is.
+//! - `meta.json`, which has no checksum of Tantivy's, gets one as its last entry, and before it the
+//!   checksums of all segments' files: each file has its own, but nothing else says to which name it
+//!   belongs. Every read of `meta.json` compares its checksum; a file without one, as another program
+//!   writes it, is taken as it is.
 //! - A copy of the newest `meta.json` is kept in autotag's folder, for repairs.
 //! - Small files get the mode that the umask says, and not the mode of a private temporary file.
 //! - The lock that readers take is not needed where the folder cannot be written to.
 //! - A lock that is held already can be handed over to whoever asks for it next.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use autotag::datastore::sync_folder;
-use tantivy::Directory;
+use serde::Deserialize;
 use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
 use tantivy::directory::{
     DirectoryLock, FileHandle, INDEX_WRITER_LOCK, Lock, MmapDirectory, WatchCallback, WatchHandle,
     WritePtr,
 };
+use tantivy::{Directory, Index};
 
 use crate::folder::{io_error, own_folder};
+use crate::segments::segment_file_names;
 use crate::{Error, Result};
 
 /// The file with the list of segments.
@@ -43,6 +48,8 @@ pub(crate) struct FolderDirectory {
     path: PathBuf,
     /// The writer's lock, where it is held already.
     handed_over: Arc<Mutex<Option<DirectoryLock>>>,
+    /// The checksums of segments' files, which never change.
+    checksums: Arc<Mutex<BTreeMap<String, u32>>>,
 }
 
 impl fmt::Debug for FolderDirectory {
@@ -58,7 +65,8 @@ impl FolderDirectory {
             let source = io::Error::other(error);
             Error::Io { path: path.to_owned(), action: "open", source }
         })?;
-        Ok(FolderDirectory { files, path: path.to_owned(), handed_over: Arc::default() })
+        let (handed_over, checksums) = (Arc::default(), Arc::default());
+        Ok(FolderDirectory { files, path: path.to_owned(), handed_over, checksums })
     }
 
     /// Takes the lock of whoever writes.
@@ -133,6 +141,21 @@ impl FolderDirectory {
                 file => return Ok((path, file?)),
             }
         }
+    }
+
+    /// Returns the checksums of the files that a `meta.json` lists, as far as they have one.
+    fn checksums(&self, meta: &[u8]) -> BTreeMap<String, u32> {
+        let listed = serde_json::from_slice::<Listed>(meta).unwrap_or_default();
+        let mut known = self.checksums.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = BTreeMap::new();
+        for name in listed.segments.iter().flat_map(ListedSegment::files) {
+            let checksum = known.get(&name).copied();
+            if let Some(checksum) = checksum.or_else(|| footer_checksum(&self.path.join(&name))) {
+                all.insert(name, checksum);
+            }
+        }
+        known.clone_from(&all);
+        all
     }
 
     /// Keeps a copy of `meta.json`; without it, less can be repaired.
@@ -212,12 +235,74 @@ enum MetaState {
     Changed,
 }
 
-/// Appends the checksum to a JSON object, as its last entry.
-fn sealed(meta: &[u8]) -> Vec<u8> {
+/// The part of `meta.json` that says which files there are.
+#[derive(Default, Deserialize)]
+struct Listed {
+    segments: Vec<ListedSegment>,
+}
+
+#[derive(Deserialize)]
+struct ListedSegment {
+    segment_id: String,
+    deletes: Option<ListedDeletes>,
+}
+
+#[derive(Deserialize)]
+struct ListedDeletes {
+    opstamp: u64,
+}
+
+impl ListedSegment {
+    fn files(&self) -> Vec<String> {
+        let opstamp = self.deletes.as_ref().map(|deletes| deletes.opstamp);
+        segment_file_names(&self.segment_id.replace('-', ""), opstamp)
+    }
+}
+
+/// What Tantivy writes at a file's end, as far as we read it.
+#[derive(Deserialize)]
+struct Footer {
+    crc: u32,
+}
+
+/// Reads the checksum that stands in a file's footer: JSON, its length (u32) and a magic number (u32).
+fn footer_checksum(path: &Path) -> Option<u32> {
+    /// More than any footer has.
+    const MAX_FOOTER: u64 = 50_000;
+    let mut file = File::open(path).ok()?;
+    let length = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(length.checked_sub(8)?)).ok()?;
+    let mut end = [0; 4];
+    file.read_exact(&mut end).ok()?;
+    let footer = u64::from(u32::from_le_bytes(end)).min(MAX_FOOTER);
+    file.seek(SeekFrom::Start(length.checked_sub(8 + footer)?)).ok()?;
+    let mut json = vec![0; footer as usize];
+    file.read_exact(&mut json).ok()?;
+    serde_json::from_slice::<Footer>(&json).ok().map(|footer| footer.crc)
+}
+
+/// The entry of `meta.json` with the checksums of files.
+#[derive(Default, Deserialize)]
+struct Checksums {
+    #[serde(default)]
+    autotag_files: BTreeMap<PathBuf, u32>,
+}
+
+/// Returns the checksums of segments' files that stand in an index's `meta.json`; none where another
+/// program, or an earlier version, wrote it.
+pub(crate) fn recorded_checksums(index: &Index) -> BTreeMap<PathBuf, u32> {
+    let meta = index.directory().atomic_read(Path::new(META)).unwrap_or_default();
+    serde_json::from_slice::<Checksums>(&meta).unwrap_or_default().autotag_files
+}
+
+/// Appends the checksums of files to a JSON object, and that of all of it as its last entry.
+fn sealed(meta: &[u8], files: &BTreeMap<String, u32>) -> Vec<u8> {
     let Some(object) = meta.trim_ascii_end().strip_suffix(b"}") else { return meta.to_vec() };
-    let object = object.trim_ascii_end();
-    let digits = format!("{:08x}", crc32fast::hash(object));
-    [object, SEAL.0, digits.as_bytes(), SEAL.1].concat()
+    let files = serde_json::to_string(files).expect("names and numbers encode");
+    let mut object = object.trim_ascii_end().to_vec();
+    object.extend(format!(",\n  \"autotag_files\": {files}").into_bytes());
+    let digits = format!("{:08x}", crc32fast::hash(&object));
+    [&object, SEAL.0, digits.as_bytes(), SEAL.1].concat()
 }
 
 fn state(meta: &[u8]) -> MetaState {
@@ -265,7 +350,7 @@ impl Directory for FolderDirectory {
         if path != Path::new(META) {
             return self.write_whole(path, content);
         }
-        let sealed = sealed(content);
+        let sealed = sealed(content, &self.checksums(content));
         self.write_whole(path, &sealed)?;
         self.keep_copy(&sealed);
         Ok(())
@@ -301,17 +386,21 @@ mod tests {
 
     #[test]
     fn a_checksum_is_the_last_entry_of_the_object() {
-        let sealed = sealed(b"{\n  \"opstamp\": 3\n}\n");
+        let files = BTreeMap::from([("a.term".to_owned(), 7)]);
+        let sealed = sealed(b"{\n  \"opstamp\": 3\n}\n", &files);
         let object: serde_json::Value = serde_json::from_slice(&sealed).unwrap();
-        assert_eq!(object["opstamp"], 3);
+        assert_eq!(
+            (&object["opstamp"], &object["autotag_files"]["a.term"]),
+            (&3.into(), &7.into())
+        );
         assert!(object["autotag_checksum"].is_string());
         assert_eq!(state(&sealed), MetaState::Sealed);
-        assert_eq!(super::sealed(b"nothing"), b"nothing");
+        assert_eq!(super::sealed(b"nothing", &files), b"nothing");
     }
 
     #[test]
     fn a_changed_byte_is_noticed_or_outside_of_what_the_checksum_is_of() {
-        let original = sealed(b"{\n  \"opstamp\": 3\n}\n");
+        let original = sealed(b"{\n  \"opstamp\": 3\n}\n", &BTreeMap::new());
         let n_object = original.len() - SEAL.0.len() - DIGITS - SEAL.1.len();
         for position in 0..original.len() {
             for bit in 0..8 {

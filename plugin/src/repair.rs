@@ -263,7 +263,7 @@ fn set_damaged_segments_aside(
     report: &mut RepairReport,
 ) -> Result<()> {
     let (index, _) = folder.index_in(&locked.directory)?;
-    let damaged = verify::damaged_files(folder, &index)?;
+    let damaged = verify::damaged_files(&index)?;
     if damaged.is_empty() {
         return Ok(());
     }

@@ -13,6 +13,7 @@ use tantivy::directory::error::OpenReadError;
 use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
 use tantivy::{Directory, Index, SegmentMeta, SegmentReader};
 
+use crate::directory::recorded_checksums;
 use crate::{Error, Result};
 
 /// The longest file that is checked whenever an index is opened, in bytes.
@@ -44,11 +45,14 @@ impl SegmentChecks {
         self.retain(&metas.segments);
         let mut unknown = Vec::new();
         for file in metas.segments.iter().flat_map(files) {
-            // One that is gone belonged to a segment that was merged meanwhile.
-            if let Ok(handle) = self.index.directory().get_file_handle(&file)
-                && !self.lock().contains(&file)
-            {
-                unknown.push((handle.len(), file));
+            if self.lock().contains(&file) {
+                continue;
+            }
+            match autotag::guarded(|| self.index.directory().get_file_handle(&file)) {
+                Ok(Ok(handle)) => unknown.push((handle.len(), file)),
+                // It belonged to a segment that was merged meanwhile.
+                Ok(Err(OpenReadError::FileDoesNotExist(_))) => {}
+                Ok(Err(_)) | Err(_) => return Err(Error::SegmentDamaged { file }),
             }
         }
         unknown.sort();
@@ -76,12 +80,11 @@ impl SegmentChecks {
         if self.lock().contains(file) {
             return Ok(());
         }
-        match self.index.directory().validate_checksum(file) {
-            Ok(true) => drop(self.lock().insert(file.to_owned())),
+        match condition(&self.index, file) {
+            Condition::Whole => drop(self.lock().insert(file.to_owned())),
             // Its segment was merged meanwhile; whoever has opened it can still read it.
-            Err(OpenReadError::FileDoesNotExist(_)) => {}
-            // What is too short to have a checksum is an error.
-            Ok(false) | Err(_) => return Err(Error::SegmentDamaged { file: file.to_owned() }),
+            Condition::Gone => {}
+            Condition::Damaged => return Err(Error::SegmentDamaged { file: file.to_owned() }),
         }
         Ok(())
     }
@@ -92,12 +95,8 @@ impl SegmentChecks {
 
     fn is_whole(&self, segment: &SegmentMeta) -> bool {
         let mut files = files(segment).into_iter();
-        let is_there = |file: &PathBuf| self.index.directory().exists(file);
-        let damage = files.find_map(|file| match is_there(&file) {
-            // Not every kind of file is there for every segment.
-            Ok(false) => None,
-            _ => self.check(&file).err(),
-        });
+        // Not every kind of file is there for every segment.
+        let damage = files.find_map(|file| self.check(&file).err());
         if let Some(error) = &damage {
             tracing::error!(%error, "a damaged segment is not merged");
         }
@@ -111,14 +110,48 @@ impl SegmentChecks {
     }
 }
 
+/// What a file's checksum says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Whole,
+    Damaged,
+    /// There is none.
+    Gone,
+}
+
+/// Compares a file of an index with its checksum: the one recorded under its name, where there is one,
+/// else the one that it bears.
+pub(crate) fn condition(index: &Index, file: &Path) -> Condition {
+    let directory = index.directory();
+    let recorded = recorded_checksums(index).get(file).copied();
+    let compare = || match recorded {
+        Some(recorded) => {
+            let bytes = directory.open_read(file)?.read_bytes();
+            Ok(bytes.is_ok_and(|bytes| crc32fast::hash(&bytes) == recorded))
+        }
+        None => directory.validate_checksum(file),
+    };
+    // Tantivy panics where a file is too short for what ends it.
+    match autotag::guarded(compare) {
+        Ok(Ok(true)) => Condition::Whole,
+        Ok(Err(OpenReadError::FileDoesNotExist(_))) => Condition::Gone,
+        Ok(Ok(false) | Err(_)) | Err(_) => Condition::Damaged,
+    }
+}
+
 /// The files that every segment has.
 pub(crate) const SEGMENT_FILES: [&str; 6] = ["idx", "pos", "term", "store", "fast", "fieldnorm"];
 
 fn files(segment: &SegmentMeta) -> Vec<PathBuf> {
-    let id = segment.id().uuid_string();
-    let deletes = segment.delete_opstamp().map(|opstamp| format!("{id}.{opstamp}.del"));
+    let names = segment_file_names(&segment.id().uuid_string(), segment.delete_opstamp());
+    names.into_iter().map(PathBuf::from).collect()
+}
+
+/// Returns the names that a segment's files have, if it has them.
+pub(crate) fn segment_file_names(id: &str, delete_opstamp: Option<u64>) -> Vec<String> {
+    let deletes = delete_opstamp.map(|opstamp| format!("{id}.{opstamp}.del"));
     let always = SEGMENT_FILES.iter().map(|extension| format!("{id}.{extension}"));
-    always.chain(deletes).map(PathBuf::from).collect()
+    always.chain(deletes).collect()
 }
 
 /// Merges as Tantivy does, but no segment with a damaged file.

@@ -1,7 +1,6 @@
 //! Whether an index at rest is whole, and its two stores agree.
 
 use std::collections::{BTreeSet, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use autotag::datastore::{DatastoreProblem, PreparedChanges, SealState, check_seal};
@@ -12,8 +11,9 @@ use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED,
 
 use crate::commit::Payload;
 use crate::directory::{FolderDirectory, META};
+use crate::guard::guard;
 use crate::plainly::plainly;
-use crate::segments::SEGMENT_FILES;
+use crate::segments::{Condition, SEGMENT_FILES, condition};
 use crate::{Error, Evidence, IndexFolder, Job, Origin, Result, TagFields, Task, files};
 
 /// So many problems are listed; more are only counted.
@@ -228,13 +228,10 @@ pub(crate) fn verify(
         if !folder.is_schema_of(&index) {
             report.add(Problem::DamagedFile { path: META.into() });
         }
-        let verify = AssertUnwindSafe(|| verify_tantivy(folder, &index, &fields, &mut report));
         // Tantivy panics at some of what a changed `meta.json` says.
-        documents = catch_unwind(verify).unwrap_or_else(|_| {
-            let cause = "reading it panicked".to_owned();
-            report.add(Problem::Unreadable { what: "the index", cause });
-            None
-        });
+        let read =
+            guard("read the index", || Ok(verify_tantivy(folder, &index, &fields, &mut report)));
+        documents = report.note("the index", read).flatten();
     }
     if !is_as_sealed(folder, datastore, &mut report) {
         return Ok(report);
@@ -279,7 +276,7 @@ fn verify_tantivy(
     }
     let unused = files::unused(folder.path(), index);
     report.unused_files = report.note("the folder", unused).unwrap_or_default();
-    let damaged = report.note("a file of the index", damaged_files(folder, index))?;
+    let damaged = report.note("a file of the index", damaged_files(index))?;
     let is_whole = damaged.is_empty();
     for path in damaged {
         report.add(Problem::DamagedFile { path });
@@ -300,14 +297,16 @@ fn verify_tantivy(
 }
 
 /// Returns the segments' files that were changed since they were written, or are not there.
-pub(crate) fn damaged_files(folder: &IndexFolder, index: &Index) -> Result<BTreeSet<PathBuf>> {
+pub(crate) fn damaged_files(index: &Index) -> Result<BTreeSet<PathBuf>> {
     let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
     let is_damaged = |file: &PathBuf| {
         let extension = file.extension().and_then(|extension| extension.to_str());
-        match folder.path().join(file).is_file() {
-            // What is too short to have a checksum is an error.
-            true => !index.directory().validate_checksum(file).unwrap_or(false),
-            false => extension.is_some_and(|extension| SEGMENT_FILES.contains(&extension)),
+        match condition(index, file) {
+            Condition::Whole => false,
+            Condition::Damaged => true,
+            Condition::Gone => {
+                extension.is_some_and(|extension| SEGMENT_FILES.contains(&extension))
+            }
         }
     };
     Ok(metas.list_segment_files().into_iter().filter(is_damaged).collect())

@@ -15,7 +15,7 @@ use tantivy::{Index, IndexReader, TantivyDocument};
 
 use crate::budget::Budget;
 use crate::commit::{self, Committed, Payload};
-use crate::guard::{guard, panic_message};
+use crate::guard::guard;
 use crate::queue::{Action, Chunk, Operation, Pushed, Queue, Snapshot};
 use crate::segments::SegmentChecks;
 use crate::stores::Stores;
@@ -395,7 +395,7 @@ impl<E: Encoder> Shared<E> {
         while let Some(chunk) = self.queue.take() {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(chunk)));
             let outcome = outcome.unwrap_or_else(|panic| {
-                Err(Error::Panicked { message: panic_message(panic.as_ref()) })
+                Err(Error::Panicked { message: autotag::panic_message(panic.as_ref()) })
             });
             if let Err(cause) = outcome {
                 self.stop(cause);

@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Bound::{Excluded, Unbounded};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arroy::distances::Euclidean;
 use heed::types::Bytes;
@@ -13,7 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::format::{Header, RecordView};
 use super::store::Store;
-use crate::{Error, Result};
+use crate::{Error, Result, guarded};
 
 mod nodes;
 
@@ -217,5 +216,5 @@ fn arroy_error(store: &Store, action: &'static str) -> impl Fn(arroy::Error) -> 
 
 /// Runs Arroy, which panics where its nodes are damaged.
 fn no_panic<T>(store: &Store, run: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(|_| store.damaged("its trees"))
+    guarded(run).map_err(|_| store.damaged("its trees"))
 }

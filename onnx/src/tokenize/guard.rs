@@ -1,9 +1,5 @@
 //! Calls into the tokenizer's library, which panics for some of the files that it accepts.
 
-use std::any::Any;
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
-use std::sync::Once;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -22,21 +18,11 @@ pub(crate) enum GuardError {
     TooLong(Duration),
 }
 
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Calls a function and returns its panic as an error, without a message on standard error.
-///
-/// Where panics abort the process, as `panic = "abort"` asks for, they do so here too.
 pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, GuardError> {
-    silence();
-    let outer = GUARDED.replace(true);
     // What the call changed is dropped with it, or is only read: a tokenizer has no state that a text
     // changes, apart from caches that it locks.
-    let outcome = panic::catch_unwind(AssertUnwindSafe(call));
-    GUARDED.set(outer);
-    outcome.map_err(|payload| GuardError::Panicked(message(&*payload)))
+    autotag::guarded(call).map_err(GuardError::Panicked)
 }
 
 /// Calls a function on a thread of its own, as [`guarded`], and waits no longer than `limit`.
@@ -63,25 +49,6 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
-/// Has the panics of guarded calls, and of no others, pass the process's panic hook by.
-fn silence() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let hook = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !GUARDED.try_with(Cell::get).unwrap_or(false) {
-                hook(info);
-            }
-        }));
-    });
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-    text.unwrap_or("it panicked").chars().take(200).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +61,6 @@ mod tests {
         let error = within(Duration::from_secs(60), || panic!("no {}", "token")).unwrap_err();
         assert!(error.to_string().ends_with("no token"), "{error}");
         assert_eq!(guarded(|| 7), Ok(7));
-        assert!(!GUARDED.get());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! A pretrained encoder's tokenizer and token table, to start a model from.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -88,8 +87,8 @@ pub(crate) fn tensors(bytes: &[u8]) -> Result<SafeTensors<'_>, String> {
 /// Turns a parser's panic at a damaged file into a reason to refuse it.
 fn uncaught<T>(parse: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // What a parser leaves half done is dropped with its result.
-    catch_unwind(AssertUnwindSafe(parse))
-        .unwrap_or_else(|_| Err("it is damaged: its parser panicked".to_owned()))
+    let parsed = autotag::guarded(parse);
+    parsed.unwrap_or_else(|message| Err(format!("it is damaged: its parser panicked: {message}")))
 }
 
 /// Refuses a tokenizer with an id that the token table has no row for, and one that fails on a text.
