@@ -22,7 +22,7 @@ pub(super) const MAX_READERS: u32 = 512;
 pub(super) const LMDB_FILE_BYTES: u64 = 128 + 64 * MAX_READERS as u64;
 
 /// How long others may hold the writer's lock to fill the file up, or to look at who holds it.
-const MOMENT: Duration = Duration::from_millis(100);
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// Takes the lock of whoever writes; waits for those who read without LMDB's locks, and a moment for
 /// one who only fills the file up.
