@@ -21,7 +21,7 @@ use crate::support::{LABELS, Words, datastore_options, document, schema, tagger}
 use crate::verify::embedding;
 
 /// How many rounds the short version has.
-const ROUNDS: u64 = 12;
+const ROUNDS: u64 = 30;
 
 /// Set by whoever wants more.
 const N_ROUNDS: &str = "AUTOTAG_STORM_ROUNDS";
@@ -92,6 +92,8 @@ struct Task {
     folder: PathBuf,
     log: PathBuf,
     role: Role,
+    /// The time between reading what the index is and locking it, as loading a model takes.
+    loading: Duration,
 }
 
 impl Task {
@@ -105,6 +107,13 @@ impl Task {
         command.env(TASK, serde_json::to_string(self).unwrap()).env_remove("AUTOTAG_FAILPOINT");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.spawn().unwrap()
+    }
+
+    /// Opens the index, and loads a model.
+    fn open(&self) -> Result<IndexFolder> {
+        let index = IndexFolder::open(&self.index())?;
+        thread::sleep(self.loading);
+        Ok(index)
     }
 
     fn note(&self, event: &Event) {
@@ -150,13 +159,14 @@ fn run(task: &Task) -> Result<()> {
 fn open_or_create(task: &Task) -> Result<IndexFolder> {
     let path = task.index();
     if IndexFolder::exists(&path) {
-        return IndexFolder::open(&path);
+        return task.open();
     }
+    thread::sleep(task.loading);
     let (schema, fields, _) = schema();
     let made =
         BUNDLES[0].with(&task.folder, |bundle| IndexFolder::create(&path, schema, &fields, bundle));
     match made {
-        Err(Error::IndexExists { .. }) => IndexFolder::open(&path),
+        Err(Error::IndexExists { .. }) => task.open(),
         made => made,
     }
 }
@@ -188,7 +198,7 @@ fn index(task: &Task, prefix: &str) -> Result<()> {
 }
 
 fn correct(task: &Task, keys: &[String], label: &str) -> Result<()> {
-    let index = IndexFolder::open(&task.index())?;
+    let index = task.open()?;
     let writer = writer(&index)?;
     for key in keys {
         task.note(&Event::Begun(key.clone(), Some(label.to_owned())));
@@ -202,7 +212,7 @@ fn correct(task: &Task, keys: &[String], label: &str) -> Result<()> {
 }
 
 fn migrate(task: &Task, to: Bundle) -> Result<()> {
-    let mut index = IndexFolder::open(&task.index())?;
+    let mut index = task.open()?;
     let options = WriterOptions { job_documents: 7.try_into().unwrap(), ..Default::default() };
     let moved =
         to.with(&task.folder, |bundle| index.migrate(tagger(to.words()), bundle, options, |_| {}));
@@ -217,7 +227,7 @@ fn migrate(task: &Task, to: Bundle) -> Result<()> {
 }
 
 fn repair(task: &Task) -> Result<()> {
-    let index = IndexFolder::open(&task.index())?;
+    let index = task.open()?;
     let bundle = Bundle::of(&index);
     bundle.with(&task.folder, |source| {
         let mut index = IndexFolder::recover(&task.index(), source)?;
@@ -289,7 +299,8 @@ impl Rounds {
         for number in 0..n_processes {
             let log = self.folder.path().join(format!("log-{round}-{number}"));
             let role = self.role(round, number);
-            let task = Task { folder: self.folder.path().to_owned(), log, role };
+            let loading = Duration::from_micros(self.random.below(60_000));
+            let task = Task { folder: self.folder.path().to_owned(), log, role, loading };
             children.push((task.start(), task));
             thread::sleep(Duration::from_micros(self.random.below(40_000)));
         }
