@@ -285,24 +285,6 @@ impl IndexFolder {
         TagSearcher::new(&index, fields)
     }
 
-    /// Remembers another bundle as the index's: one with other settings, whose model is the same.
-    ///
-    /// The index keeps its neighbors; [`migrate`](IndexFolder::migrate) brings those of the bundle.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InUse`] when a writer has the index open, [`Error::EncoderMismatch`] when the
-    /// bundle's encoder is another one, and [`Error::Io`].
-    pub fn use_bundle(&mut self, bundle: &BundleSource<'_>) -> Result<()> {
-        let (_locked, current) = self.lock()?;
-        let (expected, found) = (current.encoder(), bundle.training_set.encoder());
-        if found != expected {
-            return Err(Error::EncoderMismatch { index: expected, tagger: found });
-        }
-        self.description = current.description.with_bundle(bundle);
-        self.publish()
-    }
-
     /// Writes the description, whose folder must be locked.
     pub(crate) fn publish(&mut self) -> Result<()> {
         self.description = self.description.clone().sealed();

@@ -1,5 +1,7 @@
 //! Moving an index to another bundle.
 
+use std::path::Path;
+
 use autotag::datastore::{SealState, check_seal};
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
 use tantivy::Index;
@@ -85,7 +87,9 @@ impl IndexFolder {
         let begun = format!("{generation} {}", bundle.fingerprint);
         let own = own_folder(&self.path);
         let new = own.join(name);
-        if new.exists() && !datastores::is_begun_as(&new, &begun) {
+        let encoder = tagger.encoder().fingerprint();
+        let goes_on = datastores::is_begun_as(&new, &begun) && !is_damaged(&new, &encoder);
+        if new.exists() && !goes_on {
             datastores::remove_or_set_aside(&own, &new, &self.description)?;
         }
         datastores::begin(&new, &begun)?;
@@ -128,6 +132,11 @@ impl IndexFolder {
             settled => settled,
         }
     }
+}
+
+fn is_damaged(datastore: &Path, encoder: &Fingerprint) -> bool {
+    let opened = Datastore::open(datastore, encoder);
+    matches!(opened, Err(autotag::Error::DatastoreDamaged { .. }))
 }
 
 /// Checks that a tagger is one of a bundle's.

@@ -1,194 +1,22 @@
-//! Whether an index at rest is whole, and its two stores agree.
+//! Integrity check of an index at rest: whether its files are whole, and its two stores agree.
+
+mod report;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use autotag::datastore::{DatastoreProblem, PreparedChanges, SealState, check_seal};
+use autotag::datastore::{PreparedChanges, SealState, check_seal};
 use autotag::{Datastore, LabelId, LabelVocabulary, Source};
-use serde::Serialize;
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument};
 
 use crate::commit::Payload;
 use crate::directory::{FolderDirectory, META};
 use crate::guard::guard;
-use crate::plainly::plainly;
 use crate::segments::{Condition, SEGMENT_FILES, condition};
-use crate::{Error, Evidence, IndexFolder, Job, Origin, Result, TagFields, Task, files};
+use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, Task, files};
 
-/// So many problems are listed; more are only counted.
-const MAX_LISTED: usize = 100;
-
-/// What [`IndexFolder::verify`] found.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct VerifyReport {
-    /// The number of the last commit; 0 where autotag has committed nothing yet.
-    pub generation: u64,
-    /// The number of documents, where they can be read.
-    pub documents: Option<u64>,
-    /// Those of them whose labels people gave.
-    pub labeled: u64,
-    /// The number of neighbors, where they can be read.
-    pub neighbors: Option<u64>,
-    /// Those of them that are of the training set.
-    pub training: u64,
-    /// Whether the index was made one of another encoder's, and nothing was committed since.
-    pub is_migrated: bool,
-    /// The job that was begun and not finished.
-    pub job: Option<Job>,
-    /// What becomes of a commit that was interrupted, once the index is opened for writing.
-    pub interrupted: Option<Interrupted>,
-    /// Files that no commit knows, as killed processes leave them. Opening the index for writing
-    /// removes them; they do no harm.
-    pub unused_files: Vec<PathBuf>,
-    /// The first problems that were found.
-    pub problems: Vec<Problem>,
-    /// The number of problems.
-    pub n_problems: u64,
-}
-
-/// What becomes of a commit that a process did not live to complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Interrupted {
-    /// Its documents are there, and its neighbors wait to join them.
-    Completed,
-    /// Nothing of it is there, and nothing will be.
-    Dropped,
-}
-
-/// Something in an index that should not be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Problem {
-    /// A file was changed after it was written.
-    #[error("the file {} is damaged: its checksum differs", path.display())]
-    DamagedFile {
-        /// Its path inside the index's folder.
-        path: PathBuf,
-    },
-    /// A part of the index cannot be read.
-    #[error("{what} cannot be read: {cause}")]
-    Unreadable {
-        /// The part.
-        what: &'static str,
-        /// The error and its causes.
-        cause: String,
-    },
-    /// The datastore is wrong in itself.
-    #[error("the datastore: {0}")]
-    Datastore(DatastoreProblem),
-    /// The datastore has commits that the index has not.
-    #[error(
-        "the datastore is at commit {datastore}, the index at {index}: was one restored alone?"
-    )]
-    DatastoreAhead {
-        /// The datastore's last commit.
-        datastore: u64,
-        /// The index's.
-        index: u64,
-    },
-    /// A document has no key.
-    #[error("a document has no key")]
-    NoKey,
-    /// Another program made the last commit: what it changed is unknown to the datastore.
-    #[error(
-        "the last commit was not made by autotag, or what it said of itself is gone: what it changed is unknown to the neighbors; `repair` makes both agree"
-    )]
-    UnknownCommit,
-    /// A segment has another number of documents than the list of segments says.
-    #[error("segment {segment} holds {found} {what} where meta.json says {listed}")]
-    Count {
-        /// The segment's id.
-        segment: String,
-        /// What was counted.
-        what: &'static str,
-        /// As meta.json says.
-        listed: u32,
-        /// As they are.
-        found: u32,
-    },
-    /// Two documents have the same key.
-    #[error("document {key:?} is there twice")]
-    Twice {
-        /// The key.
-        key: String,
-    },
-    /// A document's evidence does not decode.
-    #[error("the evidence of document {key:?} does not decode")]
-    Evidence {
-        /// The document's key.
-        key: String,
-    },
-    /// People labelled a document, and it has no vote.
-    #[error("document {key:?} was labelled by people but is no neighbor")]
-    NoNeighbor {
-        /// The document's key.
-        key: String,
-    },
-    /// A neighbor came with a document that is not there.
-    #[error("neighbor {key:?} has no document")]
-    NoDocument {
-        /// The neighbor's key.
-        key: String,
-    },
-    /// Something is kept of a document that is not there.
-    #[error("there is no document {key:?}, of which something is kept to tag it again")]
-    Forgotten {
-        /// The document's key.
-        key: String,
-    },
-    /// A document and its neighbor have different labels.
-    #[error("document {key:?} is labelled {document:?}, its neighbor {neighbor:?}")]
-    Labels {
-        /// Their key.
-        key: String,
-        /// The labels that people gave the document.
-        document: BTreeSet<String>,
-        /// The neighbor's labels.
-        neighbor: BTreeSet<String>,
-    },
-}
-
-impl VerifyReport {
-    /// Tells whether nothing is wrong.
-    pub fn is_sound(&self) -> bool {
-        self.n_problems == 0
-    }
-
-    fn add(&mut self, problem: Problem) {
-        self.n_problems += 1;
-        if self.problems.len() < MAX_LISTED {
-            self.problems.push(problem);
-        }
-    }
-
-    /// Notes that a part cannot be read, and goes on.
-    fn note<T, E: std::error::Error + 'static>(
-        &mut self,
-        what: &'static str,
-        outcome: Result<T, E>,
-    ) -> Option<T> {
-        outcome
-            .map_err(|error| self.add(Problem::Unreadable { what, cause: with_causes(&error) }))
-            .ok()
-    }
-}
-
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = plainly(error);
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = plainly(error);
-        // Some libraries repeat their cause in their own message.
-        if !text.contains(&more) {
-            text += &format!(": {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
+pub use report::{Interrupted, Problem, VerifyReport};
 
 /// The labels that people gave, by key.
 type Labels = HashMap<String, BTreeSet<String>>;

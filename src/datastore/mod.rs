@@ -12,6 +12,7 @@
 //!
 //! LMDB does not work on network file systems.
 
+mod apply;
 mod environment;
 mod exact;
 mod format;

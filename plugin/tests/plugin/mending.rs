@@ -204,6 +204,18 @@ fn moving_goes_on_where_it_was_interrupted() {
 }
 
 #[test]
+fn what_a_move_began_is_begun_anew_where_it_is_damaged() {
+    let sample = half_moved();
+    let name = folders(&sample).remove(1);
+    let file = sample.path().join("autotag").join(name).join("data.mdb");
+    fs::write(file, "no datastore at all").unwrap();
+    let seed = opened_seed(&sample);
+    let moved = move_to(&mut sample.index(), other_encoder(), &bundle("other bundle", &seed));
+    assert_eq!(moved.encoded, 17);
+    assert!(sample.verify().is_sound());
+}
+
+#[test]
 fn a_move_to_one_bundle_is_not_the_beginning_of_a_move_to_another() {
     let sample = half_moved();
     let seed = opened_seed(&sample);
