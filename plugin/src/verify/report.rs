@@ -12,7 +12,7 @@ use crate::{Job, Result};
 /// So many problems are listed; more are only counted.
 const MAX_LISTED: usize = 100;
 
-/// What [`IndexFolder::verify`] found.
+/// The findings of [`IndexFolder::verify`](crate::IndexFolder::verify).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
