@@ -14,7 +14,7 @@ use crate::output::{self, Report, inline};
 ///
 /// The documents become neighbors by which others are tagged from now on. What is said here stays when
 /// a document comes again, also with another text: labels given stay, and labels taken away stay away,
-/// until a person or a labelled document says otherwise. `autotag retag` lets the documents that are in
+/// until a person or a labeled document says otherwise. `autotag retag` lets the documents that are in
 /// the index already profit too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

@@ -30,7 +30,7 @@ use report::{FileReport, IndexReport};
 /// The index is made where there is none. Its neighbors begin with the bundle's training set; every
 /// labelled document votes from the end of its file on, so name labelled files first. A document
 /// replaces the one that has its key; what a person said by `autotag correct` of that one's labels
-/// stays, until a person or a labelled document says otherwise.
+/// stays, until a person or a labeled document says otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

@@ -1,4 +1,4 @@
-//! Whether results can be written where they are to be, asked before any work is done for them.
+//! Checks of output places, made before any work is done for them.
 
 use std::fs::{self, File, Metadata};
 use std::io;
