@@ -78,7 +78,7 @@ fn others(own: &Path, current: &str) -> Result<Vec<PathBuf>> {
     Ok(others)
 }
 
-/// Tells whether a datastore is being made, and not from what is to be made now.
+/// Tells whether a datastore is being made, from just what is named.
 pub(crate) fn is_begun_as(folder: &Path, what: &str) -> bool {
     fs::read_to_string(folder.join(BEGUN)).is_ok_and(|begun| begun == what)
 }

@@ -193,7 +193,7 @@ fn is_json(bytes: &[u8]) -> bool {
 }
 
 /// Tells whether an error says that a place may not be written to.
-pub(crate) fn is_unwritable(error: &io::Error) -> bool {
+fn is_unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
@@ -281,18 +281,21 @@ fn footer_checksum(path: &Path) -> Option<u32> {
     serde_json::from_slice::<Footer>(&json).ok().map(|footer| footer.crc)
 }
 
+/// The checksums of segments' files by their names.
+pub(crate) type Checksums = BTreeMap<PathBuf, u32>;
+
 /// The entry of `meta.json` with the checksums of files.
 #[derive(Default, Deserialize)]
-struct Checksums {
+struct Recorded {
     #[serde(default)]
-    autotag_files: BTreeMap<PathBuf, u32>,
+    autotag_files: Checksums,
 }
 
 /// Returns the checksums of segments' files that stand in an index's `meta.json`; none where another
 /// program, or an earlier version, wrote it.
-pub(crate) fn recorded_checksums(index: &Index) -> BTreeMap<PathBuf, u32> {
+pub(crate) fn recorded_checksums(index: &Index) -> Checksums {
     let meta = index.directory().atomic_read(Path::new(META)).unwrap_or_default();
-    serde_json::from_slice::<Checksums>(&meta).unwrap_or_default().autotag_files
+    serde_json::from_slice::<Recorded>(&meta).unwrap_or_default().autotag_files
 }
 
 /// Appends the checksums of files to a JSON object, and that of all of it as its last entry.

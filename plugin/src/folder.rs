@@ -287,6 +287,9 @@ impl IndexFolder {
 
     /// Writes the description, whose folder must be locked.
     pub(crate) fn publish(&mut self) -> Result<()> {
+        let own = own_folder(&self.path);
+        // A name that is free again may become that of a datastore which nobody knows.
+        self.description.replaced.retain(|name| own.join(name).exists());
         self.description = self.description.clone().sealed();
         publish(&self.path, &self.description)
     }

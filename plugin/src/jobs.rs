@@ -308,12 +308,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     fn run_job(&self, progress: impl FnMut(JobProgress)) -> Result<Retagged> {
         let Some(job) = self.unfinished_job() else { return Ok(Retagged::default()) };
         let worker = &self.shared.worker;
-        if let Task::Retag { settings: Some(settings), .. } = &job.task {
-            worker.set_job_tagger(Some(settings.clone().put_into(worker.tagger())));
-        }
-        let outcome = self.work_through(job, progress);
-        worker.set_job_tagger(None);
-        outcome
+        let settings = match &job.task {
+            Task::Retag { settings, .. } => settings.clone(),
+            Task::Relabel { .. } => None,
+        };
+        // It stays until the next job: what an interrupted one handed over may not be tagged yet.
+        worker.set_job_tagger(settings.map(|settings| settings.put_into(worker.tagger())));
+        self.work_through(job, progress)
     }
 
     fn work_through(

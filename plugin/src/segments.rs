@@ -13,7 +13,7 @@ use tantivy::directory::error::OpenReadError;
 use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
 use tantivy::{Directory, Index, SegmentMeta, SegmentReader};
 
-use crate::directory::recorded_checksums;
+use crate::directory::{Checksums, recorded_checksums};
 use crate::{Error, Result};
 
 /// The longest file that is checked whenever an index is opened, in bytes.
@@ -42,6 +42,7 @@ impl SegmentChecks {
     /// [`Error::SegmentDamaged`], and [`Error::Tantivy`] when the last commit cannot be read.
     pub(crate) fn check_small(&self) -> Result<()> {
         let metas = self.index.load_metas().map_err(Error::tantivy("read the last commit"))?;
+        let recorded = recorded_checksums(&self.index);
         self.retain(&metas.segments);
         let mut unknown = Vec::new();
         for file in metas.segments.iter().flat_map(files) {
@@ -62,7 +63,7 @@ impl SegmentChecks {
             if length > SMALL || left == 0 {
                 break;
             }
-            self.check(&file)?;
+            self.check(&file, &recorded)?;
         }
         Ok(())
     }
@@ -73,14 +74,18 @@ impl SegmentChecks {
     ///
     /// [`Error::SegmentDamaged`].
     pub(crate) fn check_stored(&self, segment: &SegmentReader) -> Result<()> {
-        self.check(Path::new(&format!("{}.store", segment.segment_id().uuid_string())))
+        let file = PathBuf::from(format!("{}.store", segment.segment_id().uuid_string()));
+        if self.lock().contains(&file) {
+            return Ok(());
+        }
+        self.check(&file, &recorded_checksums(&self.index))
     }
 
-    fn check(&self, file: &Path) -> Result<()> {
+    fn check(&self, file: &Path, recorded: &Checksums) -> Result<()> {
         if self.lock().contains(file) {
             return Ok(());
         }
-        match condition(&self.index, file) {
+        match condition(&self.index, file, recorded) {
             Condition::Whole => drop(self.lock().insert(file.to_owned())),
             // Its segment was merged meanwhile; whoever has opened it can still read it.
             Condition::Gone => {}
@@ -93,10 +98,10 @@ impl SegmentChecks {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_whole(&self, segment: &SegmentMeta) -> bool {
+    fn is_whole(&self, segment: &SegmentMeta, recorded: &Checksums) -> bool {
         let mut files = files(segment).into_iter();
         // Not every kind of file is there for every segment.
-        let damage = files.find_map(|file| self.check(&file).err());
+        let damage = files.find_map(|file| self.check(&file, recorded).err());
         if let Some(error) = &damage {
             tracing::error!(%error, "a damaged segment is not merged");
         }
@@ -121,11 +126,10 @@ pub(crate) enum Condition {
 
 /// Compares a file of an index with its checksum: the one recorded under its name, where there is one,
 /// else the one that it bears.
-pub(crate) fn condition(index: &Index, file: &Path) -> Condition {
+pub(crate) fn condition(index: &Index, file: &Path, recorded: &Checksums) -> Condition {
     let directory = index.directory();
-    let recorded = recorded_checksums(index).get(file).copied();
-    let compare = || match recorded {
-        Some(recorded) => {
+    let compare = || match recorded.get(file) {
+        Some(&recorded) => {
             let bytes = directory.open_read(file)?.read_bytes();
             Ok(bytes.is_ok_and(|bytes| crc32fast::hash(&bytes) == recorded))
         }
@@ -170,11 +174,15 @@ impl WholeSegments {
 impl MergePolicy for WholeSegments {
     fn compute_merge_candidates(&self, segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
         self.checks.retain(segments);
+        let mut candidates = self.policy.compute_merge_candidates(segments);
+        if candidates.is_empty() {
+            return candidates;
+        }
+        let recorded = recorded_checksums(&self.checks.index);
         let is_whole = |candidate: &MergeCandidate| {
             let mut merged = segments.iter().filter(|s| candidate.0.contains(&s.id()));
-            merged.all(|segment| self.checks.is_whole(segment))
+            merged.all(|segment| self.checks.is_whole(segment, &recorded))
         };
-        let mut candidates = self.policy.compute_merge_candidates(segments);
         candidates.retain(is_whole);
         candidates
     }

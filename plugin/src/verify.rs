@@ -11,7 +11,7 @@ use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument};
 
 use crate::commit::Payload;
-use crate::directory::{FolderDirectory, META};
+use crate::directory::{FolderDirectory, META, recorded_checksums};
 use crate::guard::guard;
 use crate::segments::{Condition, SEGMENT_FILES, condition};
 use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, Task, files};
@@ -127,9 +127,10 @@ fn verify_tantivy(
 /// Returns the segments' files that were changed since they were written, or are not there.
 pub(crate) fn damaged_files(index: &Index) -> Result<BTreeSet<PathBuf>> {
     let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
+    let recorded = recorded_checksums(index);
     let is_damaged = |file: &PathBuf| {
         let extension = file.extension().and_then(|extension| extension.to_str());
-        match condition(index, file) {
+        match condition(index, file, &recorded) {
             Condition::Whole => false,
             Condition::Damaged => true,
             Condition::Gone => {

@@ -22,7 +22,7 @@ use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document, so
 /// What tagging needs; shared by the threads.
 pub(crate) struct Worker<E> {
     tagger: RwLock<Tagger<E>>,
-    /// Tags the documents of a job that was begun with settings of its own.
+    /// Tags the documents of the last job, where that was begun with settings of its own.
     job_tagger: RwLock<Option<Tagger<E>>>,
     pub(crate) fields: TagFields,
     pub(crate) checks: SegmentChecks,
@@ -71,7 +71,7 @@ impl<E: Encoder> Worker<E> {
         *self.tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
     }
 
-    /// Uses a tagger of its own for the documents of a job, until there is none again.
+    /// Uses a tagger of its own for the documents of a job; the usual one where there is none.
     pub(crate) fn set_job_tagger(&self, tagger: Option<Tagger<E>>) {
         *self.job_tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
     }

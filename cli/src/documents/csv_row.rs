@@ -51,7 +51,7 @@ struct Scanner {
     max_cells: usize,
     /// The line of the next byte.
     line: u64,
-    /// Whether the last byte was a carriage return, which a line feed would belong to.
+    /// The last byte was a carriage return, to which a line feed would belong.
     after_return: bool,
     at: Place,
     /// The bytes of the row so far; none before its first.
@@ -70,7 +70,7 @@ enum Place {
     Closed,
 }
 
-/// Whether a row goes on.
+/// The row's state after a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     GoesOn,

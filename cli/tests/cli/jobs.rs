@@ -10,7 +10,7 @@ use tantivy_autotag::{IndexFolder, LabelChange, TaggingWriter, WriterOptions};
 
 use crate::support::{Folder, autotag, bundle, copy_folder, documents, lines, unlabeled};
 
-/// An index of 20 labelled documents and 30 tagged ones.
+/// An index of 20 labeled documents and 30 tagged ones.
 fn index(folder: &Folder) -> String {
     let labeled = folder.write("labeled.jsonl", lines(&documents(20, 5)));
     let plain = folder.write("plain.jsonl", lines(&unlabeled(&documents(30, 6))));

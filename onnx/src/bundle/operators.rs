@@ -1,5 +1,5 @@
-//! What a model may ask ONNX Runtime to do: the operators it may call, and how much memory its
-//! constants may claim.
+//! Limits on what a model asks of ONNX Runtime: the operators that it may call, and the memory that
+//! its constants may claim.
 
 use std::collections::HashMap;
 use std::path::Path;

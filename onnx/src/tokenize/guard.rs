@@ -55,12 +55,10 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_with_its_message() {
-        let empty: &[u8] = &[];
-        let error = guarded(|| empty[usize::from(empty.is_empty())]).unwrap_err();
-        assert!(error.to_string().contains("out of bounds"), "{error}");
+        let error = guarded(|| panic!("no {}", "piece")).map(|()| 7).unwrap_err();
+        assert!(error.to_string().ends_with("no piece"), "{error}");
         let error = within(Duration::from_secs(60), || panic!("no {}", "token")).unwrap_err();
         assert!(error.to_string().ends_with("no token"), "{error}");
-        assert_eq!(guarded(|| 7), Ok(7));
     }
 
     #[test]

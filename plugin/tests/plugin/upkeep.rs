@@ -1,8 +1,9 @@
 //! What is done to documents that are in the index: corrected, tagged again, relabelled.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use autotag::{Proportion, Threshold};
+use autotag::{Datastore, Proportion, Threshold};
 use tantivy::Index;
 use tantivy::schema::{STRING, Schema};
 use tantivy_autotag::{
@@ -10,7 +11,7 @@ use tantivy_autotag::{
     TagFields, TagSettings, TaggingWriter, WriterOptions,
 };
 
-use crate::support::{Fixture, LABELS, Words, document, tagger};
+use crate::support::{Fixture, LABELS, Words, chunks_of, datastore_options, document, tagger};
 
 fn commit(writer: &TaggingWriter<Words>) {
     writer.commit().unwrap();
@@ -392,4 +393,41 @@ fn a_job_knows_exactly_what_it_was_asked_for() {
     let job = writer.unfinished_job().unwrap();
     assert!(job.is_making(&rename("feline")) && !job.is_making(&rename("animal::cat")));
     assert!(!job.is_making(&LabelChange::Retire { label: "cat".into() }));
+}
+
+#[test]
+fn what_a_failed_job_handed_over_is_tagged_by_its_settings() {
+    let fixture = Fixture::new();
+    let mut lenient = tagger(Words::new(&LABELS).with_delay(Duration::from_millis(20)));
+    lenient.interpolation.proportion = Proportion::MODEL;
+    let mut strict = tagger(Words::new(&LABELS));
+    strict.interpolation.proportion = Proportion::MODEL;
+    strict.selection.threshold = Threshold::new(0.95).unwrap();
+    let open = |datastore: Datastore, tagger, options| {
+        let (index, fields) = (fixture.index.clone(), fixture.fields.clone());
+        TaggingWriter::open(index, datastore, tagger, fields, options).unwrap()
+    };
+    let untagged = OnFailure::IndexUntagged;
+    let options = WriterOptions { on_failure: untagged, ..WriterOptions::default() };
+    let writer = open(fixture.datastore.clone(), strict, options);
+    for number in 0..9 {
+        let text = if number == 3 { "broken" } else { "program" };
+        writer.add(fixture.document(&number.to_string(), text)).unwrap();
+    }
+    commit(&writer);
+    writer.retag("", |_| writer.interrupt_job()).unwrap();
+    writer.close().unwrap();
+
+    // A datastore that has nothing of the documents: all of them are encoded again.
+    let path = fixture.folder.path().join("other");
+    let other = Datastore::create(&path, &datastore_options(&LABELS)).unwrap();
+    let options = WriterOptions { pending_operations: 2.try_into().unwrap(), ..chunks_of(1) };
+    let writer = open(other, lenient, options);
+    let failed = writer.resume(|_| {});
+    assert!(matches!(failed, Err(Error::Document { .. })), "{failed:?}");
+    commit(&writer);
+    for number in 0..9 {
+        // The model gives it .9, which is below the job's threshold.
+        assert_eq!(fixture.tags(&number.to_string()), NONE, "{number}");
+    }
 }
