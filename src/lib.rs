@@ -21,6 +21,8 @@ mod error;
 pub mod failpoint;
 mod guard;
 
+pub mod product;
+
 pub mod label;
 
 pub mod encoder;

@@ -5,7 +5,9 @@
 //! what comes that close to the k-th is kept too, and the distances of those few are computed
 //! directly.
 
-use gemm::Parallelism;
+use ndarray::{ArrayView2, ArrayViewMut2};
+
+use crate::product::{self, Threads};
 
 /// Vectors in memory, searched by comparing all of them.
 ///
@@ -236,36 +238,12 @@ impl<'a> Nearest<'a> {
 /// Writes q.h for every query q and row h: each row's products stand together.
 fn multiply(queries: &[f32], rows: &[f32], dimensions: usize, products: &mut [f32]) {
     let (n_queries, n_rows) = (queries.len() / dimensions, rows.len() / dimensions);
-    assert!(queries.len() == n_queries * dimensions && rows.len() == n_rows * dimensions);
-    assert!(products.len() >= n_queries * n_rows);
-    // SAFETY: the strides below put dimension d of query q at q * dimensions + d, of row r at
-    // r * dimensions + d, and their product at r * n_queries + q, for all q < n_queries, r < n_rows
-    // and d < dimensions: within the slices, as just asserted. `products` is borrowed mutably and
-    // overlaps nothing.
-    #[allow(unsafe_code)]
-    unsafe {
-        gemm::gemm(
-            n_queries,
-            n_rows,
-            dimensions,
-            products.as_mut_ptr(),
-            n_queries as isize,
-            1,
-            false,
-            queries.as_ptr(),
-            1,
-            dimensions as isize,
-            rows.as_ptr(),
-            dimensions as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    let matrix = "whole rows";
+    let queries = ArrayView2::from_shape((n_queries, dimensions), queries).expect(matrix);
+    let rows = ArrayView2::from_shape((n_rows, dimensions), rows).expect(matrix);
+    let products = &mut products[..n_queries * n_rows];
+    let products = ArrayViewMut2::from_shape((n_rows, n_queries), products).expect(matrix);
+    product::multiply(products.reversed_axes(), queries, rows.t(), Threads::One);
 }
 
 /// Returns the Euclidean distance; one beyond single precision is cut to its largest value.
