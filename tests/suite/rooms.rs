@@ -1,7 +1,12 @@
 //! Who may import what: the arrows between the rooms, as ARCHITECTURE.md draws them.
 
+mod imports;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use imports::Imports;
 
 /// The crates that a room must not depend on, in its `[dependencies]`.
 const FORBIDDEN: [(&str, &[&str]); 6] = [
@@ -101,5 +106,56 @@ fn what_draws_is_in_the_laboratory_which_only_the_program_depends_on() {
         let depends = dependencies(room);
         assert!(!depends.iter().any(|d| drawing.contains(&d.as_str())), "{room}");
         assert_eq!(depends.iter().any(|d| d == "autotag-lab"), room == "cli", "{room}");
+    }
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    let mut n_uses = 0;
+    let mut circles = Vec::new();
+    for (name, path) in imports::roots(&root()) {
+        let imports = Imports::read(&path);
+        n_uses += imports.uses.values().map(|uses| uses.len()).sum::<usize>();
+        for circle in imports.circles() {
+            let modules: Vec<String> = circle.iter().map(|module| module.join("::")).collect();
+            circles.push(format!("{name}: {}", modules.join(", ")));
+        }
+    }
+    assert!(n_uses > 500, "found {n_uses} uses, so checked nothing");
+    assert!(circles.is_empty(), "files that use each other:\n{}", circles.join("\n"));
+}
+
+/// Returns the layers that ARCHITECTURE.md draws for the crate with this root file: the names of the
+/// modules on each line, from the ground up.
+fn layers(of: &str) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let fence = format!("```layers {of}\n");
+    let (_, block) = text.split_once(&fence).unwrap_or_else(|| panic!("no layers of {of}"));
+    let (block, _) = block.split_once("```").unwrap();
+    block.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn a_module_uses_only_those_below_it() {
+    for of in ["src/lib.rs", "onnx/trainer/src/lib.rs", "plugin/src/lib.rs"] {
+        let layers = layers(of);
+        let layer = |name: &str| {
+            let layer = layers.iter().position(|names| names.iter().any(|known| known == name));
+            layer.unwrap_or_else(|| panic!("{of}: ARCHITECTURE.md does not know {name}"))
+        };
+        let imports = Imports::read(&root().join(of));
+        for (module, uses) in &imports.uses {
+            let Some(module) = module.first() else { continue };
+            for used in uses.iter().filter_map(|used| used.first()) {
+                assert!(
+                    module == used || layer(used) < layer(module),
+                    "{of}: {module} uses {used}, which is not below it"
+                );
+            }
+        }
+        let tops = imports.uses.keys().filter_map(|module| module.first());
+        let tops: BTreeSet<&String> = tops.collect();
+        let n_drawn = layers.iter().flatten().count();
+        assert_eq!(n_drawn, tops.len(), "{of}: ARCHITECTURE.md draws modules that are gone, or twice");
     }
 }
