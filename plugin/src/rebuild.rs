@@ -12,7 +12,7 @@ use tantivy::query::AllQuery;
 
 use crate::queue::Committed;
 use crate::segments::SegmentChecks;
-use crate::worker::{digest, without_traces};
+use crate::worker::{digest, sparsified};
 use crate::{JobProgress, Origin, Result, TagFields, document, source};
 
 /// So many texts, or bytes of them, are encoded at once.
@@ -182,11 +182,11 @@ impl<E: Encoder> Rebuild<'_, E> {
             pending.iter().filter(is_new).map(|pending| pending.text.as_str()).collect();
         let answers = self.sources.tagger.encode(&texts, &mut StageTimes::default());
         self.rebuilt.encoded += texts.len() as u64;
-        let mut answers = answers.into_iter();
+        let mut answers = answers.outcomes();
         for Pending { key, labels, mut record, .. } in pending {
             if record.encoded.is_none() {
                 let answer = answers.next().expect("every text has an answer");
-                record.encoded = answer.ok().map(without_traces);
+                record.encoded = answer.ok().map(sparsified);
             }
             let Some(Encoded { embedding, .. }) = &record.encoded else {
                 self.rebuilt.failed.push(key);
