@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::{Metered, Permit};
+use crate::change::{Change, Content, Kept, NewNeighbor, Processed};
 use crate::ledger::Tally;
-use crate::queue::{Action, Chunk, Committed, Corrected, LabelSource, Operation};
+use crate::operation::{Action, Chunk, Corrected, LabelSource, Operation, StoredDocument};
 use crate::segments::SegmentChecks;
-use crate::stores::{Change, Content, Kept, NewNeighbor};
 use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document, source};
 
 /// What tagging needs; shared by the threads.
@@ -27,12 +27,6 @@ pub(crate) struct Worker<E> {
     pub(crate) fields: TagFields,
     pub(crate) checks: SegmentChecks,
     on_failure: OnFailure,
-}
-
-/// A chunk's outcome: what to change in both stores, and how much was done.
-pub(crate) struct Processed {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) tally: Tally,
 }
 
 /// What is known of an operation's text.
@@ -271,7 +265,7 @@ impl<E: Encoder> Worker<E> {
         }
         let corrected = Corrected { labels, rejected, source: LabelSource::Earlier };
         let document = std::mem::take(document);
-        let committed = Committed { document, evidence: Evidence::default(), generation };
+        let committed = StoredDocument { document, evidence: Evidence::default(), generation };
         operation.action = Action::Correct(committed, corrected);
         Ok(())
     }
@@ -304,7 +298,7 @@ impl<E: Encoder> Worker<E> {
     fn retagged(
         &self,
         key: &str,
-        committed: Committed,
+        committed: StoredDocument,
         text: Text,
         neighbors: &DatastoreReader,
         tally: &mut Tally,
