@@ -38,17 +38,6 @@ pub(super) enum Part<'a> {
     Bert(&'a mut FinetuneConfig),
 }
 
-impl Part<'_> {
-    pub(super) fn is_cnn(&self) -> bool {
-        matches!(self, Part::Cnn(_))
-    }
-
-    /// Tells whether the model learns an embedding of tokens.
-    pub(super) fn reads_tokens(&self) -> bool {
-        matches!(self, Part::Cnn(_) | Part::Ldgn(_))
-    }
-}
-
 impl Setup {
     /// Returns the setup that suits a kind of model.
     pub(super) fn new(kind: ModelKind) -> Self {
@@ -118,6 +107,15 @@ impl Setup {
     pub(super) fn init(&mut self) -> Vec<&mut Option<PathBuf>> {
         if self.kind == ModelKind::Wide { vec![] } else { vec![&mut self.pretrained.init] }
     }
+}
+
+pub(super) fn is_cnn(part: &Part<'_>) -> bool {
+    matches!(part, Part::Cnn(_))
+}
+
+/// Tells whether the model learns an embedding of tokens.
+pub(super) fn reads_tokens(part: &Part<'_>) -> bool {
+    matches!(part, Part::Cnn(_) | Part::Ldgn(_))
 }
 
 impl PretrainedFiles {

@@ -1,7 +1,7 @@
 //! Every hyper-parameter, under the heading that the help shows it by.
 
 use super::item::{Item, item};
-use super::setup::{Part, Setup};
+use super::setup::{Part, Setup, is_cnn, reads_tokens};
 
 /// A heading of the help, and the hyper-parameters under it.
 pub(super) type Group = (&'static str, Vec<Item>);
@@ -186,7 +186,7 @@ fn cnn() -> Vec<Item> {
             "vocabulary-size",
             "N",
             "The most tokens of the vocabulary made from the training set, where --init brings none",
-            |s| s.beside(Part::reads_tokens, |s| &mut s.config.vocabulary_size),
+            |s| s.beside(reads_tokens, |s| &mut s.config.vocabulary_size),
         )
         .with(|arg| arg.conflicts_with("init")),
         item(
@@ -194,18 +194,18 @@ fn cnn() -> Vec<Item> {
             "FILE",
             "Word vectors to start the embedding from, where --init gives none: lines of a word and its \
              values, as GloVe's, or an array in a file that ends in .npy",
-            |s| s.beside(Part::reads_tokens, |s| &mut s.pretrained.embeddings),
+            |s| s.beside(reads_tokens, |s| &mut s.pretrained.embeddings),
         )
         .with(|arg| arg.conflicts_with_all(["init", "embedding-dimensions"])),
         item("embedding-words", "FILE", "The words of the array's rows, one on each line", |s| {
-            s.beside(Part::reads_tokens, |s| &mut s.pretrained.embedding_words)
+            s.beside(reads_tokens, |s| &mut s.pretrained.embedding_words)
         })
         .with(|arg| arg.requires("embeddings")),
         item(
             "graph",
             "FORM",
             "How the model is exported: `folded` is much faster, `plain` a smaller file",
-            |s| s.beside(Part::is_cnn, |s| &mut s.config.form),
+            |s| s.beside(is_cnn, |s| &mut s.config.form),
         ),
     ]
 }
