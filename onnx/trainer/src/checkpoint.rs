@@ -22,7 +22,7 @@ use sealed::SealedFile;
 pub use state::{State, StateError};
 
 /// The version of the checkpoints that this program writes, the only one that it reads.
-const VERSION: u32 = 3;
+const VERSION: u42 = 3;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const METRICS: &str = "metrics.jsonl";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
@@ -16,8 +17,8 @@ use autotag_onnx::graph::GraphBuilder;
 
 use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start, State, StateError};
 use crate::layers::Answer;
-use crate::matrix::Matrix;
 use crate::nearest::nearest;
+use crate::rows::RowMajor as _;
 use crate::{Result, TrainConfig, TrainError};
 
 /// A model that can be trained.
@@ -90,16 +91,17 @@ pub struct StepLoss {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predicted {
     /// Representations: [B, R].
-    pub embeddings: Matrix,
+    pub embeddings: Array2<f32>,
     /// Label scores within 0..=1: [B, L].
-    pub scores: Matrix,
+    pub scores: Array2<f32>,
 }
 
 impl Predicted {
     /// Tells whether every score is finite, and every representation short enough for distances to be.
     fn is_finite(&self) -> bool {
-        let squared_length = |row| self.embeddings.row(row).iter().map(|v| v * v).sum::<f32>();
-        let rows = (0..self.embeddings.n_rows()).into_par_iter();
+        let squared_length =
+            |row| self.embeddings.row_slice(row).iter().map(|v| v * v).sum::<f32>();
+        let rows = (0..self.embeddings.nrows()).into_par_iter();
         rows.map(squared_length).all(f32::is_finite)
             && self.scores.values().iter().all(|score| score.is_finite())
     }
@@ -480,7 +482,7 @@ fn predict_dev<P: Predict>(
         .enumerate()
         .map(|(row, neighbors)| Prediction {
             given: dev.labels[row].clone(),
-            model: Scores::new(predicted.scores.row(row)).ok(),
+            model: Scores::new(predicted.scores.row_slice(row)).ok(),
             neighbors,
         })
         .collect();

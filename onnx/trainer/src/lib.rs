@@ -32,11 +32,13 @@ mod files;
 #[cfg(test)]
 mod mutations;
 mod pretrained;
+#[cfg(test)]
+mod slopes;
 mod vocabulary;
 mod word_vectors;
 
-pub mod matrix;
 mod nearest;
+mod rows;
 
 mod layers;
 pub mod loss;
@@ -62,6 +64,7 @@ pub mod fit;
 pub mod frozen;
 pub mod joint;
 mod models;
+mod parameters;
 
 mod card;
 mod first_neighbors;

@@ -7,11 +7,12 @@ use autotag_onnx::graph::GraphBuilder;
 
 use super::{Adapter, AdapterNetwork};
 use crate::TrainConfig;
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::checkpoint::{State, StateError};
 use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::frozen::FrozenEncoder;
 use crate::layers::Answer;
+use crate::parameters::Parameters;
 
 /// The adapter in training.
 pub(crate) struct AdapterModel<'a> {

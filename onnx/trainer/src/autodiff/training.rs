@@ -6,9 +6,10 @@ use autotag_onnx::ModelInput;
 use super::groups::{Answer, gradients, ids};
 use super::{AdamW, DeviceWeights, Pace, Weights};
 use crate::TrainConfig;
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::checkpoint::{State, StateError};
 use crate::fit::StepLoss;
+use crate::parameters::Parameters;
 
 /// Weights in training and their average over the epochs: what a checkpoint keeps of a model.
 pub(crate) struct TrainingWeights {

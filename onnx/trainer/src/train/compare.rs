@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use autotag::{EncodeError, Encoded, Encoder};
@@ -11,7 +12,7 @@ use super::read::Readable;
 use super::{Plan, TrainingRun};
 use crate::checkpoint::{Claim, Start};
 use crate::fit::{Model, Predict, Progress, TokenizedTexts};
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 use crate::{Dataset, Result, TrainError};
 
 impl TrainingRun<'_> {
@@ -88,15 +89,17 @@ pub(super) fn compare<P: Predict>(
     for rows in rows.chunks(ENCODE_BATCH) {
         for (&row, encoded) in rows.iter().zip(encode(encoder, dataset, rows)) {
             let Encoded { embedding, scores } = match encoded {
-                Err(error) if is_nothing(expected.embeddings.row(row)) && says_nothing(&error) => {
+                Err(error)
+                    if is_nothing(expected.embeddings.row_slice(row)) && says_nothing(&error) =>
+                {
                     continue;
                 }
                 encoded => encoded?,
             };
             let scores = scores.as_ref().map_or(&[][..], |scores| scores.values());
             for (what, found, expected) in [
-                ("the representation", embedding.values(), expected.embeddings.row(row)),
-                ("the scores", scores, expected.scores.row(row)),
+                ("the representation", embedding.values(), expected.embeddings.row_slice(row)),
+                ("the scores", scores, expected.scores.row_slice(row)),
             ] {
                 let difference = largest_difference(found, expected);
                 largest = largest.max(difference);
@@ -133,8 +136,8 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// Represents a data set's texts as the exported model does: [texts, D].
 ///
 /// A text on which nothing is active has a row of zeros.
-pub(super) fn exported(encoder: &OnnxEncoder, dataset: &Dataset) -> Result<Matrix> {
-    let mut embeddings = Matrix::zeros(dataset.len(), encoder.dimensions());
+pub(super) fn exported(encoder: &OnnxEncoder, dataset: &Dataset) -> Result<Array2<f32>> {
+    let mut embeddings = Array2::zeros((dataset.len(), encoder.dimensions()));
     let rows: Vec<usize> = (0..dataset.len()).collect();
     // In parallel: each thread's texts go through a session of their own.
     embeddings
