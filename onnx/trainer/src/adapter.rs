@@ -19,14 +19,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bert::Pooling;
-use crate::checkpoint::{State, StateError};
-use crate::config::{MAX_SIZE, is_true, within};
-use crate::fit::Predicted;
+use crate::check::{MAX_SIZE, is_true, within};
 use crate::init::glorot;
 use crate::layers::{OutputLayer, normalize_rows};
+use crate::model::Predicted;
 use crate::optimizer::Moments;
 use crate::parameters::Parameters;
 use crate::rows::{product, row_major};
+use crate::state::{State, StateError};
 
 pub(crate) use model::AdapterModel;
 

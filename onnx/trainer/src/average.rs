@@ -2,8 +2,8 @@
 
 use ndarray::Zip;
 
-use crate::checkpoint::{State, StateError};
 use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 
 /// The average of what training passes through, once an epoch; it predicts better than the last step
 /// does (Izmailov et al., 2018).

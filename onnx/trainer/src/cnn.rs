@@ -16,10 +16,10 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{State, StateError};
 use crate::init::{glorot, uniform};
 use crate::parameters::Parameters;
 use crate::rows::row_major;
+use crate::state::{State, StateError};
 pub use export::GraphForm;
 pub use forward::Folded;
 

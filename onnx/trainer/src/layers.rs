@@ -8,9 +8,9 @@ use autotag::LabelSet;
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
+use crate::loss::ContrastiveConfig;
 use crate::loss::{binary_cross_entropy, contrastive, sigmoid};
+use crate::model::{Answer, StepLoss};
 use crate::rows::{RowMajor as _, multiply, product};
 
 /// The layer from the representation to the labels' logits.
@@ -178,14 +178,6 @@ pub(crate) fn side_by_side(parts: &[(f32, &Array2<f32>)]) -> Array2<f32> {
         rest = behind;
     }
     whole
-}
-
-/// A model's answer within a graph that is being written.
-pub(crate) struct Answer {
-    /// [batch, R].
-    pub(crate) embedding: Value,
-    /// [batch, L], within 0..=1.
-    pub(crate) scores: Value,
 }
 
 /// Writes what follows a rectified representation [batch, R]: the output layer, and the normalization

@@ -1,6 +1,6 @@
 //! Neighbors for the dev figures of a model in training, before there is a datastore.
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use autotag::datastore::ExactIndex;
@@ -27,9 +27,9 @@ pub(crate) fn nearest(
         let item = indexed[row];
         Neighbor { item: ItemId(item as u32), distance, labels: labels[item].clone() }
     };
-    let queries: Vec<&[f32]> = (0..queries.nrows()).map(|query| queries.row_slice(query)).collect();
-    queries
-        .par_chunks(QUERIES)
+    let chunks: Vec<ArrayView2<'_, f32>> = queries.axis_chunks_iter(Axis(0), QUERIES).collect();
+    chunks
+        .into_par_iter()
         .flat_map_iter(|queries| index.nearest(queries, k))
         .map(|found| found.into_iter().map(neighbor).collect())
         .collect()

@@ -2,7 +2,7 @@
 
 use ndarray::{ArrayViewD, ArrayViewMutD};
 
-use crate::checkpoint::{State, StateError};
+use crate::state::{State, StateError};
 
 /// The named arrays of a network, the same in order and shape for all networks of a training.
 pub(crate) trait Parameters: Clone {

@@ -5,9 +5,9 @@ use ndarray::{Array1, Array2, Axis};
 use autotag::LabelSet;
 
 use super::{Adapter, AdapterNetwork, AdapterParameters, scaled};
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
 use crate::layers::{OutputGradients, OutputLayer, Regularization, dropout_mask};
+use crate::loss::ContrastiveConfig;
+use crate::model::StepLoss;
 use crate::optimizer::{AdamConfig, Step};
 use crate::rows::multiply;
 

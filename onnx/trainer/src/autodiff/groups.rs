@@ -12,8 +12,8 @@ use autotag::LabelSet;
 use autotag_onnx::ModelInput;
 
 use super::{DeviceWeights, Weights, losses, matrix_of};
-use crate::config::ContrastiveConfig;
-use crate::fit::{Predicted, StepLoss};
+use crate::loss::ContrastiveConfig;
+use crate::model::{Predicted, StepLoss};
 use crate::rows::RowMajor as _;
 
 /// What a model says of texts, on its device.

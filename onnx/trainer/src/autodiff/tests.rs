@@ -6,9 +6,9 @@ use autotag::{LabelId, LabelSet};
 use super::groups::{Gradients, gradients};
 use super::loss::{binary_cross_entropy, contrastive};
 use super::*;
-use crate::config::{Coefficient, ContrastiveConfig};
-use crate::fit::StepLoss;
 use crate::loss;
+use crate::loss::{Coefficient, ContrastiveConfig};
+use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
 use crate::rows::{RowMajor as _, row_major};
 

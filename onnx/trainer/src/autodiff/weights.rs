@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use ndarray::{Array2, ArrayViewD, ArrayViewMutD};
 
 use super::{matrix_of, tensor_of};
-use crate::checkpoint::{State, StateError};
 use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 
 /// A model's parameters by name; vectors are matrices of one row.
 #[derive(Clone, Debug, Default, PartialEq)]

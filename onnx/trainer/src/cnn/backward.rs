@@ -8,9 +8,9 @@ use autotag::LabelSet;
 use super::forward::widest;
 use super::tokens::DistinctTokens;
 use super::{Cnn, CnnConfig, Network, Scratch};
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
 use crate::layers::{OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask};
+use crate::loss::ContrastiveConfig;
+use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
 use crate::rows::{RowMajor as _, multiply};
 

@@ -11,7 +11,8 @@ use autotag_onnx::proto::ElementType;
 
 use super::forward::widest;
 use super::{CnnConfig, CnnParameters, Network};
-use crate::layers::{Answer, OutputLayer, write_answer};
+use crate::layers::{OutputLayer, write_answer};
+use crate::model::Answer;
 use crate::rows::RowMajor as _;
 
 /// How the embedding and the convolution are written.

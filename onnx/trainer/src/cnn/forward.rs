@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::tokens::DistinctTokens;
 use super::{CnnConfig, Network};
-use crate::fit::Predicted;
 use crate::layers::{OutputLayer, normalize_rows};
+use crate::model::Predicted;
 use crate::rows::{RowMajor as _, product};
 
 /// What max-over-time keeps of each text and filter.

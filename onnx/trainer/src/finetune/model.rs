@@ -12,11 +12,12 @@ use crate::autodiff::{
     Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed,
 };
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
-use crate::checkpoint::{State, StateError};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::init::glorot;
-use crate::layers::{Answer, OutputLayer, write_answer};
+use crate::layers::{OutputLayer, write_answer};
+use crate::model::Answer;
+use crate::model::{Model, Predict, Predicted, StepLoss};
 use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 4;

@@ -10,7 +10,8 @@ use super::weights::{
     RECURRENT, STATIC_GRAPH, TAKES, of,
 };
 use crate::autodiff::Weights;
-use crate::layers::{Answer, normalized};
+use crate::layers::normalized;
+use crate::model::Answer;
 use crate::rows::RowMajor as _;
 
 /// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length].

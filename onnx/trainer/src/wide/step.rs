@@ -6,9 +6,9 @@ use autotag::LabelSet;
 use autotag_onnx::Features;
 
 use super::{Wide, WideNetwork, WideParameters, rectify};
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
 use crate::layers::{OutputGradients, OutputLayer, Regularization};
+use crate::loss::ContrastiveConfig;
+use crate::model::StepLoss;
 use crate::optimizer::{AdamConfig, Step};
 
 /// The gradients of a step.
