@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DatastoreReader, LabelVocabulary, Result, Tag, Tagging};
+use crate::{DatastoreReader, LabelVocabulary, Tag, Tagging, Vote};
 
 /// The tags of a document with their scores, and the neighbors that voted for them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -102,11 +102,7 @@ impl Evidence {
     }
 
     /// Records what the tagger decided; the datastore names labels and neighbors.
-    ///
-    /// # Errors
-    ///
-    /// As [`DatastoreReader::key`].
-    pub fn predicted(tagging: &Tagging, datastore: &DatastoreReader) -> Result<Self> {
+    pub fn predicted(tagging: &Tagging, datastore: &DatastoreReader) -> Self {
         let name = |label| datastore.labels().name(label).to_owned();
         let evidence = |tag: &Tag| TagEvidence {
             label: name(tag.label),
@@ -117,16 +113,14 @@ impl Evidence {
         };
         let tags = tagging.tags.iter().map(evidence).collect();
         let suggestions = tagging.suggestions.iter().map(evidence).collect();
-        let mut neighbors = Vec::with_capacity(tagging.neighbors.len());
-        for vote in &tagging.neighbors {
-            neighbors.push(NeighborEvidence {
-                key: datastore.key(vote.neighbor.item)?.unwrap_or_default(),
-                distance: vote.neighbor.distance,
-                weight: vote.weight,
-                labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
-            });
-        }
-        Ok(Evidence { tags, suggestions, neighbors, not_voting: false })
+        let neighbor = |vote: &Vote| NeighborEvidence {
+            key: datastore.key(vote.neighbor.item).unwrap_or_default().to_owned(),
+            distance: vote.neighbor.distance,
+            weight: vote.weight,
+            labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
+        };
+        let neighbors = tagging.neighbors.iter().map(neighbor).collect();
+        Evidence { tags, suggestions, neighbors, not_voting: false }
     }
 
     /// Returns the evidence with the labels that stand for those named; of several that one label

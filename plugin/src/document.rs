@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use autotag::LabelVocabulary;
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
+use autotag::{Evidence, LabelVocabulary, TagEvidence};
 use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
-use crate::{Error, Evidence, Result, TagEvidence, TagFields};
+use crate::{Error, Result, TagFields};
 
 /// What a value costs beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;

@@ -5,7 +5,7 @@ use std::path::Path;
 use autotag::tagger::StageTimes;
 use autotag::{
     Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, LabelFate,
-    LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger,
+    LabelHistory, LabelId, LabelSet, LabelVocabulary, Origin, Source, Tagger,
 };
 use tantivy::Searcher;
 use tantivy::query::AllQuery;
@@ -13,7 +13,7 @@ use tantivy::query::AllQuery;
 use crate::operation::StoredDocument;
 use crate::segments::SegmentChecks;
 use crate::worker::{digest, sparsified};
-use crate::{JobProgress, Origin, Result, TagFields, document, source};
+use crate::{JobProgress, Result, TagFields, document, source};
 
 /// So many texts, or bytes of them, are encoded at once.
 const BATCH: usize = 256;
@@ -163,7 +163,7 @@ impl<E: Encoder> Rebuild<'_, E> {
         }
         let given = committed.evidence.tags.iter().filter(|tag| tag.origin == Origin::Human);
         let labels: Vec<String> = given.map(|tag| tag.label.clone()).collect();
-        Ok((!labels.is_empty() && !committed.evidence.silent).then_some(labels))
+        Ok((!labels.is_empty() && !committed.evidence.not_voting).then_some(labels))
     }
 
     /// Returns the ids that rejected labels have now.

@@ -7,7 +7,10 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use autotag::{DatastoreReader, DatastoreWriter, Encoder, Fingerprint, LabelId, Source, failpoint};
+use autotag::{
+    DatastoreReader, DatastoreWriter, Encoder, Evidence, Fingerprint, LabelId, Origin, Source,
+    failpoint,
+};
 use tantivy::Term;
 use tantivy::query::{AllQuery, BooleanQuery, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
@@ -16,9 +19,7 @@ use crate::job::{Job, JobProgress, LabelChange, TagSettings, Task};
 use crate::ledger::Ledger;
 use crate::operation::{Action, Snapshot, StoredDocument};
 use crate::worker::Worker;
-use crate::{
-    Error, Evidence, Origin, Result, RetagReport, TaggingWriter, document, search, source,
-};
+use crate::{Error, Result, RetagReport, TaggingWriter, document, search, source};
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Tags documents again by the neighbors and settings of now, and tells what changed.
@@ -248,12 +249,12 @@ fn action(
         Task::Retag { .. } => {
             let evidence = &committed.evidence;
             let is_given = evidence.tags.iter().any(|tag| tag.origin == Origin::Human);
-            if item.is_some() || evidence.silent {
+            if item.is_some() || evidence.not_voting {
                 return Ok(None);
             }
             if is_given {
                 // An encoder that the index was migrated to cannot encode it.
-                let evidence = Evidence { silent: true, ..evidence.clone() };
+                let evidence = Evidence { not_voting: true, ..evidence.clone() };
                 return Ok(Some(Action::Rewrite(committed, evidence)));
             }
             Ok(Some(Action::Retag(committed)))

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use autotag::tagger::StageTimes;
 use autotag::{
-    DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, LabelId, LabelSet, Tagger,
-    Tagging,
+    DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, Evidence, LabelId, LabelSet,
+    Tagger, Tagging,
 };
 use sha2::{Digest, Sha256};
 use tantivy::{Searcher, TantivyDocument};
@@ -17,7 +17,7 @@ use crate::change::{Change, Content, Kept, NewNeighbor, Processed};
 use crate::ledger::Tally;
 use crate::operation::{Action, Chunk, Corrected, LabelSource, Operation, StoredDocument};
 use crate::segments::SegmentChecks;
-use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document, source};
+use crate::{FailedDocument, OnFailure, Result, TagFields, document, source};
 
 /// What tagging needs; shared by the threads.
 pub(crate) struct Worker<E> {
@@ -278,7 +278,7 @@ impl<E: Encoder> Worker<E> {
         neighbors: &DatastoreReader,
         tally: &mut Tally,
     ) -> Result<Option<NewDocument>> {
-        let evidence = match predicted(&text, neighbors)? {
+        let evidence = match predicted(&text, neighbors) {
             Ok(evidence) => evidence,
             Err(cause) => {
                 tally.failures.push(FailedDocument { key: key.to_owned(), cause });
@@ -303,7 +303,7 @@ impl<E: Encoder> Worker<E> {
         neighbors: &DatastoreReader,
         tally: &mut Tally,
     ) -> Result<Option<NewDocument>> {
-        let evidence = match predicted(&text, neighbors)? {
+        let evidence = match predicted(&text, neighbors) {
             Ok(evidence) => evidence,
             Err(cause) => {
                 tally.failures.push(FailedDocument { key: key.to_owned(), cause });
@@ -333,7 +333,7 @@ impl<E: Encoder> Worker<E> {
         let Corrected { labels, rejected, source } = given;
         let failure = text.encoded.as_ref().err().cloned();
         let mut evidence = Evidence::human(&labels);
-        evidence.silent = failure.is_some();
+        evidence.not_voting = failure.is_some();
         document::attach(&mut document, &self.fields, &evidence);
         let mut record = text.into_record(rejected);
         record.rejected = not_given(&record.rejected, &labels, neighbors);
@@ -421,10 +421,10 @@ pub(crate) fn digest(text: &str) -> [u8; 16] {
     *digest.first_chunk().expect("32 bytes begin with 16")
 }
 
-fn predicted(text: &Text, neighbors: &DatastoreReader) -> Result<Result<Evidence, EncodeError>> {
+fn predicted(text: &Text, neighbors: &DatastoreReader) -> Result<Evidence, EncodeError> {
     match (&text.encoded, &text.tagging) {
-        (Ok(_), Some(tagging)) => Evidence::predicted(tagging, neighbors).map(Ok),
+        (Ok(_), Some(tagging)) => Ok(Evidence::predicted(tagging, neighbors)),
         (Ok(_), None) => unreachable!("what is encoded and has no labels is tagged"),
-        (Err(cause), _) => Ok(Err(cause.clone())),
+        (Err(cause), _) => Err(cause.clone()),
     }
 }

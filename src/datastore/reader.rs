@@ -90,14 +90,9 @@ impl DatastoreReader {
         ids.zip(self.snapshot.keys.iter().map(AsRef::as_ref))
     }
 
-    /// Returns an item's key.
-    ///
-    /// # Errors
-    ///
-    /// None so far.
-    pub fn key(&self, item: ItemId) -> Result<Option<String>> {
-        let row = self.snapshot.row(item.0);
-        Ok(row.map(|row| self.snapshot.keys[row].to_string()))
+    /// Returns an item's key; `None` where this snapshot has no such item.
+    pub fn key(&self, item: ItemId) -> Option<&str> {
+        self.snapshot.row(item.0).map(|row| &*self.snapshot.keys[row])
     }
 
     /// Returns an item by key.

@@ -1,10 +1,8 @@
 //! What `autotag search` prints.
 
+use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
 use serde::Serialize;
-use tantivy_autotag::{
-    Evidence, FoundDocument, NeighborEvidence, Origin, SearchRequest, SearchResults, TagEvidence,
-    tag_path,
-};
+use tantivy_autotag::{FoundDocument, SearchRequest, SearchResults, tag_path};
 
 use crate::output::{Report, inline, shorten, table};
 
