@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use autotag::{DatastoreReader, Encoder, LabelId};
 
-use crate::operation::{Action, Corrected, LabelSource};
+use crate::operation::{Action, GivenLabels, LabelSource, Labeling};
 use crate::worker::Worker;
 use crate::{Error, Evidence, Result, TaggingWriter, document, source};
 
@@ -66,21 +66,21 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         loop {
             // Not only where the document is refused: what is said of it may be about labels that
             // the last commit does not know.
-            if self.shared.queue.is_changed(key) {
+            if self.pipeline.queue.is_changed(key) {
                 self.commit_with(|_, _| Ok(()))?;
             }
-            let snapshot = self.shared.queue.snapshot()?;
-            let Worker { fields, checks, .. } = &self.shared.worker;
+            let snapshot = self.pipeline.queue.snapshot()?;
+            let Worker { fields, checks, .. } = &self.pipeline.worker;
             let (searcher, generation) = (&snapshot.searcher, snapshot.generation);
-            let found = source::read(searcher, fields, key, generation, checks)?;
-            let Some(committed) = found else {
+            let found = source::read(searcher, fields, key, checks)?;
+            let Some(stored) = found else {
                 return Err(Error::NoSuchDocument { key: key.to_owned() });
             };
             let neighbors = &snapshot.neighbors;
-            let corrected = corrected(key, correction, &committed.evidence, neighbors)?;
+            let corrected = corrected(key, correction, &stored.evidence, neighbors)?;
             drop(snapshot.searcher);
-            let action = Action::Correct(committed, corrected);
-            if self.try_submit(key, action)?.is_none() {
+            let action = Action::Index(stored.document, Labeling::Given(corrected));
+            if self.try_submit(key, action, Some(generation))?.is_none() {
                 return Ok(());
             }
         }
@@ -93,7 +93,7 @@ fn corrected(
     correction: &Correction,
     evidence: &Evidence,
     neighbors: &DatastoreReader,
-) -> Result<Corrected> {
+) -> Result<GivenLabels> {
     let vocabulary = neighbors.labels();
     let wrong = |source| Error::Label { key: key.to_owned(), source };
     let given = document::check_labels(key, &correction.add)?;
@@ -119,5 +119,5 @@ fn corrected(
     }
     removed.retain(|&id| !labels.contains(vocabulary.name(id)));
     let (labels, rejected) = (labels.into_iter().collect(), removed.into_iter().collect());
-    Ok(Corrected { labels, rejected, source: LabelSource::Person })
+    Ok(GivenLabels { labels, rejected, source: LabelSource::Correction })
 }

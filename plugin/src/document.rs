@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use autotag::LabelVocabulary;
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
+use autotag::{LabelSet, LabelVocabulary};
 use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
@@ -163,6 +163,11 @@ fn attach_facets(document: &mut TantivyDocument, field: Field, tags: &[TagEviden
     for facet in &facets {
         document.add_leaf_field_value(field, ReferenceValueLeaf::Facet(facet.encoded_str()));
     }
+}
+
+/// Returns the names of labels.
+pub(crate) fn label_names(labels: &LabelSet, vocabulary: &LabelVocabulary) -> Vec<String> {
+    labels.ids().iter().map(|&label| vocabulary.name(label).to_owned()).collect()
 }
 
 /// Returns a label's facet.

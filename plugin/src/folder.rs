@@ -26,6 +26,7 @@ use crate::files::{allow_missing, is_missing};
 use crate::layout::{
     DATASTORE, MANAGED, META, META_COPY, copy_path, description_path, own_folder, unfinished_path,
 };
+use crate::writer::opening::check_encoder;
 use crate::{
     Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions, datastores,
     files,
@@ -238,13 +239,10 @@ impl IndexFolder {
         tagger: Tagger<E>,
         options: WriterOptions,
     ) -> Result<TaggingWriter<E>> {
-        let (found, expected) = (tagger.encoder().fingerprint(), self.encoder());
-        if found != expected {
-            return Err(Error::EncoderMismatch { index: expected, tagger: found });
-        }
+        check_encoder(&tagger, self.encoder())?;
         let Locked { directory, lock } = locked;
         let (index, fields) = self.index_in(&directory)?;
-        let datastore = Datastore::open(&self.datastore_path(), &expected).map_err(in_use)?;
+        let datastore = Datastore::open(&self.datastore_path(), &self.encoder()).map_err(in_use)?;
         directory.hand_over(lock);
         let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields, options)?;
         files::remove_unused(&self.path, &index)?;

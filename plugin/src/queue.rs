@@ -8,10 +8,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::change::Processed;
+use crate::change::{Change, ProcessedChunk};
 use crate::ledger::Ledger;
 use crate::operation::{Chunk, Operation, Snapshot};
-use crate::{Error, Result, WriterOptions};
+use crate::{Error, Result, WriterOptions, WriterTimes};
 
 /// What becomes of an operation that is handed over.
 pub(crate) enum Pushed {
@@ -40,7 +40,7 @@ struct State {
     ready: VecDeque<(u64, Vec<Operation>)>,
     next_sequence: u64,
     /// Chunks that wait for an earlier one to be applied.
-    processed: BTreeMap<u64, Processed>,
+    processed: BTreeMap<u64, ProcessedChunk>,
     next_applied: u64,
     is_applying: bool,
     /// While a commit is made: the first chunk that is not part of it.
@@ -170,14 +170,15 @@ impl Queue {
         }
     }
 
-    /// Hands in a chunk's outcome, and applies whatever is next in order.
+    /// Hands in a chunk's outcome, and applies whatever is next in order; `apply` returns the time
+    /// spent.
     ///
     /// Only one thread applies at a time; another one leaves its outcome to it and goes on tagging.
     pub(crate) fn finish(
         &self,
         sequence: u64,
-        processed: Processed,
-        apply: impl Fn(&mut Processed) -> Result<()>,
+        processed: ProcessedChunk,
+        apply: impl Fn(Vec<Change>) -> Result<WriterTimes>,
     ) -> Result<()> {
         let mut state = self.lock();
         state.processed.insert(sequence, processed);
@@ -185,13 +186,13 @@ impl Queue {
             return Ok(());
         }
         state.is_applying = true;
-        while let Some(mut processed) = state.take_next_processed() {
+        while let Some(ProcessedChunk { changes, mut tally }) = state.take_next_processed() {
             drop(state);
             // On failure the queue stops, and `is_applying` stays set: nothing may follow.
-            apply(&mut processed)?;
+            tally.times.add(&apply(changes)?);
             state = self.lock();
             state.next_applied += 1;
-            state.ledger.record(processed.tally);
+            state.ledger.record(tally);
             self.progress.notify_all();
         }
         state.is_applying = false;
@@ -287,8 +288,7 @@ impl State {
         let is_in = |keys: fn(&Keys) -> &HashSet<u64>| {
             keys(&self.changed).contains(&hash) || keys(&self.committing).contains(&hash)
         };
-        let made_from = operation.action.made_from();
-        let may_follow = match made_from {
+        let may_follow = match operation.made_from {
             None if is_in(|keys| &keys.derived) => false,
             None if operation.action.has_text() && is_in(|keys| &keys.all) => {
                 !self.is_said_of(&operation.key)?
@@ -302,7 +302,7 @@ impl State {
         if may_follow {
             self.changed.all.insert(hash);
         }
-        if may_follow && made_from.is_some() {
+        if may_follow && operation.made_from.is_some() {
             self.changed.derived.insert(hash);
         }
         Ok(may_follow)
@@ -337,7 +337,7 @@ impl State {
         Some(Chunk { sequence, operations, neighbors, searcher })
     }
 
-    fn take_next_processed(&mut self) -> Option<Processed> {
+    fn take_next_processed(&mut self) -> Option<ProcessedChunk> {
         self.processed.remove(&self.next_applied)
     }
 }

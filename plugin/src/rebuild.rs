@@ -2,18 +2,27 @@
 
 use std::path::Path;
 
+use autotag::datastore::{SealState, check_seal};
 use autotag::tagger::StageTimes;
 use autotag::{
-    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, LabelFate,
-    LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger,
+    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, Fingerprint,
+    LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger, failpoint,
 };
-use tantivy::Searcher;
 use tantivy::query::AllQuery;
+use tantivy::{Index, Searcher};
 
+use crate::change::worth_keeping;
+use crate::commit::{self, Payload};
+use crate::error::in_use;
+use crate::folder::Locked;
+use crate::guard::open_reader;
+use crate::layout::own_folder;
 use crate::operation::StoredDocument;
+use crate::process::{digest, sparsified};
 use crate::segments::SegmentChecks;
-use crate::worker::{digest, without_traces};
-use crate::{JobProgress, Origin, Result, TagFields, document, source};
+use crate::{
+    BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document, source,
+};
 
 /// So many texts, or bytes of them, are encoded at once.
 const BATCH: usize = 256;
@@ -23,14 +32,14 @@ const BATCH_BYTES: usize = 4 << 20;
 const COMMIT_EVERY: usize = 5_000;
 
 /// What a datastore is made of.
-pub(crate) struct Sources<'s, E> {
-    pub(crate) searcher: &'s Searcher,
-    pub(crate) fields: &'s TagFields,
-    pub(crate) tagger: &'s Tagger<E>,
+struct Sources<'s, E> {
+    searcher: &'s Searcher,
+    fields: &'s TagFields,
+    tagger: &'s Tagger<E>,
     /// The training set of the tagger's bundle.
-    pub(crate) seed: &'s Datastore,
+    seed: &'s Datastore,
     /// The datastore that is replaced, where it can be read.
-    pub(crate) old: Option<&'s Datastore>,
+    old: Option<&'s Datastore>,
 }
 
 /// What making a datastore anew did.
@@ -44,6 +53,78 @@ pub struct RebuildReport {
     pub failed: Vec<String>,
 }
 
+impl IndexFolder {
+    /// Makes the datastore anew under another name, and points the index to it.
+    ///
+    /// `old`, the one that is replaced, is known to be whole where it is given.
+    pub(crate) fn replace_datastore<E: Encoder>(
+        &mut self,
+        locked: &Locked,
+        name: &str,
+        tagger: &Tagger<E>,
+        bundle: &BundleSource<'_>,
+        old: Option<&Datastore>,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<RebuildReport> {
+        let (index, fields) = self.index_in(&locked.directory)?;
+        source::check_stored(&index.schema())?;
+        let reader = open_reader(&index)?;
+        // Where that was changed, only repairing goes on, and nobody commits.
+        let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
+        let begun = format!("{generation} {}", bundle.fingerprint);
+        let own = own_folder(&self.path);
+        let new = own.join(name);
+        let encoder = tagger.encoder().fingerprint();
+        let goes_on = datastores::is_begun_as(&new, &begun) && !is_damaged(&new, &encoder);
+        if new.exists() && !goes_on {
+            datastores::remove_or_set_aside(&own, &new, &self.description)?;
+        }
+        datastores::begin(&new, &begun)?;
+        let (searcher, fields) = (&reader.searcher(), &fields);
+        let seed = bundle.training_set;
+        let rebuilt = rebuild(&Sources { searcher, fields, tagger, seed, old }, &new, progress)?;
+        datastores::sync(&new)?;
+        failpoint::reach("migrate::rebuilt");
+        self.description = self.description.with_datastore(name).with_bundle(bundle);
+        self.publish()?;
+        failpoint::reach("migrate::published");
+        datastores::finish(&new)?;
+        Ok(rebuilt)
+    }
+
+    /// Opens the datastore with the last commit completed; `None` where it is damaged.
+    ///
+    /// The index must be locked for writing.
+    pub(crate) fn settled_datastore(&self, index: &Index) -> Result<Option<Datastore>> {
+        if !matches!(check_seal(&self.datastore_path()), Ok(SealState::Whole | SealState::Unsealed))
+        {
+            return Ok(None);
+        }
+        let settle = || -> Result<Option<Datastore>> {
+            let datastore =
+                Datastore::open(&self.datastore_path(), &self.encoder()).map_err(in_use)?;
+            let last = Payload::of(index, self.encoder())?;
+            commit::settle(&mut datastore.writer().map_err(in_use)?, &last)?;
+            let is_whole = datastore.verify()?.problems.is_empty();
+            Ok(is_whole.then_some(datastore))
+        };
+        match settle() {
+            Err(
+                Error::Datastore(
+                    autotag::Error::DatastoreDamaged { .. } | autotag::Error::NoDatastore { .. },
+                )
+                | Error::CommitChanged,
+            ) => Ok(None),
+            settled => settled,
+        }
+    }
+}
+
+fn is_damaged(datastore: &Path, encoder: &Fingerprint) -> bool {
+    let opened = Datastore::open(datastore, encoder);
+    matches!(opened, Err(autotag::Error::DatastoreDamaged { .. }))
+}
+
 /// A document to be encoded and put.
 struct Pending {
     key: String,
@@ -54,7 +135,7 @@ struct Pending {
 }
 
 /// Makes a datastore in a folder, or goes on where making it was interrupted.
-pub(crate) fn rebuild<E: Encoder>(
+fn rebuild<E: Encoder>(
     sources: &Sources<'_, E>,
     folder: &Path,
     mut progress: impl FnMut(JobProgress),
@@ -119,7 +200,7 @@ impl<E: Encoder> Rebuild<'_, E> {
         let is_done = self.known.get(&key)?.is_some_and(|item| item.source == Source::Human)
             || self.known.documents(&[&key])?[0].is_some();
         let Sources { searcher, fields, .. } = self.sources;
-        let read = || source::read(searcher, fields, &key, 0, &self.checks);
+        let read = || source::read(searcher, fields, &key, &self.checks);
         let found = if is_done { None } else { read()? };
         let Some(committed) = found else { return Ok(()) };
         let labels = self.labels_of(&key, &committed)?;
@@ -142,13 +223,11 @@ impl<E: Encoder> Rebuild<'_, E> {
                     self.flush()?;
                 }
             }
-            None if record.encoded.is_some()
-                || record.is_corrected
-                || !record.rejected.is_empty() =>
-            {
-                self.writer.put_document(&key, record)?;
+            None => {
+                if let Some(record) = worth_keeping(record) {
+                    self.writer.put_document(&key, record)?;
+                }
             }
-            None => {}
         }
         Ok(())
     }
@@ -158,11 +237,9 @@ impl<E: Encoder> Rebuild<'_, E> {
         if let Some(old) = &self.old
             && let Some(item) = old.get(key)?.filter(|item| item.source == Source::Human)
         {
-            let name = |&label: &LabelId| old.labels().name(label).to_owned();
-            return Ok(Some(item.labels.ids().iter().map(name).collect()));
+            return Ok(Some(document::label_names(&item.labels, old.labels())));
         }
-        let given = committed.evidence.tags.iter().filter(|tag| tag.origin == Origin::Human);
-        let labels: Vec<String> = given.map(|tag| tag.label.clone()).collect();
+        let labels = committed.evidence.given();
         Ok((!labels.is_empty() && !committed.evidence.silent).then_some(labels))
     }
 
@@ -182,11 +259,11 @@ impl<E: Encoder> Rebuild<'_, E> {
             pending.iter().filter(is_new).map(|pending| pending.text.as_str()).collect();
         let answers = self.sources.tagger.encode(&texts, &mut StageTimes::default());
         self.rebuilt.encoded += texts.len() as u64;
-        let mut answers = answers.into_iter();
+        let mut answers = answers.outcomes();
         for Pending { key, labels, mut record, .. } in pending {
             if record.encoded.is_none() {
                 let answer = answers.next().expect("every text has an answer");
-                record.encoded = answer.ok().map(without_traces);
+                record.encoded = answer.ok().map(sparsified);
             }
             let Some(Encoded { embedding, .. }) = &record.encoded else {
                 self.rebuilt.failed.push(key);

@@ -14,11 +14,11 @@ use crate::directory::FolderDirectory;
 use crate::error::io_error;
 use crate::folder::Locked;
 use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
-use crate::migrate::check_encoder;
 use crate::rebuild::RebuildReport;
+use crate::writer::opening::check_encoder;
 use crate::{
-    BundleSource, Error, FieldNames, IndexFolder, JobProgress, Problem, Result, TagFields,
-    VerifyReport, WriterOptions, datastores, files, verify,
+    BundleSource, Error, FieldNames, IndexFolder, IndexPart, JobProgress, Problem, Result,
+    TagFields, VerifyReport, WriterOptions, datastores, files, verify,
 };
 
 /// What [`IndexFolder::repair`] did.
@@ -239,9 +239,13 @@ fn derive(
 fn is_of_datastore(problem: &Problem) -> bool {
     match problem {
         Problem::DamagedFile { path } => path.starts_with("autotag"),
-        Problem::Unreadable { what, .. } => {
-            ["the datastore", "the neighbors", "the journal", "the last commit"].contains(what)
-        }
+        Problem::Unreadable { part, .. } => match part {
+            IndexPart::LastCommit
+            | IndexPart::Datastore
+            | IndexPart::Neighbors
+            | IndexPart::Journal => true,
+            IndexPart::Index | IndexPart::Folder | IndexPart::File | IndexPart::Documents => false,
+        },
         Problem::Datastore(_)
         | Problem::DatastoreAhead { .. }
         | Problem::NoNeighbor { .. }

@@ -26,7 +26,6 @@ pub(crate) fn read(
     searcher: &Searcher,
     fields: &TagFields,
     key: &str,
-    generation: u64,
     checks: &SegmentChecks,
 ) -> Result<Option<StoredDocument>> {
     const LOOKED_UP: &str = "looked a key up";
@@ -43,7 +42,7 @@ pub(crate) fn read(
             document.add_field_value(field, value);
         }
     }
-    Ok(Some(StoredDocument { document, evidence, generation }))
+    Ok(Some(StoredDocument { document, evidence }))
 }
 
 fn address(

@@ -14,11 +14,9 @@ use tantivy::schema::IndexRecordOption;
 
 use crate::job::{Job, JobProgress, LabelChange, TagSettings, Task};
 use crate::ledger::Ledger;
-use crate::operation::{Action, Snapshot, StoredDocument};
+use crate::operation::{Action, Labeling, Snapshot, StoredDocument};
 use crate::worker::Worker;
-use crate::{
-    Error, Evidence, Origin, Result, RetagReport, TaggingWriter, document, search, source,
-};
+use crate::{Error, Evidence, Result, RetagReport, TaggingWriter, document, search, source};
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Tags documents again by the neighbors and settings of now, and tells what changed.
@@ -63,10 +61,10 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<RetagReport> {
         let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         source::check_stored(&self.schema)?;
-        let settings = Some(TagSettings::of(&self.shared.worker.tagger()));
+        let settings = Some(TagSettings::of(&self.pipeline.worker.tagger()));
         let task = Task::Retag { query: query.to_owned(), settings, moved_to };
         // Before it begins: a query that cannot be read would never be finished.
-        self.query(&task, &self.shared.queue.snapshot()?)?;
+        self.query(&task, &self.pipeline.queue.snapshot()?)?;
         self.begin(|_| Ok(task))?;
         self.run_job(progress)
     }
@@ -132,7 +130,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     fn run_job(&self, progress: impl FnMut(JobProgress)) -> Result<RetagReport> {
         let Some(job) = self.unfinished_job() else { return Ok(RetagReport::default()) };
-        let worker = &self.shared.worker;
+        let worker = &self.pipeline.worker;
         let settings = match &job.task {
             Task::Retag { settings, .. } => settings.clone(),
             Task::Relabel { .. } => None,
@@ -147,7 +145,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         Job { task, after }: Job,
         mut progress: impl FnMut(JobProgress),
     ) -> Result<RetagReport> {
-        let queue = &self.shared.queue;
+        let queue = &self.pipeline.queue;
         queue.ledger(Ledger::take_retagged);
         self.interrupts_job.store(false, Ordering::Relaxed);
         let keys = self.keys(&task, &queue.snapshot()?)?;
@@ -182,15 +180,15 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Hands one document over; one that was changed since the last commit is up to date anyway.
     fn work_on(&self, task: &Task, key: &str) -> Result<()> {
         loop {
-            let Snapshot { generation, neighbors, searcher } = self.shared.queue.snapshot()?;
-            let Worker { fields, checks, .. } = &self.shared.worker;
-            let Some(committed) = source::read(&searcher, fields, key, generation, checks)? else {
+            let Snapshot { generation, neighbors, searcher } = self.pipeline.queue.snapshot()?;
+            let Worker { fields, checks, .. } = &self.pipeline.worker;
+            let Some(stored) = source::read(&searcher, fields, key, checks)? else {
                 return Ok(());
             };
-            let Some(action) = action(task, key, committed, &neighbors)? else { return Ok(()) };
+            let Some(action) = action(task, key, stored, &neighbors)? else { return Ok(()) };
             drop((searcher, neighbors));
-            let refused = self.try_submit(key, action)?;
-            if refused.is_none() || self.shared.queue.is_changed(key) {
+            let refused = self.try_submit(key, action, Some(generation))?;
+            if refused.is_none() || self.pipeline.queue.is_changed(key) {
                 return Ok(());
             }
         }
@@ -199,7 +197,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Returns the keys of the documents that a job is about, in their order.
     fn keys(&self, task: &Task, snapshot: &Snapshot) -> Result<BTreeSet<String>> {
         let query = self.query(task, snapshot)?;
-        let fields = &self.shared.worker.fields;
+        let fields = &self.pipeline.worker.fields;
         let mut keys = source::keys(&snapshot.searcher, fields, query.as_ref())?;
         if let Task::Relabel { label, .. } = task {
             let neighbors = &snapshot.neighbors;
@@ -216,7 +214,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     fn query(&self, task: &Task, snapshot: &Snapshot) -> Result<Box<dyn Query>> {
-        let fields = &self.shared.worker.fields;
+        let fields = &self.pipeline.worker.fields;
         match task {
             Task::Retag { query, .. } if query.trim().is_empty() => Ok(Box::new(AllQuery)),
             Task::Retag { query, .. } => {
@@ -236,37 +234,41 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 }
 
-/// Returns what a task does to a document; `None` where that is nothing.
+/// Returns the action of a task on a document; `None` where it has none.
 fn action(
     task: &Task,
     key: &str,
-    committed: StoredDocument,
+    stored: StoredDocument,
     neighbors: &DatastoreReader,
 ) -> Result<Option<Action>> {
-    let item = neighbors.get(key)?.filter(|item| item.source == Source::Human);
-    match task {
-        Task::Retag { .. } => {
-            let evidence = &committed.evidence;
-            let is_given = evidence.tags.iter().any(|tag| tag.origin == Origin::Human);
-            if item.is_some() || evidence.silent {
-                return Ok(None);
-            }
-            if is_given {
-                // An encoder that the index was migrated to cannot encode it.
-                let evidence = Evidence { silent: true, ..evidence.clone() };
-                return Ok(Some(Action::Rewrite(committed, evidence)));
-            }
-            Ok(Some(Action::Retag(committed)))
+    let given = neighbors.get(key)?.filter(|item| item.source == Source::Human);
+    let labels = neighbors.labels();
+    Ok(match (task, given) {
+        (Task::Retag { .. }, Some(_)) => None,
+        (Task::Retag { .. }, None) => retag(stored),
+        (Task::Relabel { .. }, Some(item)) => {
+            rewrite(stored, Evidence::human(&document::label_names(&item.labels, labels)))
         }
-        Task::Relabel { .. } => {
-            let name = |&label: &LabelId| neighbors.labels().name(label).to_owned();
-            let given = item.map(|item| item.labels.ids().iter().map(name).collect::<Vec<_>>());
-            let evidence = match given {
-                Some(labels) => Evidence::human(&labels),
-                None => committed.evidence.relabeled(neighbors.labels()),
-            };
-            let is_new = evidence != committed.evidence;
-            Ok(is_new.then_some(Action::Rewrite(committed, evidence)))
+        (Task::Relabel { .. }, None) => {
+            let evidence = stored.evidence.relabeled(labels);
+            rewrite(stored, evidence)
         }
+    })
+}
+
+/// Tags a document again that is no neighbor; the labels that people gave it stay.
+fn retag(stored: StoredDocument) -> Option<Action> {
+    if stored.evidence.silent {
+        return None;
     }
+    if stored.evidence.given().is_empty() {
+        return Some(Action::Index(stored.document, Labeling::Repredict(stored.evidence)));
+    }
+    // The encoder that the index was migrated to cannot encode it.
+    let evidence = Evidence { silent: true, ..stored.evidence.clone() };
+    Some(Action::Rewrite(stored, evidence))
+}
+
+fn rewrite(stored: StoredDocument, evidence: Evidence) -> Option<Action> {
+    (evidence != stored.evidence).then(|| Action::Rewrite(stored, evidence))
 }

@@ -17,7 +17,7 @@ use crate::layout::{META, SEGMENT_EXTENSIONS};
 use crate::segments::{Condition, condition};
 use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, Task, files};
 
-pub use report::{Interrupted, Problem, VerifyReport};
+pub use report::{IndexPart, Interrupted, Problem, VerifyReport};
 
 /// The labels that people gave, by key.
 type Labels = HashMap<String, BTreeSet<String>>;
@@ -53,21 +53,21 @@ pub(crate) fn verify(
 ) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let mut documents = None;
-    if let Some((index, fields)) = report.note("the index", folder.index_in(directory)) {
+    if let Some((index, fields)) = report.note(IndexPart::Index, folder.index_in(directory)) {
         if !folder.is_schema_of(&index) {
             report.add(Problem::DamagedFile { path: META.into() });
         }
         // Tantivy panics at some of what a changed `meta.json` says.
         let read =
             guard("read the index", || Ok(verify_tantivy(folder, &index, &fields, &mut report)));
-        documents = report.note("the index", read).flatten();
+        documents = report.note(IndexPart::Index, read).flatten();
     }
     if !is_as_sealed(folder, datastore, &mut report) {
         return Ok(report);
     }
     let datastore = match Datastore::open(datastore, &folder.encoder()) {
         Err(autotag::Error::DatastoreInUse { .. }) => return Err(Error::InUse),
-        datastore => report.note("the datastore", datastore),
+        datastore => report.note(IndexPart::Datastore, datastore),
     };
     let known = datastore.and_then(|datastore| verify_datastore(&datastore, &mut report));
     if let (Some(documents), Some(known)) = (documents, known) {
@@ -78,7 +78,7 @@ pub(crate) fn verify(
 
 /// Tells whether the datastore's file can be opened without danger.
 fn is_as_sealed(folder: &IndexFolder, path: &Path, report: &mut VerifyReport) -> bool {
-    match report.note("the datastore", check_seal(path)) {
+    match report.note(IndexPart::Datastore, check_seal(path)) {
         Some(SealState::Damaged) => {
             let file = path.join("data.mdb");
             let path = file.strip_prefix(&folder.path).unwrap_or(&file).to_owned();
@@ -98,14 +98,14 @@ fn verify_tantivy(
     report: &mut VerifyReport,
 ) -> Option<Documents> {
     let last = Payload::of(index, folder.encoder());
-    if let Some(last) = report.note("the last commit", last) {
+    if let Some(last) = report.note(IndexPart::LastCommit, last) {
         let is_of_datastore = last.encoder == folder.encoder();
         (report.generation, report.job) = (last.generation, last.job);
         report.is_migrated = !is_of_datastore;
     }
     let unused = files::unused(folder.path(), index);
-    report.unused_files = report.note("the folder", unused).unwrap_or_default();
-    let damaged = report.note("a file of the index", damaged_files(index))?;
+    report.unused_files = report.note(IndexPart::Folder, unused).unwrap_or_default();
+    let damaged = report.note(IndexPart::File, damaged_files(index))?;
     let is_whole = damaged.is_empty();
     for path in damaged {
         report.add(Problem::DamagedFile { path });
@@ -114,12 +114,12 @@ fn verify_tantivy(
         return None;
     }
     let metas = index.load_metas().map_err(Error::tantivy("read the last commit"));
-    let metas = report.note("the last commit", metas)?;
+    let metas = report.note(IndexPart::LastCommit, metas)?;
     if report.generation == 0 && !metas.segments.is_empty() {
         report.add(Problem::UnknownCommit);
     }
     let documents = read_documents(index, &metas, fields, report);
-    let documents = report.note("the documents", documents)?;
+    let documents = report.note(IndexPart::Documents, documents)?;
     report.documents = Some(documents.labels.len() as u64);
     report.labeled = documents.labels.values().filter(|labels| !labels.is_empty()).count() as u64;
     Some(documents)
@@ -242,7 +242,7 @@ struct Known {
 
 /// Checks the datastore.
 fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<Known> {
-    let own = report.note("the datastore", datastore.verify())?;
+    let own = report.note(IndexPart::Datastore, datastore.verify())?;
     let n_listed = own.problems.len() as u64;
     for problem in own.problems {
         report.add(Problem::Datastore(problem));
@@ -255,10 +255,10 @@ fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<
     if own.n_problems > 0 {
         return None;
     }
-    let (mut known, training) = report.note("the neighbors", read_known(datastore))?;
+    let (mut known, training) = report.note(IndexPart::Neighbors, read_known(datastore))?;
     report.neighbors = Some((known.neighbors.len() + training) as u64);
     report.training = training as u64;
-    let prepared = report.note("the journal", datastore.prepared())?;
+    let prepared = report.note(IndexPart::Journal, datastore.prepared())?;
     if let Some(prepared) = prepared {
         if prepared.generation == index_at {
             report.interrupted = Some(Interrupted::Completed);

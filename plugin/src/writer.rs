@@ -3,20 +3,20 @@
 pub(crate) mod opening;
 
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use autotag::{Datastore, Encoder, Tagger};
+use autotag::{Datastore, Encoder, LabelSet, Tagger};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, TantivyDocument};
 
 use crate::budget::Budget;
 use crate::commit::{self, CommitOutcome, Payload};
 use crate::guard::{guard, open_reader};
-use crate::operation::{Action, Chunk, Operation, Snapshot};
+use crate::operation::{Action, GivenLabels, LabelSource, Labeling, Operation, Snapshot};
+use crate::pipeline::Pipeline;
 use crate::queue::{Pushed, Queue};
 use crate::segments::SegmentChecks;
 use crate::stores::Stores;
@@ -25,7 +25,7 @@ use crate::{
     CommitSummary, Error, Result, TagFields, WriterOptions, WriterStats, WriterTimes, document,
 };
 
-use opening::{check_labels, open_stores};
+use opening::{check_encoder, check_labels, open_stores};
 
 /// Tags documents while they are indexed.
 ///
@@ -43,7 +43,7 @@ use opening::{check_labels, open_stores};
 /// [`Error::Stopped`] with the cause, and the index must be opened again, in the state of its last
 /// commit.
 pub struct TaggingWriter<E: Encoder + 'static> {
-    pub(crate) shared: Arc<Shared<E>>,
+    pub(crate) pipeline: Arc<Pipeline<E>>,
     pub(crate) schema: Schema,
     datastore: Datastore,
     /// Tantivy's side of the last commit.
@@ -58,14 +58,6 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     pub(crate) interrupts_job: AtomicBool,
     threads: Vec<JoinHandle<()>>,
     opened: Instant,
-}
-
-pub(crate) struct Shared<E> {
-    pub(crate) worker: Worker<E>,
-    pub(crate) queue: Queue,
-    budget: Arc<Budget>,
-    /// Absent once the writer was closed.
-    stores: Mutex<Option<Stores>>,
 }
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
@@ -90,10 +82,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<Self> {
         let schema = index.schema();
         fields.check(&schema)?;
-        let (found, expected) = (tagger.encoder().fingerprint(), datastore.encoder());
-        if found != expected {
-            return Err(Error::EncoderMismatch { index: expected, tagger: found });
-        }
+        check_encoder(&tagger, datastore.encoder())?;
         let checks = SegmentChecks::new(index.clone());
         checks.check_small()?;
         let (stores, payload) = open_stores(&index, &datastore, &fields, &options)?;
@@ -105,14 +94,14 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         let snapshot = Snapshot { generation, neighbors, searcher };
 
         let n_threads = options.n_threads();
-        let shared = Arc::new(Shared {
+        let pipeline = Arc::new(Pipeline {
             queue: Queue::new(&options, snapshot),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
             worker: Worker::new(tagger, fields, checks, options.on_failure),
         });
         let mut writer = TaggingWriter {
-            shared,
+            pipeline,
             schema,
             datastore,
             reader,
@@ -124,9 +113,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             opened: Instant::now(),
         };
         for number in 0..n_threads {
-            let shared = writer.shared.clone();
+            let pipeline = writer.pipeline.clone();
             let thread = thread::Builder::new().name(format!("autotag-{number}"));
-            let thread = thread.spawn(move || shared.work()).map_err(Error::Thread)?;
+            let thread = thread.spawn(move || pipeline.work()).map_err(Error::Thread)?;
             writer.threads.push(thread);
         }
         Ok(writer)
@@ -148,8 +137,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// that do not fit the schema; then it is not taken. [`Error::Document`] reports an earlier
     /// document where the policy says so, [`Error::Stopped`] that the writer takes no more work.
     pub fn add(&self, document: TantivyDocument) -> Result<()> {
-        let key = document::check(&document, &self.shared.worker.fields, &self.schema)?;
-        self.submit(key, Action::Tag(document))
+        let key = document::check(&document, &self.pipeline.worker.fields, &self.schema)?;
+        self.submit(key, Action::Index(document, Labeling::Predict))
     }
 
     /// Indexes a document with the labels that a person gave it, in the place of the one that has
@@ -167,9 +156,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         document: TantivyDocument,
         labels: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<()> {
-        let key = document::check(&document, &self.shared.worker.fields, &self.schema)?;
+        let key = document::check(&document, &self.pipeline.worker.fields, &self.schema)?;
         let labels = document::check_labels(&key, labels)?;
-        self.submit(key, Action::Label(document, labels))
+        let (rejected, source) = (LabelSet::default(), LabelSource::Document);
+        let given = GivenLabels { labels, rejected, source };
+        self.submit(key, Action::Index(document, Labeling::Given(given)))
     }
 
     /// Deletes the document and the neighbor that have a key; it is no error when there are none.
@@ -193,8 +184,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// committed, and the next call commits all others. [`Error::Stopped`] when a store failed.
     pub fn commit(&self) -> Result<CommitSummary> {
         let done = self.commit_with(|_, _| Ok(()))?;
-        let indexing = self.shared.budget.indexing();
-        let mut summary = self.shared.queue.ledger(|ledger| ledger.take_summary(indexing));
+        let indexing = self.pipeline.budget.indexing();
+        let mut summary = self.pipeline.queue.ledger(|ledger| ledger.take_summary(indexing));
         summary.opstamp = done.opstamp;
         summary.generation = done.payload.generation;
         self.trace(&summary);
@@ -211,13 +202,10 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// [`Error::EncoderMismatch`] when its encoder is another one, whose vectors cannot be compared
     /// with those of the index, and [`Error::LabelMismatch`]. The tagger in use stays in use then.
     pub fn replace_tagger(&self, tagger: Tagger<E>) -> Result<()> {
-        let (found, expected) = (tagger.encoder().fingerprint(), self.datastore.encoder());
-        if found != expected {
-            return Err(Error::EncoderMismatch { index: expected, tagger: found });
-        }
-        let snapshot = self.shared.queue.snapshot()?;
+        check_encoder(&tagger, self.datastore.encoder())?;
+        let snapshot = self.pipeline.queue.snapshot()?;
         check_labels(tagger.encoder().labels(), snapshot.neighbors.labels())?;
-        self.shared.worker.set_tagger(tagger);
+        self.pipeline.worker.set_tagger(tagger);
         Ok(())
     }
 
@@ -228,7 +216,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Tells what was done since the writer was opened.
     pub fn stats(&self) -> WriterStats {
-        let Shared { queue, budget, .. } = &*self.shared;
+        let Pipeline { queue, budget, .. } = &*self.pipeline;
         let indexing = budget.indexing();
         let mut stats = queue.ledger(|ledger| ledger.stats(indexing));
         stats.queue_depth = budget.operations();
@@ -246,7 +234,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// When a merge failed; the last commit is safe nevertheless.
     pub fn close(mut self) -> Result<()> {
         self.shut_down();
-        match self.shared.lock_stores().take() {
+        match self.pipeline.lock_stores().take() {
             Some(stores) => {
                 let merged = stores.tantivy.wait_merging_threads();
                 merged.map_err(Error::tantivy("merged segments"))
@@ -258,7 +246,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Hands an operation over, committing what it must see the outcome of.
     fn submit(&self, key: String, mut action: Action) -> Result<()> {
         loop {
-            match self.try_submit(&key, action)? {
+            match self.try_submit(&key, action, None)? {
                 None => return Ok(()),
                 Some(refused) => action = refused,
             }
@@ -268,16 +256,21 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     /// Hands an operation over; returns it where its key's changes must be committed first.
-    pub(crate) fn try_submit(&self, key: &str, action: Action) -> Result<Option<Action>> {
-        let Shared { queue, budget, .. } = &*self.shared;
+    pub(crate) fn try_submit(
+        &self,
+        key: &str,
+        action: Action,
+        made_from: Option<u64>,
+    ) -> Result<Option<Action>> {
+        let Pipeline { queue, budget, .. } = &*self.pipeline;
         queue.check()?;
-        let text = if action.has_text() { self.shared.worker.bytes_of_text() } else { 0 };
+        let text = if action.has_text() { self.pipeline.worker.bytes_of_text() } else { 0 };
         let bytes = key.len() + action.bytes() + text;
-        let Some(permit) = budget.acquire(bytes, || self.shared.probe()) else {
+        let Some(permit) = budget.acquire(bytes, || self.pipeline.probe()) else {
             // Shut after the queue stopped, so that this tells why.
             return queue.check().map(|()| None);
         };
-        match queue.push(Operation { key: key.to_owned(), action, permit })? {
+        match queue.push(Operation { key: key.to_owned(), action, made_from, permit })? {
             Pushed::Taken => Ok(None),
             Pushed::AfterCommit(operation) => Ok(Some(operation.action)),
         }
@@ -292,7 +285,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
     ) -> Result<CommitOutcome> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-        let queue = &self.shared.queue;
+        let queue = &self.pipeline.queue;
         let outcome = queue.pause().and_then(|()| self.commit_paused(&mut committed, change));
         match outcome {
             Ok((done, snapshot)) => {
@@ -311,16 +304,16 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         committed: &mut Payload,
         change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
     ) -> Result<(CommitOutcome, Snapshot)> {
-        let queue = &self.shared.queue;
+        let queue = &self.pipeline.queue;
         queue.check()?;
         let mut payload = committed.clone();
-        self.shared.with_stores(|stores| change(stores, &mut payload))?;
+        self.pipeline.with_stores(|stores| change(stores, &mut payload))?;
         queue.release_snapshot();
-        let outcome = self.shared.with_stores(|stores| {
+        let outcome = self.pipeline.with_stores(|stores| {
             let done = commit::commit(stores, &payload)?;
             Ok((done, self.snapshot_of_newest()?))
         });
-        let (done, mut snapshot) = outcome.map_err(|cause| self.shared.stop(cause))?;
+        let (done, mut snapshot) = outcome.map_err(|cause| self.pipeline.stop(cause))?;
         snapshot.generation = done.payload.generation;
         *committed = done.payload.clone();
         queue.ledger(|ledger| {
@@ -364,11 +357,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         if self.threads.is_empty() {
             return;
         }
-        if self.shared.queue.has_uncommitted() {
+        if self.pipeline.queue.has_uncommitted() {
             tracing::warn!("the writer is closed with uncommitted work, which is lost");
         }
-        self.shared.queue.close();
-        self.shared.budget.shut();
+        self.pipeline.queue.close();
+        self.pipeline.budget.shut();
         for thread in self.threads.drain(..) {
             // A panic was caught and reported already.
             let _ = thread.join();
@@ -383,67 +376,9 @@ impl<E: Encoder + 'static> Drop for TaggingWriter<E> {
     /// the list of segments and removes files that the next writer has read about already.
     fn drop(&mut self) {
         self.shut_down();
-        let stores = self.shared.lock_stores().take();
+        let stores = self.pipeline.lock_stores().take();
         if let Some(Err(error)) = stores.map(|stores| stores.tantivy.wait_merging_threads()) {
             tracing::warn!(%error, "a merge failed; the last commit is safe");
         }
-    }
-}
-
-impl<E: Encoder> Shared<E> {
-    /// Works on chunks until the queue is closed or something stops it.
-    fn work(&self) {
-        while let Some(chunk) = self.queue.take() {
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(chunk)));
-            let outcome = outcome.unwrap_or_else(|panic| {
-                Err(Error::Panicked { message: autotag::panic_message(panic.as_ref()) })
-            });
-            if let Err(cause) = outcome {
-                self.stop(cause);
-            }
-        }
-    }
-
-    #[tracing::instrument(level = "debug", name = "chunk", skip_all, fields(n_operations = chunk.operations.len()))]
-    fn work_on(&self, chunk: Chunk) -> Result<()> {
-        let sequence = chunk.sequence;
-        let processed = self.worker.process(chunk)?;
-        self.queue.finish(sequence, processed, |processed| {
-            self.with_stores(|stores| stores.apply(processed))
-        })
-    }
-
-    fn with_stores<T>(&self, change: impl FnOnce(&mut Stores) -> Result<T>) -> Result<T> {
-        match self.lock_stores().as_mut() {
-            Some(stores) => change(stores),
-            None => unreachable!("the stores are taken when all threads have ended"),
-        }
-    }
-
-    fn lock_stores(&self) -> MutexGuard<'_, Option<Stores>> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Stops when Tantivy's indexing thread has died, for instance on a full disk.
-    ///
-    /// What was on its way to that thread then stays where it is, and nobody would ever make room
-    /// for those who wait.
-    fn probe(&self) {
-        // When the stores are busy, whoever changes them finds out.
-        let outcome = match self.stores.try_lock() {
-            Ok(mut stores) => stores.as_mut().map_or(Ok(()), Stores::probe),
-            Err(_) => Ok(()),
-        };
-        if let Err(cause) = outcome {
-            self.stop(cause);
-        }
-    }
-
-    /// Takes no more work, and wakes whoever waits for it.
-    fn stop(&self, cause: Error) -> Error {
-        tracing::error!(%cause, "the writer stops");
-        let cause = self.queue.stop(cause);
-        self.budget.shut();
-        Error::Stopped { cause }
     }
 }

@@ -1,6 +1,7 @@
 //! What verifying an index finds.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
 use autotag::datastore::DatastoreProblem;
@@ -51,6 +52,43 @@ pub enum Interrupted {
     Dropped,
 }
 
+/// A part of an index that is read by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexPart {
+    /// The schema and the list of segments.
+    Index,
+    /// The last commit: its payload and its list of segments.
+    LastCommit,
+    /// The folder's list of files.
+    Folder,
+    /// A file of a segment.
+    File,
+    /// The stored documents.
+    Documents,
+    /// The datastore.
+    Datastore,
+    /// The datastore's items.
+    Neighbors,
+    /// The datastore's journal.
+    Journal,
+}
+
+impl fmt::Display for IndexPart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            IndexPart::Index => "the index",
+            IndexPart::LastCommit => "the last commit",
+            IndexPart::Folder => "the folder",
+            IndexPart::File => "a file of the index",
+            IndexPart::Documents => "the documents",
+            IndexPart::Datastore => "the datastore",
+            IndexPart::Neighbors => "the neighbors",
+            IndexPart::Journal => "the journal",
+        })
+    }
+}
+
 /// Something in an index that should not be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -62,10 +100,10 @@ pub enum Problem {
         path: PathBuf,
     },
     /// A part of the index cannot be read.
-    #[error("{what} cannot be read: {cause}")]
+    #[error("{part} cannot be read: {cause}")]
     Unreadable {
         /// The part.
-        what: &'static str,
+        part: IndexPart,
         /// The error and its causes.
         cause: String,
     },
@@ -160,11 +198,11 @@ impl VerifyReport {
     /// Notes that a part cannot be read, and goes on.
     pub(super) fn note<T, E: std::error::Error + 'static>(
         &mut self,
-        what: &'static str,
+        part: IndexPart,
         outcome: Result<T, E>,
     ) -> Option<T> {
         outcome
-            .map_err(|error| self.add(Problem::Unreadable { what, cause: with_causes(&error) }))
+            .map_err(|error| self.add(Problem::Unreadable { part, cause: with_causes(&error) }))
             .ok()
     }
 }

@@ -1,6 +1,6 @@
 //! Opening both stores for writing, in the state of the last commit.
 
-use autotag::{Datastore, LabelVocabulary, failpoint};
+use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger, failpoint};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
 use tantivy::{Index, IndexWriter};
 
@@ -57,6 +57,14 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
     let nothing = std::iter::empty::<UserOperation<Metered>>();
     tantivy.run(nothing).map_err(Error::tantivy("opened the index for writing"))?;
     Ok(tantivy)
+}
+
+/// Checks that a tagger has an index's or a bundle's encoder.
+pub(crate) fn check_encoder<E: Encoder>(tagger: &Tagger<E>, expected: Fingerprint) -> Result<()> {
+    match tagger.encoder().fingerprint() {
+        found if found == expected => Ok(()),
+        found => Err(Error::EncoderMismatch { index: expected, tagger: found }),
+    }
 }
 
 /// Checks that the ids of the model's labels mean the same in the datastore.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use autotag::{Datastore, Embedding, Fingerprint, Source};
 use tantivy_autotag::{
-    Error, IndexFolder, OnFailure, Problem, TaggingWriter, VerifyReport, WriterOptions,
+    Error, IndexFolder, IndexPart, OnFailure, Problem, TaggingWriter, VerifyReport, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -238,7 +238,10 @@ fn a_changed_description_or_a_broken_meta_file_is_told() {
     fs::write(&description, json).unwrap();
     fs::write(sample.path().join("meta.json"), "{").unwrap();
     let problems = sample.verify().problems;
-    assert!(matches!(&problems[0], Problem::Unreadable { what: "the index", .. }), "{problems:?}");
+    assert!(
+        matches!(&problems[0], Problem::Unreadable { part: IndexPart::Index, .. }),
+        "{problems:?}"
+    );
 }
 
 #[test]
