@@ -1,4 +1,4 @@
-//! A worker's decisions, on their way to both stores.
+//! The changes that a worker decided on, on their way to both stores.
 
 use autotag::DocumentRecord;
 
@@ -30,11 +30,11 @@ pub(crate) enum Content {
     Nothing(Permit),
 }
 
-/// What the datastore keeps of a document.
+/// The datastore's part of a document.
 pub(crate) struct Kept {
     /// The labels that people gave: the document votes for them, where the record has an embedding.
     pub(crate) labels: Option<Vec<String>>,
-    /// What tagging it again needs; absent where it could not be encoded.
+    /// Its text's answer and people's verdicts; `None` where there is neither.
     pub(crate) record: Option<DocumentRecord>,
 }
 

@@ -1,4 +1,4 @@
-//! Moving an index to another bundle.
+//! Migrates an index to another bundle.
 
 use autotag::{Encoder, Tagger};
 
@@ -7,16 +7,15 @@ use crate::writer::opening::check_encoder;
 use crate::{BundleSource, Error, IndexFolder, JobProgress, Result, TaggingWriter, WriterOptions};
 
 impl IndexFolder {
-    /// Makes the index one of another bundle's: its neighbors become the bundle's training set and
-    /// the documents that people labelled, encoded anew from their stored texts where the bundle has
-    /// another encoder. What people rejected, renamed, merged and retired stays so.
+    /// Migrates the index to another bundle: its neighbors become the bundle's training set and the
+    /// documents that people labeled, encoded again from their stored texts where the bundle has
+    /// another encoder. Rejections and changes of labels stay.
     ///
-    /// Returns the writer, with which nobody else comes in between: give the documents the new
-    /// model's tags by [`TaggingWriter::retag`]. Searches go on meanwhile, with the tags that
-    /// documents have. The process may die meanwhile: the next call with the same bundle goes on
-    /// where it was, unless the index was opened for writing in between. Documents that the new
-    /// encoder cannot encode keep their labels but vote no more. Where the index is the bundle's
-    /// already, only its path is noted.
+    /// Returns the writer, so that no other process writes in between: give the documents the new
+    /// model's tags by [`TaggingWriter::retag`]. Searches go on meanwhile, with the earlier tags.
+    /// After a crash the next call with the same bundle resumes, unless the index was opened for
+    /// writing in between. Documents that the new encoder cannot encode keep their labels but no
+    /// longer vote. Where the index is the bundle's already, only its path is recorded.
     ///
     /// # Errors
     ///
@@ -40,7 +39,7 @@ impl IndexFolder {
             RebuildReport::default()
         } else {
             let (index, _) = self.index_in(&locked.directory)?;
-            let old = self.settled_datastore(&index)?.ok_or_else(|| self.damaged())?;
+            let old = self.recovered_datastore(&index)?.ok_or_else(|| self.damaged())?;
             let name = self.name_for(bundle);
             self.description = self.description.with_replaced();
             self.replace_datastore(&locked, &name, &tagger, bundle, Some(&old), progress)?

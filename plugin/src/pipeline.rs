@@ -16,12 +16,12 @@ pub(crate) struct Pipeline<E> {
     pub(crate) worker: Worker<E>,
     pub(crate) queue: Queue,
     pub(crate) budget: Arc<Budget>,
-    /// Absent once the writer was closed.
+    /// `None` once the writer is closed.
     pub(crate) stores: Mutex<Option<Stores>>,
 }
 
 impl<E: Encoder> Pipeline<E> {
-    /// Works on chunks until the queue is closed or something stops it.
+    /// Processes chunks until the queue is closed or stopped.
     pub(crate) fn work(&self) {
         while let Some(chunk) = self.queue.take() {
             let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(chunk)));
@@ -58,10 +58,10 @@ impl<E: Encoder> Pipeline<E> {
 
     /// Stops when Tantivy's indexing thread has died, for instance on a full disk.
     ///
-    /// What was on its way to that thread then stays where it is, and nobody would ever make room
-    /// for those who wait.
+    /// Why? The documents in that thread's queue keep their permits then, and callers that wait for
+    /// room would wait forever.
     pub(crate) fn probe(&self) {
-        // When the stores are busy, whoever changes them finds out.
+        // Whoever holds the lock meets the error by itself.
         let outcome = match self.stores.try_lock() {
             Ok(mut stores) => stores.as_mut().map_or(Ok(()), Stores::probe),
             Err(_) => Ok(()),
@@ -71,7 +71,7 @@ impl<E: Encoder> Pipeline<E> {
         }
     }
 
-    /// Takes no more work, and wakes whoever waits for it.
+    /// Stops the queue and the budget, and wakes all that wait for them.
     pub(crate) fn stop(&self, cause: Error) -> Error {
         tracing::error!(%cause, "the writer stops");
         let cause = self.queue.stop(cause);

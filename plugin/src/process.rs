@@ -187,7 +187,7 @@ impl<E: Encoder> Step<'_, E> {
     /// Lets a document that a person corrected keep the labels given when it comes again, with
     /// whatever text.
     ///
-    /// Why? Whoever feeds documents does not know of the correction.
+    /// Why? The source of the documents does not know of the correction.
     fn keep_correction(&self, text: &Text, labeling: Labeling) -> Result<Labeling> {
         let Text { draft, digest, known } = text;
         let (Labeling::Predict, Some(record)) = (&labeling, &known.record) else {
@@ -208,7 +208,7 @@ impl<E: Encoder> Step<'_, E> {
             }
         };
         if labels.is_empty() && record.content != *digest {
-            // Nothing was given, and what was rejected stays so: the new text is tagged.
+            // Only rejections remain: the new text is tagged.
             return Ok(labeling);
         }
         let (rejected, source) = (LabelSet::default(), LabelSource::EarlierCorrection);
@@ -218,6 +218,9 @@ impl<E: Encoder> Step<'_, E> {
     /// Tags documents by their neighbors and the model; one that is tagged again and keeps its tags
     /// and evidence is not written again.
     fn predict(&mut self, tagger: &Tagger<E>, predictions: Vec<Prediction>) -> Result<()> {
+        if predictions.is_empty() {
+            return Ok(());
+        }
         let encoded: Vec<&Encoded> = predictions.iter().map(|p| &p.encoded).collect();
         let earlier: Vec<Option<ItemId>> =
             predictions.iter().map(|p| p.text.known.neighbor.as_ref().map(|n| n.item)).collect();

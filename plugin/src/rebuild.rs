@@ -1,4 +1,4 @@
-//! Making an index's datastore anew from its documents: for another encoder, or after damage.
+//! Rebuilds an index's datastore from its documents: for another encoder, or after damage.
 
 use std::path::Path;
 
@@ -24,14 +24,14 @@ use crate::{
     BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document, source,
 };
 
-/// So many texts, or bytes of them, are encoded at once.
+/// The most texts, and bytes of text, that are encoded at once.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
 
-/// After so many documents what was done is committed, so that it need not be done again.
+/// The number of documents between two commits: an interruption costs at most so many.
 const COMMIT_EVERY: usize = 5_000;
 
-/// What a datastore is made of.
+/// The sources of a datastore.
 struct Sources<'s, E> {
     searcher: &'s Searcher,
     fields: &'s TagFields,
@@ -42,21 +42,21 @@ struct Sources<'s, E> {
     old: Option<&'s Datastore>,
 }
 
-/// What making a datastore anew did.
+/// The outcome of rebuilding a datastore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RebuildReport {
-    /// Documents labelled by people that vote again.
+    /// The number of documents labeled by people that vote again.
     pub labeled: u64,
-    /// Texts that had to be encoded.
+    /// The number of texts that had to be encoded.
     pub encoded: u64,
-    /// The keys of documents labelled by people that vote no more: they cannot be encoded.
+    /// The keys of documents labeled by people that no longer vote: they cannot be encoded.
     pub failed: Vec<String>,
 }
 
 impl IndexFolder {
-    /// Makes the datastore anew under another name, and points the index to it.
+    /// Rebuilds the datastore under another name, and points the index to it.
     ///
-    /// `old`, the one that is replaced, is known to be whole where it is given.
+    /// `old`, the one that is replaced, has passed its integrity check where it is given.
     pub(crate) fn replace_datastore<E: Encoder>(
         &mut self,
         locked: &Locked,
@@ -69,7 +69,7 @@ impl IndexFolder {
         let (index, fields) = self.index_in(&locked.directory)?;
         source::check_stored(&index.schema())?;
         let reader = open_reader(&index)?;
-        // Where that was changed, only repairing goes on, and nobody commits.
+        // A damaged payload is met in repairs only, which commit nothing before they are done.
         let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
         let begun = format!("{generation} {}", bundle.fingerprint);
         let own = own_folder(&self.path);
@@ -92,30 +92,30 @@ impl IndexFolder {
         Ok(rebuilt)
     }
 
-    /// Opens the datastore with the last commit completed; `None` where it is damaged.
+    /// Opens the datastore and completes the last commit; `None` where it is damaged.
     ///
     /// The index must be locked for writing.
-    pub(crate) fn settled_datastore(&self, index: &Index) -> Result<Option<Datastore>> {
+    pub(crate) fn recovered_datastore(&self, index: &Index) -> Result<Option<Datastore>> {
         if !matches!(check_seal(&self.datastore_path()), Ok(SealState::Whole | SealState::Unsealed))
         {
             return Ok(None);
         }
-        let settle = || -> Result<Option<Datastore>> {
+        let recover = || -> Result<Option<Datastore>> {
             let datastore =
                 Datastore::open(&self.datastore_path(), &self.encoder()).map_err(in_use)?;
             let last = Payload::of(index, self.encoder())?;
-            commit::settle(&mut datastore.writer().map_err(in_use)?, &last)?;
+            commit::recover(&mut datastore.writer().map_err(in_use)?, &last)?;
             let is_whole = datastore.verify()?.problems.is_empty();
             Ok(is_whole.then_some(datastore))
         };
-        match settle() {
+        match recover() {
             Err(
                 Error::Datastore(
                     autotag::Error::DatastoreDamaged { .. } | autotag::Error::NoDatastore { .. },
                 )
                 | Error::CommitChanged,
             ) => Ok(None),
-            settled => settled,
+            recovered => recovered,
         }
     }
 }
@@ -129,12 +129,12 @@ fn is_damaged(datastore: &Path, encoder: &Fingerprint) -> bool {
 struct Pending {
     key: String,
     text: String,
-    /// What people said of it.
+    /// The labels that people gave it.
     labels: Vec<String>,
     record: DocumentRecord,
 }
 
-/// Makes a datastore in a folder, or goes on where making it was interrupted.
+/// Makes a datastore in a folder, or resumes an interrupted attempt.
 fn rebuild<E: Encoder>(
     sources: &Sources<'_, E>,
     folder: &Path,
@@ -177,7 +177,7 @@ struct Rebuild<'s, E> {
     sources: &'s Sources<'s, E>,
     checks: SegmentChecks,
     is_same_encoder: bool,
-    /// What an interrupted attempt had committed.
+    /// The commits of an interrupted attempt.
     known: DatastoreReader,
     writer: DatastoreWriter,
     old: Option<DatastoreReader>,
@@ -187,7 +187,7 @@ struct Rebuild<'s, E> {
 }
 
 impl<E: Encoder> Rebuild<'_, E> {
-    /// Gives the labels the names and fates that they have.
+    /// Carries the labels' names and fates over from the old datastore.
     fn carry_labels(&mut self) -> Result<()> {
         let Some(old) = &self.old else { return Ok(()) };
         let old = old.labels();
@@ -195,7 +195,7 @@ impl<E: Encoder> Rebuild<'_, E> {
         Ok(())
     }
 
-    /// Takes a document up, where there is something to keep of it.
+    /// Takes up a document, where there is something to keep of it.
     fn take(&mut self, key: String) -> Result<()> {
         let is_done = self.known.get(&key)?.is_some_and(|item| item.source == Source::Human)
             || self.known.documents(&[&key])?[0].is_some();
@@ -243,14 +243,14 @@ impl<E: Encoder> Rebuild<'_, E> {
         Ok((!labels.is_empty() && !committed.evidence.silent).then_some(labels))
     }
 
-    /// Returns the ids that rejected labels have now.
+    /// Returns the new ids of rejected labels.
     fn rejected(&self, record: Option<&DocumentRecord>) -> LabelSet {
         let (Some(old), Some(record)) = (&self.old, record) else { return LabelSet::default() };
         let names = record.rejected.ids().iter().map(|&label| old.labels().name(label));
         names.filter_map(|name| self.writer.labels().id(name)).collect()
     }
 
-    /// Encodes what is pending and puts it.
+    /// Encodes the pending documents and puts them.
     fn flush(&mut self) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;

@@ -19,8 +19,8 @@ pub(crate) struct Stores {
     key: Field,
     /// The hashes of the keys that became neighbors since the last commit.
     ///
-    /// Why? A document that is tagged has no neighbor most of the time, and a datastore that is told
-    /// to delete what it does not have must write a commit for nothing.
+    /// Why? Most tagged documents have no neighbor, and a deletion that finds nothing would still cost
+    /// the datastore a commit.
     put_keys: HashSet<u64>,
     hasher: RandomState,
 }
@@ -63,19 +63,19 @@ impl Stores {
         Ok(WriterTimes { tantivy: started.elapsed(), datastore, ..WriterTimes::default() })
     }
 
-    /// Begins anew after a commit of both.
+    /// Forgets the keys of a commit.
     pub(crate) fn committed(&mut self) {
         self.put_keys.clear();
     }
 
     /// Fails when Tantivy's indexing thread has died.
     pub(crate) fn probe(&mut self) -> Result<()> {
-        // Tantivy tells only when it is given something; no document has an empty key.
+        // Tantivy reports it only when given an operation; no document has an empty key.
         let nothing = UserOperation::Delete(Term::from_field_text(self.key, ""));
         self.tantivy.run([nothing]).map(drop).map_err(Error::tantivy("took documents"))
     }
 
-    /// Puts what the datastore keeps of a key in the place of what it has.
+    /// Replaces the datastore's neighbor and record of a key.
     fn keep(
         &mut self,
         key: &str,
@@ -90,7 +90,7 @@ impl Stores {
             self.datastore.put(key, &encoded.embedding, &labels, Source::Human)?;
             self.put_keys.insert(hash);
         } else if had_neighbor || self.put_keys.contains(&hash) {
-            // Only labels that people gave may vote: a document that is tagged anew does not.
+            // Only labels that people gave may vote: a predicted document does not.
             self.datastore.delete(key)?;
         }
         // After the neighbor, with which a record shares its embedding.

@@ -1,7 +1,7 @@
-//! Work over many documents of an index: tagging them again, giving labels other names.
+//! Runs jobs: tags documents again, or changes a label in all documents that have it.
 //!
-//! A job goes through the documents in the order of their keys and commits now and then; each
-//! commit's payload says how far it got. Searches and other writing go on meanwhile.
+//! A job goes through the documents in the order of their keys and commits at intervals; each
+//! commit's payload holds its progress. Searches and other writing go on meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -19,16 +19,16 @@ use crate::worker::Worker;
 use crate::{Error, Evidence, Result, RetagReport, TaggingWriter, document, search, source};
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
-    /// Tags documents again by the neighbors and settings of now, and tells what changed.
+    /// Tags documents again by the current neighbors and settings.
     ///
     /// `query`, in Tantivy's query language, finds them; an empty one finds all. Documents whose
-    /// labels people gave keep them. What the encoder said of a text is used again where the
-    /// datastore has it, else the stored text is encoded. A document that cannot be encoded keeps
+    /// labels people gave keep them. The encoder's answer to a text is reused where the datastore
+    /// has it; else the stored text is encoded. A document that cannot be encoded keeps
     /// its tags; with [`OnFailure::Fail`](crate::OnFailure::Fail) that interrupts the job.
     ///
-    /// Everything that was handed over before is committed first. The process may die meanwhile:
-    /// [`resume`](TaggingWriter::resume) goes on where the last commit was made, with the settings
-    /// that the writer's tagger has now.
+    /// All earlier operations are committed first. After a crash
+    /// [`resume`](TaggingWriter::resume) goes on from the last commit, with the settings that the
+    /// writer's tagger has now.
     ///
     /// # Errors
     ///
@@ -71,14 +71,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Changes a label everywhere: in the datastore at once, then in all documents that have it.
     ///
-    /// The process may die meanwhile: [`resume`](TaggingWriter::resume) goes on with the documents.
-    /// Documents that were not labelled by people get a restored label back when they are tagged
+    /// After a crash [`resume`](TaggingWriter::resume) goes on with the documents.
+    /// Documents that were not labeled by people get a restored label back when they are tagged
     /// again.
     ///
     /// # Errors
     ///
-    /// [`Error::Datastore`] with what is wrong with the labels that are named; nothing is changed
-    /// then. As [`retag`](TaggingWriter::retag) otherwise.
+    /// [`Error::Datastore`] when the change does not fit the labels; nothing is changed then. As [`retag`](TaggingWriter::retag) otherwise.
     pub fn change_labels(
         &self,
         change: &LabelChange,
@@ -93,14 +92,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         self.run_job(progress)
     }
 
-    /// Returns the job that was begun and not finished; it waits for
-    /// [`resume`](TaggingWriter::resume).
+    /// Returns the unfinished job, which waits for [`resume`](TaggingWriter::resume).
     pub fn unfinished_job(&self) -> Option<Job> {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).job.clone()
     }
 
-    /// Goes on with the job that was begun and not finished, with the settings that it was begun
-    /// with; does nothing where there is none.
+    /// Resumes the unfinished job, with the settings that it was begun with; does nothing where
+    /// there is none.
     ///
     /// # Errors
     ///
@@ -110,9 +108,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         self.run_job(progress)
     }
 
-    /// Lets a job that another thread works on stop at its next document: it commits what is done,
-    /// returns what was changed, and waits for [`resume`](TaggingWriter::resume). Does nothing where
-    /// none is worked on.
+    /// Interrupts a job that another thread runs: at its next document it commits, returns its
+    /// report so far, and waits for [`resume`](TaggingWriter::resume). Does nothing where none runs.
     pub fn interrupt_job(&self) {
         self.interrupts_job.store(true, Ordering::Relaxed);
     }
@@ -135,7 +132,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             Task::Retag { settings, .. } => settings.clone(),
             Task::Relabel { .. } => None,
         };
-        // It stays until the next job: what an interrupted one handed over may not be tagged yet.
+        // It stays until the next job: documents of an interrupted one may still be in the queue.
         worker.set_job_tagger(settings.map(|settings| settings.put_into(worker.tagger())));
         self.work_through(job, progress)
     }
@@ -177,7 +174,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         committed.map(drop)
     }
 
-    /// Hands one document over; one that was changed since the last commit is up to date anyway.
+    /// Submits one document; one that was changed since the last commit is up to date anyway.
     fn work_on(&self, task: &Task, key: &str) -> Result<()> {
         loop {
             let Snapshot { generation, neighbors, searcher } = self.pipeline.queue.snapshot()?;
@@ -187,14 +184,14 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             };
             let Some(action) = action(task, key, stored, &neighbors)? else { return Ok(()) };
             drop((searcher, neighbors));
-            let refused = self.try_submit(key, action, Some(generation))?;
+            let refused = self.try_submit(key.to_owned(), action, Some(generation))?;
             if refused.is_none() || self.pipeline.queue.is_changed(key) {
                 return Ok(());
             }
         }
     }
 
-    /// Returns the keys of the documents that a job is about, in their order.
+    /// Returns the keys of a job's documents, in their order.
     fn keys(&self, task: &Task, snapshot: &Snapshot) -> Result<BTreeSet<String>> {
         let query = self.query(task, snapshot)?;
         let fields = &self.pipeline.worker.fields;

@@ -10,7 +10,7 @@ use crate::{OnFailure, TagFields};
 /// The taggers and settings of the tagging threads.
 pub(crate) struct Worker<E> {
     tagger: RwLock<Tagger<E>>,
-    /// Tags the documents of the last job, where that was begun with settings of its own.
+    /// The tagger of the last job, where that was begun with settings of its own.
     job_tagger: RwLock<Option<Tagger<E>>>,
     pub(crate) fields: TagFields,
     pub(crate) checks: SegmentChecks,
@@ -28,17 +28,17 @@ impl<E: Encoder> Worker<E> {
         Worker { tagger, job_tagger, fields, checks, on_failure }
     }
 
-    /// Returns the tagger that is in use.
+    /// Returns the current tagger.
     pub(crate) fn tagger(&self) -> Tagger<E> {
         self.tagger.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Uses another tagger from the next chunk on.
+    /// Replaces the tagger from the next chunk on.
     pub(crate) fn set_tagger(&self, tagger: Tagger<E>) {
         *self.tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
     }
 
-    /// Uses a tagger of its own for the documents of a job; the usual one where there is none.
+    /// Sets the tagger of a job's documents; the usual one where there is none.
     pub(crate) fn set_job_tagger(&self, tagger: Option<Tagger<E>>) {
         *self.job_tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
     }

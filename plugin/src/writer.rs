@@ -17,7 +17,7 @@ use crate::commit::{self, CommitOutcome, Payload};
 use crate::guard::{guard, open_reader};
 use crate::operation::{Action, GivenLabels, LabelSource, Labeling, Operation, Snapshot};
 use crate::pipeline::Pipeline;
-use crate::queue::{Pushed, Queue};
+use crate::queue::Queue;
 use crate::segments::SegmentChecks;
 use crate::stores::Stores;
 use crate::worker::Worker;
@@ -25,21 +25,20 @@ use crate::{
     CommitSummary, Error, Result, TagFields, WriterOptions, WriterStats, WriterTimes, document,
 };
 
-use opening::{check_encoder, check_labels, open_stores};
+use opening::{check_encoder, check_vocabulary, open_stores};
 
 /// Tags documents while they are indexed.
 ///
-/// All methods take `&self`: share the writer between threads, in an [`Arc`] where needed. What a
-/// thread hands over takes effect in its own order, and so for every key: the last operation wins.
-/// Nothing is visible before [`commit`](TaggingWriter::commit), and what was not committed when the
-/// writer is dropped is lost.
+/// All methods take `&self`: share the writer between threads, in an [`Arc`] where needed. A
+/// thread's operations take effect in their order, and the last operation on a key wins. Nothing is
+/// visible before [`commit`](TaggingWriter::commit); dropping the writer loses uncommitted work.
 ///
-/// `add`, `add_labeled`, `delete` and `commit` may block: the first three when more is under way
-/// than [`WriterOptions`] allow, `commit` until its work is done. In async code call them through
+/// `add`, `add_labeled` and `delete` block while more is in flight than [`WriterOptions`] allow,
+/// `commit` until its work is done. In async code call them through
 /// `tokio::task::spawn_blocking` or from a thread of your own that a channel feeds.
 ///
-/// A document that cannot be tagged is dealt with as [`OnFailure`](crate::OnFailure) says. When a
-/// store fails, as on a full disk, or the encoder panics, the writer stops: every call returns
+/// [`OnFailure`](crate::OnFailure) is the policy for documents that cannot be tagged. When a store
+/// fails, as on a full disk, or the encoder panics, the writer stops: every call returns
 /// [`Error::Stopped`] with the cause, and the index must be opened again, in the state of its last
 /// commit.
 pub struct TaggingWriter<E: Encoder + 'static> {
@@ -50,19 +49,19 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     reader: IndexReader,
     /// The last commit; locked while one is made.
     pub(crate) committed: Mutex<Payload>,
-    /// Locked while documents are tagged again: one such job at a time.
+    /// Locked while a job runs: one at a time.
     pub(crate) job: Mutex<()>,
-    /// The documents after which a job commits.
+    /// The number of documents between two commits of a job.
     pub(crate) job_documents: NonZeroUsize,
-    /// Whether the job that is worked on shall stop.
+    /// Set to stop the running job at its next document.
     pub(crate) interrupts_job: AtomicBool,
     threads: Vec<JoinHandle<()>>,
     opened: Instant,
 }
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
-    /// Opens an index for tagging. Where a process was killed while it wrote, its last commit is
-    /// completed or dropped, in both stores alike, and its unused files are removed.
+    /// Opens an index for tagging. A commit that a killed process left unfinished is completed or
+    /// dropped, in both stores alike, and unused files are removed.
     ///
     /// The index may have any schema that has the fields which `fields` names. The datastore holds
     /// the neighbors and changes with the index: give every index one of its own.
@@ -87,7 +86,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         checks.check_small()?;
         let (stores, payload) = open_stores(&index, &datastore, &fields, &options)?;
         let neighbors = datastore.reader()?;
-        check_labels(tagger.encoder().labels(), neighbors.labels())?;
+        check_vocabulary(tagger.encoder().labels(), neighbors.labels())?;
         let payload = payload.at_least(neighbors.generation());
         let reader = open_reader(&index)?;
         let (generation, searcher) = (payload.generation, reader.searcher());
@@ -123,11 +122,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Tags a document and indexes it, in the place of the one that has its key.
     ///
-    /// It is no neighbor: one that came with labels under this key is removed, since its text and
-    /// labels are no longer those of a document. What a person said by [`correct`] stays until a
-    /// person or a labelled document says otherwise: the labels given stay the document's, whose new
-    /// text votes for them from then on, and the labels rejected stay rejected. A text that is the
-    /// same as before is not encoded again.
+    /// It is no neighbor, and a neighbor of an earlier document under this key is removed. What a person said by [`correct`] stays until a
+    /// person or a labeled document says otherwise: the labels given stay, with the new text as their
+    /// neighbor, and the labels rejected stay rejected. An unchanged text is not encoded again.
     ///
     /// [`correct`]: TaggingWriter::correct
     ///
@@ -173,10 +170,10 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         self.submit(key.to_owned(), Action::Delete)
     }
 
-    /// Makes everything that was handed over before visible and durable, in both stores.
+    /// Makes all earlier operations visible and durable, in both stores.
     ///
-    /// What other threads hand over meanwhile belongs to the next commit. The new neighbors vote
-    /// from here on.
+    /// Operations that other threads submit meanwhile belong to the next commit. The new neighbors
+    /// vote from here on.
     ///
     /// # Errors
     ///
@@ -192,10 +189,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         Ok(summary)
     }
 
-    /// Uses another tagger from now on: other settings, or the same model run otherwise.
+    /// Replaces the tagger: by other settings, or the same model run otherwise.
     ///
-    /// Documents that were tagged before keep their tags; [`retag`](TaggingWriter::retag) tags them
-    /// anew.
+    /// Earlier documents keep their tags until [`retag`](TaggingWriter::retag).
     ///
     /// # Errors
     ///
@@ -204,7 +200,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     pub fn replace_tagger(&self, tagger: Tagger<E>) -> Result<()> {
         check_encoder(&tagger, self.datastore.encoder())?;
         let snapshot = self.pipeline.queue.snapshot()?;
-        check_labels(tagger.encoder().labels(), snapshot.neighbors.labels())?;
+        check_vocabulary(tagger.encoder().labels(), snapshot.neighbors.labels())?;
         self.pipeline.worker.set_tagger(tagger);
         Ok(())
     }
@@ -214,7 +210,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         &self.schema
     }
 
-    /// Tells what was done since the writer was opened.
+    /// Returns the work done since the writer was opened.
     pub fn stats(&self) -> WriterStats {
         let Pipeline { queue, budget, .. } = &*self.pipeline;
         let indexing = budget.indexing();
@@ -226,8 +222,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Closes the writer: waits for Tantivy's merges and releases the index.
     ///
-    /// Commit first: what was not committed is lost, as when the writer is dropped. Dropping does the
-    /// same as this, but only warns of a merge that failed.
+    /// Commit first: uncommitted work is lost. Dropping the writer does the same as this, but only
+    /// warns of a failed merge.
     ///
     /// # Errors
     ///
@@ -243,43 +239,39 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         }
     }
 
-    /// Hands an operation over, committing what it must see the outcome of.
-    fn submit(&self, key: String, mut action: Action) -> Result<()> {
-        loop {
-            match self.try_submit(&key, action, None)? {
-                None => return Ok(()),
-                Some(refused) => action = refused,
-            }
-            // What was done stands in the summary of the next call of `commit`.
+    /// Submits an operation; commits first what it depends on.
+    fn submit(&self, mut key: String, mut action: Action) -> Result<()> {
+        while let Some(refused) = self.try_submit(key, action, None)? {
+            (key, action) = refused;
+            // The next call of `commit` counts it in its summary.
             self.commit_with(|_, _| Ok(()))?;
         }
+        Ok(())
     }
 
-    /// Hands an operation over; returns it where its key's changes must be committed first.
+    /// Submits an operation; returns it where its key's changes must be committed first.
     pub(crate) fn try_submit(
         &self,
-        key: &str,
+        key: String,
         action: Action,
         made_from: Option<u64>,
-    ) -> Result<Option<Action>> {
+    ) -> Result<Option<(String, Action)>> {
         let Pipeline { queue, budget, .. } = &*self.pipeline;
         queue.check()?;
         let text = if action.has_text() { self.pipeline.worker.bytes_of_text() } else { 0 };
         let bytes = key.len() + action.bytes() + text;
         let Some(permit) = budget.acquire(bytes, || self.pipeline.probe()) else {
-            // Shut after the queue stopped, so that this tells why.
+            // The budget is shut after the queue stopped: this returns the cause.
             return queue.check().map(|()| None);
         };
-        match queue.push(Operation { key: key.to_owned(), action, made_from, permit })? {
-            Pushed::Taken => Ok(None),
-            Pushed::AfterCommit(operation) => Ok(Some(operation.action)),
-        }
+        let refused = queue.push(Operation { key, action, made_from, permit })?;
+        Ok(refused.map(|operation| (operation.key, operation.action)))
     }
 
-    /// Commits what was handed over before, and with it what `change` does to the stores and the
+    /// Commits all earlier operations, and with them the effect of `change` on the stores and the
     /// payload.
     ///
-    /// When `change` fails it must have done nothing; nothing is committed then.
+    /// A `change` that fails must have no effect; nothing is committed then.
     pub(crate) fn commit_with(
         &self,
         change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
@@ -323,7 +315,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         Ok((done, snapshot))
     }
 
-    /// Tells whoever listens what a commit brought, and how full the queue is.
+    /// Traces a commit's summary and the queue's depth.
     fn trace(&self, summary: &CommitSummary) {
         let WriterStats { queue_depth, batches, encoded, reused, .. } = self.stats();
         let CommitSummary { tagged, labeled, deleted, failed, generation, times, .. } = summary;

@@ -27,10 +27,10 @@ pub(super) fn open_stores(
     let mut datastore = datastore.writer().map_err(in_use)?;
     // Not before both are locked: another writer may have been committing.
     let last = Payload::of(index, encoder)?.of_encoder(encoder);
-    // It may have died before its commit was durable.
+    // The last writer may have died before its commit was durable.
     commit::sync(index)?;
     failpoint::reach("open::locked");
-    commit::settle(&mut datastore, &last)?;
+    commit::recover(&mut datastore, &last)?;
     failpoint::reach("open::settled");
     // A process that was killed leaves segment files that no commit knows.
     let collected = tantivy.garbage_collect_files().wait();
@@ -68,7 +68,7 @@ pub(crate) fn check_encoder<E: Encoder>(tagger: &Tagger<E>, expected: Fingerprin
 }
 
 /// Checks that the ids of the model's labels mean the same in the datastore.
-pub(super) fn check_labels(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
+pub(super) fn check_vocabulary(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
     let mut stored = datastore.first_names();
     for (id, expected) in model.names().enumerate() {
         let found = stored.next().unwrap_or_default();
