@@ -1,4 +1,4 @@
-//! What is stored beside the tags.
+//! The evidence that is stored beside the tags.
 
 use crate::support::Fixture;
 use autotag::Origin;
