@@ -19,13 +19,13 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::average::Parameters;
 use crate::bert::Pooling;
-use crate::checkpoint::{State, StateError};
-use crate::config::{MAX_SIZE, is_true, within};
-use crate::fit::Predicted;
+use crate::check::{MAX_SIZE, is_true, within};
 use crate::init::glorot;
 use crate::layers::{OutputLayer, normalize_rows};
 use crate::matrix::{Matrix, multiply};
+use crate::model::Predicted;
 use crate::optimizer::Moments;
+use crate::state::{State, StateError};
 
 pub(crate) use model::AdapterModel;
 

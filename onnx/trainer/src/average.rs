@@ -1,7 +1,7 @@
 //! The average of a model's parameters over epochs.
 
-use crate::checkpoint::{State, StateError};
 use crate::matrix::Matrix;
+use crate::state::{State, StateError};
 
 /// What can be averaged: matrices, the same in number and shape for all networks of a training.
 pub(crate) trait Parameters: Clone {

@@ -16,9 +16,9 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::average::Parameters;
-use crate::checkpoint::{State, StateError};
 use crate::init::{glorot, uniform};
 use crate::matrix::Matrix;
+use crate::state::{State, StateError};
 pub use export::GraphForm;
 pub use forward::Folded;
 

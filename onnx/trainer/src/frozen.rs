@@ -17,9 +17,9 @@ use autotag_onnx::{BundleDraft, ModelBundle, ModelInput, OnnxEncoder, OnnxOption
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
 use crate::first_neighbors::store;
-use crate::fit::Progress;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
+use crate::report::Progress;
 use crate::train::read::Readable;
 use crate::{Dataset, Result, Skipped, TrainError, Unreadable};
 
@@ -102,7 +102,7 @@ pub fn bundle_encoder(
     stop: &AtomicBool,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(ModelBundle, EncoderReport)> {
-    crate::config::at_least_1("max length", settings.max_length)?;
+    crate::check::at_least_1("max length", settings.max_length)?;
     options.check_device()?;
     BundleDraft::check_target(out)?;
     let n_threads = options.sessions.get();

@@ -19,12 +19,12 @@ use autotag_onnx::graph::{GraphBuilder, Value};
 use autotag_onnx::{Features, ModelInput};
 
 use crate::Result;
-use crate::checkpoint::{State, StateError};
-use crate::config::is_true;
-use crate::fit::{Model, Predict, Predicted, StepLoss};
-use crate::layers::{Answer, side_by_side, write_side_by_side};
+use crate::check::is_true;
+use crate::layers::{side_by_side, write_side_by_side};
 use crate::matrix::Matrix;
+use crate::model::{Answer, Lexical, Model, Predict, Predicted, StepLoss};
 use crate::optimizer::AdamConfig;
+use crate::state::{State, StateError};
 
 /// What the wide model and others need to know when they are trained together; each has its own
 /// settings beside.
@@ -114,12 +114,6 @@ pub(crate) trait Parted: Predict {
     fn write_parts(&self, graph: &mut GraphBuilder) -> (Answer, Option<Lexical<Value>>) {
         (self.write(graph), None)
     }
-}
-
-/// g, and its share of squared distances.
-pub(crate) struct Lexical<T> {
-    pub(crate) part: T,
-    pub(crate) share: f32,
 }
 
 /// The beginnings of the names of both models' states.

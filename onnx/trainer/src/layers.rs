@@ -7,10 +7,10 @@ use autotag::LabelSet;
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
+use crate::loss::ContrastiveConfig;
 use crate::loss::{binary_cross_entropy, contrastive, sigmoid};
 use crate::matrix::{Matrix, multiply};
+use crate::model::{Answer, StepLoss};
 
 /// The layer from the representation to the labels' logits.
 pub(crate) struct OutputLayer<'a> {
@@ -199,14 +199,6 @@ pub(crate) fn side_by_side(parts: &[(f32, &Matrix)]) -> Matrix {
         }
     }
     Matrix::from_values(n_rows, n_cols, values)
-}
-
-/// A model's answer within a graph that is being written.
-pub(crate) struct Answer {
-    /// [batch, R].
-    pub(crate) embedding: Value,
-    /// [batch, L], within 0..=1.
-    pub(crate) scores: Value,
 }
 
 /// Writes what follows a rectified representation [batch, R]: the output layer, and the normalization

@@ -26,6 +26,7 @@
 
 mod error;
 
+mod check;
 mod config;
 mod dataset;
 mod files;
@@ -37,9 +38,12 @@ mod word_vectors;
 
 pub mod matrix;
 mod nearest;
+mod state;
 
 mod layers;
 pub mod loss;
+mod model;
+mod report;
 
 #[cfg(feature = "burn")]
 mod autodiff;
@@ -58,7 +62,7 @@ pub mod wide;
 
 mod average;
 mod checkpoint;
-pub mod fit;
+mod fit;
 pub mod frozen;
 pub mod joint;
 mod models;
@@ -67,12 +71,15 @@ mod card;
 mod first_neighbors;
 mod train;
 
-pub use checkpoint::{Start, State, StateError};
-pub use config::{Coefficient, ContrastiveConfig, TrainConfig};
+pub use checkpoint::Start;
+pub use config::TrainConfig;
 pub use dataset::{Dataset, LabeledText, Skipped, Unreadable};
 pub use error::{Result, TrainError};
-pub use fit::Progress;
+pub use loss::{Coefficient, ContrastiveConfig};
+pub use model::{Predicted, StepLoss};
 pub use pretrained::Pretrained;
+pub use report::{EpochReport, FitReport, Progress};
 pub use schedule::Schedule;
+pub use state::{State, StateError};
 pub use train::{TrainReport, TrainingRun};
 pub use word_vectors::{Coverage, WordVectors};

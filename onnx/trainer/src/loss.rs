@@ -1,9 +1,40 @@
 //! The losses and their gradients: binary cross-entropy and the multi-label contrastive loss.
 
+use serde::{Deserialize, Serialize};
+
 use autotag::LabelSet;
 
-use crate::Coefficient;
 use crate::matrix::{Matrix, multiply};
+
+/// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Coefficient {
+    /// C_ij = y_i . y_j: as many times as it shares labels.
+    #[default]
+    Dynamic,
+    /// C_ij cut to 1: a pair that shares labels counts once, however many they are.
+    Cut,
+}
+
+/// The weight and temperature of the contrastive loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContrastiveConfig {
+    /// gamma: the weight beside BCE; 0 leaves the loss out.
+    pub gamma: f32,
+    /// tau'.
+    pub temperature: f32,
+    /// C_ij.
+    #[serde(default)]
+    pub coefficient: Coefficient,
+}
+
+impl Default for ContrastiveConfig {
+    /// Returns the paper's setting for AAPD.
+    fn default() -> Self {
+        ContrastiveConfig { gamma: 0.1, temperature: 10.0, coefficient: Coefficient::Dynamic }
+    }
+}
 
 /// Added to squared distances, so that the root's gradient stays finite where texts coincide.
 pub(crate) const DISTANCE_EPSILON: f32 = 1e-6;

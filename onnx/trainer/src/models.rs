@@ -5,13 +5,14 @@ use autotag_onnx::graph::{GraphBuilder, Value};
 use autotag_onnx::{Features, ModelInput};
 
 use crate::average::{EpochAverage, Parameters};
-use crate::checkpoint::{State, StateError};
 use crate::cnn::{Cnn, GraphForm, Network};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
-use crate::joint::{Lexical, Parted};
-use crate::layers::Answer;
+use crate::joint::Parted;
 use crate::matrix::Matrix;
+use crate::model::Answer;
+use crate::model::Lexical;
+use crate::model::{Model, Predict, Predicted, StepLoss};
 use crate::optimizer::AdamConfig;
+use crate::state::{State, StateError};
 use crate::wide::{Wide, WideNetwork};
 use crate::{ContrastiveConfig, TrainConfig};
 

@@ -4,9 +4,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::checkpoint::{State, StateError};
-use crate::config::{is_positive, is_true};
+use crate::check::{is_positive, is_true};
 use crate::matrix::Matrix;
+use crate::state::{State, StateError};
 
 /// Adam's parameters (Kingma and Ba, 2015).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

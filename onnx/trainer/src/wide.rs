@@ -28,14 +28,14 @@ use autotag_onnx::ngrams::MAX_NGRAMS;
 
 use crate::Result;
 use crate::average::Parameters;
-use crate::checkpoint::{State, StateError};
-use crate::config::{MAX_SIZE, is_true, within};
-use crate::fit::Predicted;
+use crate::check::{MAX_SIZE, is_true, within};
 use crate::init::{glorot, uniform};
-use crate::joint::Lexical;
 use crate::layers::{OutputLayer, normalize_rows, side_by_side};
 use crate::matrix::Matrix;
+use crate::model::Lexical;
+use crate::model::Predicted;
 use crate::optimizer::{Moments, RowMoments};
+use crate::state::{State, StateError};
 
 pub use vocabulary::learn;
 

@@ -3,7 +3,8 @@
 use autotag_onnx::graph::{GraphBuilder, Value};
 
 use super::{AdapterNetwork, AdapterParameters, input_scale};
-use crate::layers::{Answer, OutputLayer, write_answer};
+use crate::layers::{OutputLayer, write_answer};
+use crate::model::Answer;
 
 impl AdapterNetwork {
     /// Writes the adapter behind an encoder's representation of length 1, [batch, D], which is in

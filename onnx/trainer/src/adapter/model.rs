@@ -8,10 +8,10 @@ use autotag_onnx::graph::GraphBuilder;
 use super::{Adapter, AdapterNetwork};
 use crate::TrainConfig;
 use crate::average::{EpochAverage, Parameters};
-use crate::checkpoint::{State, StateError};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::frozen::FrozenEncoder;
-use crate::layers::Answer;
+use crate::model::Answer;
+use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::state::{State, StateError};
 
 /// The adapter in training.
 pub(crate) struct AdapterModel<'a> {

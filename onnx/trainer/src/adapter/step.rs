@@ -3,12 +3,12 @@
 use autotag::LabelSet;
 
 use super::{Adapter, AdapterNetwork, AdapterParameters, scaled};
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
 use crate::layers::{
     OutputGradients, OutputLayer, Regularization, fill_dropout_mask, multiply_values, sum_rows,
 };
+use crate::loss::ContrastiveConfig;
 use crate::matrix::{Matrix, multiply};
+use crate::model::StepLoss;
 use crate::optimizer::{AdamConfig, Step};
 
 /// The gradients of a step.

@@ -11,9 +11,9 @@ use autotag::LabelSet;
 use autotag_onnx::ModelInput;
 
 use super::{DeviceWeights, Weights, losses, matrix_of};
-use crate::config::ContrastiveConfig;
-use crate::fit::{Predicted, StepLoss};
+use crate::loss::ContrastiveConfig;
 use crate::matrix::Matrix;
+use crate::model::{Predicted, StepLoss};
 
 /// What a model says of texts, on its device.
 pub(crate) struct Answer {

@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor};
 
 use super::groups::{Gradients, each};
 use super::{DeviceWeights, Weights, matrix_of};
-use crate::checkpoint::{State, StateError};
 use crate::optimizer::AdamConfig;
+use crate::state::{State, StateError};
 
 /// How far one of the weights moves in a step.
 #[derive(Clone, Copy, Debug, PartialEq)]

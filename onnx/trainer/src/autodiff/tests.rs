@@ -5,10 +5,10 @@ use autotag::{LabelId, LabelSet};
 use super::groups::{Gradients, gradients};
 use super::loss::{binary_cross_entropy, contrastive};
 use super::*;
-use crate::config::{Coefficient, ContrastiveConfig};
-use crate::fit::StepLoss;
 use crate::loss;
+use crate::loss::{Coefficient, ContrastiveConfig};
 use crate::matrix::Matrix;
+use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
 
 fn label_sets() -> Vec<LabelSet> {

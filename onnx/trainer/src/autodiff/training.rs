@@ -7,8 +7,8 @@ use super::groups::{Answer, gradients, ids};
 use super::{AdamW, DeviceWeights, Pace, Weights};
 use crate::TrainConfig;
 use crate::average::{EpochAverage, Parameters};
-use crate::checkpoint::{State, StateError};
-use crate::fit::StepLoss;
+use crate::model::StepLoss;
+use crate::state::{State, StateError};
 
 /// Weights in training and their average over the epochs: what a checkpoint keeps of a model.
 pub(crate) struct TrainingWeights {

@@ -4,8 +4,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{matrix_of, tensor_of};
 use crate::average::Parameters;
-use crate::checkpoint::{State, StateError};
 use crate::matrix::Matrix;
+use crate::state::{State, StateError};
 
 /// A model's parameters by name; vectors are matrices of one row.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -28,13 +28,6 @@ impl SealedFile {
         Ok(SealedFile { file, checksum: crc32fast::Hasher::new(), length: 0 })
     }
 
-    /// Appends to the content.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.checksum.update(bytes);
-        self.length += bytes.len() as u64;
-        self.file.write_all(bytes)
-    }
-
     /// Writes the trailer and waits until the disk has everything.
     pub(super) fn finish(mut self) -> io::Result<()> {
         let length = self.length.to_le_bytes();
@@ -44,6 +37,20 @@ impl SealedFile {
             self.file.write_all(part)?;
         }
         self.file.into_inner()?.sync_all()
+    }
+}
+
+/// Appends to the content.
+impl Write for SealedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n_bytes = self.file.write(bytes)?;
+        self.checksum.update(&bytes[..n_bytes]);
+        self.length += n_bytes as u64;
+        Ok(n_bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -7,12 +7,12 @@ use autotag::LabelSet;
 use super::forward::widest;
 use super::tokens::DistinctTokens;
 use super::{Cnn, CnnConfig, Network, Scratch};
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
 use crate::layers::{
     OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask, sum_rows,
 };
+use crate::loss::ContrastiveConfig;
 use crate::matrix::{Matrix, multiply};
+use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
 
 /// The gradients of a step, shaped as the parameters; the embedding's has one row for each distinct

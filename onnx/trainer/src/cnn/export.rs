@@ -10,7 +10,8 @@ use autotag_onnx::proto::ElementType;
 
 use super::forward::widest;
 use super::{CnnConfig, CnnParameters, Network};
-use crate::layers::{Answer, OutputLayer, write_answer};
+use crate::layers::{OutputLayer, write_answer};
+use crate::model::Answer;
 
 /// How the embedding and the convolution are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

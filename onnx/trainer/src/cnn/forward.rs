@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::tokens::DistinctTokens;
 use super::{CnnConfig, Network};
-use crate::fit::Predicted;
 use crate::layers::{OutputLayer, normalize_rows};
 use crate::matrix::{Matrix, multiply};
+use crate::model::Predicted;
 
 /// What max-over-time keeps of each text and filter.
 #[derive(Clone, Debug, Default)]

@@ -3,9 +3,9 @@
 use super::CnnParameters;
 use super::backward::Gradients;
 use super::tokens::DistinctTokens;
-use crate::checkpoint::{State, StateError};
 use crate::matrix::Matrix;
 use crate::optimizer::{AdamConfig, Moments, RowMoments, Step};
+use crate::state::{State, StateError};
 
 /// The running means of every parameter, and the number of steps.
 #[derive(Clone, Debug)]

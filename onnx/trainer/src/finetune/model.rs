@@ -13,10 +13,11 @@ use crate::autodiff::{
 };
 use crate::average::Parameters;
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
-use crate::checkpoint::{State, StateError};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::init::glorot;
-use crate::layers::{Answer, OutputLayer, write_answer};
+use crate::layers::{OutputLayer, write_answer};
+use crate::model::Answer;
+use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 4;

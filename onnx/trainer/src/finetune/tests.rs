@@ -7,9 +7,9 @@ use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
 use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
 use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use crate::cnn::CnnConfig;
-use crate::config::ContrastiveConfig;
-use crate::fit::{Model, Predict};
 use crate::joint::JointConfig;
+use crate::loss::ContrastiveConfig;
+use crate::model::{Model, Predict};
 use crate::optimizer::AdamConfig;
 
 fn config(pooling: Pooling) -> TrainConfig {

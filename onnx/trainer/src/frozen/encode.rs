@@ -9,8 +9,8 @@ use autotag::{EncodeError, Encoder};
 use autotag_onnx::{ModelInput, OnnxEncoder};
 
 use super::cache::{EmbeddingCache, TextDigest, digest};
-use crate::fit::Progress;
 use crate::matrix::Matrix;
+use crate::report::Progress;
 use crate::{Dataset, Result, TrainError};
 
 /// The tokens of a batch, padding included: more of them spill out of a core's cache.

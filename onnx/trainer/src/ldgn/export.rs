@@ -8,8 +8,9 @@ use super::weights::{
     RECURRENT, STATIC_GRAPH, TAKES, of,
 };
 use crate::autodiff::Weights;
-use crate::layers::{Answer, normalized};
+use crate::layers::normalized;
 use crate::matrix::Matrix;
+use crate::model::Answer;
 
 /// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length].
 ///

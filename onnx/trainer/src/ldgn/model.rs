@@ -14,10 +14,10 @@ use crate::autodiff::{
     Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed, tensor_of,
 };
 use crate::average::Parameters;
-use crate::checkpoint::{State, StateError};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
-use crate::layers::Answer;
 use crate::matrix::Matrix;
+use crate::model::Answer;
+use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 16;

@@ -5,8 +5,8 @@ use burn::tensor::Device;
 use super::*;
 use crate::TrainConfig;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes};
-use crate::config::ContrastiveConfig;
-use crate::fit::{Model, Predict};
+use crate::loss::ContrastiveConfig;
+use crate::model::{Model, Predict};
 use crate::optimizer::AdamConfig;
 
 fn config() -> TrainConfig {

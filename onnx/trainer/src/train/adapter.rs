@@ -12,11 +12,11 @@ use super::{FirstNeighbors, Plan, Shape, TrainReport, TrainingRun};
 use crate::adapter::{Adapter, AdapterModel};
 use crate::average::EpochAverage;
 use crate::bert::BertFolder;
-use crate::config::is_true;
-use crate::fit::Progress;
+use crate::check::is_true;
 use crate::frozen::{Encoding, FrozenEncoder};
 use crate::joint::{JointInput, JointModel};
 use crate::matrix::Matrix;
+use crate::report::Progress;
 use crate::{Dataset, Pretrained, Result, TrainConfig};
 
 impl TrainingRun<'_> {

@@ -9,13 +9,14 @@ use tokenizers::Tokenizer;
 use super::digest::Digest;
 use super::{Shape, TrainReport, TrainingRun};
 use crate::average::EpochAverage;
+use crate::check::is_true;
 use crate::cnn::Cnn;
-use crate::config::is_true;
-use crate::fit::{Model, Progress};
 use crate::joint::{JointConfig, JointInput, JointModel};
 use crate::matrix::Matrix;
+use crate::model::Model;
 use crate::models::{CnnModel, WideModel};
 use crate::optimizer::AdamConfig;
+use crate::report::Progress;
 use crate::wide::{self, Wide};
 use crate::{Pretrained, Result, TrainConfig, vocabulary};
 

@@ -10,8 +10,9 @@ use autotag_onnx::OnnxEncoder;
 use super::read::Readable;
 use super::{Plan, TrainingRun};
 use crate::checkpoint::{Claim, Start};
-use crate::fit::{Model, Predict, Progress, TokenizedTexts};
 use crate::matrix::Matrix;
+use crate::model::{Model, Predict, TokenizedTexts};
+use crate::report::Progress;
 use crate::{Dataset, Result, TrainError};
 
 impl TrainingRun<'_> {

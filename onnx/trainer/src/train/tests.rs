@@ -8,11 +8,11 @@ use autotag_onnx::{Device, OnnxEncoder};
 use super::*;
 use crate::bert::tests::{N_TOKENS, tiny_config, words};
 use crate::bert::{BertFolder, BertWeights};
-use crate::checkpoint::{State, StateError};
 use crate::cnn::GraphForm;
-use crate::fit::{Predicted, StepLoss};
-use crate::layers::Answer;
 use crate::matrix::Matrix;
+use crate::model::Answer;
+use crate::model::{Predicted, StepLoss};
+use crate::state::{State, StateError};
 use crate::{LabeledText, Pretrained};
 
 /// How a run trains the model under test.

@@ -6,8 +6,9 @@ use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
 use super::{WideNetwork, WideParameters};
-use crate::joint::Lexical;
-use crate::layers::{Answer, OutputLayer, normalized, write_answer, write_side_by_side};
+use crate::layers::{OutputLayer, normalized, write_answer, write_side_by_side};
+use crate::model::Answer;
+use crate::model::Lexical;
 
 impl WideNetwork {
     /// Writes the model with inputs `feature_ids` int64 and `feature_weights` float32

@@ -4,10 +4,10 @@ use autotag::LabelSet;
 use autotag_onnx::Features;
 
 use super::{Wide, WideNetwork, WideParameters, rectify};
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
 use crate::layers::{OutputGradients, OutputLayer, Regularization};
+use crate::loss::ContrastiveConfig;
 use crate::matrix::Matrix;
+use crate::model::StepLoss;
 use crate::optimizer::{AdamConfig, Step};
 
 /// The gradients of a step.

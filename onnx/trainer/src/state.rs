@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::io::{self, Write};
 
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
-use super::sealed::SealedFile;
 use crate::matrix::Matrix;
 
 /// The named parts of a training's state: parameters, what the optimizer keeps of them, counters.
@@ -97,7 +96,7 @@ impl<'a> State<'a> {
     }
 
     /// Takes out what [`State::put_all`] added with this prefix.
-    pub(super) fn take_all(&mut self, prefix: &str) -> State<'a> {
+    pub(crate) fn take_all(&mut self, prefix: &str) -> State<'a> {
         let names: Vec<String> =
             self.parts.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
         let mut parts = BTreeMap::new();
@@ -172,15 +171,15 @@ impl<'a> State<'a> {
     /// # Why not safetensors' own function?
     ///
     /// It makes a file that nobody but its owner can read, and gives no way to sum up the bytes.
-    pub(super) fn write(&self, file: &mut SealedFile, about: String) -> io::Result<()> {
+    pub(crate) fn write(&self, file: &mut impl Write, about: String) -> io::Result<()> {
         // Larger numbers first, so that all are aligned.
         let mut parts: Vec<(&String, &Part<'_>)> = self.parts.iter().collect();
         parts.sort_by_key(|(_, part)| std::cmp::Reverse(part.dtype()));
         let mut header = self.header(&parts, about)?;
         header.resize(header.len().next_multiple_of(8), b' ');
-        file.write(&(header.len() as u64).to_le_bytes())?;
-        file.write(&header)?;
-        parts.into_iter().try_for_each(|(_, part)| file.write(&part.bytes()))
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        parts.into_iter().try_for_each(|(_, part)| file.write_all(&part.bytes()))
     }
 
     fn header(&self, parts: &[(&String, &Part<'_>)], about: String) -> io::Result<Vec<u8>> {
@@ -198,14 +197,14 @@ impl<'a> State<'a> {
     }
 
     /// Reads the text about a state alone.
-    pub(super) fn about(bytes: &[u8]) -> Result<String, String> {
+    pub(crate) fn about(bytes: &[u8]) -> Result<String, String> {
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
         let about = metadata.metadata().as_ref().and_then(|texts| texts.get(ABOUT)).cloned();
         Ok(about.ok_or("it says nothing about itself")?)
     }
 
     /// Reads the content of a file that [`State::write`] made: the state and the text about it.
-    pub(super) fn read(bytes: &[u8]) -> Result<(State<'static>, String), String> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<(State<'static>, String), String> {
         let about = State::about(bytes)?;
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
         let mut state = State::default();
@@ -282,7 +281,6 @@ impl Part<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sealed::content;
     use super::*;
 
     #[test]
@@ -293,13 +291,9 @@ mod tests {
         inner.put_counts("steps", vec![7, u64::MAX]);
         let mut state = State::default();
         state.put_all("model/", inner.clone());
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
-        let mut file = SealedFile::create(&path).unwrap();
-        state.write(&mut file, "a text".to_owned()).unwrap();
-        file.finish().unwrap();
-        let bytes = std::fs::read(&path).unwrap();
-        let (mut read, about) = State::read(content(&bytes).unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        state.write(&mut bytes, "a text".to_owned()).unwrap();
+        let (mut read, about) = State::read(&bytes).unwrap();
         assert_eq!(about, "a text");
         assert_eq!(read, state);
         assert_eq!(read.below("model/"), inner);
