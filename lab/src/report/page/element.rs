@@ -54,11 +54,12 @@ enum Head {
 }
 
 fn cells(table: &Table, head: Head) -> Markup {
+    let class = |column| (column >= table.n_texts).then_some("number");
     html! {
         thead {
             tr {
                 @for (column, name) in table.header.iter().enumerate() {
-                    th.number[column >= table.n_texts] scope="col" {
+                    th scope="col" class=[class(column)] {
                         @if head == Head::Sortable { button type="button" { (name) } }
                         @else { (name) }
                     }
@@ -69,7 +70,7 @@ fn cells(table: &Table, head: Head) -> Markup {
             @for row in &table.rows {
                 tr {
                     @for (column, cell) in row.iter().enumerate() {
-                        td.number[column >= table.n_texts] { (cell) }
+                        td class=[class(column)] { (cell) }
                     }
                 }
             }
