@@ -21,6 +21,8 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod fingerprint;
+
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
@@ -47,8 +49,9 @@ pub use datastore::{
     Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, DocumentRecord, ItemId,
     Neighbor, SearchMode, Source, StorageOptions, StoredItem,
 };
-pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
+pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
 pub use error::{Error, Result};
+pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};
 pub use label::{LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary};

@@ -119,10 +119,10 @@ pub fn encoder_files(bytes: &[u8]) {
         encoder.write(folder.path()).expect("a temporary folder can be written");
         fs::write(folder.path().join(file), bytes).expect("a temporary file can be written");
         if let Ok(read) = BertFolder::read(folder.path()) {
-            assert!(Pretrained::from(&read).token_table.n_rows() >= 3);
+            assert!(Pretrained::from(&read).token_table.nrows() >= 3);
         }
         if let Ok(Pretrained { token_table, .. }) = Pretrained::read(folder.path()) {
-            assert!(token_table.values().iter().all(|value| value.is_finite()));
+            assert!(token_table.iter().all(|value| value.is_finite()));
         }
     }
 }
@@ -139,7 +139,7 @@ pub fn word_vectors(bytes: &[u8]) {
         let Ok((Pretrained { token_table, .. }, coverage)) = vectors.start(&train, 100, 1) else {
             continue;
         };
-        assert!(token_table.values().iter().all(|value| value.is_finite()));
+        assert!(token_table.iter().all(|value| value.is_finite()));
         assert!((1..=2).contains(&coverage.n_known), "{coverage:?}");
     }
 }

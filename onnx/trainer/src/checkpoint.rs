@@ -20,7 +20,7 @@ use crate::{Result, Skipped, TrainError};
 use sealed::SealedFile;
 
 /// The version of the checkpoints that this program writes, the only one that it reads.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const METRICS: &str = "metrics.jsonl";

@@ -16,6 +16,7 @@ use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start};
 use crate::model::{Model, Predict, StepLoss, TokenizedTexts};
 use crate::nearest::nearest;
 use crate::report::{EpochReport, FitReport, Progress};
+use crate::rows::RowMajor as _;
 use crate::{Result, TrainConfig, TrainError};
 
 /// What accompanies a training: who watches it, what may stop it, where it leaves checkpoints.
@@ -314,7 +315,7 @@ fn predict_dev<P: Predict>(
         .enumerate()
         .map(|(row, neighbors)| Prediction {
             given: dev.labels[row].clone(),
-            model: Scores::new(predicted.scores.row(row)).ok(),
+            model: Scores::new(predicted.scores.row_slice(row)).ok(),
             neighbors,
         })
         .collect();

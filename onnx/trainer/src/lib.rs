@@ -33,11 +33,13 @@ mod files;
 #[cfg(test)]
 mod mutations;
 mod pretrained;
+#[cfg(test)]
+mod slopes;
 mod vocabulary;
 mod word_vectors;
 
-pub mod matrix;
 mod nearest;
+mod rows;
 mod state;
 
 mod layers;
@@ -66,6 +68,7 @@ mod fit;
 pub mod frozen;
 pub mod joint;
 mod models;
+mod parameters;
 
 mod card;
 mod first_neighbors;

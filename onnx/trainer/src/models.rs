@@ -1,17 +1,19 @@
 //! The models as [`fit`](crate::fit) trains them: what each reads of a text, averaged over epochs.
 
+use ndarray::Array2;
+
 use autotag::LabelSet;
 use autotag_onnx::graph::{GraphBuilder, Value};
 use autotag_onnx::{Features, ModelInput};
 
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::cnn::{Cnn, GraphForm, Network};
 use crate::joint::Parted;
-use crate::matrix::Matrix;
 use crate::model::Answer;
 use crate::model::Lexical;
 use crate::model::{Model, Predict, Predicted, StepLoss};
 use crate::optimizer::AdamConfig;
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 use crate::wide::{Wide, WideNetwork};
 use crate::{ContrastiveConfig, TrainConfig};
@@ -135,7 +137,7 @@ impl Predict for WideNetwork {
 }
 
 impl Parted for WideNetwork {
-    fn predict_parts(&self, texts: &[&ModelInput]) -> (Predicted, Option<Lexical<Matrix>>) {
+    fn predict_parts(&self, texts: &[&ModelInput]) -> (Predicted, Option<Lexical<Array2<f32>>>) {
         WideNetwork::predict_parts(self, &features(texts))
     }
 

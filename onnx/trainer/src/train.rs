@@ -252,13 +252,13 @@ impl TrainingRun<'_> {
 
         progress(Progress::Stage("datastore"));
         let embeddings = match first_neighbors {
-            FirstNeighbors::Exported => exported(&encoder, self.train)?,
+            FirstNeighbors::Exported => exported(encoder, self.train)?,
             FirstNeighbors::Trained => {
+                drop(encoder);
                 let texts: Vec<&P::Input> = train.texts.texts.iter().collect();
                 network.predict(&texts).embeddings
             }
         };
-        drop(encoder);
         store(&draft, self.train, &embeddings)?;
         let report = TrainReport {
             config: self.config.clone(),

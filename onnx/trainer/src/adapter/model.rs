@@ -7,10 +7,11 @@ use autotag_onnx::graph::GraphBuilder;
 
 use super::{Adapter, AdapterNetwork};
 use crate::TrainConfig;
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::frozen::FrozenEncoder;
 use crate::model::Answer;
 use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 /// The adapter in training.

@@ -6,8 +6,9 @@ use autotag_onnx::ModelInput;
 use super::groups::{Answer, gradients, ids};
 use super::{AdamW, DeviceWeights, Pace, Weights};
 use crate::TrainConfig;
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::model::StepLoss;
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 /// Weights in training and their average over the epochs: what a checkpoint keeps of a model.

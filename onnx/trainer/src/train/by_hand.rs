@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, Lexicon, ModelBundle, ModelInput};
+use ndarray::Array2;
 use tokenizers::Tokenizer;
 
 use super::digest::Digest;
@@ -12,7 +13,6 @@ use crate::average::EpochAverage;
 use crate::check::is_true;
 use crate::cnn::Cnn;
 use crate::joint::{JointConfig, JointInput, JointModel};
-use crate::matrix::Matrix;
 use crate::model::Model;
 use crate::models::{CnnModel, WideModel};
 use crate::optimizer::AdamConfig;
@@ -175,7 +175,7 @@ pub(super) fn first_features<J>(texts: &[JointInput<ModelInput, J>]) -> Vec<&Fea
 /// A tokenizer, and what the embedding of its tokens starts with where it does not start at random.
 pub(super) struct Tokens {
     pub(super) tokenizer: Tokenizer,
-    pub(super) table: Option<Matrix>,
+    pub(super) table: Option<Array2<f32>>,
 }
 
 impl Tokens {
