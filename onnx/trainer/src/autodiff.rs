@@ -10,6 +10,8 @@ mod tensors;
 mod training;
 mod weights;
 
+use crate::optimizer::step_hash;
+
 pub(crate) use device::{Device, training_device};
 pub(crate) use groups::{Answer, predict_by_length};
 pub(crate) use loss::{losses, normalized_rows};
@@ -21,7 +23,7 @@ pub(crate) use weights::{DeviceWeights, Weights};
 
 /// Returns what a step draws its dropout from, so that a resumed training draws the same.
 pub(crate) fn step_seed(seed: u64, n_steps: u64) -> u64 {
-    (seed ^ n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15)) << 24
+    (seed ^ step_hash(n_steps)) << 24
 }
 
 /// Returns what a group of a step's texts draws its dropout from: it has 4,096 draws of its own.

@@ -11,7 +11,7 @@ use super::{Cnn, CnnConfig, Network, Scratch};
 use crate::layers::{OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask};
 use crate::loss::ContrastiveConfig;
 use crate::model::StepLoss;
-use crate::optimizer::AdamConfig;
+use crate::optimizer::{AdamConfig, Gradient};
 use crate::rows::{RowMajor as _, multiply};
 
 /// The gradients of a step, shaped as the parameters; the embedding's has one row for each distinct
@@ -37,24 +37,22 @@ impl Cnn {
         let batch = &mut self.scratch.batch;
         batch.fill(texts, parameters.embedding.nrows(), widest(config));
         let is_in_batch = |token| batch.position(token).is_some();
-        self.optimizer.catch_up(adam, &mut parameters.embedding, is_in_batch);
+        self.optimizer.sync_lazy_rows(adam, &mut parameters.embedding, is_in_batch);
         let loss = self.gradients(labels, contrastive);
-        let Cnn { optimizer, network, scratch, .. } = self;
-        optimizer.step(adam, &mut network.parameters, &scratch.gradients, &scratch.batch);
-        self.n_steps += 1;
+        self.apply(adam);
         loss
     }
 
     /// Brings every embedding row up to date, as is needed before the model is read.
-    pub fn settle(&mut self, adam: &AdamConfig) {
-        self.optimizer.catch_up(adam, &mut self.network.parameters.embedding, |_| true);
+    pub fn sync_lazy_rows(&mut self, adam: &AdamConfig) {
+        self.optimizer.sync_lazy_rows(adam, &mut self.network.parameters.embedding, |_| true);
     }
 
     /// Computes the losses of the batch in `scratch` and their gradients.
     fn gradients(&mut self, labels: &[&LabelSet], weights: &ContrastiveConfig) -> StepLoss {
-        let Cnn { network: Network { config, parameters }, scratch, seed, n_steps, .. } = self;
+        let Cnn { network: Network { config, parameters }, optimizer, scratch, seed } = self;
         let Scratch { batch, embedded, embedding_mask, products, pooled, gradients } = scratch;
-        let seed = seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let seed = optimizer.step_seed(*seed);
         embed(
             &parameters.embedding,
             batch,
@@ -80,6 +78,18 @@ impl Cnn {
         paths.kernel_gradient(embedded, &mut gradients.kernel);
         paths.embedded_gradient(&parameters.kernel, embedding_mask, &mut gradients.embedded);
         loss
+    }
+
+    /// Moves every parameter against its gradient.
+    fn apply(&mut self, adam: &AdamConfig) {
+        let Scratch { batch, gradients, .. } = &self.scratch;
+        let Gradients { embedded, kernel, kernel_bias, head } = gradients;
+        // Row 0 is padding and stays zero.
+        let position = |token| if token == 0 { None } else { batch.position(token) };
+        let embedding = Gradient::Rows { rows: embedded.view(), position: &position };
+        let (output, bias) = ((&head.output).into(), (&head.output_bias).into());
+        let gradients = [embedding, kernel.into(), kernel_bias.into(), output, bias];
+        self.optimizer.step(adam, &mut self.network, &gradients);
     }
 }
 
