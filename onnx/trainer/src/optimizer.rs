@@ -41,7 +41,7 @@ impl Default for AdamConfig {
 }
 
 impl AdamConfig {
-    /// Checks every setting's range; `of` tells whose they are, as "the wide model's ".
+    /// Checks every setting's range; `of` names the owner in errors, as "the wide model's ".
     pub(crate) fn check(&self, of: &str) -> Result<()> {
         let (rate, epsilon) = (self.learning_rate, self.epsilon);
         is_true(&format!("{of}learning rate"), rate, is_positive(rate), "greater than 0")?;
@@ -190,7 +190,7 @@ impl Adam {
     }
 }
 
-/// Returns a number for each step: multiples of 2^64 / phi, which differ in all their bits (Knuth, The
+/// Returns a number for each step: multiples of 2^64 / phi, which spread evenly (Knuth, The
 /// Art of Computer Programming 3, 6.4).
 pub(crate) fn step_hash(n_steps: u64) -> u64 {
     n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15)
@@ -296,7 +296,7 @@ fn values_mut<D: Dimension>(array: &mut ArrayRef<f32, D>) -> &mut [f32] {
     array.as_slice_mut().expect("standard layout")
 }
 
-/// The values that one task updates; small matrices stay on one thread.
+/// The values that one task updates; small arrays stay on one thread.
 const CHUNK: usize = 1 << 14;
 
 /// A row of a table, its running means, and the step up to which they are updated.
@@ -307,7 +307,7 @@ struct TableRow<'a> {
     step: &'a mut i32,
 }
 
-/// What one step's formula needs: the decays, and the step size with its bias corrections.
+/// The coefficients of one step: the decays, and the step size with its bias corrections.
 #[derive(Clone, Copy)]
 struct Step {
     /// t, from 1.
@@ -319,12 +319,12 @@ struct Step {
     /// 1 / sqrt(1 - beta_2^t)
     second_scale: f32,
     epsilon: f32,
-    /// What the gradient is multiplied by.
+    /// The factor that clips the gradient.
     gradient_scale: f32,
 }
 
 impl Step {
-    /// Returns what step t needs.
+    /// Returns the coefficients of step t.
     fn at(config: &AdamConfig, t: i32) -> Self {
         Step {
             number: t,

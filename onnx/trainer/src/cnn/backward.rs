@@ -1,4 +1,9 @@
-//! A training step: losses, and gradients that touch only what the maxima let through.
+//! A training step: losses, and sparse gradients.
+//!
+//! The gradient of a maximum flows to the window that attained it, so that each filter and text has one
+//! window to go back through. Kernel and embeddings get their gradients from these alone, in time
+//! proportional to texts x filters x width, whatever the texts' lengths (compare the dense backward pass
+//! of a convolution, which visits every window).
 
 use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
@@ -43,7 +48,7 @@ impl Cnn {
         loss
     }
 
-    /// Brings every embedding row up to date, as is needed before the model is read.
+    /// Brings every embedding row up to date; required before the model is read.
     pub fn sync_lazy_rows(&mut self, adam: &AdamConfig) {
         self.optimizer.sync_lazy_rows(adam, &mut self.network.parameters.embedding, |_| true);
     }
@@ -93,7 +98,9 @@ impl Cnn {
     }
 }
 
-/// Copies the distinct tokens' embeddings, dropping a share of the values.
+/// Copies the distinct tokens' embeddings with dropout.
+///
+/// The mask is seeded by the token, so that it does not depend on the order of the texts or threads.
 fn embed(
     embedding: &Array2<f32>,
     batch: &DistinctTokens,
@@ -120,7 +127,7 @@ fn embed(
         });
 }
 
-/// The ways a gradient takes from the representation back through one window per text and filter.
+/// The paths of the gradient from the representation back through one window per text and filter.
 struct Paths<'a> {
     config: &'a CnnConfig,
     batch: &'a DistinctTokens,
@@ -130,7 +137,7 @@ struct Paths<'a> {
 }
 
 impl Paths<'_> {
-    /// Sums, for each kernel slice, the embeddings that its windows met: [C, D].
+    /// Computes each kernel slice's gradient, a sum of its windows' embeddings: [C, D].
     fn kernel_gradient(&self, embedded: &Array2<f32>, gradient: &mut Array2<f32>) {
         let (n, n_filters) = (self.config.filters, self.config.n_filters());
         gradient.resize(self.config.n_slices(), embedded.ncols());
@@ -162,7 +169,10 @@ impl Paths<'_> {
         slices
     }
 
-    /// Sums, for each distinct token, the kernel slices whose windows it was in: [U, D].
+    /// Computes each distinct token's gradient, a sum of the kernel slices that met it: [U, D].
+    ///
+    /// Why sort by token first? Each row then is the work of one thread, in a fixed order of additions:
+    /// no locks, and the same bits whatever the number of threads.
     fn embedded_gradient(
         &self,
         kernel: &Array2<f32>,
@@ -189,7 +199,7 @@ impl Paths<'_> {
             });
     }
 
-    /// Sorts every (slice, slope) by the distinct token that it reaches.
+    /// Sorts every (slice, slope) by its distinct token, by counting sort.
     fn visits_by_token(&self) -> (Vec<usize>, Vec<(u32, f32)>) {
         let mut starts = vec![0; self.batch.ids().len() + 1];
         self.for_each_visit(|row, _, _| starts[row + 1] += 1);

@@ -1,4 +1,4 @@
-//! A training step: losses, and gradients for the n-grams that occur.
+//! A training step: losses, and sparse gradients for the n-grams that occur.
 
 use ndarray::Array2;
 
@@ -38,7 +38,7 @@ impl Wide {
         loss
     }
 
-    /// Brings every row of the table up to date, as is needed before the model is read.
+    /// Brings every row of the table up to date; required before the model is read.
     pub fn sync_lazy_rows(&mut self, adam: &AdamConfig) {
         let table = &mut self.network.parameters.table;
         self.optimizer.sync_lazy_rows(adam, table, |_| true);
