@@ -75,11 +75,11 @@ impl AdapterConfig {
 pub struct AdapterParameters {
     /// W: [R, D].
     pub hidden: Array2<f32>,
-    /// c: [R].
+    /// c: `[R]`.
     pub hidden_bias: Array1<f32>,
     /// O: [L, R].
     pub output: Array2<f32>,
-    /// b: [L].
+    /// b: `[L]`.
     pub output_bias: Array1<f32>,
 }
 

@@ -83,11 +83,11 @@ pub struct CnnParameters {
     pub embedding: Array2<f32>,
     /// W: [C, D], the kernel slices: width by width, offset by offset, filter by filter.
     pub kernel: Array2<f32>,
-    /// [R], width by width.
+    /// `[R]`, width by width.
     pub kernel_bias: Array1<f32>,
     /// [L, R].
     pub output: Array2<f32>,
-    /// [L].
+    /// `[L]`.
     pub output_bias: Array1<f32>,
 }
 

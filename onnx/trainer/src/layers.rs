@@ -17,7 +17,7 @@ use crate::rows::{RowMajor as _, multiply, product};
 pub(crate) struct OutputLayer<'a> {
     /// [L, R].
     pub(crate) output: &'a Array2<f32>,
-    /// [L].
+    /// `[L]`.
     pub(crate) bias: &'a Array1<f32>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct OutputGradients {
     pub(crate) logits: Array2<f32>,
     /// [L, R].
     pub(crate) output: Array2<f32>,
-    /// [L].
+    /// `[L]`.
     pub(crate) output_bias: Array1<f32>,
 }
 

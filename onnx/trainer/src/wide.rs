@@ -120,7 +120,7 @@ pub struct WideParameters {
     pub table: Array2<f32>,
     /// O: [L, R].
     pub output: Array2<f32>,
-    /// b: [L].
+    /// b: `[L]`.
     pub output_bias: Array1<f32>,
 }
 

@@ -1,10 +1,8 @@
 //! The output of `autotag search`.
 
+use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
 use serde::Serialize;
-use tantivy_autotag::{
-    Evidence, FoundDocument, NeighborEvidence, Origin, SearchRequest, SearchResults, TagEvidence,
-    tag_path,
-};
+use tantivy_autotag::{FoundDocument, SearchRequest, SearchResults, tag_path};
 
 use crate::output::{Report, inline, shorten, table};
 
