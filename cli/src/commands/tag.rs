@@ -31,7 +31,7 @@ pub(crate) struct TagArgs {
     #[arg(long, value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 
-    /// Let an index's labelled documents vote, instead of the bundle's training set alone
+    /// Let an index's labeled documents vote, instead of the bundle's training set alone
     #[arg(long, value_name = "DIR")]
     index: Option<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! What `autotag search` prints.
+//! The output of `autotag search`.
 
 use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
 use serde::Serialize;
@@ -6,14 +6,14 @@ use tantivy_autotag::{FoundDocument, SearchRequest, SearchResults, tag_path};
 
 use crate::output::{Report, inline, shorten, table};
 
-/// How much is told of each document.
+/// The detail of each hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
     Tags,
     Explained,
 }
 
-/// What was found.
+/// The hits.
 #[derive(Debug, Serialize)]
 pub(super) struct SearchReport {
     query: String,
