@@ -1,4 +1,4 @@
-//! What autotag reads from disk, given any bytes: it answers or refuses, and never panics.
+//! Readers of files, given any bytes: they answer or refuse, and never panic.
 //!
 //! Each function is a target for cargo-fuzz; `fuzz/corpus/TARGET` holds inputs worth keeping, which
 //! the crate's test replays. `CONTRIBUTING.md` says how to look for more.
@@ -9,13 +9,13 @@ use std::io::Cursor;
 use std::path::Path;
 
 use autotag::LabelVocabulary;
-use autotag_cli::documents::{Documents, InputFormat, ReadOptions};
+use autotag_documents::{Documents, InputFormat, ReadOptions};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{BundleConfig, BundleDraft, Lexicon, ModelBundle, TextReader};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights};
 use autotag_train::{Dataset, LabeledText, Pretrained, WordVectors};
 
-/// A target: what is done with any bytes.
+/// A target, a function of any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets with the names of their corpora.
@@ -119,10 +119,10 @@ pub fn encoder_files(bytes: &[u8]) {
         encoder.write(folder.path()).expect("a temporary folder can be written");
         fs::write(folder.path().join(file), bytes).expect("a temporary file can be written");
         if let Ok(read) = BertFolder::read(folder.path()) {
-            assert!(Pretrained::from(&read).token_table.n_rows() >= 3);
+            assert!(Pretrained::from(&read).token_table.nrows() >= 3);
         }
         if let Ok(Pretrained { token_table, .. }) = Pretrained::read(folder.path()) {
-            assert!(token_table.values().iter().all(|value| value.is_finite()));
+            assert!(token_table.iter().all(|value| value.is_finite()));
         }
     }
 }
@@ -139,7 +139,7 @@ pub fn word_vectors(bytes: &[u8]) {
         let Ok((Pretrained { token_table, .. }, coverage)) = vectors.start(&train, 100, 1) else {
             continue;
         };
-        assert!(token_table.values().iter().all(|value| value.is_finite()));
+        assert!(token_table.iter().all(|value| value.is_finite()));
         assert!((1..=2).contains(&coverage.n_known), "{coverage:?}");
     }
 }

@@ -1,41 +1,22 @@
 //! Texts through an ONNX model.
 
+mod options;
 mod pool;
 mod session;
 mod weights;
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use autotag::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores};
+use autotag::{EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary};
 
-use crate::bundle::{self, Contents, ModelBundle};
-use crate::{Device, DeviceInUse, ModelInput, Result, TextReader};
+use crate::bundle::files::MODEL;
+use crate::bundle::model;
+use crate::bundle::opened::{Contents, ModelBundle};
+use crate::{DeviceInUse, ModelInput, Result, TextReader};
+pub use options::OnnxOptions;
 use pool::Pool;
-use session::Model;
-
-/// How a model is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OnnxOptions {
-    /// Where it is run.
-    pub device: Device,
-    /// How many batches are encoded at the same time; on the CPU the sessions share the weights.
-    pub sessions: NonZeroUsize,
-    /// The threads of each session.
-    pub intra_threads: NonZeroUsize,
-}
-
-impl Default for OnnxOptions {
-    /// Returns one session of one thread per core, on the best device.
-    ///
-    /// Several batches at once use the cores better than several threads in one small batch.
-    fn default() -> Self {
-        let sessions = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        OnnxOptions { device: Device::Auto, sessions, intra_threads: NonZeroUsize::MIN }
-    }
-}
+use session::{Answer, Model};
 
 impl OnnxOptions {
     /// Checks that the device asked for can be used, without loading a model.
@@ -87,8 +68,8 @@ impl OnnxEncoder {
     pub(crate) fn load(folder: &Path, contents: &Contents, options: &OnnxOptions) -> Result<Self> {
         let config = &contents.config;
         let reader = TextReader::open(folder, config)?;
-        let path = folder.join(bundle::MODEL);
-        let proto = bundle::model::read_checked(&path, &contents.model, config)?;
+        let path = folder.join(MODEL);
+        let proto = model::read_checked(&path, &contents.model, config)?;
         let test = reader.test_inputs();
         let (sessions, device) = session::load(path, proto, config, options, &test)?;
         tracing::info!(%device, sessions = sessions.len(), "loaded the model");
@@ -114,13 +95,20 @@ impl OnnxEncoder {
     }
 
     /// Runs a batch, and where that fails each text alone, so that one text cannot fail the others.
-    fn run(&self, batch: &[ModelInput]) -> Vec<Result<Encoded, EncodeError>> {
+    fn run(&self, batch: &[ModelInput]) -> EncodedBatch {
         match self.sessions.take().run(batch) {
-            Ok(answer) => return answer.rows().map(|(h, scores)| encoded(h, scores)).collect(),
-            Err(error) if batch.len() == 1 => return vec![Err(EncodeError::Run(Arc::new(error)))],
+            Ok(Answer { embeddings, mut scores }) => {
+                scores.iter_mut().for_each(|scores| scores.mapv_inplace(without_rounding));
+                return EncodedBatch::new(embeddings, scores);
+            }
+            Err(error) if batch.len() == 1 => {
+                let error = EncodeError::Run(Arc::new(error));
+                return EncodedBatch::failed(1, self.dimensions, &error);
+            }
             Err(error) => tracing::debug!(%error, n_texts = batch.len(), "a batch failed"),
         }
-        batch.iter().flat_map(|text| self.run(std::slice::from_ref(text))).collect()
+        let alone = batch.iter().map(|text| self.run(std::slice::from_ref(text)));
+        EncodedBatch::concatenate(self.dimensions, alone.collect())
     }
 }
 
@@ -147,13 +135,10 @@ impl Encoder for OnnxEncoder {
         tokens.length()
     }
 
-    fn encode(&self, batch: &[ModelInput]) -> Vec<Result<Encoded, EncodeError>> {
-        if batch.is_empty() {
-            return Vec::new();
-        }
+    fn encode(&self, batch: &[ModelInput]) -> EncodedBatch {
         let _span = tracing::debug_span!("encode", n_texts = batch.len()).entered();
-        let runs = bounded_runs(batch);
-        runs.into_iter().flat_map(|texts| self.run(texts)).collect()
+        let runs = bounded_runs(batch).into_iter().map(|texts| self.run(texts));
+        EncodedBatch::concatenate(self.dimensions, runs.collect())
     }
 }
 
@@ -167,19 +152,8 @@ fn bounded_runs(batch: &[ModelInput]) -> Vec<&[ModelInput]> {
     batch.chunks((NGRAMS_AT_ONCE / longest.max(1)).max(1)).collect()
 }
 
-/// Checks the model's answer to one text.
-fn encoded(embedding: &[f32], scores: Option<&[f32]>) -> Result<Encoded, EncodeError> {
-    let unusable = |error| EncodeError::Answer(Arc::new(error));
-    let scores =
-        scores.map(|scores| Scores::new(scores.iter().map(without_rounding).collect::<Vec<_>>()));
-    Ok(Encoded {
-        embedding: Embedding::new(embedding).map_err(unusable)?,
-        scores: scores.transpose().map_err(unusable)?,
-    })
-}
-
 /// Takes away a rounding error beyond 0 or 1; anything farther off is the model's fault.
-fn without_rounding(&score: &f32) -> f32 {
+fn without_rounding(score: f32) -> f32 {
     const ROUNDING: f32 = 1e-6;
     match score {
         _ if (-ROUNDING..0.0).contains(&score) => 0.0,
@@ -197,8 +171,8 @@ mod tests {
         for (score, expect) in
             [(-1e-7, 0.0), (1.000_000_1, 1.0), (0.5, 0.5), (1.1, 1.1), (-0.1, -0.1)]
         {
-            assert_eq!(without_rounding(&score), expect);
+            assert_eq!(without_rounding(score), expect);
         }
-        assert!(without_rounding(&f32::NAN).is_nan());
+        assert!(without_rounding(f32::NAN).is_nan());
     }
 }

@@ -1,24 +1,24 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autotag::{EncodeError, Fingerprint};
 use tantivy::TantivyError;
 use tantivy::query::QueryParserError;
 
-use crate::Job;
+use crate::job::Job;
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while documents are tagged, indexed and searched.
+/// The errors of tagging, indexing and searching documents.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The schema lacks a field that autotag was told to use.
     #[error("the schema has no field {name:?} to hold the {role}: add it or name another one")]
     FieldMissing {
-        /// What the field is for.
+        /// The field's role.
         role: &'static str,
         /// The name given.
         name: String,
@@ -27,7 +27,7 @@ pub enum Error {
     /// A field's type does not fit its use.
     #[error("field {name:?} cannot hold the {role}: it must be {expected}")]
     FieldType {
-        /// What the field is for.
+        /// The field's role.
         role: &'static str,
         /// The field's name.
         name: String,
@@ -42,7 +42,7 @@ pub enum Error {
         name: String,
     },
 
-    /// The list of segments was changed, or what the last commit says of itself.
+    /// The list of segments or the last commit's payload was changed.
     #[error(
         "the index's meta.json was changed after it was written: run `autotag repair` (IndexFolder::repair), or restore the index from a backup"
     )]
@@ -96,7 +96,7 @@ pub enum Error {
     KeyRepeated {
         /// The key field's name.
         field: String,
-        /// How many values there are.
+        /// The number of values.
         count: usize,
     },
 
@@ -149,21 +149,21 @@ pub enum Error {
     Label {
         /// The document's key.
         key: String,
-        /// What is wrong with the label.
+        /// The label's error.
         #[source]
         source: autotag::Error,
     },
 
-    /// A document handed over earlier could not be tagged, and the policy is to fail.
+    /// An earlier document could not be tagged, and the policy is to fail.
     ///
     /// The call that returns this did nothing itself and can be made again.
     #[error(
-        "document {key:?} could not be tagged and was left out (as were {others} others): mend it and add it again, or choose another failure policy"
+        "document {key:?} could not be tagged and was left out (as were {others} others): fix it and add it again, or choose another failure policy"
     )]
     Document {
         /// The document's key.
         key: String,
-        /// How many more documents failed since the last report.
+        /// The number of other documents that failed since the last report.
         others: usize,
         /// Why it failed.
         #[source]
@@ -183,7 +183,7 @@ pub enum Error {
 
     /// The datastore's labels do not begin with the model's.
     #[error(
-        "label {id} is {found:?} in the datastore and {expected:?} in the model: the datastore was made for another model, make it anew from the bundle"
+        "label {id} is {found:?} in the datastore and {expected:?} in the model: the datastore was made for another model, rebuild it from the bundle"
     )]
     LabelMismatch {
         /// The first label that differs.
@@ -213,7 +213,7 @@ pub enum Error {
 
     /// The writer stopped after a failure that it cannot work around.
     #[error(
-        "the writer has stopped and takes no more work: mend the cause and open the index again; what was committed is safe"
+        "the writer has stopped and takes no more work: fix the cause and open the index again; all commits are safe"
     )]
     Stopped {
         /// Why it stopped.
@@ -233,7 +233,7 @@ pub enum Error {
         "Tantivy panicked while it {action}: {message}; the index is damaged, `autotag verify` says where"
     )]
     IndexPanicked {
-        /// What was being done, as "searched".
+        /// The action, as "searched".
         action: &'static str,
         /// The panic's message.
         message: String,
@@ -251,7 +251,7 @@ pub enum Error {
     /// Tantivy failed.
     #[error("Tantivy failed while it {action}")]
     Tantivy {
-        /// What was being done, as "added documents".
+        /// The action, as "added documents".
         action: &'static str,
         /// Tantivy's own error.
         #[source]
@@ -271,7 +271,7 @@ pub enum Error {
     Query {
         /// The query.
         query: String,
-        /// What is wrong with it.
+        /// The parser's error.
         #[source]
         source: QueryParserError,
     },
@@ -335,8 +335,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The making of an index was interrupted.
-    #[error("{} holds an index whose making was interrupted: make it again, nothing was in it yet", path.display())]
+    /// The creation of an index was interrupted.
+    #[error("{} holds an index whose creation was interrupted: create it again, it was still empty", path.display())]
     IndexUnfinished {
         /// The folder.
         path: PathBuf,
@@ -384,7 +384,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done, as "create".
+        /// The action, as "create".
         action: &'static str,
         /// The system's error.
         #[source]
@@ -405,5 +405,19 @@ impl Error {
             }
             source => Error::Tantivy { action, source },
         }
+    }
+}
+
+/// Returns the error of an action on a file or folder.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path: path.clone(), action, source }
+}
+
+/// Wraps a datastore's error; one that is open already becomes [`Error::InUse`].
+pub(crate) fn in_use(error: autotag::Error) -> Error {
+    match error {
+        autotag::Error::DatastoreInUse { .. } => Error::InUse,
+        error => Error::Datastore(error),
     }
 }

@@ -1,4 +1,4 @@
-//! Files in an index's folder that belong to nothing.
+//! Steps on files, and the unused files of an index's folder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,12 @@ use std::{fs, io};
 
 use tantivy::Index;
 
-use crate::folder::own_folder;
+use crate::layout::{PARTIAL_COPY, is_of_a_segment, is_temporary, own_folder};
 use crate::{Error, Result};
 
-/// What is written beside a datastore's file before it is whole.
-const PARTIAL_COPY: &str = "autotag/datastore/data.mdb.partial";
-
-/// Lists the files of Tantivy's and autotag's that the last commit does not know.
+/// Lists the files of Tantivy and autotag that do not belong to the last commit.
 ///
-/// While somebody writes, these are also what they are about to commit.
+/// While a writer is open, they include the files of its next commit.
 pub(crate) fn unused(folder: &Path, index: &Index) -> Result<Vec<PathBuf>> {
     let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
     let used = metas.list_segment_files();
@@ -22,7 +19,7 @@ pub(crate) fn unused(folder: &Path, index: &Index) -> Result<Vec<PathBuf>> {
     listed.map_err(|source| Error::Io { path: folder.to_owned(), action: "list", source })
 }
 
-/// Removes such files; the index must be locked for writing, and nothing written yet.
+/// Removes unused files; the index must be locked for writing, and nothing written yet.
 pub(crate) fn remove_unused(folder: &Path, index: &Index) -> Result<()> {
     for name in unused(folder, index)? {
         let path = folder.join(name);
@@ -53,7 +50,7 @@ fn list(folder: &Path, used: &HashSet<PathBuf>) -> io::Result<Vec<PathBuf>> {
     Ok(unused)
 }
 
-/// Lists what writing descriptions and copies in autotag's folder left when it was interrupted.
+/// Lists the partial files of interrupted writes in autotag's folder.
 pub(crate) fn half_written(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let own = own_folder(folder);
     let mut files = Vec::new();
@@ -87,30 +84,20 @@ pub(crate) fn segment_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Segments' files begin with a UUID of 32 digits.
-fn is_of_a_segment(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default();
-    stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// Tantivy writes small files under such a name first.
-fn is_temporary(name: &str) -> bool {
-    let suffix = name.strip_prefix(".tmp").unwrap_or_default();
-    suffix.len() == 6 && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_that_tantivy_gives_are_its_own() {
-        assert!(is_of_a_segment("0123456789abcdef0123456789abcdef.store"));
-        assert!(is_of_a_segment("0123456789abcdef0123456789abcdef.12.del"));
-        for other in ["meta.json", "notes.txt", "0123456789abcdef.store", ".managed.json"] {
-            assert!(!is_of_a_segment(other) && !is_temporary(other), "{other}");
-        }
-        assert!(is_temporary(".tmpAb3xYz"));
-        assert!(!is_temporary(".tmp") && !is_temporary(".tmp-notes"));
+pub(crate) fn allow_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if is_missing(&error) => Ok(()),
+        result => result,
     }
+}
+
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Replaces a file atomically, but not durably: a power cut may bring the old one back.
+pub(crate) fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&temporary, content)?;
+    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }

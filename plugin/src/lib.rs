@@ -3,7 +3,7 @@
 //! A [`TaggingWriter`] takes the place of Tantivy's `IndexWriter`. A document that comes without
 //! labels is tagged by the core's [`Tagger`](autotag::Tagger); one that comes with labels keeps them
 //! and becomes a neighbor by which later documents are tagged. Tags are facets of the caller's own
-//! schema, and why a document has them, its [`Evidence`], is stored beside them. [`TagSearcher`]
+//! schema, and why a document has them, its [`Evidence`](autotag::Evidence), is stored beside them. [`TagSearcher`]
 //! answers queries with drill-down and counts; any other Tantivy code can read the index as well.
 //!
 //! ```no_run
@@ -47,65 +47,76 @@
 //! [`IndexFolder`] lays an index and its datastore out on disk.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+// Leaves.
 mod error;
-mod plainly;
-
+mod evidence;
 mod fields;
-
+mod guard;
+mod job;
 mod options;
+mod plainly;
+mod stats;
 
+// From `TaggingWriter::add` to a commit.
 mod writer;
 
-mod document;
-
-mod evidence;
-
 mod budget;
+mod document;
+mod operation;
+
 mod queue;
 
+mod pipeline;
+
+mod process;
 mod worker;
 
-mod guard;
-mod segments;
+mod change;
+
+mod ledger;
 mod stores;
 
 mod commit;
 
-mod ledger;
-mod stats;
-
+// Work on documents in the index.
 mod correct;
-mod jobs;
 mod source;
+mod upkeep;
 
 mod search;
 
+// The folder on disk.
+mod layout;
+
+mod description;
 mod directory;
-mod folder;
+mod files;
+mod segments;
 
 mod datastores;
-mod files;
+mod folder;
+
 mod migrate;
 mod rebuild;
 mod repair;
 mod verify;
 
 pub use correct::Correction;
+pub use description::BundleSource;
 pub use error::{Error, Result};
-pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fields::{FieldNames, TagFields};
-pub use folder::{BundleSource, IndexFolder};
-pub use jobs::{Job, JobProgress, LabelChange, TagSettings, Task};
+pub use folder::IndexFolder;
+pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
 pub use options::{OnFailure, WriterOptions};
 pub use plainly::plainly;
-pub use rebuild::Rebuilt;
+pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
 pub use search::{
     FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
     tag_path,
 };
-pub use stats::{CommitSummary, FailedDocument, Retagged, WriterStats, WriterTimes};
-pub use verify::{Interrupted, Problem, VerifyReport};
+pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
+pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
 pub use writer::TaggingWriter;
 
 // The version whose documents, schemas and facets this crate takes and returns.

@@ -1,126 +1,189 @@
-//! Making an index's datastore anew from its documents: for another encoder, or after damage.
+//! Rebuilds an index's datastore from its documents: for another encoder, or after damage.
 
 use std::path::Path;
 
+use autotag::datastore::{SealState, check_seal};
 use autotag::tagger::StageTimes;
 use autotag::{
-    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, LabelFate,
-    LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger,
+    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, Fingerprint,
+    LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger, failpoint,
 };
-use tantivy::Searcher;
 use tantivy::query::AllQuery;
+use tantivy::{Index, Searcher};
 
-use crate::queue::Committed;
+use crate::change::worth_keeping;
+use crate::commit::{self, Payload};
+use crate::error::in_use;
+use crate::folder::Locked;
+use crate::guard::open_reader;
+use crate::layout::own_folder;
+use crate::operation::StoredDocument;
+use crate::process::{digest, sparsified};
 use crate::segments::SegmentChecks;
-use crate::worker::{digest, without_traces};
-use crate::{JobProgress, Origin, Result, TagFields, document, source};
+use crate::{
+    BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document, source,
+};
 
-/// So many texts, or bytes of them, are encoded at once.
+/// The most texts, and bytes of text, that are encoded at once.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
 
-/// After so many documents what was done is committed, so that it need not be done again.
+/// The number of documents between two commits: an interruption costs at most so many.
 const COMMIT_EVERY: usize = 5_000;
 
-/// What a datastore is made of.
-pub(crate) struct Sources<'s, E> {
-    pub(crate) searcher: &'s Searcher,
-    pub(crate) fields: &'s TagFields,
-    pub(crate) tagger: &'s Tagger<E>,
-    /// The training set of the tagger's bundle.
-    pub(crate) seed: &'s Datastore,
-    /// The datastore that is replaced, where it can be read.
-    pub(crate) old: Option<&'s Datastore>,
+/// The outcome of rebuilding a datastore.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RebuildReport {
+    /// The number of documents labeled by people that vote again.
+    pub labeled: u64,
+    /// The number of texts that had to be encoded.
+    pub encoded: u64,
+    /// The keys of documents labeled by people that no longer vote: they cannot be encoded.
+    pub failed: Vec<String>,
 }
 
-/// What making a datastore anew did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rebuilt {
-    /// Documents labelled by people that vote again.
-    pub labeled: u64,
-    /// Texts that had to be encoded.
-    pub encoded: u64,
-    /// The keys of documents labelled by people that vote no more: they cannot be encoded.
-    pub failed: Vec<String>,
+impl IndexFolder {
+    /// Rebuilds the datastore under another name, and points the index to it.
+    ///
+    /// `old`, the one that is replaced, has passed its integrity check where it is given.
+    pub(crate) fn replace_datastore<E: Encoder>(
+        &mut self,
+        locked: &Locked,
+        name: &str,
+        tagger: &Tagger<E>,
+        bundle: &BundleSource<'_>,
+        old: Option<&Datastore>,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<RebuildReport> {
+        let (index, fields) = self.index_in(&locked.directory)?;
+        source::check_stored(&index.schema())?;
+        let reader = open_reader(&index)?;
+        // A damaged payload is met in repairs only, which commit nothing before they are done.
+        let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
+        let begun = format!("{generation} {}", bundle.fingerprint);
+        let own = own_folder(&self.path);
+        let new = own.join(name);
+        let encoder = tagger.encoder().fingerprint();
+        let goes_on = datastores::is_begun_as(&new, &begun) && !is_damaged(&new, &encoder);
+        if new.exists() && !goes_on {
+            datastores::remove_or_set_aside(&own, &new, &self.description)?;
+        }
+        datastores::begin(&new, &begun)?;
+        if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(&new, &encoder) {
+            bundle.training_set.copy_to(&new)?;
+        }
+        let datastore = Datastore::open(&new, &encoder)?;
+        let rebuild = Rebuild {
+            searcher: reader.searcher(),
+            fields,
+            tagger,
+            checks: SegmentChecks::new(index),
+            is_same_encoder: old.is_some_and(|old| old.encoder() == encoder),
+            known: datastore.reader()?,
+            writer: datastore.writer()?,
+            old: old.map(Datastore::reader).transpose()?,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            report: RebuildReport::default(),
+        };
+        let report = rebuild.run(progress)?;
+        drop(datastore);
+        datastores::sync(&new)?;
+        failpoint::reach("migrate::rebuilt");
+        self.description = self.description.with_datastore(name).with_bundle(bundle);
+        self.publish()?;
+        failpoint::reach("migrate::published");
+        datastores::finish(&new)?;
+        Ok(report)
+    }
+
+    /// Opens the datastore and completes the last commit; `None` where it is damaged.
+    ///
+    /// The index must be locked for writing.
+    pub(crate) fn recovered_datastore(&self, index: &Index) -> Result<Option<Datastore>> {
+        if !matches!(check_seal(&self.datastore_path()), Ok(SealState::Whole | SealState::Unsealed))
+        {
+            return Ok(None);
+        }
+        let recover = || -> Result<Option<Datastore>> {
+            let datastore =
+                Datastore::open(&self.datastore_path(), &self.encoder()).map_err(in_use)?;
+            let last = Payload::of(index, self.encoder())?;
+            commit::recover(&mut datastore.writer().map_err(in_use)?, &last)?;
+            let is_whole = datastore.verify()?.problems.is_empty();
+            Ok(is_whole.then_some(datastore))
+        };
+        match recover() {
+            Err(
+                Error::Datastore(
+                    autotag::Error::DatastoreDamaged { .. } | autotag::Error::NoDatastore { .. },
+                )
+                | Error::CommitChanged,
+            ) => Ok(None),
+            recovered => recovered,
+        }
+    }
+}
+
+fn is_damaged(datastore: &Path, encoder: &Fingerprint) -> bool {
+    let opened = Datastore::open(datastore, encoder);
+    matches!(opened, Err(autotag::Error::DatastoreDamaged { .. }))
 }
 
 /// A document to be encoded and put.
 struct Pending {
     key: String,
     text: String,
-    /// What people said of it.
+    /// The labels that people gave it.
     labels: Vec<String>,
     record: DocumentRecord,
 }
 
-/// Makes a datastore in a folder, or goes on where making it was interrupted.
-pub(crate) fn rebuild<E: Encoder>(
-    sources: &Sources<'_, E>,
-    folder: &Path,
-    mut progress: impl FnMut(JobProgress),
-) -> Result<Rebuilt> {
-    let encoder = sources.tagger.encoder().fingerprint();
-    if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(folder, &encoder) {
-        sources.seed.copy_to(folder)?;
-    }
-    let datastore = Datastore::open(folder, &encoder)?;
-    let old = sources.old.map(Datastore::reader).transpose()?;
-    let mut rebuild = Rebuild {
-        sources,
-        checks: SegmentChecks::new(sources.searcher.index().clone()),
-        is_same_encoder: sources.old.is_some_and(|old| old.encoder() == encoder),
-        known: datastore.reader()?,
-        writer: datastore.writer()?,
-        old,
-        pending: Vec::new(),
-        pending_bytes: 0,
-        rebuilt: Rebuilt::default(),
-    };
-    rebuild.carry_labels()?;
-    let keys = source::keys(sources.searcher, sources.fields, &AllQuery)?;
-    let total = keys.len();
-    for (done, key) in (1..).zip(keys) {
-        rebuild.take(key)?;
-        if done % COMMIT_EVERY == 0 {
-            rebuild.flush()?;
-            rebuild.writer.commit()?;
-        }
-        progress(JobProgress { done, total });
-    }
-    rebuild.flush()?;
-    rebuild.writer.commit()?;
-    Ok(rebuild.rebuilt)
-}
-
-struct Rebuild<'s, E> {
-    sources: &'s Sources<'s, E>,
+/// The work of filling a new datastore, or of resuming an interrupted attempt.
+struct Rebuild<'t, E> {
+    searcher: Searcher,
+    fields: TagFields,
+    tagger: &'t Tagger<E>,
     checks: SegmentChecks,
     is_same_encoder: bool,
-    /// What an interrupted attempt had committed.
+    /// The commits of an interrupted attempt.
     known: DatastoreReader,
     writer: DatastoreWriter,
+    /// The datastore that is replaced, where it can be read.
     old: Option<DatastoreReader>,
     pending: Vec<Pending>,
     pending_bytes: usize,
-    rebuilt: Rebuilt,
+    report: RebuildReport,
 }
 
 impl<E: Encoder> Rebuild<'_, E> {
-    /// Gives the labels the names and fates that they have.
-    fn carry_labels(&mut self) -> Result<()> {
-        let Some(old) = &self.old else { return Ok(()) };
-        let old = old.labels();
-        self.writer.change_labels(|labels| carry_labels(old, labels))?;
-        Ok(())
+    fn run(mut self, mut progress: impl FnMut(JobProgress)) -> Result<RebuildReport> {
+        if let Some(old) = &self.old {
+            self.writer.change_labels(|labels| carry_labels(old.labels(), labels))?;
+        }
+        let keys = source::keys(&self.searcher, &self.fields, &AllQuery)?;
+        let total = keys.len();
+        for (done, key) in (1..).zip(keys) {
+            self.take(key)?;
+            if done % COMMIT_EVERY == 0 {
+                self.flush()?;
+                self.writer.commit()?;
+            }
+            progress(JobProgress { done, total });
+        }
+        self.flush()?;
+        self.writer.commit()?;
+        Ok(self.report)
     }
 
-    /// Takes a document up, where there is something to keep of it.
+    /// Takes up a document, where there is something to keep of it.
     fn take(&mut self, key: String) -> Result<()> {
         let is_done = self.known.get(&key)?.is_some_and(|item| item.source == Source::Human)
             || self.known.documents(&[&key])?[0].is_some();
-        let Sources { searcher, fields, .. } = self.sources;
-        let read = || source::read(searcher, fields, &key, 0, &self.checks);
-        let found = if is_done { None } else { read()? };
+        if is_done {
+            return Ok(());
+        }
+        let found = source::read(&self.searcher, &self.fields, &key, &self.checks)?;
         let Some(committed) = found else { return Ok(()) };
         let labels = self.labels_of(&key, &committed)?;
         let record = match &self.old {
@@ -128,7 +191,7 @@ impl<E: Encoder> Rebuild<'_, E> {
             None => None,
         };
         let rejected = self.rejected(record.as_ref());
-        let text = document::text(&committed.document, fields).into_owned();
+        let text = document::text(&committed.document, &self.fields).into_owned();
         let content = digest(&text);
         let is_corrected = record.as_ref().is_some_and(|record| record.is_corrected);
         let encoded = record.filter(|record| self.is_same_encoder && record.content == content);
@@ -142,60 +205,56 @@ impl<E: Encoder> Rebuild<'_, E> {
                     self.flush()?;
                 }
             }
-            None if record.encoded.is_some()
-                || record.is_corrected
-                || !record.rejected.is_empty() =>
-            {
-                self.writer.put_document(&key, record)?;
+            None => {
+                if let Some(record) = worth_keeping(record) {
+                    self.writer.put_document(&key, record)?;
+                }
             }
-            None => {}
         }
         Ok(())
     }
 
     /// Returns the labels that people gave a document; `None` where it was tagged.
-    fn labels_of(&self, key: &str, committed: &Committed) -> Result<Option<Vec<String>>> {
+    fn labels_of(&self, key: &str, committed: &StoredDocument) -> Result<Option<Vec<String>>> {
         if let Some(old) = &self.old
             && let Some(item) = old.get(key)?.filter(|item| item.source == Source::Human)
         {
-            let name = |&label: &LabelId| old.labels().name(label).to_owned();
-            return Ok(Some(item.labels.ids().iter().map(name).collect()));
+            return Ok(Some(document::label_names(&item.labels, old.labels())));
         }
-        let given = committed.evidence.tags.iter().filter(|tag| tag.origin == Origin::Human);
-        let labels: Vec<String> = given.map(|tag| tag.label.clone()).collect();
-        Ok((!labels.is_empty() && !committed.evidence.silent).then_some(labels))
+        let labels = committed.evidence.given();
+        Ok((!labels.is_empty() && !committed.evidence.not_voting).then_some(labels))
     }
 
-    /// Returns the ids that rejected labels have now.
+    /// Returns the new ids of rejected labels.
     fn rejected(&self, record: Option<&DocumentRecord>) -> LabelSet {
         let (Some(old), Some(record)) = (&self.old, record) else { return LabelSet::default() };
         let names = record.rejected.ids().iter().map(|&label| old.labels().name(label));
         names.filter_map(|name| self.writer.labels().id(name)).collect()
     }
 
-    /// Encodes what is pending and puts it.
+    /// Encodes the pending documents and puts them.
     fn flush(&mut self) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let is_new = |pending: &&Pending| pending.record.encoded.is_none();
         let texts: Vec<&str> =
             pending.iter().filter(is_new).map(|pending| pending.text.as_str()).collect();
-        let answers = self.sources.tagger.encode(&texts, &mut StageTimes::default());
-        self.rebuilt.encoded += texts.len() as u64;
-        let mut answers = answers.into_iter();
+        let answers = self.tagger.encode(&texts, &mut StageTimes::default());
+        self.report.encoded += texts.len() as u64;
+        let mut answers = answers.outcomes();
         for Pending { key, labels, mut record, .. } in pending {
             if record.encoded.is_none() {
                 let answer = answers.next().expect("every text has an answer");
-                record.encoded = answer.ok().map(without_traces);
+                record.encoded = answer.ok().map(sparsified);
             }
             let Some(Encoded { embedding, .. }) = &record.encoded else {
-                self.rebuilt.failed.push(key);
+                self.report.failed.push(key);
                 continue;
             };
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
             self.writer.put(&key, embedding, &labels, Source::Human)?;
             self.writer.put_document(&key, record)?;
-            self.rebuilt.labeled += 1;
+            self.report.labeled += 1;
         }
         Ok(())
     }

@@ -4,19 +4,20 @@ mod bounds;
 
 use std::sync::Arc;
 
+use autotag::Evidence;
 use tantivy::collector::{Count, FacetCollector, TopDocs};
 use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, QueryParser, TermQuery};
 use tantivy::schema::{Facet, Field, IndexRecordOption, Schema, Value};
 use tantivy::{DocAddress, Index, IndexReader, Score, Searcher, TantivyDocument, Term};
 
-use crate::guard::guard;
+use crate::guard::{guard, open_reader};
 use crate::segments::SegmentChecks;
-use crate::writer::opening::open_reader;
-use crate::{Error, Evidence, Result, TagFields, document};
+use crate::{Error, Result, TagFields, document};
 
 /// Searches an index by text and by tag.
 ///
-/// It sees the index as of its opening or its last [`reload`](TagSearcher::reload); clone it freely.
+/// It searches the index as of its opening or its last [`reload`](TagSearcher::reload); clones are
+/// cheap.
 #[derive(Clone)]
 pub struct TagSearcher {
     reader: IndexReader,
@@ -26,7 +27,7 @@ pub struct TagSearcher {
     fields: TagFields,
 }
 
-/// What to search for.
+/// A search.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
     /// The query over the text fields, in Tantivy's query language; an empty one finds all.
@@ -40,7 +41,7 @@ pub struct SearchRequest {
     pub facets: Option<Facet>,
     /// The most documents that are returned, the best first.
     pub limit: usize,
-    /// How many of the best are passed over.
+    /// The number of the best documents that are skipped.
     pub offset: usize,
 }
 
@@ -58,7 +59,7 @@ impl Default for SearchRequest {
     }
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct SearchResults {
     /// The number of documents that match.
@@ -69,7 +70,7 @@ pub struct SearchResults {
     pub facets: Vec<FacetCount>,
 }
 
-/// How many documents have a tag, or one below it.
+/// The number of documents that have a tag, or one below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FacetCount {
     /// The tag.
@@ -83,7 +84,7 @@ pub struct FacetCount {
 pub struct FoundDocument {
     /// Its key.
     pub key: String,
-    /// How well it matches.
+    /// Its relevance.
     pub score: Score,
     /// The stored texts of the text fields, in their order.
     pub texts: Vec<String>,
@@ -91,9 +92,9 @@ pub struct FoundDocument {
     pub tags: Vec<Facet>,
     /// Its suggestions; none where the schema has no field for them.
     pub suggestions: Vec<Facet>,
-    /// Why it has them; absent where it was indexed untagged.
+    /// The evidence of its tags; `None` where it was indexed untagged.
     pub evidence: Option<Evidence>,
-    /// All that is stored of it.
+    /// Its stored fields.
     pub document: TantivyDocument,
 }
 
@@ -134,7 +135,7 @@ impl TagSearcher {
     /// # Errors
     ///
     /// [`Error::Query`] when the query cannot be read, [`Error::QueryTooLong`] and
-    /// [`Error::QueryTooDeep`] when it is beyond what is read, [`Error::Evidence`] when a document's
+    /// [`Error::QueryTooDeep`] when it exceeds the limits, [`Error::Evidence`] when a document's
     /// evidence does not decode, [`Error::Tantivy`] when the index cannot be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResults> {
         let query = self.query(request)?;
@@ -204,7 +205,7 @@ impl TagSearcher {
             texts: texts.collect(),
             tags: facets(&document, self.fields.tags),
             suggestions: self.fields.suggestions.map_or(vec![], |field| facets(&document, field)),
-            evidence: Evidence::from_document(&document, &self.fields)?,
+            evidence: self.fields.evidence_of(&document)?,
             document,
         })
     }
@@ -229,7 +230,7 @@ impl TagSearcher {
     }
 }
 
-/// Returns what reads queries over the text fields.
+/// Returns the parser of queries over the text fields.
 pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
     let schema = index.schema();
     let is_indexed = |field: &Field| schema.get_field_entry(*field).is_indexed();
@@ -244,12 +245,12 @@ pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
 /// Reads a query; it takes little stack, whatever the query.
 pub(crate) fn parse(parser: &QueryParser, query: &str) -> Result<Box<dyn Query>> {
     bounds::check(query)?;
-    // The parser takes other spaces for parts of a field's name, and looks for its end again and again.
+    // The parser takes other spaces for parts of a field's name, at quadratic cost.
     let parsed = parser.parse_query(&query.replace(char::is_whitespace, " "));
     parsed.map_err(|source| Error::Query { query: query.to_owned(), source })
 }
 
-/// Returns what makes every document have these facets, or one below each.
+/// Returns clauses that require these facets, or one below each.
 fn have(field: Field, facets: &[Facet]) -> impl Iterator<Item = (Occur, Box<dyn Query>)> {
     // The root has no term: every document is below it.
     facets.iter().filter(|facet| !facet.is_root()).map(move |facet| {

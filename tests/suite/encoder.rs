@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use autotag::{Encoded, Encoder, Proportion};
+use autotag::{Encoder, Proportion};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
@@ -44,7 +44,7 @@ fn encoder(seed: u64) -> BertFolder {
     // The words matter more than their places, so that texts of like words lie near each other.
     let mut tensors = BertWeights::random(&config, seed).into_tensors();
     let table = tensors.get_mut("embeddings.word_embeddings.weight").unwrap();
-    table.values_mut().iter_mut().for_each(|value| *value *= 6.0);
+    *table *= 6.0;
     let weights = BertWeights::new(&config, tensors);
     let tokenizer = tokenizer(&words).to_string().parse().unwrap();
     BertFolder { tokenizer, config, weights, pooling: None }
@@ -284,7 +284,7 @@ fn an_adapter_a_cnn_and_the_wide_model_answer_as_one() {
     ];
     let answers = encoder.encode(&[text, no_words, no_tokens]);
     let scores: Vec<Vec<f32>> =
-        answers.into_iter().map(|a| a.unwrap().scores.unwrap().values().to_vec()).collect();
+        answers.outcomes().map(|a| a.unwrap().scores.unwrap().values().to_vec()).collect();
     assert!(scores[0] != scores[1] && scores[0] != scores[2], "{scores:?}");
 }
 
@@ -336,11 +336,11 @@ fn assert_first_neighbors(bundle: &ModelBundle) {
     let documents = tiny::documents("train", 240);
     let tokens: Vec<_> =
         documents[..20].iter().map(|d| encoder.tokenize(&d.text).unwrap()).collect();
-    let encoded: Vec<Encoded> = encoder.encode(&tokens).into_iter().map(Result::unwrap).collect();
-    let embeddings: Vec<_> = encoded.iter().map(|encoded| &encoded.embedding).collect();
+    let encoded = encoder.encode(&tokens);
+    assert!(encoded.failures().is_empty());
     let datastore = bundle.datastore().unwrap();
     let found = datastore.reader().unwrap();
-    let found = found.nearest(&embeddings, 1, autotag::SearchMode::Exact).unwrap();
+    let found = found.nearest(encoded.embeddings(), 1, autotag::SearchMode::Exact).unwrap();
     for neighbors in found {
         assert!(neighbors[0].distance < 1e-3, "{}", neighbors[0].distance);
     }

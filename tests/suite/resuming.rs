@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::fit::EpochReport;
+use autotag_train::EpochReport;
 use autotag_train::{
     Dataset, Pretrained, Progress, Schedule, Start, TrainConfig, TrainError, TrainReport,
     TrainingRun, WordVectors,

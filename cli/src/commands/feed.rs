@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::documents::{Document, ReadError};
+use autotag_documents::{Document, ReadError};
+
 use crate::signals::Stop;
 
 type Line = Result<Document, ReadError>;
@@ -14,7 +15,7 @@ type Line = Result<Document, ReadError>;
 const MAX_LINES: usize = 1024;
 const MAX_BYTES: usize = 32 << 20;
 
-/// How often whoever waits for a line looks whether the program was asked to end.
+/// The interval at which waiting for a line checks for a signal.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Lines that are read ahead.
@@ -111,7 +112,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::documents::Problem;
+    use autotag_documents::Problem;
 
     fn document(line: u64, n_bytes: usize) -> Line {
         let text = "x".repeat(n_bytes);

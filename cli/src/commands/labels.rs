@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use autotag::{LabelFate, LabelId, LabelVocabulary};
 use serde::Serialize;
-use tantivy_autotag::{IndexFolder, LabelChange, OnFailure, Retagged, SearchRequest, parse_tag};
+use tantivy_autotag::{IndexFolder, LabelChange, OnFailure, RetagReport, SearchRequest, parse_tag};
 
 use crate::args::Common;
 use crate::commands::correct::label;
 use crate::commands::job;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -98,11 +98,10 @@ pub(crate) fn run(args: &LabelsArgs, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make(args: &LabelsArgs, change: &LabelChange, common: &Common) -> anyhow::Result<Retagged> {
+fn make(args: &LabelsArgs, change: &LabelChange, common: &Common) -> anyhow::Result<RetagReport> {
     let index = IndexFolder::open(&args.index)?;
-    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
-    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
-    let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
+    let engine = model::of_index(&index, args.bundle.as_deref(), common)?;
+    let writer = model::writer(&engine, &index, OnFailure::Skip)?;
     let stop = Stop::watch()?;
     // The same command again after an interruption: its label is changed, its documents are not yet.
     let is_same = writer.unfinished_job().is_some_and(|job| job.is_making(change));
@@ -178,9 +177,9 @@ impl Report for LabelList {
     }
 }
 
-/// What a change brought.
+/// The result of a change, as it is printed.
 #[derive(Debug, Serialize)]
-struct Changed(Retagged);
+struct Changed(RetagReport);
 
 impl Report for Changed {
     fn to_text(&self) -> String {

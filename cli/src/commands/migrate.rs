@@ -3,19 +3,20 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use autotag_engine::TrainingSet;
 use autotag_onnx::ModelBundle;
 use serde::Serialize;
-use tantivy_autotag::{IndexFolder, JobProgress, OnFailure, Retagged};
+use tantivy_autotag::{IndexFolder, JobProgress, OnFailure, RetagReport};
 
 use crate::args::Common;
 use crate::commands::job::{self, JobBar};
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 
 /// Make an index one of another bundle's, and tag its documents again
 ///
-/// The neighbors become the new bundle's training set and the documents that people labelled, encoded
+/// The neighbors become the new bundle's training set and the documents that people labeled, encoded
 /// anew where the bundle has another model; what people rejected, renamed, merged and retired stays
 /// so. Then all other documents are tagged again, by the bundle's settings. Searches go on meanwhile.
 /// Interrupted, the same command goes on where it was.
@@ -33,32 +34,32 @@ pub(crate) struct MigrateArgs {
     bundle: PathBuf,
 }
 
-/// What was done, as it is printed.
+/// The result, as it is printed.
 #[derive(Debug, Default, Serialize)]
 struct Migrated {
-    /// Documents labelled by people that vote again.
+    /// Documents labeled by people that vote again.
     labeled: u64,
     /// The keys of those that cannot be encoded and vote no more.
     failed: Vec<String>,
-    retagged: Retagged,
+    retagged: RetagReport,
     seconds: f64,
 }
 
 pub(crate) fn run(args: &MigrateArgs, common: &Common) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut index = IndexFolder::open(&args.index)?;
-    let bundle = ModelBundle::open(&args.bundle)?;
-    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
+    let engine = model::load(ModelBundle::open(&args.bundle)?, common)?;
     let mut migrated = Migrated::default();
-    let (seed, path) = (bundle.datastore()?, model::lasting_path(&bundle));
-    let source = model::source(&bundle, &path, &seed);
+    let training_set = TrainingSet::open(&engine.bundle)?;
+    let source = training_set.source();
     let progress = JobBar::begin("encode", common);
-    let options = model::writer_options(OnFailure::Skip, common);
+    let options = engine.writer_options(OnFailure::Skip);
+    let tagger = engine.tagger();
     let (writer, rebuilt) = index.migrate(tagger, &source, options, |at| progress.show(at))?;
     drop(progress);
     (migrated.labeled, migrated.failed) = (rebuilt.labeled, rebuilt.failed);
     let stop = Stop::watch()?;
-    let fingerprint = bundle.fingerprint();
+    let fingerprint = engine.bundle.fingerprint();
     let retag = |progress: &mut dyn FnMut(JobProgress)| writer.retag_moved(fingerprint, progress);
     let is_same = writer.unfinished_job().is_some_and(|job| job.is_moving_to(fingerprint));
     migrated.retagged = match job::finish_earlier(&writer, &stop, common)? {
@@ -74,8 +75,8 @@ pub(crate) fn run(args: &MigrateArgs, common: &Common) -> anyhow::Result<()> {
 impl Report for Migrated {
     fn to_text(&self) -> String {
         let mut table = output::table(&["documents", "number"], 1);
-        table.add_row(["labelled by people, voting", &self.labeled.to_string()]);
-        table.add_row(["labelled by people, not encodable", &self.failed.len().to_string()]);
+        table.add_row(["labeled by people, voting", &self.labeled.to_string()]);
+        table.add_row(["labeled by people, not encodable", &self.failed.len().to_string()]);
         let retagged = job::retagged_text(&self.retagged);
         let mut text = format!("{table}\n\n{retagged}\n{:.1} seconds\n", self.seconds);
         for key in self.failed.iter().take(20) {

@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use autotag_engine::target;
 use autotag_lab::report::{html, into_markdown};
 use autotag_lab::{BootstrapOptions, NumberOptions, Numbers, RunsFolder};
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::commands::compare::resamples;
-use crate::commands::target;
+
 use crate::output::{self, Report, inline};
 
 /// Show the runs of `autotag ablate` as one page with the paper's tables and figures
@@ -39,7 +40,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 
-    /// How often the texts are drawn anew to tell how sure a difference is
+    /// The number of bootstrap resamples of the texts, for confidence intervals of differences
     #[arg(long, value_name = "N", default_value_t = BootstrapOptions::default().resamples)]
     #[arg(value_parser = resamples)]
     resamples: usize,
@@ -80,7 +81,7 @@ fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// What was written, and of which runs.
+/// The report that was written, and its runs.
 #[derive(Debug, Serialize)]
 struct Reported {
     out: PathBuf,

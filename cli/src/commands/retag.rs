@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
-use tantivy_autotag::{IndexFolder, OnFailure, Retagged, TagSettings};
+use tantivy_autotag::{IndexFolder, OnFailure, RetagReport, TagSettings};
 
 use crate::args::{Common, ReviewArgs, SettingArgs};
 use crate::commands::job;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -47,40 +47,38 @@ pub(crate) struct RetagArgs {
     review: ReviewArgs,
 }
 
-/// What was done, as it is printed.
+/// The result, as it is printed.
 #[derive(Debug, Serialize)]
-struct RetagReport {
+struct RetagOutput {
     #[serde(flatten)]
-    retagged: Retagged,
+    retagged: RetagReport,
     seconds: f64,
 }
 
 pub(crate) fn run(args: &RetagArgs, common: &Common) -> anyhow::Result<()> {
     let started = Instant::now();
     let index = IndexFolder::open(&args.index)?;
-    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
-    let encoder = model::encoder(&bundle, common)?;
-    let mut settings = Settings::of(&bundle).or(&args.settings);
-    args.review.put_into(&mut settings.selection);
-    let tagger = settings.tagger(encoder);
-    let settings = TagSettings::of(&tagger);
-    let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
+    let mut engine = model::of_index(&index, args.bundle.as_deref(), common)?;
+    engine.settings = engine.settings.overridden(args.settings.into());
+    args.review.put_into(&mut engine.settings.selection);
+    let settings = TagSettings::of(&engine.tagger());
+    let writer = model::writer(&engine, &index, OnFailure::Skip)?;
     let stop = Stop::watch()?;
     let is_same =
         writer.unfinished_job().is_some_and(|job| job.is_retagging(&args.query, &settings));
     let earlier = job::finish_earlier(&writer, &stop, common)?;
     let retagged = match earlier {
         Some(retagged) if is_same || args.resume => retagged,
-        None if args.resume => Retagged::default(),
+        None if args.resume => RetagReport::default(),
         _ => job::run(&writer, &stop, common, |progress| writer.retag(&args.query, progress))?,
     };
     writer.close()?;
     let seconds = started.elapsed().as_secs_f64();
-    output::print(common.format, &RetagReport { retagged, seconds })?;
+    output::print(common.format, &RetagOutput { retagged, seconds })?;
     Ok(())
 }
 
-impl Report for RetagReport {
+impl Report for RetagOutput {
     fn to_text(&self) -> String {
         format!("{}\n{:.1} seconds\n", job::retagged_text(&self.retagged), self.seconds)
     }

@@ -1,4 +1,4 @@
-//! `autotag tune`: a bundle with the settings that do best on labelled documents.
+//! `autotag tune`: a bundle with the settings that do best on labeled documents.
 
 mod record;
 mod report;
@@ -8,18 +8,19 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
 use autotag::{Proportion, Selection, Temperature};
-use autotag_onnx::{BundleDraft, ModelBundle};
+use autotag_engine::Settings;
+use autotag_onnx::BundleDraft;
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, proportion, temperature};
 use crate::commands::labeled::read_to_measure;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::commands::predict::{Labels, Predicted, predict_file};
 use crate::output;
 
 pub(super) use record::TuneRecord;
 use report::TuneReport;
 
-/// Find the settings that do best on labelled documents, and write a bundle with them
+/// Find the settings that do best on labeled documents, and write a bundle with them
 ///
 /// Tries k, tau, lambda and thresholds, without training: the new bundle has the same model and
 /// neighbors, and indexes made with the old one go on with it. Take documents that the model was
@@ -33,7 +34,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "BUNDLE")]
     bundle: PathBuf,
 
-    /// The labelled documents to do best on
+    /// The labeled documents to do best on
     #[arg(long, value_name = "DEV")]
     data: PathBuf,
 
@@ -41,7 +42,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
 
-    /// What is to be as large as it can: `micro` is the F1 of all tags together, `macro` the mean
+    /// The objective: `micro` is the F1 of all tags together, `macro` the mean
     /// of the labels' own F1
     #[arg(long, value_enum, value_name = "F1", default_value = "micro")]
     objective: ObjectiveArg,
@@ -50,8 +51,7 @@ pub(crate) struct TuneArgs {
     #[arg(long)]
     per_label: bool,
 
-    /// How many of a label's examples the average of all labels counts as, so that a rare label's
-    /// threshold stays near that of all; chosen by cross-validation where absent
+    /// The weight of all labels' threshold, in examples of a label: a rare label's own stays near it; chosen by cross-validation where absent
     #[arg(long, value_name = "N", requires = "per_label", value_parser = smoothing)]
     smoothing: Option<f64>,
 
@@ -74,7 +74,7 @@ pub(crate) struct TuneArgs {
     documents: DocumentArgs,
 }
 
-/// What is to be as large as it can.
+/// The objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ObjectiveArg {
     Micro,
@@ -110,15 +110,14 @@ impl TuneArgs {
 pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
     BundleDraft::check_target(&args.out)?;
     let documents = read_to_measure(&args.data, &args.documents)?;
-    let bundle = ModelBundle::open(&args.bundle)?;
-    let encoder = model::encoder(&bundle, common)?;
-    let model = model::with_datastore(&bundle, encoder, bundle.datastore()?, common);
-    let before = model.settings.clone();
+    let model = model::open(&args.bundle, common)?;
+    let before = model.engine.settings.clone();
     let most = args.grid().ks.into_iter().chain([before.interpolation.k]).max();
     let k = most.map_or(MAX_K, NonZeroUsize::get);
     let mut labels = Labels::new(&model)?;
     let predicted = predict_file(&model, &args.data, &documents, &mut labels, k, common)?;
     let (record, after) = tune(args, &predicted, labels.n_known(), &before);
+    let bundle = model.engine.bundle.clone();
     drop((model, labels));
 
     let training = record.write_into(bundle.config().training.clone());

@@ -12,20 +12,21 @@ mod export;
 mod model;
 mod step;
 
+use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::average::Parameters;
 use crate::bert::Pooling;
-use crate::checkpoint::{State, StateError};
-use crate::config::{MAX_SIZE, is_true, within};
-use crate::fit::Predicted;
+use crate::check::{MAX_SIZE, is_true, within};
 use crate::init::glorot;
 use crate::layers::{OutputLayer, normalize_rows};
-use crate::matrix::{Matrix, multiply};
-use crate::optimizer::Moments;
+use crate::model::Predicted;
+use crate::optimizer::Adam;
+use crate::parameters::Parameters;
+use crate::rows::{product, row_major};
+use crate::state::{State, StateError};
 
 pub(crate) use model::AdapterModel;
 
@@ -73,13 +74,13 @@ impl AdapterConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterParameters {
     /// W: [R, D].
-    pub hidden: Matrix,
-    /// c: [1, R].
-    pub hidden_bias: Matrix,
+    pub hidden: Array2<f32>,
+    /// c: `[R]`.
+    pub hidden_bias: Array1<f32>,
     /// O: [L, R].
-    pub output: Matrix,
-    /// b: [1, L].
-    pub output_bias: Matrix,
+    pub output: Array2<f32>,
+    /// b: `[L]`.
+    pub output_bias: Array1<f32>,
 }
 
 /// An adapter as it predicts: its shape and its parameters.
@@ -93,19 +94,9 @@ pub struct AdapterNetwork {
 #[derive(Clone, Debug)]
 pub struct Adapter {
     network: AdapterNetwork,
-    optimizer: AdapterAdam,
+    optimizer: Adam,
     gradients: step::Gradients,
     seed: u64,
-}
-
-/// Adam's running means of every parameter, and the number of steps.
-#[derive(Clone, Debug)]
-struct AdapterAdam {
-    hidden: Moments,
-    hidden_bias: Moments,
-    output: Moments,
-    output_bias: Moments,
-    n_steps: i32,
 }
 
 impl Adapter {
@@ -115,18 +106,12 @@ impl Adapter {
         let n_hidden = config.hidden;
         let parameters = AdapterParameters {
             hidden: glorot(&mut rng, n_hidden, dimensions),
-            hidden_bias: Matrix::zeros(1, n_hidden),
+            hidden_bias: Array1::zeros(n_hidden),
             output: glorot(&mut rng, n_labels, n_hidden),
-            output_bias: Matrix::zeros(1, n_labels),
-        };
-        let optimizer = AdapterAdam {
-            hidden: Moments::of(&parameters.hidden),
-            hidden_bias: Moments::of(&parameters.hidden_bias),
-            output: Moments::of(&parameters.output),
-            output_bias: Moments::of(&parameters.output_bias),
-            n_steps: 0,
+            output_bias: Array1::zeros(n_labels),
         };
         let network = AdapterNetwork { config, parameters };
+        let optimizer = Adam::new(&network);
         Adapter { network, optimizer, gradients: step::Gradients::default(), seed }
     }
 
@@ -137,9 +122,7 @@ impl Adapter {
 
     /// Returns everything that the next step depends on.
     pub fn state(&self) -> State<'_> {
-        let mut state = self.network.state();
-        state.put_all("adam/", self.optimizer.state());
-        state
+        self.optimizer.state(&self.network)
     }
 
     /// Takes a state back.
@@ -148,42 +131,29 @@ impl Adapter {
     ///
     /// [`StateError`] when the state is of a model of another shape.
     pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.network.restore(state)?;
-        self.optimizer.restore(&state.below("adam/"))
-    }
-}
-
-impl AdapterAdam {
-    fn state(&self) -> State<'_> {
-        let mut state = State::default();
-        state.put_counts("n_steps", vec![self.n_steps as u64]);
-        state.put_all("hidden/", self.hidden.state());
-        state.put_all("hidden_bias/", self.hidden_bias.state());
-        state.put_all("output/", self.output.state());
-        state.put_all("output_bias/", self.output_bias.state());
-        state
-    }
-
-    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.n_steps = state.count("n_steps")? as i32;
-        self.hidden.restore(&state.below("hidden/"))?;
-        self.hidden_bias.restore(&state.below("hidden_bias/"))?;
-        self.output.restore(&state.below("output/"))?;
-        self.output_bias.restore(&state.below("output_bias/"))
+        self.optimizer.restore(&mut self.network, state)
     }
 }
 
 impl Parameters for AdapterNetwork {
-    const NAMES: &'static [&'static str] = &["hidden", "hidden_bias", "output", "output_bias"];
-
-    fn matrices(&self) -> Vec<&Matrix> {
+    fn arrays(&self) -> Vec<(&str, ArrayViewD<'_, f32>)> {
         let AdapterParameters { hidden, hidden_bias, output, output_bias } = &self.parameters;
-        vec![hidden, hidden_bias, output, output_bias]
+        vec![
+            ("hidden", hidden.view().into_dyn()),
+            ("hidden_bias", hidden_bias.view().into_dyn()),
+            ("output", output.view().into_dyn()),
+            ("output_bias", output_bias.view().into_dyn()),
+        ]
     }
 
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+    fn arrays_mut(&mut self) -> Vec<(&str, ArrayViewMutD<'_, f32>)> {
         let AdapterParameters { hidden, hidden_bias, output, output_bias } = &mut self.parameters;
-        vec![hidden, hidden_bias, output, output_bias]
+        vec![
+            ("hidden", hidden.view_mut().into_dyn()),
+            ("hidden_bias", hidden_bias.view_mut().into_dyn()),
+            ("output", output.view_mut().into_dyn()),
+            ("output_bias", output_bias.view_mut().into_dyn()),
+        ]
     }
 }
 
@@ -212,26 +182,19 @@ impl AdapterNetwork {
 
 impl AdapterParameters {
     /// Computes relu(W a + c): [B, R].
-    fn hidden_layer(&self, inputs: &Matrix) -> Matrix {
-        let mut hidden = Matrix::default();
-        multiply(&mut hidden, inputs.view(), self.hidden.transposed());
-        for row in 0..hidden.n_rows() {
-            let values = hidden.row_mut(row).iter_mut().zip(self.hidden_bias.values());
-            values.for_each(|(value, bias)| *value = (*value + bias).max(0.0));
-        }
+    fn hidden_layer(&self, inputs: &Array2<f32>) -> Array2<f32> {
+        let mut hidden = product(inputs.view(), self.hidden.t()) + &self.hidden_bias;
+        hidden.mapv_inplace(|value| value.max(0.0));
         hidden
     }
 }
 
 /// Scales the encoder's representations, so that their values are near 1: [B, D].
-fn scaled(texts: &[&[f32]]) -> Matrix {
+fn scaled(texts: &[&[f32]]) -> Array2<f32> {
     let dimensions = texts.first().map_or(0, |text| text.len());
     let scale = input_scale(dimensions);
-    let mut inputs = Matrix::zeros(texts.len(), dimensions);
-    for (row, text) in texts.iter().enumerate() {
-        inputs.row_mut(row).iter_mut().zip(*text).for_each(|(to, from)| *to = scale * from);
-    }
-    inputs
+    let values = texts.iter().flat_map(|text| text.iter().map(|value| scale * value)).collect();
+    row_major(texts.len(), dimensions, values)
 }
 
 /// Returns sqrt(D).

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod damage;
 mod sealed;
-mod state;
 #[cfg(test)]
 mod tests;
 
@@ -15,14 +14,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::files::read_regular;
-use crate::fit::EpochReport;
+use crate::report::EpochReport;
+use crate::state::State;
 use crate::{Result, Skipped, TrainError};
 use sealed::SealedFile;
 
-pub use state::{State, StateError};
-
 /// The version of the checkpoints that this program writes, the only one that it reads.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const METRICS: &str = "metrics.jsonl";

@@ -8,17 +8,18 @@
 mod backward;
 mod export;
 mod forward;
-mod optimizer;
 mod tokens;
 
+use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::average::Parameters;
-use crate::checkpoint::{State, StateError};
 use crate::init::{glorot, uniform};
-use crate::matrix::Matrix;
+use crate::optimizer::Adam;
+use crate::parameters::Parameters;
+use crate::rows::row_major;
+use crate::state::{State, StateError};
 pub use export::GraphForm;
 pub use forward::Folded;
 
@@ -79,15 +80,15 @@ impl CnnConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CnnParameters {
     /// E: [V, D]. Row 0 is padding: always zero, never trained.
-    pub embedding: Matrix,
+    pub embedding: Array2<f32>,
     /// W: [C, D], the kernel slices: width by width, offset by offset, filter by filter.
-    pub kernel: Matrix,
-    /// [1, R], width by width.
-    pub kernel_bias: Matrix,
+    pub kernel: Array2<f32>,
+    /// `[R]`, width by width.
+    pub kernel_bias: Array1<f32>,
     /// [L, R].
-    pub output: Matrix,
-    /// [1, L].
-    pub output_bias: Matrix,
+    pub output: Array2<f32>,
+    /// `[L]`.
+    pub output_bias: Array1<f32>,
 }
 
 /// A CNN as it predicts: its shape and its parameters.
@@ -101,10 +102,9 @@ pub struct Network {
 #[derive(Clone, Debug)]
 pub struct Cnn {
     network: Network,
-    optimizer: optimizer::Adam,
+    optimizer: Adam,
     scratch: Scratch,
     seed: u64,
-    n_steps: u64,
 }
 
 /// What a step computes, kept between steps for its allocations.
@@ -112,11 +112,11 @@ pub struct Cnn {
 struct Scratch {
     batch: tokens::DistinctTokens,
     /// The distinct tokens' embeddings, after dropout: [U, D].
-    embedded: Matrix,
+    embedded: Array2<f32>,
     /// What dropout multiplied them by.
-    embedding_mask: Matrix,
+    embedding_mask: Array2<f32>,
     /// `embedded` times every kernel slice: [U, C].
-    products: Matrix,
+    products: Array2<f32>,
     pooled: forward::Pooled,
     gradients: backward::Gradients,
 }
@@ -129,7 +129,7 @@ impl Cnn {
         config: CnnConfig,
         n_tokens: usize,
         n_labels: usize,
-        token_table: Option<Matrix>,
+        token_table: Option<Array2<f32>>,
         seed: u64,
     ) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -137,26 +137,22 @@ impl Cnn {
             uniform(&mut rng, n_tokens, config.embedding_dimensions, 3f32.sqrt() * 0.1)
         });
         embedding.row_mut(0).fill(0.0);
-        let config = CnnConfig { embedding_dimensions: embedding.n_cols(), ..config };
+        let config = CnnConfig { embedding_dimensions: embedding.ncols(), ..config };
         let parameters = CnnParameters {
             kernel: random_kernel(&mut rng, &config),
-            kernel_bias: Matrix::zeros(1, config.n_filters()),
+            kernel_bias: Array1::zeros(config.n_filters()),
             output: glorot(&mut rng, n_labels, config.n_filters()),
-            output_bias: Matrix::zeros(1, n_labels),
+            output_bias: Array1::zeros(n_labels),
             embedding,
         };
-        Cnn {
-            optimizer: optimizer::Adam::new(&parameters),
-            network: Network { config, parameters },
-            scratch: Scratch::default(),
-            seed,
-            n_steps: 0,
-        }
+        let network = Network { config, parameters };
+        let optimizer = Adam::with_lazy_table(&network);
+        Cnn { network, optimizer, scratch: Scratch::default(), seed }
     }
 
     /// Returns the network as of the last step.
     ///
-    /// Rows of the embedding whose tokens did not occur lately may lag behind; [`Cnn::settle`]
+    /// Rows of the embedding whose tokens did not occur lately may lag behind; [`Cnn::sync_lazy_rows`]
     /// brings them up to date.
     pub fn network(&self) -> &Network {
         &self.network
@@ -164,10 +160,7 @@ impl Cnn {
 
     /// Returns everything that the next step depends on.
     pub fn state(&self) -> State<'_> {
-        let mut state = self.network.state();
-        state.put_all("adam/", self.optimizer.state());
-        state.put_counts("n_steps", vec![self.n_steps]);
-        state
+        self.optimizer.state(&self.network)
     }
 
     /// Takes a state back.
@@ -176,10 +169,7 @@ impl Cnn {
     ///
     /// [`StateError`] when the state is of a CNN of another shape.
     pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.network.restore(state)?;
-        self.optimizer.restore(&state.below("adam/"))?;
-        self.n_steps = state.count("n_steps")?;
-        Ok(())
+        self.optimizer.restore(&mut self.network, state)
     }
 }
 
@@ -196,24 +186,33 @@ impl Network {
 }
 
 impl Parameters for Network {
-    const NAMES: &'static [&'static str] =
-        &["embedding", "kernel", "kernel_bias", "output", "output_bias"];
-
-    fn matrices(&self) -> Vec<&Matrix> {
+    fn arrays(&self) -> Vec<(&str, ArrayViewD<'_, f32>)> {
         let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
             &self.parameters;
-        vec![embedding, kernel, kernel_bias, output, output_bias]
+        vec![
+            ("embedding", embedding.view().into_dyn()),
+            ("kernel", kernel.view().into_dyn()),
+            ("kernel_bias", kernel_bias.view().into_dyn()),
+            ("output", output.view().into_dyn()),
+            ("output_bias", output_bias.view().into_dyn()),
+        ]
     }
 
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+    fn arrays_mut(&mut self) -> Vec<(&str, ArrayViewMutD<'_, f32>)> {
         let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
             &mut self.parameters;
-        vec![embedding, kernel, kernel_bias, output, output_bias]
+        vec![
+            ("embedding", embedding.view_mut().into_dyn()),
+            ("kernel", kernel.view_mut().into_dyn()),
+            ("kernel_bias", kernel_bias.view_mut().into_dyn()),
+            ("output", output.view_mut().into_dyn()),
+            ("output_bias", output_bias.view_mut().into_dyn()),
+        ]
     }
 }
 
 /// Draws each width's kernel with the spread that suits its number of inputs.
-fn random_kernel(rng: &mut Xoshiro256PlusPlus, config: &CnnConfig) -> Matrix {
+fn random_kernel(rng: &mut Xoshiro256PlusPlus, config: &CnnConfig) -> Array2<f32> {
     let n_dimensions = config.embedding_dimensions;
     let mut values = Vec::with_capacity(config.n_slices() * n_dimensions);
     for width in &config.widths {
@@ -221,5 +220,5 @@ fn random_kernel(rng: &mut Xoshiro256PlusPlus, config: &CnnConfig) -> Matrix {
         let n_values = width * config.filters * n_dimensions;
         values.extend((0..n_values).map(|_| rng.random_range(-limit..=limit)));
     }
-    Matrix::from_values(config.n_slices(), n_dimensions, values)
+    row_major(config.n_slices(), n_dimensions, values)
 }

@@ -1,51 +1,21 @@
 //! Everything that a training run can be told, with its defaults.
 
-use std::ops::RangeInclusive;
-
 use serde::{Deserialize, Serialize};
 
 use autotag::Interpolation;
 
+use crate::Result;
 use crate::adapter::AdapterConfig;
+use crate::check::{MAX_SIZE, at_least_1, is_positive, is_true, within};
 use crate::cnn::{CnnConfig, GraphForm};
 use crate::finetune::FinetuneConfig;
 use crate::frozen::DEFAULT_LENGTH;
 use crate::joint::JointConfig;
 use crate::ldgn::LdgnConfig;
+use crate::loss::ContrastiveConfig;
 use crate::optimizer::AdamConfig;
 use crate::schedule::Schedule;
 use crate::wide::WideConfig;
-use crate::{Result, TrainError};
-
-/// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Coefficient {
-    /// C_ij = y_i . y_j: as many times as it shares labels.
-    #[default]
-    Dynamic,
-    /// C_ij cut to 1: a pair that shares labels counts once, however many they are.
-    Cut,
-}
-
-/// The weight and temperature of the contrastive loss.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ContrastiveConfig {
-    /// gamma: the weight beside BCE; 0 leaves the loss out.
-    pub gamma: f32,
-    /// tau'.
-    pub temperature: f32,
-    /// C_ij.
-    #[serde(default)]
-    pub coefficient: Coefficient,
-}
-
-impl Default for ContrastiveConfig {
-    /// Returns the paper's setting for AAPD.
-    fn default() -> Self {
-        ContrastiveConfig { gamma: 0.1, temperature: 10.0, coefficient: Coefficient::Dynamic }
-    }
-}
 
 /// A training run's settings; they are written into the bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -115,9 +85,6 @@ impl Default for TrainConfig {
 
 /// More threads than any machine's, so that a typing error does not start millions.
 const MAX_THREADS: usize = 4096;
-
-/// More filters or dimensions than help, so that a typing error does not take all memory.
-pub(crate) const MAX_SIZE: usize = 10_000;
 
 impl TrainConfig {
     /// Returns settings whose rate stays, until dev stops improving.
@@ -285,36 +252,6 @@ impl TrainConfig {
         is_true("tau'", temperature, is_positive(temperature), "greater than 0")?;
         self.adam.check("")
     }
-}
-
-pub(crate) fn is_positive(value: f32) -> bool {
-    value > 0.0 && value.is_finite()
-}
-
-pub(crate) fn at_least_1(name: &str, value: usize) -> Result<()> {
-    within(name, value, 1..=usize::MAX, "at least 1")
-}
-
-pub(crate) fn within(
-    name: &str,
-    value: usize,
-    range: RangeInclusive<usize>,
-    expected: &str,
-) -> Result<()> {
-    is_true(name, value, range.contains(&value), expected)
-}
-
-pub(crate) fn is_true(
-    name: &str,
-    value: impl ToString,
-    is_in_range: bool,
-    expected: impl Into<String>,
-) -> Result<()> {
-    if is_in_range {
-        return Ok(());
-    }
-    let (name, value, expected) = (name.to_owned(), value.to_string(), expected.into());
-    Err(TrainError::Setting { name, value, expected })
 }
 
 #[cfg(test)]

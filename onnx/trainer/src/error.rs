@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use autotag::EncodeError;
 use autotag_onnx::OnnxError;
 
-use crate::checkpoint::StateError;
+use crate::state::StateError;
 
 /// The result of the trainer's fallible functions.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
@@ -17,9 +18,9 @@ use autotag_onnx::{BundleDraft, ModelBundle, ModelInput, OnnxEncoder, OnnxOption
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
 use crate::first_neighbors::store;
-use crate::fit::Progress;
-use crate::matrix::Matrix;
+
 use crate::nearest::nearest;
+use crate::report::Progress;
 use crate::train::read::Readable;
 use crate::{Dataset, Result, Skipped, TrainError, Unreadable};
 
@@ -102,7 +103,7 @@ pub fn bundle_encoder(
     stop: &AtomicBool,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(ModelBundle, EncoderReport)> {
-    crate::config::at_least_1("max length", settings.max_length)?;
+    crate::check::at_least_1("max length", settings.max_length)?;
     options.check_device()?;
     BundleDraft::check_target(out)?;
     let n_threads = options.sessions.get();
@@ -175,9 +176,9 @@ impl EncoderReport {
     fn tune(
         &mut self,
         texts: &Dataset,
-        embeddings: &Matrix,
+        embeddings: &Array2<f32>,
         dev: &Dataset,
-        dev_embeddings: &Matrix,
+        dev_embeddings: &Array2<f32>,
     ) {
         let neighbors = nearest(dev_embeddings, embeddings, texts.labels(), MAX_K);
         let predictions: Vec<Prediction> = neighbors

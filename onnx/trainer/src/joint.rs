@@ -12,6 +12,7 @@
 //! Why not one loss over both? The n-grams fit the training texts within a few epochs, and what they
 //! get right already would teach the other model nothing.
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use autotag::LabelSet;
@@ -19,12 +20,11 @@ use autotag_onnx::graph::{GraphBuilder, Value};
 use autotag_onnx::{Features, ModelInput};
 
 use crate::Result;
-use crate::checkpoint::{State, StateError};
-use crate::config::is_true;
-use crate::fit::{Model, Predict, Predicted, StepLoss};
-use crate::layers::{Answer, side_by_side, write_side_by_side};
-use crate::matrix::Matrix;
+use crate::check::is_true;
+use crate::layers::{side_by_side, write_side_by_side};
+use crate::model::{Answer, Lexical, Model, Predict, Predicted, StepLoss};
 use crate::optimizer::AdamConfig;
+use crate::state::{State, StateError};
 
 /// What the wide model and others need to know when they are trained together; each has its own
 /// settings beside.
@@ -106,7 +106,7 @@ pub(crate) struct Joint<A, B> {
 /// with another one.
 pub(crate) trait Parted: Predict {
     /// Predicts texts; the representations of the lexical part stand beside.
-    fn predict_parts(&self, texts: &[&Self::Input]) -> (Predicted, Option<Lexical<Matrix>>) {
+    fn predict_parts(&self, texts: &[&Self::Input]) -> (Predicted, Option<Lexical<Array2<f32>>>) {
         (self.predict(texts), None)
     }
 
@@ -114,12 +114,6 @@ pub(crate) trait Parted: Predict {
     fn write_parts(&self, graph: &mut GraphBuilder) -> (Answer, Option<Lexical<Value>>) {
         (self.write(graph), None)
     }
-}
-
-/// g, and its share of squared distances.
-pub(crate) struct Lexical<T> {
-    pub(crate) part: T,
-    pub(crate) share: f32,
 }
 
 /// The beginnings of the names of both models' states.
@@ -171,9 +165,9 @@ impl<A: Parted, B: Predict> Predict for Joint<A, B> {
         let (first, lexical) = self.first.predict_parts(&firsts);
         let second = self.second.predict(&seconds);
         let mut scores = first.scores;
-        for (score, second) in scores.values_mut().iter_mut().zip(second.scores.values()) {
+        scores.zip_mut_with(&second.scores, |score, second| {
             *score = self.share * *score + (1.0 - self.share) * second;
-        }
+        });
         let embeddings = [&first.embeddings, &second.embeddings];
         Predicted { embeddings: side_by_side(&self.parts(embeddings, lexical.as_ref())), scores }
     }

@@ -26,20 +26,26 @@
 
 mod error;
 
+mod check;
 mod config;
 mod dataset;
 mod files;
 #[cfg(test)]
 mod mutations;
 mod pretrained;
+#[cfg(test)]
+mod slopes;
 mod vocabulary;
 mod word_vectors;
 
-pub mod matrix;
 mod nearest;
+mod rows;
+mod state;
 
 mod layers;
 pub mod loss;
+mod model;
+mod report;
 
 #[cfg(feature = "burn")]
 mod autodiff;
@@ -58,21 +64,25 @@ pub mod wide;
 
 mod average;
 mod checkpoint;
-pub mod fit;
+mod fit;
 pub mod frozen;
 pub mod joint;
 mod models;
+mod parameters;
 
 mod card;
 mod first_neighbors;
 mod train;
 
-pub use checkpoint::{Start, State, StateError};
-pub use config::{Coefficient, ContrastiveConfig, TrainConfig};
+pub use checkpoint::Start;
+pub use config::TrainConfig;
 pub use dataset::{Dataset, LabeledText, Skipped, Unreadable};
 pub use error::{Result, TrainError};
-pub use fit::Progress;
+pub use loss::{Coefficient, ContrastiveConfig};
+pub use model::{Predicted, StepLoss};
 pub use pretrained::Pretrained;
+pub use report::{EpochReport, FitReport, Progress};
 pub use schedule::Schedule;
+pub use state::{State, StateError};
 pub use train::{TrainReport, TrainingRun};
 pub use word_vectors::{Coverage, WordVectors};

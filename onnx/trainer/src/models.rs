@@ -1,17 +1,20 @@
 //! The models as [`fit`](crate::fit) trains them: what each reads of a text, averaged over epochs.
 
+use ndarray::Array2;
+
 use autotag::LabelSet;
 use autotag_onnx::graph::{GraphBuilder, Value};
 use autotag_onnx::{Features, ModelInput};
 
-use crate::average::{EpochAverage, Parameters};
-use crate::checkpoint::{State, StateError};
+use crate::average::EpochAverage;
 use crate::cnn::{Cnn, GraphForm, Network};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
-use crate::joint::{Lexical, Parted};
-use crate::layers::Answer;
-use crate::matrix::Matrix;
+use crate::joint::Parted;
+use crate::model::Answer;
+use crate::model::Lexical;
+use crate::model::{Model, Predict, Predicted, StepLoss};
 use crate::optimizer::AdamConfig;
+use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 use crate::wide::{Wide, WideNetwork};
 use crate::{ContrastiveConfig, TrainConfig};
 
@@ -38,7 +41,7 @@ impl Model for CnnModel<'_> {
     }
 
     fn snapshot(&mut self, rate: f32) -> TrainedCnn {
-        self.cnn.settle(&self.config.adam.at(rate));
+        self.cnn.sync_lazy_rows(&self.config.adam.at(rate));
         TrainedCnn { network: self.average.add(self.cnn.network()), form: self.config.form }
     }
 
@@ -95,7 +98,7 @@ impl Model for WideModel {
     }
 
     fn snapshot(&mut self, rate: f32) -> WideNetwork {
-        self.wide.settle(&self.adam.at(rate));
+        self.wide.sync_lazy_rows(&self.adam.at(rate));
         self.average.add(self.wide.network())
     }
 
@@ -134,7 +137,7 @@ impl Predict for WideNetwork {
 }
 
 impl Parted for WideNetwork {
-    fn predict_parts(&self, texts: &[&ModelInput]) -> (Predicted, Option<Lexical<Matrix>>) {
+    fn predict_parts(&self, texts: &[&ModelInput]) -> (Predicted, Option<Lexical<Array2<f32>>>) {
         WideNetwork::predict_parts(self, &features(texts))
     }
 

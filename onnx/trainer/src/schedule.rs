@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::config::is_true;
+use crate::check::is_true;
 
 /// How the learning rates run over a training: they rise from 0 to their highest, then fall, both in
 /// straight lines over the steps of all epochs.

@@ -27,8 +27,10 @@ use autotag_onnx::{
 use crate::card::card;
 use crate::checkpoint::{Claim, Identity, RunFolder, Start};
 use crate::first_neighbors::store;
-use crate::fit::{Escort, FitReport, Fitted, Model, Predict, Progress, fit};
+use crate::fit::{Fitted, TrainContext, fit};
 use crate::layers::finish;
+use crate::model::{Model, Predict};
+use crate::report::{FitReport, Progress};
 use crate::{Dataset, Result, Skipped, TrainConfig, TrainError, Unreadable};
 use compare::{compare, exported};
 use digest::Digest;
@@ -222,8 +224,8 @@ impl TrainingRun<'_> {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Fitted<M::Snapshot>> {
         let n_labels = self.dev.vocabulary().len();
-        let mut escort = Escort { progress, stop: self.stop, folder };
-        fit(model, &inputs.train.texts, &inputs.dev.texts, n_labels, self.config, &mut escort)
+        let mut context = TrainContext { progress, stop: self.stop, folder };
+        fit(model, &inputs.train.texts, &inputs.dev.texts, n_labels, self.config, &mut context)
     }
 
     /// Tunes a trained model's settings on dev, exports it, compares both and publishes the bundle.
@@ -250,13 +252,13 @@ impl TrainingRun<'_> {
 
         progress(Progress::Stage("datastore"));
         let embeddings = match first_neighbors {
-            FirstNeighbors::Exported => exported(&encoder, self.train)?,
+            FirstNeighbors::Exported => exported(encoder, self.train)?,
             FirstNeighbors::Trained => {
+                drop(encoder);
                 let texts: Vec<&P::Input> = train.texts.texts.iter().collect();
                 network.predict(&texts).embeddings
             }
         };
-        drop(encoder);
         store(&draft, self.train, &embeddings)?;
         let report = TrainReport {
             config: self.config.clone(),

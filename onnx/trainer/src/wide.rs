@@ -19,6 +19,7 @@ mod vocabulary;
 
 use std::sync::Arc;
 
+use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
@@ -27,15 +28,14 @@ use autotag_onnx::Features;
 use autotag_onnx::ngrams::MAX_NGRAMS;
 
 use crate::Result;
-use crate::average::Parameters;
-use crate::checkpoint::{State, StateError};
-use crate::config::{MAX_SIZE, is_true, within};
-use crate::fit::Predicted;
+use crate::check::{MAX_SIZE, is_true, within};
 use crate::init::{glorot, uniform};
-use crate::joint::Lexical;
 use crate::layers::{OutputLayer, normalize_rows, side_by_side};
-use crate::matrix::Matrix;
-use crate::optimizer::{Moments, RowMoments};
+use crate::model::Lexical;
+use crate::model::Predicted;
+use crate::optimizer::Adam;
+use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 
 pub use vocabulary::learn;
 
@@ -117,11 +117,11 @@ impl WideConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct WideParameters {
     /// T: [V, R].
-    pub table: Matrix,
+    pub table: Array2<f32>,
     /// O: [L, R].
-    pub output: Matrix,
-    /// b: [1, L].
-    pub output_bias: Matrix,
+    pub output: Array2<f32>,
+    /// b: `[L]`.
+    pub output_bias: Array1<f32>,
 }
 
 /// A wide model as it predicts: its shape and its parameters.
@@ -130,26 +130,17 @@ pub struct WideNetwork {
     config: WideConfig,
     parameters: WideParameters,
     /// P: [V, D]; found once and not trained.
-    lexical: Arc<Matrix>,
+    lexical: Arc<Array2<f32>>,
 }
 
 /// A wide model in training: the network, and what training keeps beside it.
 #[derive(Clone, Debug)]
 pub struct Wide {
     network: WideNetwork,
-    optimizer: WideAdam,
+    optimizer: Adam,
     batch: batch::Batch,
     gradients: step::Gradients,
     seed: u64,
-}
-
-/// Adam's running means of every parameter, and the number of steps.
-#[derive(Clone, Debug)]
-struct WideAdam {
-    table: RowMoments,
-    output: Moments,
-    output_bias: Moments,
-    n_steps: i32,
 }
 
 impl Wide {
@@ -166,25 +157,20 @@ impl Wide {
         let n_hidden = config.hidden;
         let table = uniform(&mut rng, n_ngrams, n_hidden, config.spread);
         let output = glorot(&mut rng, n_labels, n_hidden);
-        let parameters = WideParameters { table, output, output_bias: Matrix::zeros(1, n_labels) };
-        let optimizer = WideAdam {
-            table: RowMoments::of(&parameters.table),
-            output: Moments::of(&parameters.output),
-            output_bias: Moments::of(&parameters.output_bias),
-            n_steps: 0,
-        };
+        let parameters = WideParameters { table, output, output_bias: Array1::zeros(n_labels) };
         let lexical = match config.lexical {
-            0 => Matrix::zeros(n_ngrams, 0),
+            0 => Array2::zeros((n_ngrams, 0)),
             n_dimensions => lexical::basis(texts, n_ngrams, n_dimensions, seed),
         };
         let network = WideNetwork { config, parameters, lexical: Arc::new(lexical) };
+        let optimizer = Adam::with_lazy_table(&network);
         let (batch, gradients) = Default::default();
         Wide { network, optimizer, batch, gradients, seed }
     }
 
     /// Returns the network as of the last step.
     ///
-    /// Rows of n-grams that did not occur lately may lag behind; [`Wide::settle`] brings them up to
+    /// Rows of n-grams that did not occur lately may lag behind; [`Wide::sync_lazy_rows`] brings them up to
     /// date.
     pub fn network(&self) -> &WideNetwork {
         &self.network
@@ -192,9 +178,7 @@ impl Wide {
 
     /// Returns everything that the next step depends on.
     pub fn state(&self) -> State<'_> {
-        let mut state = self.network.state();
-        state.put_all("adam/", self.optimizer.state());
-        state
+        self.optimizer.state(&self.network)
     }
 
     /// Takes a state back.
@@ -203,40 +187,27 @@ impl Wide {
     ///
     /// [`StateError`] when the state is of a model of another shape.
     pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.network.restore(state)?;
-        self.optimizer.restore(&state.below("adam/"))
-    }
-}
-
-impl WideAdam {
-    fn state(&self) -> State<'_> {
-        let mut state = State::default();
-        state.put_counts("n_steps", vec![self.n_steps as u64]);
-        state.put_all("table/", self.table.state());
-        state.put_all("output/", self.output.state());
-        state.put_all("output_bias/", self.output_bias.state());
-        state
-    }
-
-    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.n_steps = state.count("n_steps")? as i32;
-        self.table.restore(&state.below("table/"))?;
-        self.output.restore(&state.below("output/"))?;
-        self.output_bias.restore(&state.below("output_bias/"))
+        self.optimizer.restore(&mut self.network, state)
     }
 }
 
 impl Parameters for WideNetwork {
-    const NAMES: &'static [&'static str] = &["table", "output", "output_bias"];
-
-    fn matrices(&self) -> Vec<&Matrix> {
+    fn arrays(&self) -> Vec<(&str, ArrayViewD<'_, f32>)> {
         let WideParameters { table, output, output_bias } = &self.parameters;
-        vec![table, output, output_bias]
+        vec![
+            ("table", table.view().into_dyn()),
+            ("output", output.view().into_dyn()),
+            ("output_bias", output_bias.view().into_dyn()),
+        ]
     }
 
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+    fn arrays_mut(&mut self) -> Vec<(&str, ArrayViewMutD<'_, f32>)> {
         let WideParameters { table, output, output_bias } = &mut self.parameters;
-        vec![table, output, output_bias]
+        vec![
+            ("table", table.view_mut().into_dyn()),
+            ("output", output.view_mut().into_dyn()),
+            ("output_bias", output_bias.view_mut().into_dyn()),
+        ]
     }
 }
 
@@ -266,7 +237,7 @@ impl WideNetwork {
     pub(crate) fn predict_parts(
         &self,
         texts: &[&Features],
-    ) -> (Predicted, Option<Lexical<Matrix>>) {
+    ) -> (Predicted, Option<Lexical<Array2<f32>>>) {
         let WideParameters { table, output, output_bias } = &self.parameters;
         let mut hidden = batch::weighted_sums(table, texts);
         rectify(&mut hidden);
@@ -284,6 +255,6 @@ impl WideNetwork {
 }
 
 /// Computes relu in place.
-fn rectify(matrix: &mut Matrix) {
-    matrix.values_mut().iter_mut().for_each(|value| *value = value.max(0.0));
+fn rectify(matrix: &mut Array2<f32>) {
+    matrix.mapv_inplace(|value| value.max(0.0));
 }

@@ -1,10 +1,10 @@
 //! Labels between the review threshold and the threshold are suggestions.
 
-use autotag::Threshold;
+use autotag::{Origin, Threshold};
 use tantivy::Index;
 use tantivy::schema::{Facet, Schema};
 use tantivy_autotag::{
-    Error, FieldNames, Origin, SearchRequest, TagFields, TagSearcher, TaggingWriter, WriterOptions,
+    Error, FieldNames, SearchRequest, TagFields, TagSearcher, TaggingWriter, WriterOptions,
     parse_tag, tag_path,
 };
 
@@ -66,7 +66,7 @@ fn suggestions_are_kept_apart_from_tags_and_found() {
     assert_eq!(suggested(&searcher, &["/use"]).unwrap(), ["vim"]);
     assert_eq!(suggested(&searcher, &["role::library"]).unwrap(), ["zlib"]);
     assert_eq!(suggested(&searcher, &["role::program"]).unwrap(), [""; 0]);
-    // What a person labelled has no suggestions.
+    // A document that a person labeled has no suggestions.
     assert!(fixture.found("ed").unwrap().suggestions.is_empty());
 }
 

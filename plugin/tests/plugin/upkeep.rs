@@ -1,14 +1,14 @@
-//! What is done to documents that are in the index: corrected, tagged again, relabelled.
+//! Upkeep of documents in the index: corrections, tagging again, changes of labels.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use autotag::{Datastore, Proportion, Threshold};
+use autotag::{Datastore, Origin, Proportion, Threshold};
 use tantivy::Index;
 use tantivy::schema::{STRING, Schema};
 use tantivy_autotag::{
-    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, Origin, Retagged,
-    TagFields, TagSettings, TaggingWriter, WriterOptions,
+    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, RetagReport, TagFields,
+    TagSettings, TaggingWriter, WriterOptions,
 };
 
 use crate::support::{Fixture, LABELS, Words, chunks_of, datastore_options, document, tagger};
@@ -119,7 +119,7 @@ fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwis
     }
     writer.retag("", |_| {}).unwrap();
     assert_eq!(fixture.tags("z"), ["/cat"]);
-    // A labelled document says otherwise.
+    // A labeled document says otherwise.
     writer.add_labeled(fixture.document("z", "program"), ["dog"]).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("z"), ["/dog"]);
@@ -255,7 +255,7 @@ fn an_interrupted_job_waits_keeps_others_off_and_goes_on() {
     commit(&writer);
     let second = writer.resume(|_| {}).unwrap();
     assert_eq!((first.documents + second.documents, writer.unfinished_job()), (31, None));
-    assert_eq!(writer.resume(|_| {}).unwrap(), Retagged::default());
+    assert_eq!(writer.resume(|_| {}).unwrap(), RetagReport::default());
     assert_eq!(fixture.tags("39"), ["/cat"]);
     assert_eq!(fixture.tags("new"), ["/cat"], "its one neighbor votes alone for a new label");
 }

@@ -1,7 +1,7 @@
 //! Shows how training goes on.
 
 use autotag_train::Progress as Training;
-use autotag_train::fit::{EpochReport, StepLoss};
+use autotag_train::{EpochReport, StepLoss};
 use indicatif::HumanDuration;
 
 use crate::commands::encoding::Encoding;

@@ -1,4 +1,4 @@
-//! The adapter as [`fit`](crate::fit) trains it: texts are what the encoder says of them.
+//! The adapter as [`fit`](crate::fit) trains it: texts are given as the encoder's embeddings.
 
 use std::sync::Arc;
 
@@ -7,11 +7,12 @@ use autotag_onnx::graph::GraphBuilder;
 
 use super::{Adapter, AdapterNetwork};
 use crate::TrainConfig;
-use crate::average::{EpochAverage, Parameters};
-use crate::checkpoint::{State, StateError};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
+use crate::average::EpochAverage;
 use crate::frozen::FrozenEncoder;
-use crate::layers::Answer;
+use crate::model::Answer;
+use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 
 /// The adapter in training.
 pub(crate) struct AdapterModel<'a> {
@@ -21,7 +22,7 @@ pub(crate) struct AdapterModel<'a> {
     pub(crate) encoder: Arc<FrozenEncoder>,
 }
 
-/// A trained adapter, and the encoder that it is to be written with.
+/// A trained adapter, and the encoder that it is exported with.
 pub(crate) struct TrainedAdapter {
     network: AdapterNetwork,
     encoder: Arc<FrozenEncoder>,

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use autotag::LabelSet;
 use autotag_onnx::ModelInput;
 
 use super::{DeviceWeights, Weights, losses, matrix_of};
-use crate::config::ContrastiveConfig;
-use crate::fit::{Predicted, StepLoss};
-use crate::matrix::Matrix;
+use crate::loss::ContrastiveConfig;
+use crate::model::{Predicted, StepLoss};
+use crate::rows::RowMajor as _;
 
-/// What a model says of texts, on its device.
+/// A model's answer to a batch, on its device.
 pub(crate) struct Answer {
     /// [B, R].
     pub(crate) representations: Tensor<2>,
@@ -104,7 +105,7 @@ fn by_answer<'a>(
 }
 
 impl DeviceWeights {
-    /// Takes the gradient with respect to an answer of these weights back to the weights.
+    /// Backpropagates the gradient with respect to an answer to these weights.
     fn gradients(&self, answer: &Answer, by_answer: &Answer) -> Gradients {
         let product = |part: fn(&Answer) -> &Tensor<2>| {
             (part(answer).clone() * part(by_answer).clone()).sum()
@@ -191,9 +192,11 @@ fn grouped<'t>(
 }
 
 /// Copies a group's rows to where they belong among all `n_rows`.
-fn put_rows(all: &mut Matrix, group: &Matrix, rows: &[usize], n_rows: usize) {
-    if all.n_rows() != n_rows {
-        *all = Matrix::zeros(n_rows, group.n_cols());
+fn put_rows(all: &mut Array2<f32>, group: &Array2<f32>, rows: &[usize], n_rows: usize) {
+    if all.nrows() != n_rows {
+        *all = Array2::zeros((n_rows, group.ncols()));
     }
-    rows.iter().enumerate().for_each(|(i, &row)| all.row_mut(row).copy_from_slice(group.row(i)));
+    rows.iter()
+        .enumerate()
+        .for_each(|(i, &row)| all.row_slice_mut(row).copy_from_slice(group.row_slice(i)));
 }

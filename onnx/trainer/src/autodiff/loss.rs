@@ -5,10 +5,10 @@ use autotag::LabelSet;
 
 use super::Answer;
 
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
 use crate::layers::NORM_EPSILON;
+use crate::loss::ContrastiveConfig;
 use crate::loss::{DISTANCE_EPSILON, beta};
+use crate::model::StepLoss;
 
 /// The two parts of a batch's loss, on the device.
 pub(crate) struct Losses {

@@ -4,10 +4,11 @@ use burn::tensor::{Device, Tensor};
 
 use super::groups::{Gradients, each};
 use super::{DeviceWeights, Weights, matrix_of};
-use crate::checkpoint::{State, StateError};
 use crate::optimizer::AdamConfig;
+use crate::rows::RowMajor as _;
+use crate::state::{State, StateError};
 
-/// How far one of the weights moves in a step.
+/// The learning rate and weight decay of one of the weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pace {
     /// The learning rate.
@@ -81,14 +82,14 @@ impl AdamW {
         {
             for (name, tensor) in weights.iter() {
                 let values = matrix_of(tensor.clone());
-                let shape = [values.n_rows(), values.n_cols()];
-                state.put_values(format!("{part}{name}"), &shape, values.values().to_vec());
+                let name = format!("{part}{name}");
+                state.put_values(name, values.shape(), values.values().to_vec());
             }
         }
         state
     }
 
-    /// Takes back what [`AdamW::state`] gave.
+    /// Restores what [`AdamW::state`] returned.
     pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
         self.n_steps = state.count("n_steps")?;
         for (part, weights) in

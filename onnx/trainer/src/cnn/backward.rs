@@ -1,5 +1,11 @@
-//! A training step: losses, and gradients that touch only what the maxima let through.
+//! A training step: losses, and sparse gradients.
+//!
+//! The gradient of a maximum flows to the window that attained it, so that each filter and text has one
+//! window to go back through. Kernel and embeddings get their gradients from these alone, in time
+//! proportional to texts x filters x width, whatever the texts' lengths (compare the dense backward pass
+//! of a convolution, which visits every window).
 
+use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
 
 use autotag::LabelSet;
@@ -7,21 +13,19 @@ use autotag::LabelSet;
 use super::forward::widest;
 use super::tokens::DistinctTokens;
 use super::{Cnn, CnnConfig, Network, Scratch};
-use crate::config::ContrastiveConfig;
-use crate::fit::StepLoss;
-use crate::layers::{
-    OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask, sum_rows,
-};
-use crate::matrix::{Matrix, multiply};
-use crate::optimizer::AdamConfig;
+use crate::layers::{OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask};
+use crate::loss::ContrastiveConfig;
+use crate::model::StepLoss;
+use crate::optimizer::{AdamConfig, Gradient};
+use crate::rows::{RowMajor as _, multiply};
 
 /// The gradients of a step, shaped as the parameters; the embedding's has one row for each distinct
 /// token of the batch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gradients {
-    pub(super) embedded: Matrix,
-    pub(super) kernel: Matrix,
-    pub(super) kernel_bias: Matrix,
+    pub(super) embedded: Array2<f32>,
+    pub(super) kernel: Array2<f32>,
+    pub(super) kernel_bias: Array1<f32>,
     pub(super) head: OutputGradients,
 }
 
@@ -36,26 +40,24 @@ impl Cnn {
     ) -> StepLoss {
         let Network { config, parameters } = &mut self.network;
         let batch = &mut self.scratch.batch;
-        batch.fill(texts, parameters.embedding.n_rows(), widest(config));
+        batch.fill(texts, parameters.embedding.nrows(), widest(config));
         let is_in_batch = |token| batch.position(token).is_some();
-        self.optimizer.catch_up(adam, &mut parameters.embedding, is_in_batch);
+        self.optimizer.sync_lazy_rows(adam, &mut parameters.embedding, is_in_batch);
         let loss = self.gradients(labels, contrastive);
-        let Cnn { optimizer, network, scratch, .. } = self;
-        optimizer.step(adam, &mut network.parameters, &scratch.gradients, &scratch.batch);
-        self.n_steps += 1;
+        self.apply(adam);
         loss
     }
 
-    /// Brings every embedding row up to date, as is needed before the model is read.
-    pub fn settle(&mut self, adam: &AdamConfig) {
-        self.optimizer.catch_up(adam, &mut self.network.parameters.embedding, |_| true);
+    /// Brings every embedding row up to date; required before the model is read.
+    pub fn sync_lazy_rows(&mut self, adam: &AdamConfig) {
+        self.optimizer.sync_lazy_rows(adam, &mut self.network.parameters.embedding, |_| true);
     }
 
     /// Computes the losses of the batch in `scratch` and their gradients.
     fn gradients(&mut self, labels: &[&LabelSet], weights: &ContrastiveConfig) -> StepLoss {
-        let Cnn { network: Network { config, parameters }, scratch, seed, n_steps, .. } = self;
+        let Cnn { network: Network { config, parameters }, optimizer, scratch, seed } = self;
         let Scratch { batch, embedded, embedding_mask, products, pooled, gradients } = scratch;
-        let seed = seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let seed = optimizer.step_seed(*seed);
         embed(
             &parameters.embedding,
             batch,
@@ -64,7 +66,7 @@ impl Cnn {
             embedded,
             embedding_mask,
         );
-        multiply(products, embedded.view(), parameters.kernel.transposed());
+        multiply(products, embedded.view(), parameters.kernel.t());
         pooled.fill(config, batch, products, &parameters.kernel_bias);
 
         let layer = OutputLayer { output: &parameters.output, bias: &parameters.output_bias };
@@ -76,26 +78,40 @@ impl Cnn {
         };
         let head = &mut gradients.head;
         let loss = layer.gradients(&pooled.values, labels, &regularization, head);
-        sum_rows(&mut gradients.kernel_bias, &head.hidden);
+        gradients.kernel_bias = head.hidden.sum_axis(Axis(0));
         let paths = Paths { config, batch, positions: &pooled.positions, slope: &head.hidden };
         paths.kernel_gradient(embedded, &mut gradients.kernel);
         paths.embedded_gradient(&parameters.kernel, embedding_mask, &mut gradients.embedded);
         loss
     }
+
+    /// Moves every parameter against its gradient.
+    fn apply(&mut self, adam: &AdamConfig) {
+        let Scratch { batch, gradients, .. } = &self.scratch;
+        let Gradients { embedded, kernel, kernel_bias, head } = gradients;
+        // Row 0 is padding and stays zero.
+        let position = |token| if token == 0 { None } else { batch.position(token) };
+        let embedding = Gradient::Rows { rows: embedded.view(), position: &position };
+        let (output, bias) = ((&head.output).into(), (&head.output_bias).into());
+        let gradients = [embedding, kernel.into(), kernel_bias.into(), output, bias];
+        self.optimizer.step(adam, &mut self.network, &gradients);
+    }
 }
 
-/// Copies the distinct tokens' embeddings, dropping a share of the values.
+/// Copies the distinct tokens' embeddings with dropout.
+///
+/// The mask is seeded by the token, so that it does not depend on the order of the texts or threads.
 fn embed(
-    embedding: &Matrix,
+    embedding: &Array2<f32>,
     batch: &DistinctTokens,
     dropout: f32,
     seed: u64,
-    embedded: &mut Matrix,
-    mask: &mut Matrix,
+    embedded: &mut Array2<f32>,
+    mask: &mut Array2<f32>,
 ) {
-    let n_dimensions = embedding.n_cols();
-    embedded.reshape(batch.ids().len(), n_dimensions);
-    mask.reshape(batch.ids().len(), n_dimensions);
+    let n_dimensions = embedding.ncols();
+    embedded.resize(batch.ids().len(), n_dimensions);
+    mask.resize(batch.ids().len(), n_dimensions);
     embedded
         .values_mut()
         .par_chunks_mut(n_dimensions)
@@ -104,38 +120,38 @@ fn embed(
         .with_min_len(64)
         .for_each(|((values, mask), &token)| {
             fill_dropout_mask(mask, dropout, seed.wrapping_add(u64::from(token) << 20));
-            let row = embedding.row(token as usize);
+            let row = embedding.row_slice(token as usize);
             for ((value, mask), embedding) in values.iter_mut().zip(mask).zip(row) {
                 *value = *mask * embedding;
             }
         });
 }
 
-/// The ways a gradient takes from the representation back through one window per text and filter.
+/// The paths of the gradient from the representation back through one window per text and filter.
 struct Paths<'a> {
     config: &'a CnnConfig,
     batch: &'a DistinctTokens,
     positions: &'a [u32],
     /// dL/dh, 0 where the filter is not active: [B, R].
-    slope: &'a Matrix,
+    slope: &'a Array2<f32>,
 }
 
 impl Paths<'_> {
-    /// Sums, for each kernel slice, the embeddings that its windows met: [C, D].
-    fn kernel_gradient(&self, embedded: &Matrix, gradient: &mut Matrix) {
+    /// Computes each kernel slice's gradient, a sum of its windows' embeddings: [C, D].
+    fn kernel_gradient(&self, embedded: &Array2<f32>, gradient: &mut Array2<f32>) {
         let (n, n_filters) = (self.config.filters, self.config.n_filters());
-        gradient.reshape(self.config.n_slices(), embedded.n_cols());
+        gradient.resize(self.config.n_slices(), embedded.ncols());
         let slices = self.slices();
-        gradient.values_mut().par_chunks_mut(embedded.n_cols()).zip(&slices).for_each(
+        gradient.values_mut().par_chunks_mut(embedded.ncols()).zip(&slices).for_each(
             |(gradient, &(width, offset, f))| {
                 gradient.fill(0.0);
                 let filter = width * n + f;
                 for text in 0..self.batch.n_texts() {
-                    let slope = self.slope.row(text)[filter];
+                    let slope = self.slope[[text, filter]];
                     if slope != 0.0 {
                         let position = self.positions[text * n_filters + filter] as usize;
                         let row = self.batch.text(text)[position + offset];
-                        add_scaled(gradient, slope, embedded.row(row as usize));
+                        add_scaled(gradient, slope, embedded.row_slice(row as usize));
                     }
                 }
             },
@@ -153,11 +169,19 @@ impl Paths<'_> {
         slices
     }
 
-    /// Sums, for each distinct token, the kernel slices whose windows it was in: [U, D].
-    fn embedded_gradient(&self, kernel: &Matrix, mask: &Matrix, gradient: &mut Matrix) {
-        let n_dimensions = kernel.n_cols();
+    /// Computes each distinct token's gradient, a sum of the kernel slices that met it: [U, D].
+    ///
+    /// Why sort by token first? Each row then is the work of one thread, in a fixed order of additions:
+    /// no locks, and the same bits whatever the number of threads.
+    fn embedded_gradient(
+        &self,
+        kernel: &Array2<f32>,
+        mask: &Array2<f32>,
+        gradient: &mut Array2<f32>,
+    ) {
+        let n_dimensions = kernel.ncols();
         let (starts, visits) = self.visits_by_token();
-        gradient.reshape(self.batch.ids().len(), n_dimensions);
+        gradient.resize(self.batch.ids().len(), n_dimensions);
         gradient
             .values_mut()
             .par_chunks_mut(n_dimensions)
@@ -167,7 +191,7 @@ impl Paths<'_> {
             .for_each(|(row, (gradient, mask))| {
                 gradient.fill(0.0);
                 for &(slice, slope) in &visits[starts[row]..starts[row + 1]] {
-                    add_scaled(gradient, slope, kernel.row(slice as usize));
+                    add_scaled(gradient, slope, kernel.row_slice(slice as usize));
                 }
                 for (gradient, mask) in gradient.iter_mut().zip(mask) {
                     *gradient *= mask;
@@ -175,7 +199,7 @@ impl Paths<'_> {
             });
     }
 
-    /// Sorts every (slice, slope) by the distinct token that it reaches.
+    /// Sorts every (slice, slope) by its distinct token, by counting sort.
     fn visits_by_token(&self) -> (Vec<usize>, Vec<(u32, f32)>) {
         let mut starts = vec![0; self.batch.ids().len() + 1];
         self.for_each_visit(|row, _, _| starts[row + 1] += 1);
@@ -197,7 +221,7 @@ impl Paths<'_> {
         let starts = self.config.slice_starts();
         for text in 0..self.batch.n_texts() {
             let tokens = self.batch.text(text);
-            for (filter, &slope) in self.slope.row(text).iter().enumerate() {
+            for (filter, &slope) in self.slope.row_slice(text).iter().enumerate() {
                 if slope == 0.0 {
                     continue;
                 }

@@ -3,6 +3,7 @@
 //! Both forms are batch-invariant and have the windows that `tokens.rs` defines: a window counts when the
 //! mask has its last token, and the first one counts always.
 
+use ndarray::s;
 use serde::{Deserialize, Serialize};
 
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
@@ -10,9 +11,11 @@ use autotag_onnx::proto::ElementType;
 
 use super::forward::widest;
 use super::{CnnConfig, CnnParameters, Network};
-use crate::layers::{Answer, OutputLayer, write_answer};
+use crate::layers::{OutputLayer, write_answer};
+use crate::model::Answer;
+use crate::rows::RowMajor as _;
 
-/// How the embedding and the convolution are written.
+/// The form of embedding and convolution in the graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GraphForm {
@@ -20,7 +23,7 @@ pub enum GraphForm {
     /// holds vocabulary x slices values.
     #[default]
     Folded,
-    /// As they were trained: a smaller file, a matrix product for each text.
+    /// As trained: a smaller file, and a matrix product for each text.
     Plain,
 }
 
@@ -42,10 +45,10 @@ impl Network {
         self.answer(graph, &pooled)
     }
 
-    /// Looks every window up: the sum of one table row per token of the window.
+    /// Writes the lookup of every window: the sum of one table row per token.
     fn pool_folded(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let folded = self.fold();
-        let n_tokens = self.parameters.embedding.n_rows();
+        let n_tokens = self.parameters.embedding.nrows();
         let beyond = graph.integers(&[n_tokens as i64]);
         let widths = self.config.widths.iter().zip(self.config.slice_starts());
         let mut pooled = Vec::with_capacity(self.config.widths.len());
@@ -75,10 +78,10 @@ impl Network {
         pooled
     }
 
-    /// Convolves the embedded tokens.
+    /// Writes the convolution of the embedded tokens.
     fn pool_plain(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let embedding = &self.parameters.embedding;
-        let shape = [embedding.n_rows(), embedding.n_cols()];
+        let shape = [embedding.nrows(), embedding.ncols()];
         let table = graph.constant_f32("token_table", &shape, embedding.values());
         let embedded = graph.gather(&table, &texts.padded_ids, 0);
         let embedded = graph.transpose(&embedded, &[0, 2, 1]);
@@ -87,7 +90,7 @@ impl Network {
             graph.constant_f32("no_bias", &[self.config.filters], &vec![0.0; self.config.filters]);
         let mut pooled = Vec::with_capacity(self.config.widths.len());
         for (&width, start) in self.config.widths.iter().zip(self.config.slice_starts()) {
-            let shape = [self.config.filters, embedding.n_cols(), width];
+            let shape = [self.config.filters, embedding.ncols(), width];
             let kernel = self.convolution_kernel(width, start);
             let kernel = graph.constant_f32(&format!("kernel_{width}"), &shape, &kernel);
             let convolved = graph.conv1d(&embedded, &kernel, &no_bias);
@@ -104,13 +107,11 @@ impl Network {
     /// Orders one width's slices as ONNX's Conv has them: [filter, dimension, offset].
     fn convolution_kernel(&self, width: usize, start: usize) -> Vec<f32> {
         let (n_filters, kernel) = (self.config.filters, &self.parameters.kernel);
-        let mut values = Vec::with_capacity(width * n_filters * kernel.n_cols());
-        for filter in 0..n_filters {
-            for dimension in 0..kernel.n_cols() {
-                values.extend(
-                    (0..width)
-                        .map(|offset| kernel.row(start + offset * n_filters + filter)[dimension]),
-                );
+        let mut values = Vec::with_capacity(width * n_filters * kernel.ncols());
+        for filter in start..start + n_filters {
+            for dimension in 0..kernel.ncols() {
+                let slices = (0..width).map(|offset| filter + offset * n_filters);
+                values.extend(slices.map(|slice| kernel[[slice, dimension]]));
             }
         }
         values
@@ -119,8 +120,8 @@ impl Network {
     /// Adds bias and ReLU, the output layer, and the normalization where it was trained.
     fn answer(&self, graph: &mut GraphBuilder, pooled: &Value) -> Answer {
         let n_filters = self.config.n_filters();
-        let bias =
-            graph.constant_f32("kernel_bias", &[n_filters], self.parameters.kernel_bias.values());
+        let bias = self.parameters.kernel_bias.to_vec();
+        let bias = graph.constant_f32("kernel_bias", &[n_filters], &bias);
         let hidden = graph.add(pooled, &bias);
         let hidden = graph.relu(&hidden);
         let CnnParameters { output, output_bias, .. } = &self.parameters;
@@ -133,12 +134,11 @@ impl super::Folded<'_> {
     /// Returns the table's part for one width's kernel slices at one offset: [V, filters].
     fn slices(&self, config: &CnnConfig, start: usize, offset: usize) -> Vec<f32> {
         let first = start + offset * config.filters;
-        let rows = self.table().values().chunks(self.table().n_cols());
-        rows.flat_map(|row| row[first..][..config.filters].iter().copied()).collect()
+        self.table().slice(s![.., first..first + config.filters]).iter().copied().collect()
     }
 }
 
-/// The inputs, made longer by as many padding tokens as the widest window may reach beyond.
+/// The inputs, padded by as many tokens as the widest window may reach beyond a text.
 struct Texts {
     mask: Value,
     padded_ids: Value,
@@ -169,7 +169,7 @@ impl Texts {
         graph.slice(&self.padded_ids, &[offset], &[end], &[1])
     }
 
-    /// Tells of each position whether the window that begins there counts: bool [batch, length].
+    /// Returns the mask of the windows that count, by their first position: bool [batch, length].
     fn counting_windows(&self, graph: &mut GraphBuilder, width: usize) -> Value {
         let width = width as i64;
         let first = graph.slice(&self.mask, &[0], &[1], &[1]);

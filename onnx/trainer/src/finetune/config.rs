@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::bert::{BertConfig, Pooling};
-use crate::config::{is_positive, is_true};
+use crate::check::{is_positive, is_true};
 
 /// How a pretrained encoder is trained further; the learning rate of the optimizer's settings is that
 /// of the layer of scores, which starts at random.

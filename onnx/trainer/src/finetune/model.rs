@@ -11,12 +11,13 @@ use crate::TrainConfig;
 use crate::autodiff::{
     Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed,
 };
-use crate::average::Parameters;
 use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
-use crate::checkpoint::{State, StateError};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
 use crate::init::glorot;
-use crate::layers::{Answer, OutputLayer, write_answer};
+use crate::layers::{OutputLayer, write_answer};
+use crate::model::Answer;
+use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 4;
@@ -137,7 +138,7 @@ impl Predict for Finetuned {
         let weights = BertWeights::new(encoder, self.weights.matrices_by_name().clone());
         let pooled = write_encoder(graph, encoder, &weights, *pooling);
         let (output, bias) = (self.weights.get(OUTPUT), self.weights.get(OUTPUT_BIAS));
-        let layer = OutputLayer { output, bias };
+        let layer = OutputLayer { output, bias: &bias.row(0).to_owned() };
         write_answer(graph, "labels", &pooled, &layer, *normalize)
     }
 

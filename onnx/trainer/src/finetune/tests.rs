@@ -7,10 +7,11 @@ use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
 use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
 use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use crate::cnn::CnnConfig;
-use crate::config::ContrastiveConfig;
-use crate::fit::{Model, Predict};
 use crate::joint::JointConfig;
+use crate::loss::ContrastiveConfig;
+use crate::model::{Model, Predict};
 use crate::optimizer::AdamConfig;
+use crate::rows::RowMajor as _;
 
 fn config(pooling: Pooling) -> TrainConfig {
     TrainConfig {
@@ -132,7 +133,7 @@ fn check_against_export(folder: &BertFolder, texts: &[Vec<u32>], tolerance: f32)
         let predicted = trained.predict(&inputs);
         for (row, expected) in exported(folder, pooling, texts).iter().enumerate() {
             let alone = trained.predict(&inputs[row..=row]);
-            assert_near(alone.embeddings.row(0), predicted.embeddings.row(row));
+            assert_near(alone.embeddings.row_slice(0), predicted.embeddings.row_slice(row));
             for (found, expected) in predicted.embeddings.row(row).iter().zip(expected) {
                 assert!((found - expected).abs() < tolerance, "{found} {expected}");
             }

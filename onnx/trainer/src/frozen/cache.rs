@@ -1,15 +1,15 @@
 //! Embeddings kept on disk, so that a text is encoded once for all runs with the same encoder.
 //!
-//! A file holds what one encoder said, under the encoder's fingerprint; little-endian:
+//! A file holds the embeddings of one encoder, named by its fingerprint; little-endian:
 //!
 //! ```text
 //! header   magic "autotagE", version u32, dimensions u32, fingerprint 32 bytes
 //! records  SHA-256 of the text 32 bytes, values f32 x dimensions, CRC-32 of both u32
 //! ```
 //!
-//! A record that was cut or damaged is as good as absent, and a file with another header is begun anew:
-//! what is not there is encoded again. Nothing depends on the cache: deleting it costs time only. Any number of processes may use a file at once: each locks it while it appends, and
-//! keeps what it has encoded.
+//! A truncated or damaged record is ignored, and a file with another header is started over: missing texts
+//! are encoded again. Deleting the cache costs time only. Any number of processes may share a file: each
+//! locks it while it appends.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use autotag::Fingerprint;
+use ndarray::Array2;
 use sha2::{Digest, Sha256};
 
 use crate::files::check_regular;
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 use crate::{Result, TrainError};
 
 /// The SHA-256 of a text.
@@ -44,7 +45,7 @@ pub(super) struct EmbeddingCache {
     max_bytes: u64,
 }
 
-/// Returns the digest that a text is found by.
+/// Returns a text's key.
 pub(super) fn digest(text: &str) -> TextDigest {
     Sha256::digest(text).into()
 }
@@ -52,8 +53,7 @@ pub(super) fn digest(text: &str) -> TextDigest {
 impl EmbeddingCache {
     /// Opens the file of an encoder in a folder, which is made where it is missing.
     ///
-    /// Files of other encoders are removed, those longest unused first, where all together are too
-    /// large.
+    /// Evicts files of other encoders, least recently used first, while the folder is too large.
     pub(super) fn open(folder: &Path, encoder: Fingerprint, dimensions: usize) -> Result<Self> {
         EmbeddingCache::open_within(folder, encoder, dimensions, MAX_BYTES)
     }
@@ -80,7 +80,7 @@ impl EmbeddingCache {
         Ok(cache)
     }
 
-    /// Works on the file while no other process does.
+    /// Runs `work` under an exclusive lock on the file.
     fn locked<T>(
         &mut self,
         action: &'static str,
@@ -92,7 +92,7 @@ impl EmbeddingCache {
         done.map_err(failed(&self.path, action))
     }
 
-    /// Empties a file that does not begin as this encoder's does.
+    /// Starts a file over that has another header.
     fn begin(&mut self, header: &[u8]) -> io::Result<()> {
         let mut found = Vec::new();
         (&self.file).take(HEADER_BYTES as u64).read_to_end(&mut found)?;
@@ -105,7 +105,11 @@ impl EmbeddingCache {
     }
 
     /// Copies the embeddings of known texts into rows; returns which rows it has filled.
-    pub(super) fn fill(&mut self, texts: &[TextDigest], rows: &mut Matrix) -> Result<Vec<bool>> {
+    pub(super) fn fill(
+        &mut self,
+        texts: &[TextDigest],
+        rows: &mut Array2<f32>,
+    ) -> Result<Vec<bool>> {
         let mut wanted: HashMap<&TextDigest, Vec<usize>> = HashMap::new();
         for (row, text) in texts.iter().enumerate() {
             wanted.entry(text).or_default().push(row);
@@ -113,7 +117,7 @@ impl EmbeddingCache {
         let mut is_filled = vec![false; texts.len()];
         let read = self.read(|text, values| {
             for &row in wanted.get(text).into_iter().flatten() {
-                rows.row_mut(row).copy_from_slice(values);
+                rows.row_slice_mut(row).copy_from_slice(values);
                 is_filled[row] = true;
             }
         });
@@ -121,7 +125,7 @@ impl EmbeddingCache {
         Ok(is_filled)
     }
 
-    /// Gives every sound record to `each`; one that is being written is not there yet.
+    /// Passes every intact record to `each`; one that is being written is not seen yet.
     fn read(&mut self, mut each: impl FnMut(&TextDigest, &[f32])) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
         let mut reader = BufReader::with_capacity(1 << 20, &self.file);
@@ -156,14 +160,14 @@ impl EmbeddingCache {
         self.make_room()
     }
 
-    /// Removes files of other encoders, those longest unused first, where all together are too large.
+    /// Evicts files of other encoders, least recently used first, while the folder is too large.
     fn make_room(&self) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         prune(folder, &self.path, self.max_bytes).map_err(failed(folder, "clean up"))
     }
 
-    /// Returns where the last whole record ends: one that a killed process left half written would
-    /// shift those after it.
+    /// Returns the end of the last whole record: appending behind a truncated one would misalign the
+    /// records after it.
     fn whole_records(&self) -> io::Result<u64> {
         let (header, record) = (HEADER_BYTES as u64, self.record_bytes() as u64);
         let n_records = self.file.metadata()?.len().saturating_sub(header) / record;
@@ -196,7 +200,7 @@ fn decode(record: &[u8]) -> Option<(TextDigest, Vec<f32>)> {
     Some((*text, values.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()))
 }
 
-/// Removes files of other encoders, the longest unused first, until all fit.
+/// Removes files of other encoders, least recently used first, until the rest fits.
 fn prune(folder: &Path, own: &Path, max_bytes: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -221,7 +225,7 @@ fn prune(folder: &Path, own: &Path, max_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Turns a file that is not there into `None`.
+/// Turns a missing file into `None`.
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -229,7 +233,7 @@ fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Tells whether a file bears a name that the cache gives.
+/// Returns true if a file has a cache file's name.
 fn is_ours(path: &Path) -> bool {
     let is_fingerprint =
         |stem: &str| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -258,7 +262,7 @@ mod tests {
         let mut cache = open(folder);
         let texts: Vec<TextDigest> = (0..n).map(|n| digest(&n.to_string())).collect();
         let values: Vec<[f32; 2]> = (0..n).map(|n| [n as f32, -(n as f32)]).collect();
-        cache.fill(&[], &mut Matrix::default()).unwrap();
+        cache.fill(&[], &mut Array2::zeros((0, 0))).unwrap();
         cache.add(texts.iter().zip(values.iter().map(|values| &values[..]))).unwrap();
         cache.path
     }
@@ -266,11 +270,11 @@ mod tests {
     /// Returns which of the texts "0", "1" ... are found, each with the right values.
     fn found(folder: &Path, n: usize) -> Vec<bool> {
         let texts: Vec<TextDigest> = (0..n).map(|n| digest(&n.to_string())).collect();
-        let mut rows = Matrix::zeros(n, 2);
+        let mut rows = Array2::zeros((n, 2));
         let is_filled = open(folder).fill(&texts, &mut rows).unwrap();
         for (row, &is_filled) in is_filled.iter().enumerate() {
             let expected = if is_filled { row as f32 } else { 0.0 };
-            assert_eq!(rows.row(row), [expected, -expected]);
+            assert_eq!(rows.row_slice(row), [expected, -expected]);
         }
         is_filled
     }
@@ -286,7 +290,7 @@ mod tests {
     fn a_text_that_stands_twice_is_found_twice() {
         let folder = tempfile::tempdir().unwrap();
         stored(folder.path(), 2);
-        let mut rows = Matrix::zeros(2, 2);
+        let mut rows = Array2::zeros((2, 2));
         let texts = [digest("1"), digest("1")];
         assert_eq!(open(folder.path()).fill(&texts, &mut rows).unwrap(), [true, true]);
         assert_eq!(rows.values(), [1.0, -1.0, 1.0, -1.0]);
@@ -327,10 +331,10 @@ mod tests {
         // Other dimensions.
         stored(folder.path(), 2);
         let mut wider = EmbeddingCache::open(folder.path(), ENCODER, 3).unwrap();
-        assert_eq!(wider.fill(&[digest("0")], &mut Matrix::zeros(1, 3)).unwrap(), [false]);
+        assert_eq!(wider.fill(&[digest("0")], &mut Array2::zeros((1, 3))).unwrap(), [false]);
     }
 
-    /// Whatever became of the file, a text has its own values or none, and what is encoded again is found.
+    /// However the file was damaged, a text has its own values or none, and new records are found.
     #[test]
     #[allow(clippy::print_stdout)]
     fn a_changed_cache_gives_right_values_or_none() {

@@ -1,47 +1,48 @@
-//! A data set through the encoder, once: texts of like length together, on all threads.
+//! Encodes a data set once: batches of texts of similar length, on all threads.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ndarray::Array2;
 use rayon::prelude::*;
 
-use autotag::{EncodeError, Encoder};
+use autotag::{EncodeError, EncodedBatch, Encoder};
 use autotag_onnx::{ModelInput, OnnxEncoder};
 
 use super::cache::{EmbeddingCache, TextDigest, digest};
-use crate::fit::Progress;
-use crate::matrix::Matrix;
+use crate::report::Progress;
+use crate::rows::RowMajor as _;
 use crate::{Dataset, Result, TrainError};
 
-/// The tokens of a batch, padding included: more of them spill out of a core's cache.
+/// The tokens of a batch, padding included: more would spill out of a core's cache.
 const BATCH_TOKENS: usize = 2048;
 
-/// The texts after which progress is told and embeddings are kept, for each thread.
+/// The texts per thread between progress reports and cache writes.
 const TEXTS_PER_REPORT: usize = 64;
 
-/// How texts are encoded.
+/// The settings of an encoding run.
 pub(crate) struct Encoding<'a> {
     pub(crate) encoder: &'a OnnxEncoder,
     /// The tokens that the encoder reads of a text.
     pub(crate) max_length: usize,
-    /// Where embeddings are kept.
+    /// The folder of the embedding cache.
     pub(crate) cache: Option<&'a Path>,
-    /// Raised when encoding is to end.
+    /// Set to stop encoding.
     pub(crate) stop: &'a AtomicBool,
 }
 
 impl Encoding<'_> {
     /// Encodes a data set's texts: [texts, D].
     ///
-    /// Embeddings that the cache has are taken from there, and new ones are kept in it as they come,
-    /// so that an interruption loses next to nothing.
+    /// Known embeddings come from the cache, and new ones are appended to it after each chunk, so that an
+    /// interruption loses at most one chunk.
     pub(crate) fn encode(
         &self,
         dataset: &Dataset,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Matrix> {
+    ) -> Result<Array2<f32>> {
         let (encoder, of) = (self.encoder, dataset.len());
-        let mut embeddings = Matrix::zeros(of, encoder.dimensions());
+        let mut embeddings = Array2::zeros((of, encoder.dimensions()));
         let texts: Vec<TextDigest> = dataset.texts().par_iter().map(|text| digest(text)).collect();
         let (mut cache, is_known) = self.known(&texts, &mut embeddings)?;
         let mut todo = tokenize(encoder, dataset, &is_known)?;
@@ -51,15 +52,15 @@ impl Encoding<'_> {
         let mut done = of - todo.len();
         progress(Progress::Encoded { done, of });
         for todo in todo.chunks(TEXTS_PER_REPORT * rayon::current_num_threads()) {
-            let outcomes: Vec<Result<Rows>> =
-                batches(todo).into_par_iter().map(|batch| run(encoder, dataset, batch)).collect();
-            for outcome in outcomes {
-                for (row, values) in outcome? {
-                    embeddings.row_mut(row).copy_from_slice(&values);
-                }
+            let encoded: Vec<EncodedBatch> =
+                batches(todo).into_par_iter().map(|batch| run(encoder, batch)).collect();
+            let outcomes = encoded.iter().flat_map(EncodedBatch::outcomes);
+            for (&(row, _), outcome) in todo.iter().zip(outcomes) {
+                let encoded = outcome.map_err(|source| unusable(dataset, row, source))?;
+                embeddings.row_slice_mut(row).copy_from_slice(encoded.embedding.values());
             }
             if let Some(cache) = &mut cache {
-                cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row(row))))?;
+                cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row_slice(row))))?;
             }
             done += todo.len();
             progress(Progress::Encoded { done, of });
@@ -71,14 +72,14 @@ impl Encoding<'_> {
         Ok(embeddings)
     }
 
-    /// Opens the cache and fills the rows of texts that it has; tells which.
+    /// Opens the cache and fills the rows of cached texts; returns which rows those are.
     fn known(
         &self,
         texts: &[TextDigest],
-        embeddings: &mut Matrix,
+        embeddings: &mut Array2<f32>,
     ) -> Result<(Option<EmbeddingCache>, Vec<bool>)> {
         let Some(folder) = self.cache else { return Ok((None, vec![false; texts.len()])) };
-        let dimensions = embeddings.n_cols();
+        let dimensions = embeddings.ncols();
         let mut cache = EmbeddingCache::open(folder, self.encoder.fingerprint(), dimensions)?;
         let is_known = cache.fill(texts, embeddings)?;
         Ok((Some(cache), is_known))
@@ -112,7 +113,7 @@ fn tokenize(
     rows.map(tokenize).collect()
 }
 
-/// Cuts texts, sorted by falling length, into batches of like size.
+/// Splits texts, sorted by descending length, into batches of similar size.
 fn batches(texts: &[(usize, ModelInput)]) -> Vec<&[(usize, ModelInput)]> {
     let mut batches = Vec::new();
     let mut rest = texts;
@@ -125,17 +126,9 @@ fn batches(texts: &[(usize, ModelInput)]) -> Vec<&[(usize, ModelInput)]> {
     batches
 }
 
-/// Rows of a data set with their embeddings.
-type Rows = Vec<(usize, Vec<f32>)>;
-
-fn run(encoder: &OnnxEncoder, dataset: &Dataset, batch: &[(usize, ModelInput)]) -> Result<Rows> {
+fn run(encoder: &OnnxEncoder, batch: &[(usize, ModelInput)]) -> EncodedBatch {
     let inputs: Vec<ModelInput> = batch.iter().map(|(_, input)| input.clone()).collect();
-    let outcomes = encoder.encode(&inputs).into_iter().zip(batch);
-    let embedding = |(outcome, &(row, _)): (Result<autotag::Encoded, EncodeError>, &(usize, _))| {
-        let encoded = outcome.map_err(|source| unusable(dataset, row, source))?;
-        Ok((row, encoded.embedding.values().to_vec()))
-    };
-    outcomes.map(embedding).collect()
+    encoder.encode(&inputs)
 }
 
 fn unusable(dataset: &Dataset, row: usize, source: EncodeError) -> TrainError {

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
-use crate::config::{MAX_SIZE, is_true, within};
+use crate::check::{MAX_SIZE, is_true, within};
 
 /// The shape and regularization of LDGN.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,5 @@
 use burn::tensor::{Device, Tensor};
+use ndarray::Array2;
 
 use autotag::LabelSet;
 use autotag_onnx::ModelInput;
@@ -13,11 +14,10 @@ use crate::TrainConfig;
 use crate::autodiff::{
     Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed, tensor_of,
 };
-use crate::average::Parameters;
-use crate::checkpoint::{State, StateError};
-use crate::fit::{Model, Predict, Predicted, StepLoss};
-use crate::layers::Answer;
-use crate::matrix::Matrix;
+use crate::model::Answer;
+use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::parameters::Parameters;
+use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 16;
@@ -25,7 +25,7 @@ const GROUP_SIZE: usize = 16;
 /// LDGN in training.
 pub(crate) struct LdgnModel<'a> {
     config: &'a TrainConfig,
-    label_graph: Matrix,
+    label_graph: Array2<f32>,
     label_graph_there: Tensor<2>,
     weights: TrainingWeights,
     device: Device,
@@ -34,7 +34,7 @@ pub(crate) struct LdgnModel<'a> {
 /// A trained LDGN.
 pub(crate) struct TrainedLdgn {
     weights: Weights,
-    label_graph: Matrix,
+    label_graph: Array2<f32>,
     normalize: bool,
     device: Device,
 }
@@ -50,7 +50,7 @@ impl<'a> LdgnModel<'a> {
         n_tokens: usize,
         labels: &[LabelSet],
         n_labels: usize,
-        token_table: Option<Matrix>,
+        token_table: Option<Array2<f32>>,
         device: Device,
     ) -> Self {
         let label_graph = label_graph(labels, n_labels);

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ndarray::Array2;
+
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{BundleConfig, ModelBundle, ModelInput, OnnxEncoder};
 
@@ -12,11 +14,11 @@ use super::{FirstNeighbors, Plan, Shape, TrainReport, TrainingRun};
 use crate::adapter::{Adapter, AdapterModel};
 use crate::average::EpochAverage;
 use crate::bert::BertFolder;
-use crate::config::is_true;
-use crate::fit::Progress;
+use crate::check::is_true;
 use crate::frozen::{Encoding, FrozenEncoder};
 use crate::joint::{JointInput, JointModel};
-use crate::matrix::Matrix;
+use crate::report::Progress;
+use crate::rows::RowMajor as _;
 use crate::{Dataset, Pretrained, Result, TrainConfig};
 
 impl TrainingRun<'_> {
@@ -190,6 +192,6 @@ fn side_by_side(
 }
 
 /// Returns each text's row.
-fn rows(embeddings: &Matrix) -> Vec<Vec<f32>> {
-    (0..embeddings.n_rows()).map(|row| embeddings.row(row).to_vec()).collect()
+fn rows(embeddings: &Array2<f32>) -> Vec<Vec<f32>> {
+    (0..embeddings.nrows()).map(|row| embeddings.row_slice(row).to_vec()).collect()
 }

@@ -8,7 +8,7 @@ use super::digest::Digest;
 use super::{Shape, TrainReport, TrainingRun, as_json};
 use crate::autodiff::{Device, training_device};
 use crate::bert::{BertFolder, BertWeights, Pooling};
-use crate::config::is_true;
+use crate::check::is_true;
 use crate::finetune::FinetunedModel;
 use crate::joint::{JointInput, JointModel};
 use crate::ldgn::LdgnModel;

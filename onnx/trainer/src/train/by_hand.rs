@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, Lexicon, ModelBundle, ModelInput};
+use ndarray::Array2;
 use tokenizers::Tokenizer;
 
 use super::digest::Digest;
 use super::{Shape, TrainReport, TrainingRun};
 use crate::average::EpochAverage;
+use crate::check::is_true;
 use crate::cnn::Cnn;
-use crate::config::is_true;
-use crate::fit::{Model, Progress};
 use crate::joint::{JointConfig, JointInput, JointModel};
-use crate::matrix::Matrix;
+use crate::model::Model;
 use crate::models::{CnnModel, WideModel};
 use crate::optimizer::AdamConfig;
+use crate::report::Progress;
 use crate::wide::{self, Wide};
 use crate::{Pretrained, Result, TrainConfig, vocabulary};
 
@@ -174,7 +175,7 @@ pub(super) fn first_features<J>(texts: &[JointInput<ModelInput, J>]) -> Vec<&Fea
 /// A tokenizer, and what the embedding of its tokens starts with where it does not start at random.
 pub(super) struct Tokens {
     pub(super) tokenizer: Tokenizer,
-    pub(super) table: Option<Matrix>,
+    pub(super) table: Option<Array2<f32>>,
 }
 
 impl Tokens {

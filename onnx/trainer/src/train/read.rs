@@ -8,7 +8,7 @@ use autotag::EncodeError;
 use autotag_onnx::{ModelInput, TextReader};
 
 use super::compare::probes;
-use crate::fit::TokenizedTexts;
+use crate::model::TokenizedTexts;
 use crate::{Dataset, Result, Skipped, TrainError, Unreadable};
 
 /// Reads one text.

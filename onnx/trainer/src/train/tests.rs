@@ -8,11 +8,11 @@ use autotag_onnx::{Device, OnnxEncoder};
 use super::*;
 use crate::bert::tests::{N_TOKENS, tiny_config, words};
 use crate::bert::{BertFolder, BertWeights};
-use crate::checkpoint::{State, StateError};
 use crate::cnn::GraphForm;
-use crate::fit::{Predicted, StepLoss};
-use crate::layers::Answer;
-use crate::matrix::Matrix;
+use crate::model::Answer;
+use crate::model::{Predicted, StepLoss};
+use crate::rows::row_major;
+use crate::state::{State, StateError};
 use crate::{LabeledText, Pretrained};
 
 /// How a run trains the model under test.
@@ -75,7 +75,7 @@ fn encoder() -> BertFolder {
 /// A tokenizer of one token for each word, with random vectors.
 fn tokens() -> Option<Pretrained> {
     let values = (0..N_TOKENS * 8).map(|n| ((n * 37 % 101) as f32 - 50.0) / 50.0).collect();
-    let token_table = Matrix::from_values(N_TOKENS, 8, values);
+    let token_table = row_major(N_TOKENS, 8, values);
     Some(Pretrained { tokenizer: words(N_TOKENS), token_table })
 }
 
@@ -102,11 +102,11 @@ fn check(config: &TrainConfig, train: Train<'_>) {
     let inputs: Vec<ModelInput> = texts.map(|text| encoder.tokenize(text).unwrap()).collect();
     let together = encoder.encode(&inputs);
     let longest = &inputs[2 * MAX_LENGTH];
-    for (input, together) in inputs.iter().zip(&together) {
-        let alone = &encoder.encode(std::slice::from_ref(input))[0];
-        let beside = &encoder.encode(&[longest.clone(), input.clone()])[1];
-        assert_same(together, alone);
-        assert_same(together, beside);
+    for (input, together) in inputs.iter().zip(together.outcomes()) {
+        let alone = encoder.encode(std::slice::from_ref(input)).row(0);
+        let beside = encoder.encode(&[longest.clone(), input.clone()]).row(1);
+        assert_same(&together, &alone);
+        assert_same(&together, &beside);
     }
 }
 
@@ -256,7 +256,7 @@ impl<P: Predict> Predict for Crooked<P> {
 
     fn predict(&self, texts: &[&P::Input]) -> Predicted {
         let mut predicted = self.0.predict(texts);
-        predicted.scores.values_mut().iter_mut().for_each(|score| *score *= 0.99);
+        predicted.scores *= 0.99;
         predicted
     }
 

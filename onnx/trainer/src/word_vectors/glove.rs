@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Rows, checked, next_line, refuse, unreadable};
 use crate::Result;
-use crate::config::MAX_SIZE;
+use crate::check::MAX_SIZE;
 use crate::files::open_regular;
 
 /// Reads the rows of wanted words; those of others are only counted.

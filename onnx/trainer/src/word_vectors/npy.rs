@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Rows, checked, next_line, refuse, unreadable};
 use crate::Result;
-use crate::config::MAX_SIZE;
+use crate::check::MAX_SIZE;
 use crate::files::open_regular;
 
 /// Reads the rows of wanted words.
@@ -66,7 +66,7 @@ fn places(path: &Path, wanted: &HashMap<&[u8], u32>) -> Result<(HashMap<u64, u32
     Ok((places, n_words))
 }
 
-/// What an array's header says.
+/// An array's header.
 struct Header {
     n_rows: u64,
     dimensions: usize,

@@ -1,10 +1,10 @@
-//! What an index holds, read from both stores and compared.
+//! The content of an index, read from both stores and compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use autotag::{Datastore, DatastoreReader, Encoder, Fingerprint, LabelSet, Source};
-use tantivy_autotag::{FoundDocument, IndexFolder, Origin, SearchRequest};
+use autotag::{Datastore, DatastoreReader, Encoder, Fingerprint, LabelSet, Origin, Source};
+use tantivy_autotag::{FoundDocument, IndexFolder, SearchRequest};
 
 use super::model::{Entry, State};
 use crate::support::{LABELS, Words};
@@ -51,7 +51,7 @@ fn human_labels(found: &FoundDocument) -> Option<Vec<String>> {
 
 type Labels = Vec<String>;
 
-/// Returns the labels and the embeddings of what people labelled.
+/// Returns the labels and the embeddings of documents that people labeled.
 fn neighbors(reader: &DatastoreReader) -> BTreeMap<String, (Labels, Vec<f32>)> {
     let mut neighbors = BTreeMap::new();
     let mut has_seed = false;
@@ -80,5 +80,5 @@ fn names(reader: &DatastoreReader, labels: &LabelSet) -> Labels {
 fn encode(text: &str) -> Vec<f32> {
     let encoder = Words::new(&LABELS);
     let tokens = encoder.tokenize(text).unwrap();
-    encoder.encode(&[tokens]).remove(0).unwrap().embedding.values().to_vec()
+    encoder.encode(&[tokens]).row(0).unwrap().embedding.values().to_vec()
 }

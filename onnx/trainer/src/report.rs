@@ -1,0 +1,87 @@
+//! What training tells while it goes on, and what it brought.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::StepLoss;
+
+/// What happens while a model is trained.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Progress {
+    /// Some batches of an epoch are done.
+    Batches {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The texts of this epoch that are done.
+        done: usize,
+        /// The texts of an epoch.
+        of: usize,
+        /// The mean losses of the epoch so far.
+        loss: StepLoss,
+        /// The texts per second in this epoch so far.
+        texts_per_second: f64,
+        /// The time that training takes on, if no epoch is left out and measuring dev takes none.
+        at_most: Duration,
+    },
+    /// A frozen encoder has encoded some texts of a data set.
+    Encoded {
+        /// The texts that are done.
+        done: usize,
+        /// The texts of the data set.
+        of: usize,
+    },
+    /// An epoch is done and dev was measured.
+    Epoch(EpochReport),
+    /// A step around training begins, in words.
+    Stage(&'static str),
+}
+
+/// What one epoch brought.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EpochReport {
+    /// The epoch, from 1.
+    pub epoch: usize,
+    /// Mean binary cross-entropy.
+    pub bce: f32,
+    /// Mean contrastive loss, before gamma.
+    pub contrastive: f32,
+    /// Training texts per second.
+    pub texts_per_second: f64,
+    /// Micro-F1 on dev of the model alone, at threshold .5.
+    pub model_f1: f64,
+    /// Micro-F1 on dev of the interpolation as configured, at threshold .5.
+    pub interpolated_f1: f64,
+    /// Micro-F1 on dev of the interpolation with the best k, tau, lambda and threshold of
+    /// [`Grid::coarse`].
+    pub tuned_f1: f64,
+    /// Whether this is the best epoch so far.
+    pub best: bool,
+}
+
+impl EpochReport {
+    /// Returns the figure that decides which epoch is the best: the mean of the interpolation's
+    /// micro-F1 as configured and tuned.
+    ///
+    /// Why not the tuned figure alone? The best of a grid is noisy from epoch to epoch, and three
+    /// epochs without luck would end a training whose scores still become better.
+    pub fn dev_f1(&self) -> f64 {
+        (self.interpolated_f1 + self.tuned_f1) / 2.0
+    }
+
+    /// Tells whether this figure is above another's, by more than its way through a checkpoint's JSON
+    /// may change.
+    pub(crate) fn is_better(&self, other: &EpochReport) -> bool {
+        self.dev_f1() > other.dev_f1() + 1e-12
+    }
+}
+
+/// What training brought.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FitReport {
+    /// Every epoch.
+    pub epochs: Vec<EpochReport>,
+    /// The epoch whose parameters were kept, from 1.
+    pub best_epoch: usize,
+}

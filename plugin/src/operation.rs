@@ -1,0 +1,112 @@
+//! A caller's request, on its way from the writer through the queue to a worker.
+
+use autotag::{DatastoreReader, Evidence, LabelSet};
+use tantivy::{Searcher, TantivyDocument};
+
+use crate::budget::Permit;
+use crate::document;
+
+/// A request for one key.
+pub(crate) struct Operation {
+    pub(crate) key: String,
+    pub(crate) action: Action,
+    /// The commit whose document the action was made from, if any.
+    pub(crate) made_from: Option<u64>,
+    pub(crate) permit: Permit,
+}
+
+pub(crate) enum Action {
+    Delete,
+    /// Writes a document of the last commit with other evidence; what the datastore keeps stays.
+    Rewrite(StoredDocument, Evidence),
+    /// Indexes a document by its text.
+    Index(TantivyDocument, Labeling),
+}
+
+/// Who labels a document that is indexed.
+pub(crate) enum Labeling {
+    /// The tagger.
+    Predict,
+    /// The tagger, once more: the document has this evidence in the last commit.
+    Repredict(Evidence),
+    /// People.
+    Given(GivenLabels),
+}
+
+/// The labels that people gave a document.
+pub(crate) struct GivenLabels {
+    pub(crate) labels: Vec<String>,
+    /// The labels that it does not have.
+    pub(crate) rejected: LabelSet,
+    pub(crate) source: LabelSource,
+}
+
+/// How labels that people gave reached their document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LabelSource {
+    /// They came with it.
+    Document,
+    /// A person corrects the document of the last commit.
+    Correction,
+    /// A person corrected it before it came again.
+    EarlierCorrection,
+}
+
+/// A document as the last commit has it, without what autotag attached.
+pub(crate) struct StoredDocument {
+    pub(crate) document: TantivyDocument,
+    pub(crate) evidence: Evidence,
+}
+
+/// Operations that are worked on together, and the neighbors to tag them by.
+pub(crate) struct Chunk {
+    pub(crate) sequence: u64,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) neighbors: DatastoreReader,
+    /// The documents of the same commit.
+    pub(crate) searcher: Searcher,
+}
+
+/// The last commit as both stores have it.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) generation: u64,
+    pub(crate) neighbors: DatastoreReader,
+    pub(crate) searcher: Searcher,
+}
+
+impl Action {
+    /// Estimates the memory that an operation takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        // Its place in a chunk, and the place of its change in the next one.
+        let place = 2 * size_of::<Operation>();
+        place
+            + match self {
+                Action::Delete => 0,
+                Action::Rewrite(stored, evidence) => {
+                    document::size(&stored.document) + stored.evidence.size() + evidence.size()
+                }
+                Action::Index(document, labeling) => document::size(document) + labeling.bytes(),
+            }
+    }
+
+    /// Tells whether its document's text is encoded.
+    pub(crate) fn has_text(&self) -> bool {
+        matches!(self, Action::Index(..))
+    }
+}
+
+impl Labeling {
+    fn bytes(&self) -> usize {
+        match self {
+            Labeling::Predict => 0,
+            Labeling::Repredict(evidence) => evidence.size(),
+            Labeling::Given(given) => {
+                let length = |label: &String| label.len() + size_of::<String>();
+                let labels: usize = given.labels.iter().map(length).sum();
+                // The labels once as they came, and once in the document's evidence.
+                2 * labels + size_of::<u32>() * given.rejected.len()
+            }
+        }
+    }
+}
