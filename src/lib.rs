@@ -42,6 +42,8 @@ pub mod select;
 
 pub mod tagger;
 
+mod evidence;
+
 pub mod metrics;
 pub mod tune;
 
@@ -51,6 +53,7 @@ pub use datastore::{
 };
 pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
 pub use error::{Error, Result};
+pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};

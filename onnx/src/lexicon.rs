@@ -7,7 +7,9 @@ use std::time::Duration;
 use autotag::EncodeError;
 use tokenizers::Tokenizer;
 
-use crate::bundle::{self, BundleConfig, InputKind, files};
+use crate::bundle::config::BundleConfig;
+use crate::bundle::files::{self, NGRAMS, TOKENIZER};
+use crate::bundle::input::InputKind;
 use crate::ngrams::{Features, NgramVocabulary};
 use crate::tokenize::{self, beginning};
 use crate::{BYTES_PER_TOKEN, OnnxError, Result, TextTokenizer};
@@ -42,10 +44,10 @@ impl Lexicon {
         let mut files = Vec::new();
         if let Some(tokenizer) = &self.tokenizer {
             let json = tokenizer.to_string(false).map_err(tokenizer_error(folder))?;
-            files.push((bundle::TOKENIZER, json.into_bytes()));
+            files.push((TOKENIZER, json.into_bytes()));
         }
         if let Some(ngrams) = &self.ngrams {
-            files.push((bundle::NGRAMS, ngrams.to_json()));
+            files.push((NGRAMS, ngrams.to_json()));
         }
         Ok(files)
     }
@@ -178,13 +180,13 @@ impl Files {
         let mut lexicon = Lexicon::default();
         let mut speed = None;
         if config.input.reads_tokens() {
-            let bytes = files::read(&folder.join(bundle::TOKENIZER))?;
+            let bytes = files::read(&folder.join(TOKENIZER))?;
             let (tokenizer, its_speed) = tokenize::read(&bytes).map_err(tokenizer_error(folder))?;
             lexicon.tokenizer = Some(tokenizer);
             speed = Some(its_speed);
         }
         if config.input.reads_ngrams() {
-            lexicon.ngrams = Some(Arc::new(read_ngrams(&folder.join(bundle::NGRAMS))?));
+            lexicon.ngrams = Some(Arc::new(read_ngrams(&folder.join(NGRAMS))?));
         }
         let reader = TextReader::new(lexicon, config).map_err(tokenizer_error(folder))?;
         if let (Some(tokenizer), Some(speed)) = (&reader.tokenizer, speed) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use autotag::{DatastoreReader, Encoder, LabelId};
+use autotag::{DatastoreReader, Encoder, Evidence, LabelId};
 
 use crate::operation::{Action, GivenLabels, LabelSource, Labeling};
 use crate::worker::Worker;
-use crate::{Error, Evidence, Result, TaggingWriter, document, source};
+use crate::{Error, Result, TaggingWriter, document, source};
 
 /// A person's verdict on a document's labels.
 ///

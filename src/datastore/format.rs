@@ -9,10 +9,8 @@
 //!
 //! Every value but Arroy's ends with the CRC-32 of what stands before it: LMDB has no checksums.
 
-use super::DocumentRecord;
-use crate::{
-    Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores, Source,
-};
+use super::item::{DocumentRecord, Source};
+use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
 
 /// The only format version that this program reads and writes.
 pub(super) const VERSION: u32 = 2;

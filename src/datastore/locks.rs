@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::environment::{CLOSING, DATA_FILE, io_error};
+use super::files::{CLOSING, DATA_FILE, io_error};
 use crate::{Error, Result};
 
 /// Whoever writes holds an advisory lock on this file.

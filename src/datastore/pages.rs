@@ -15,7 +15,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::environment::{DATA_FILE, io_error};
+use super::files::{DATA_FILE, io_error};
 use super::locks::is_written;
 use crate::{Error, Result};
 

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::environment::DATA_FILE;
+use super::files::DATA_FILE;
 
 /// What the seal of a datastore says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! How many right and wrong labels have which score: one pass over it tries all thresholds.
 
+use super::evaluate::{Objective, Prediction};
 use crate::interpolate::{CONFIDENT, adaptive_lambda};
-use crate::tune::{Objective, Prediction};
 use crate::{LabelId, Proportion, Scores, Threshold};
 
 /// The number of steps that thresholds are tried in.

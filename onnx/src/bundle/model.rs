@@ -6,7 +6,9 @@ use autotag::Fingerprint;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::{BundleConfig, InputKind, files, manifest, operators};
+use super::config::BundleConfig;
+use super::input::InputKind;
+use super::{files, manifest, operators};
 use crate::proto::{
     AttributeProto, ElementType, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
     ValueInfoProto,

@@ -13,10 +13,10 @@ use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
-use super::OnnxOptions;
+use super::options::OnnxOptions;
 use super::weights::SharedModel;
-use crate::bundle::BundleConfig;
-use crate::bundle::InputKind;
+use crate::bundle::config::BundleConfig;
+use crate::bundle::input::InputKind;
 use crate::bundle::model::{
     ATTENTION_MASK, EMBEDDING, FEATURE_IDS, FEATURE_WEIGHTS, INPUT_IDS, SCORES,
 };

@@ -41,7 +41,7 @@ impl Model for CnnModel<'_> {
     }
 
     fn snapshot(&mut self, rate: f32) -> TrainedCnn {
-        self.cnn.settle(&self.config.adam.at(rate));
+        self.cnn.sync_lazy_rows(&self.config.adam.at(rate));
         TrainedCnn { network: self.average.add(self.cnn.network()), form: self.config.form }
     }
 
@@ -98,7 +98,7 @@ impl Model for WideModel {
     }
 
     fn snapshot(&mut self, rate: f32) -> WideNetwork {
-        self.wide.settle(&self.adam.at(rate));
+        self.wide.sync_lazy_rows(&self.adam.at(rate));
         self.average.add(self.wide.network())
     }
 

@@ -9,8 +9,10 @@ use heed::{Database, RoTxn};
 use roaring::RoaringBitmap;
 
 use super::super::store::Store;
-use super::INDEX;
 use crate::Result;
+
+/// Arroy can hold several indexes in one database; ours has one.
+pub(super) const INDEX: u16 = 0;
 
 /// The third byte of a key says what the node is: the description of the trees, a node of theirs, or a
 /// vector.

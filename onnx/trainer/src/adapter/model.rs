@@ -1,4 +1,4 @@
-//! The adapter as [`fit`](crate::fit) trains it: texts are what the encoder says of them.
+//! The adapter as [`fit`](crate::fit) trains it: texts are given as the encoder's embeddings.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) struct AdapterModel<'a> {
     pub(crate) encoder: Arc<FrozenEncoder>,
 }
 
-/// A trained adapter, and the encoder that it is to be written with.
+/// A trained adapter, and the encoder that it is exported with.
 pub(crate) struct TrainedAdapter {
     network: AdapterNetwork,
     encoder: Arc<FrozenEncoder>,

@@ -16,7 +16,7 @@ use crate::loss::ContrastiveConfig;
 use crate::model::{Predicted, StepLoss};
 use crate::rows::RowMajor as _;
 
-/// What a model says of texts, on its device.
+/// A model's answer to a batch, on its device.
 pub(crate) struct Answer {
     /// [B, R].
     pub(crate) representations: Tensor<2>,
@@ -105,7 +105,7 @@ fn by_answer<'a>(
 }
 
 impl DeviceWeights {
-    /// Takes the gradient with respect to an answer of these weights back to the weights.
+    /// Backpropagates the gradient with respect to an answer to these weights.
     fn gradients(&self, answer: &Answer, by_answer: &Answer) -> Gradients {
         let product = |part: fn(&Answer) -> &Tensor<2>| {
             (part(answer).clone() * part(by_answer).clone()).sum()

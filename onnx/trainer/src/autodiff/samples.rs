@@ -1,4 +1,4 @@
-//! What the tests of the models train on, and what all of these models must do.
+//! Training data for the models' tests, and the properties that all models must have.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use autotag_onnx::{Device, ModelBundle, OnnxEncoder, OnnxOptions};
 
 use crate::{Dataset, LabeledText, Progress, Result, Start, TrainConfig, TrainReport, TrainingRun};
 
-/// How a run trains the model under test.
+/// Trains the model under test.
 pub(crate) type Train = dyn Fn(
     &TrainingRun<'_>,
     &mut (dyn FnMut(Progress) + Send),

@@ -15,7 +15,7 @@ use crate::layers::{OutputLayer, write_answer};
 use crate::model::Answer;
 use crate::rows::RowMajor as _;
 
-/// How the embedding and the convolution are written.
+/// The form of embedding and convolution in the graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GraphForm {
@@ -23,7 +23,7 @@ pub enum GraphForm {
     /// holds vocabulary x slices values.
     #[default]
     Folded,
-    /// As they were trained: a smaller file, a matrix product for each text.
+    /// As trained: a smaller file, and a matrix product for each text.
     Plain,
 }
 
@@ -45,7 +45,7 @@ impl Network {
         self.answer(graph, &pooled)
     }
 
-    /// Looks every window up: the sum of one table row per token of the window.
+    /// Writes the lookup of every window: the sum of one table row per token.
     fn pool_folded(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let folded = self.fold();
         let n_tokens = self.parameters.embedding.nrows();
@@ -78,7 +78,7 @@ impl Network {
         pooled
     }
 
-    /// Convolves the embedded tokens.
+    /// Writes the convolution of the embedded tokens.
     fn pool_plain(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let embedding = &self.parameters.embedding;
         let shape = [embedding.nrows(), embedding.ncols()];
@@ -138,7 +138,7 @@ impl super::Folded<'_> {
     }
 }
 
-/// The inputs, made longer by as many padding tokens as the widest window may reach beyond.
+/// The inputs, padded by as many tokens as the widest window may reach beyond a text.
 struct Texts {
     mask: Value,
     padded_ids: Value,
@@ -169,7 +169,7 @@ impl Texts {
         graph.slice(&self.padded_ids, &[offset], &[end], &[1])
     }
 
-    /// Tells of each position whether the window that begins there counts: bool [batch, length].
+    /// Returns the mask of the windows that count, by their first position: bool [batch, length].
     fn counting_windows(&self, graph: &mut GraphBuilder, width: usize) -> Value {
         let width = width as i64;
         let first = graph.slice(&self.mask, &[0], &[1], &[1]);

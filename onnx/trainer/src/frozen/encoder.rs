@@ -24,20 +24,19 @@ pub struct FrozenEncoder {
     pooling: Pooling,
 }
 
-/// What a bundle tells of the pretrained encoder inside it.
+/// A bundle's description of the pretrained encoder inside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderCard {
     /// Its shape.
     pub shape: BertConfig,
-    /// How it pools.
+    /// Its pooling.
     pub pooling: Pooling,
-    /// What tells its embeddings from another's.
+    /// Identifies its embedding space.
     pub fingerprint: Fingerprint,
 }
 
 impl FrozenEncoder {
-    /// Takes a pretrained encoder; `pooling` stands before what the folder says, and the mean
-    /// behind both.
+    /// Makes a frozen encoder; `pooling` overrides the folder's, and the default is the mean.
     pub fn new(folder: BertFolder, pooling: Option<Pooling>) -> Self {
         let BertFolder { tokenizer, config, weights, pooling: own } = folder;
         let pooling = pooling.or(own).unwrap_or_default();
@@ -54,7 +53,7 @@ impl FrozenEncoder {
         self.config.hidden_size
     }
 
-    /// Returns what is to be told of the encoder.
+    /// Returns the encoder's card.
     pub fn card(&self, fingerprint: Fingerprint) -> EncoderCard {
         let (shape, pooling) = (self.config.clone(), self.pooling);
         EncoderCard { shape, pooling, fingerprint }
