@@ -18,12 +18,14 @@
 mod error;
 
 mod digest;
+mod install;
 pub mod models;
 mod python;
 mod wheel;
 
 pub use digest::{sha256, sha256_of};
 pub use error::{FetchError, Result};
+pub use install::{Outcome, install, remove};
 pub use models::data_home;
 pub use python::Event;
-pub use wheel::{Outcome, Wheel, install, remove};
+pub use wheel::Wheel;
