@@ -1,4 +1,4 @@
-//! The datastore {(h_i, y_i)}: labelled texts' representations in LMDB, searched exactly or by
+//! The datastore {(h_i, y_i)}: labeled texts' representations in LMDB, searched exactly or by
 //! Arroy's trees.
 //!
 //! A datastore is a folder with one LMDB environment. Changes are staged by the one
@@ -67,7 +67,7 @@ pub use writer::{DatastoreWriter, MAX_KEY_BYTES};
 use environment::Access;
 use shared::Shared;
 
-/// An LMDB environment with the labelled items; a handle to clone and share.
+/// An LMDB environment with the labeled items; a handle to clone and share.
 ///
 /// The environment is closed when the last handle, reader and writer of it is dropped.
 #[derive(Clone, Debug)]

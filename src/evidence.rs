@@ -34,11 +34,11 @@ pub struct TagEvidence {
     pub model: Option<f32>,
     /// The neighbors' score, 0 where none of them has the label.
     pub knn: f32,
-    /// Who gave the tag.
+    /// The origin of the tag.
     pub origin: Origin,
 }
 
-/// Who gave a tag.
+/// The origin of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {

@@ -72,7 +72,7 @@ impl FromIterator<LabelId> for LabelSet {
 /// use autotag::LabelVocabulary;
 ///
 /// let mut labels = LabelVocabulary::new(["car", "auto", "cart"])?;
-/// let (car, auto, cart) = (labels.known("car")?, labels.known("auto")?, labels.known("cart")?);
+/// let (car, auto, cart) = (labels.require("car")?, labels.require("auto")?, labels.require("cart")?);
 /// labels.rename(car, "vehicle")?;
 /// labels.merge(auto, car)?;
 /// labels.retire(cart)?;
@@ -87,11 +87,11 @@ pub struct LabelVocabulary {
     names: Vec<Arc<str>>,
     /// The ids of current and former names.
     ids: HashMap<Arc<str>, LabelId>,
-    /// What happened to labels; those that are not here are as they were inserted.
+    /// The changes of labels; those that are not here are as they were inserted.
     changes: BTreeMap<LabelId, Change>,
 }
 
-/// What happened to a label since it was inserted.
+/// The changes of a label since it was inserted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Change {
     /// The names before the current one, the first first.
@@ -99,7 +99,7 @@ struct Change {
     fate: LabelFate,
 }
 
-/// Whether a label is in use.
+/// The state of a label: in use or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LabelFate {
     /// It is.
@@ -118,7 +118,7 @@ pub struct LabelHistory {
     pub name: String,
     /// The names before it, the first first.
     pub former: Vec<String>,
-    /// Whether it is in use.
+    /// Its state.
     pub fate: LabelFate,
 }
 
@@ -169,7 +169,7 @@ impl LabelVocabulary {
     /// # Errors
     ///
     /// [`Error::LabelUnknown`] when the vocabulary lacks it.
-    pub fn known(&self, name: &str) -> Result<LabelId> {
+    pub fn require(&self, name: &str) -> Result<LabelId> {
         self.id(name).ok_or_else(|| Error::LabelUnknown { name: name.to_owned() })
     }
 

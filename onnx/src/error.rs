@@ -8,7 +8,7 @@ use crate::runtime::requirements::{TELEMETRY_VARIABLE, VERSION};
 /// The result of this crate's fallible functions.
 pub type Result<T, E = OnnxError> = std::result::Result<T, E>;
 
-/// What can go wrong with ONNX Runtime, a device or a model bundle.
+/// Errors of ONNX Runtime, a device or a model bundle.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {

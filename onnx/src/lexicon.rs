@@ -1,4 +1,4 @@
-//! What turns a text into a model's inputs: the files of a bundle, and the reading itself.
+//! The reading of a text into a model's inputs, and the files of a bundle for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::ngrams::{Features, NgramVocabulary};
 use crate::tokenize::{self, beginning};
 use crate::{BYTES_PER_TOKEN, OnnxError, Result, TextTokenizer};
 
-/// How long a bundle's vocabularies may take until they have been read and tried.
+/// The longest time that a bundle's vocabularies may take until they have been read and tried.
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// The tokenizer, the vocabulary of n-grams, or both, as a model's [`InputKind`] asks for.
@@ -72,7 +72,7 @@ fn read_ngrams(path: &Path) -> Result<NgramVocabulary> {
     NgramVocabulary::from_json(&files::read(path)?).map_err(unusable)
 }
 
-/// What a model reads of one text: token ids, n-grams, or both.
+/// A model's input for one text: token ids, n-grams, or both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelInput {
     /// The token ids; none where the model reads n-grams only.

@@ -103,7 +103,7 @@ fn corrected(
     }
     let mut removed: BTreeSet<LabelId> = BTreeSet::new();
     for label in &correction.remove {
-        removed.extend(vocabulary.resolve(vocabulary.known(label).map_err(wrong)?));
+        removed.extend(vocabulary.resolve(vocabulary.require(label).map_err(wrong)?));
     }
     for tag in &evidence.tags {
         let Some(id) = vocabulary.id(&tag.label).and_then(|id| vocabulary.resolve(id)) else {

@@ -53,7 +53,7 @@ pub(super) const CENTER: &str = "center";
 /// The key of the journal in `meta`, which is there while changes wait to be applied.
 pub(super) const JOURNAL: &str = "journal";
 
-/// How an environment is used in this process.
+/// The access of this process to an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Transactions of both kinds, with LMDB's locks.

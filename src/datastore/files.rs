@@ -14,10 +14,10 @@ pub(super) const DATA_FILE: &str = "data.mdb";
 /// Two meta pages: no environment is smaller.
 pub(super) const SMALLEST_FILE: u64 = 2 * 4096;
 
-/// How long a handle that is being dropped on another thread may take to close.
+/// The longest time that a handle which is being dropped on another thread may take to close.
 pub(super) const CLOSING: Duration = Duration::from_secs(5);
 
-/// What tells an environment's file from any other, under whatever name: device and inode.
+/// Identifies an environment's file under whatever name: device and inode.
 #[cfg(unix)]
 pub(super) fn file_id(folder: &Path) -> Option<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;

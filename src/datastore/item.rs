@@ -8,7 +8,7 @@ use crate::{Embedding, Encoded, LabelSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ItemId(pub u32);
 
-/// Who labelled an item.
+/// The origin of an item's labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
     /// The model's training set.
@@ -17,7 +17,7 @@ pub enum Source {
     Human,
 }
 
-/// A labelled text near the one asked for.
+/// A labeled text near the query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Neighbor {
     /// The item.
@@ -37,21 +37,21 @@ pub struct StoredItem {
     pub embedding: Embedding,
     /// y_i.
     pub labels: LabelSet,
-    /// Who labelled it.
+    /// The origin of the labels.
     pub source: Source,
 }
 
-/// What is kept of a document, whoever labelled it, so that it can be tagged again without being
+/// The record of a document, labeled or not, from which it can be tagged again without being
 /// encoded again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DocumentRecord {
-    /// What tells the document's text from others: a digest that the caller makes.
+    /// A digest of the document's text, made by the caller.
     pub content: [u8; 16],
     /// Whether a person corrected its labels.
     pub is_corrected: bool,
     /// The labels that people said it does not have.
     pub rejected: LabelSet,
-    /// What the encoder said of the text; scores of 0 take no room.
+    /// The text's embedding and scores; scores of 0 take no room.
     pub encoded: Option<Encoded>,
 }
 

@@ -1,10 +1,10 @@
-//! What a datastore is made for, and how it is searched.
+//! Options of a new datastore, of its storage and of its search.
 
 use std::num::NonZeroUsize;
 
 use crate::{Fingerprint, LabelVocabulary};
 
-/// How neighbors are searched.
+/// The kind of neighbor search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SearchMode {
     /// Whichever of the two costs less, as measured on this datastore and machine.
@@ -16,7 +16,7 @@ pub enum SearchMode {
     Arroy,
 }
 
-/// What a new datastore is made for.
+/// Options of a new datastore.
 #[derive(Clone, Debug)]
 pub struct DatastoreOptions {
     /// The length of every embedding.
@@ -39,14 +39,14 @@ impl DatastoreOptions {
     }
 }
 
-/// How much a datastore takes at once; every default suits every size.
+/// Limits on map and buffer; every default suits every size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageOptions {
     /// The size of LMDB's map when the environment is opened, in bytes, rounded up to whole pages.
     ///
     /// The map is address space and no memory; it doubles by itself when it is full.
     pub initial_map_bytes: usize,
-    /// How many bytes of staged changes a writer keeps in memory before it moves them into the
+    /// The bytes of staged changes that a writer keeps in memory before it moves them into the
     /// file.
     pub staged_bytes: usize,
 }

@@ -21,13 +21,13 @@ use crate::{Error, Result};
 
 use walk::{Flaw, Metas, metas, walk};
 
-/// How often a file is read again that another process changes meanwhile.
+/// The attempts at reading a file that another process changes meanwhile.
 const ATTEMPTS: u32 = 10;
 
-/// How long another process gets before the second attempt; later ones wait longer.
+/// The pause before the second attempt; later ones wait longer.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What a file holds that LMDB may open.
+/// The structure of a file that LMDB may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Structure {
     /// The number of databases.

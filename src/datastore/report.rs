@@ -7,7 +7,7 @@ use crate::{Error, LabelSet, LabelVocabulary, Result};
 /// So many problems are listed; more are only counted.
 const MAX_LISTED: usize = 100;
 
-/// What [`Datastore::verify`](super::Datastore::verify) found.
+/// The report of an integrity check, [`Datastore::verify`](super::Datastore::verify).
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DatastoreReport {
@@ -65,7 +65,7 @@ pub enum DatastoreProblem {
         /// The number that it leads to.
         item: u32,
     },
-    /// What is kept of a document does not decode.
+    /// A document's record does not decode.
     #[error("what is kept of document {key:?} does not decode")]
     Document {
         /// The document's key.
@@ -92,13 +92,13 @@ pub struct PreparedChanges {
     pub generation: u64,
     /// The labels as they are once they are applied.
     pub labels: LabelVocabulary,
-    /// What becomes of neighbors, in its order.
+    /// The changes of neighbors, in their order.
     pub changes: Vec<PreparedChange>,
     /// The documents of which something is kept (true) or nothing more is (false).
     pub documents: BTreeMap<String, bool>,
 }
 
-/// What becomes of the neighbor of one key.
+/// The change of one key's neighbor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PreparedChange {
     /// The key.

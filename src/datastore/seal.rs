@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::DATA_FILE;
 
-/// What the seal of a datastore says.
+/// The state of a datastore's file, as its seal tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealState {
     /// The file is as its last writer left it.

@@ -17,7 +17,7 @@ use crate::Result;
 /// Below so many items a scan always costs less than descending trees.
 const ALWAYS_EXACT: usize = 5_000;
 
-/// How often each search is timed before one is chosen; the best time counts.
+/// The measurements of each search before one is chosen; the best time counts.
 const MEASUREMENTS: u32 = 3;
 
 /// The queries of a batch that the trees are timed with: their cost does not hang on the batch.

@@ -14,7 +14,7 @@ use super::snapshot::Snapshot;
 use super::store::Store;
 use crate::{Error, Fingerprint, Result};
 
-/// What the handles, readers and writers of one open datastore share.
+/// The state that the handles, readers and writers of one open datastore share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) store: Store,

@@ -8,7 +8,7 @@ use crate::{
     Interpolation, LabelId, LabelSet, Neighbor, Proportion, Scores, Selection, Temperature,
 };
 
-/// Which side of the interpolation answers.
+/// The side of the interpolation that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
     /// The model alone: lambda = 0.
@@ -19,7 +19,7 @@ pub enum Method {
     Interpolated,
 }
 
-/// One labelled document with everything that its tags depend on.
+/// One labeled document with everything that its tags depend on.
 #[derive(Clone, Debug)]
 pub struct Prediction {
     /// The labels that people gave.
@@ -30,7 +30,7 @@ pub struct Prediction {
     pub neighbors: Vec<Neighbor>,
 }
 
-/// What tuning makes as large as it can.
+/// The objective that tuning maximizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {

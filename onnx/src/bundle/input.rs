@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the model reads.
+/// The kind of input that a model reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What can be known of a model's file without running it.
+//! Checks of a model's file that need not run it.
 
 use std::path::Path;
 

@@ -20,7 +20,7 @@ pub struct ModelBundle {
     pub(crate) contents: Contents,
 }
 
-/// What a bundle or a draft holds, apart from the files themselves.
+/// The content of a bundle or a draft, apart from the files themselves.
 #[derive(Clone, Debug)]
 pub(crate) struct Contents {
     pub(crate) config: BundleConfig,

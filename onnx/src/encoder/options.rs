@@ -1,16 +1,16 @@
-//! How a model is run.
+//! Options for running a model.
 
 use std::num::NonZeroUsize;
 
 use crate::Device;
 
-/// How a model is run.
+/// Options for running a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OnnxOptions {
     /// Where it is run.
     pub device: Device,
-    /// How many batches are encoded at the same time; on the CPU the sessions share the weights.
+    /// The number of batches that are encoded at the same time; on the CPU the sessions share the weights.
     pub sessions: NonZeroUsize,
     /// The threads of each session.
     pub intra_threads: NonZeroUsize,

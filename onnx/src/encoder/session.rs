@@ -73,7 +73,7 @@ fn cuda(runtime: &Runtime, number: u32) -> ort::Result<ExecutionProviderDispatch
     Ok(CUDA::default().with_device_id(number).build().error_on_failure())
 }
 
-/// How long a model may take for one or two short texts before it is refused.
+/// The longest time that a model may take for one or two short texts.
 const TEST_RUN: Duration = Duration::from_secs(120);
 
 struct Loader<'a> {

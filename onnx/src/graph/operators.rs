@@ -6,7 +6,7 @@
 use super::builder::{GraphBuilder, Value};
 use crate::proto::ElementType;
 
-/// What a reduction does with the dimensions that it reduces.
+/// The fate of the dimensions that a reduction reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduced {
     /// They stay, with length 1.

@@ -1,4 +1,4 @@
-//! What ONNX Runtime and its environment must be.
+//! The version of ONNX Runtime, and the setting that it needs.
 
 /// The version of ONNX Runtime that set-up installs and the tests run with.
 ///
