@@ -1,4 +1,4 @@
-//! The command line: what all commands share.
+//! Options that several commands share.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -7,48 +7,7 @@ use autotag::{Proportion, Selection, Temperature, Threshold};
 use autotag_documents::{BlankLines, InputFormat, ReadOptions};
 use autotag_engine::SettingsOverride;
 use autotag_onnx::Device;
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
-
-use crate::commands::{
-    ablate, bundle, compare, completions, correct, eval, fetch, index, labels, migrate, repair,
-    report, retag, search, tag, train, tune, verify,
-};
-use crate::errors;
-use crate::output::inline;
-
-/// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labeled
-/// texts, while Tantivy indexes them.
-#[derive(Debug, Parser)]
-#[command(name = "autotag", version, max_term_width = 100, after_help = EXAMPLES)]
-pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) common: Common,
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-impl Args {
-    /// Ends the program as clap does when the command line of a command is wrong.
-    pub(crate) fn wrong_usage(command: &str, problem: &str) -> ! {
-        let mut program = Args::command();
-        program.build();
-        let command = program.find_subcommand_mut(command).expect("it is one of the commands");
-        // clap would drop what a terminal obeys, and what follows it.
-        let problem = inline(problem).into_owned();
-        errors::exit(&command.error(ErrorKind::ValueValidation, problem))
-    }
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  autotag train --data train.jsonl --dev dev.jsonl --model cnn --out bundle
-  autotag eval --bundle bundle --data test.jsonl --tune dev.jsonl
-  autotag index --bundle bundle --index index --data documents.jsonl
-  autotag search --index index --facets /topic 'engine oil'
-
-Documents are JSON lines, {\"id\": \"1\", \"text\": \"...\", \"labels\": [\"a\", \"b\"]}, or CSV, plain or
-gzip; `-` is standard input. `autotag COMMAND --help` tells more.";
+use clap::ValueEnum;
 
 /// Options of every command.
 #[derive(Debug, clap::Args)]
@@ -88,30 +47,6 @@ pub(crate) enum Format {
     Table,
     /// For programs
     Json,
-}
-
-/// What is to be done.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Command {
-    // Boxed, since it has many times the options of the others.
-    Train(Box<train::TrainArgs>),
-    Eval(eval::EvalArgs),
-    Ablate(Box<ablate::AblateArgs>),
-    Report(report::ReportArgs),
-    Compare(compare::CompareArgs),
-    Tune(tune::TuneArgs),
-    Index(index::IndexArgs),
-    Tag(tag::TagArgs),
-    Search(search::SearchArgs),
-    Correct(correct::CorrectArgs),
-    Labels(labels::LabelsArgs),
-    Retag(retag::RetagArgs),
-    Migrate(migrate::MigrateArgs),
-    Verify(verify::VerifyArgs),
-    Repair(repair::RepairArgs),
-    Bundle(bundle::BundleArgs),
-    Model(fetch::ModelArgs),
-    Completions(completions::CompletionsArgs),
 }
 
 /// The format of documents, and the names of their fields.
@@ -251,11 +186,6 @@ fn number(text: &str) -> Result<f32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Args::command().debug_assert();
-    }
 
     #[test]
     fn settings_out_of_range_are_refused() {

@@ -1,4 +1,4 @@
-//! How errors are told on standard error.
+//! Reports errors on standard error.
 
 use std::borrow::Cow;
 use std::env;
@@ -8,6 +8,20 @@ use std::io::{self, Write};
 use tantivy_autotag::plainly;
 
 use crate::output::{inline, message};
+
+/// A mistake in the command line that shows only when a command begins.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub(crate) struct UsageError {
+    pub(crate) command: &'static str,
+    pub(crate) problem: String,
+}
+
+impl UsageError {
+    pub(crate) fn new(command: &'static str, problem: impl Into<String>) -> Self {
+        UsageError { command, problem: problem.into() }
+    }
+}
 
 /// Writes an error and its causes, a line for each.
 pub(crate) fn report(error: &anyhow::Error) -> io::Result<()> {

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod args;
+mod cli;
 mod commands;
 mod errors;
 mod logging;
@@ -18,7 +19,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::Args;
+use cli::Args;
+use errors::UsageError;
 
 #[allow(unsafe_code)]
 fn main() -> ExitCode {
@@ -26,11 +28,14 @@ fn main() -> ExitCode {
     unsafe { autotag_onnx::runtime::disable_telemetry() };
     let args = Args::try_parse().unwrap_or_else(|error| errors::exit(&error));
     logging::install(&args.common);
-    match commands::run(&args) {
+    match cli::run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read the output has seen enough, as `head` has.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(usage) = error.downcast_ref::<UsageError>() {
+                errors::exit(&cli::usage_error(usage));
+            }
             // Nobody is left to tell when standard error is closed too.
             let _ = errors::report(&error);
             ExitCode::FAILURE

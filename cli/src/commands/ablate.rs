@@ -12,10 +12,11 @@ use autotag_lab::{
 use autotag_train::{ContrastiveConfig, LabeledText, Start, TrainConfig, TrainingRun, Unreadable};
 use serde::Serialize;
 
-use crate::args::{Args, Common, DocumentArgs};
+use crate::args::{Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
 use crate::commands::model;
 use crate::commands::train::{Epochs, HyperArgs, ModelKind, Setup};
+use crate::errors::UsageError;
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 
@@ -83,9 +84,9 @@ fn gamma(text: &str) -> Result<f32, String> {
 }
 
 pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
-    let Setup { config, pretrained, .. } = args.setup(common);
+    let Setup { config, pretrained, .. } = args.setup(common)?;
     if let Err(problem) = args.model.check_start(&pretrained) {
-        Args::wrong_usage("ablate", &problem);
+        return Err(UsageError::new("ablate", problem).into());
     }
     args.model.check_features()?;
     let options = model::onnx_options(common)?;
@@ -143,16 +144,16 @@ impl AblateArgs {
     }
 
     /// Returns the setup of a run with the contrastive loss, where it has some weight.
-    fn setup(&self, common: &Common) -> Setup {
-        let mut setup = match self.hyper.setup(self.model, model::threads(common)) {
-            Ok(setup) => setup,
-            Err(problem) => Args::wrong_usage("ablate", &problem),
-        };
+    fn setup(&self, common: &Common) -> Result<Setup, UsageError> {
+        let mut setup = self
+            .hyper
+            .setup(self.model, model::threads(common))
+            .map_err(|problem| UsageError::new("ablate", problem))?;
         let gamma = &mut setup.config.contrastive.gamma;
         if *gamma == 0.0 {
             *gamma = ContrastiveConfig::default().gamma;
         }
-        setup
+        Ok(setup)
     }
 
     fn question(&self, config: TrainConfig, start: Option<&Path>) -> anyhow::Result<Question> {

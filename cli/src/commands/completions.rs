@@ -1,9 +1,8 @@
 //! `autotag completions`: scripts that complete the command line in a shell.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::args::Args;
 use crate::output::print_script;
 
 /// Print a script that completes this program's command line in a shell
@@ -17,9 +16,9 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> anyhow::Result<()> {
+pub(crate) fn run(args: &CompletionsArgs, mut command: Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Args::command(), "autotag", &mut script);
+    clap_complete::generate(args.shell, &mut command, "autotag", &mut script);
     print_script(&String::from_utf8_lossy(&script))?;
     Ok(())
 }

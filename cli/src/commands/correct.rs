@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tantivy_autotag::{Correction, IndexFolder, OnFailure, parse_label, tag_path};
 
-use crate::args::{Args, Common};
+use crate::args::Common;
 use crate::commands::model;
+use crate::errors::UsageError;
 use crate::output::{self, Report, inline};
 
 /// Say which labels documents have, in the place of their tags
@@ -83,7 +84,7 @@ struct CorrectedDocument {
 pub(crate) fn run(args: &CorrectArgs, common: &Common) -> anyhow::Result<()> {
     if let Some(both) = args.add.iter().find(|label| args.remove.contains(label)) {
         let problem = format!("{both} cannot be both added and removed");
-        Args::wrong_usage("correct", &problem);
+        return Err(UsageError::new("correct", problem).into());
     }
     let index = IndexFolder::open(&args.index)?;
     let engine = model::of_index(&index, args.bundle.as_deref(), common)?;

@@ -16,9 +16,10 @@ use tantivy_autotag::{
     CommitSummary, Error, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
 };
 
-use crate::args::{Args, Common, DocumentArgs, ReviewArgs, SettingArgs};
+use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
 use crate::commands::model;
+use crate::errors::UsageError;
 use crate::output;
 use crate::progress::Progress;
 use crate::signals::Stop;
@@ -102,7 +103,7 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
     let bundle = match &existing {
         Some(folder) => Engine::bundle_of(folder, args.bundle.as_deref())?,
         None => {
-            let bundle = bundle_for_new(args);
+            let bundle = bundle_for_new(args)?;
             target::check_index(&args.index)?;
             ModelBundle::open(bundle)?
         }
@@ -155,15 +156,13 @@ struct At {
 }
 
 /// Returns the bundle that a new index is to be made with.
-fn bundle_for_new(args: &IndexArgs) -> &Path {
-    let Some(bundle) = &args.bundle else {
-        let problem = format!(
-            "there is no index in {} yet: a new one needs --bundle <BUNDLE>",
-            args.index.display()
-        );
-        Args::wrong_usage("index", &problem);
-    };
-    bundle
+fn bundle_for_new(args: &IndexArgs) -> Result<&Path, UsageError> {
+    args.bundle.as_deref().ok_or_else(|| {
+        let index = args.index.display();
+        let problem =
+            format!("there is no index in {index} yet: a new one needs --bundle <BUNDLE>");
+        UsageError::new("index", problem)
+    })
 }
 
 fn create(index: &Path, bundle: &ModelBundle) -> anyhow::Result<IndexFolder> {

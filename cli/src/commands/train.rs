@@ -13,9 +13,10 @@ use autotag_onnx::{BundleDraft, ModelBundle};
 use autotag_train::{Dataset, Skipped, Start, TrainError, TrainReport, TrainingRun, Unreadable};
 use serde::Serialize;
 
-use crate::args::{Args, Common, DocumentArgs};
+use crate::args::{Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
 use crate::commands::model;
+use crate::errors::UsageError;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -73,13 +74,13 @@ pub(crate) struct TrainArgs {
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
-    let setup = match args.hyper.setup(args.model, model::threads(common)) {
-        Ok(setup) => setup,
-        Err(problem) => Args::wrong_usage("train", &problem),
-    };
+    let setup = args
+        .hyper
+        .setup(args.model, model::threads(common))
+        .map_err(|problem| UsageError::new("train", problem))?;
     let Setup { config, pretrained, .. } = setup;
     if let Err(problem) = args.model.check_start(&pretrained) {
-        Args::wrong_usage("train", &problem);
+        return Err(UsageError::new("train", problem).into());
     }
     args.model.check_features()?;
     // Before the documents are read, which may take long.

@@ -17,8 +17,10 @@ use crate::commands::train::kind::ModelKind;
 /// A hyper-parameter.
 pub(super) struct Item {
     arg: Arg,
-    put: Box<dyn Fn(&ArgMatches, &mut Setup) -> Put>,
+    put: Box<PutFn>,
 }
+
+type PutFn = dyn Fn(&ArgMatches, &mut Setup) -> Put;
 
 /// The outcome of [`Item::put`].
 #[derive(Clone, Copy, PartialEq, Eq)]
