@@ -29,6 +29,30 @@ impl DatastoreReader {
     /// Items at the same distance stand in the order of their numbers. Where k exceeds the number
     /// of items, all are found.
     ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use autotag::datastore::DatastoreOptions;
+    /// use autotag::{Datastore, Embedding, Fingerprint, LabelVocabulary, SearchMode, Source};
+    /// use ndarray::array;
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let labels = LabelVocabulary::new(["red", "green"])?;
+    /// let dimensions = NonZeroUsize::new(2).expect("2 is not 0");
+    /// let options = DatastoreOptions::new(dimensions, Fingerprint([0; 32]), labels);
+    /// let datastore = Datastore::create(folder.path(), &options)?;
+    /// let mut writer = datastore.writer()?;
+    /// writer.put("a", &Embedding::new(vec![1.0, 0.0])?, &["red"], Source::Human)?;
+    /// writer.put("b", &Embedding::new(vec![0.0, 1.0])?, &["green"], Source::Human)?;
+    /// writer.commit()?;
+    ///
+    /// let reader = datastore.reader()?;
+    /// let found = reader.nearest(array![[0.9, 0.1], [0.2, 3.0]].view(), 1, SearchMode::Auto)?;
+    /// assert_eq!(reader.key(found[0][0].item), Some("a"));
+    /// assert_eq!(reader.key(found[1][0].item), Some("b"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Dimensions`](crate::Error::Dimensions) for queries of another length,
