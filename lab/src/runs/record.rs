@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
 use autotag::{Interpolation, ItemId, LabelSet, Neighbor, Scores, Selection};
-use autotag_train::TrainConfig;
+use autotag_train::{ModelSpec, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::linear::LinearConfig;
 use crate::parts::{Part, Parts};
 
 /// The version of what is kept in a folder of runs. Runs of another one are not used.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// What is kept of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -245,8 +245,10 @@ pub struct Ablation {
     pub format: u32,
     /// The digest of the data set.
     pub data: String,
-    /// The kind of model, as "cnn".
+    /// The model's architecture, as "cnn".
     pub model: String,
+    /// The model.
+    pub spec: ModelSpec,
     /// What it starts from, and what tells that from another; absent where it starts at random.
     pub start: Option<(PathBuf, String)>,
     /// The settings of the runs with the contrastive loss.

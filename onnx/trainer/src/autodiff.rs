@@ -10,7 +10,7 @@ mod tensors;
 mod training;
 mod weights;
 
-pub(crate) use device::{Device, training_device};
+pub(crate) use device::training_device;
 pub(crate) use groups::{Answer, predict_by_length};
 pub(crate) use loss::{losses, normalized_rows};
 pub(crate) use optimizer::{AdamW, Pace};

@@ -10,7 +10,8 @@ use autotag_onnx::bundle::InputKind;
 
 use crate::bert::Pooling;
 use crate::frozen::{EncoderCard, EncoderReport};
-use crate::train::TrainReport;
+use crate::report::TrainReport;
+use crate::setup::as_json;
 use crate::{Dataset, Skipped};
 
 /// The labels whose number of training texts a card tells.
@@ -184,7 +185,9 @@ fn in_cell(label: &str) -> String {
 }
 
 fn settings(card: &mut String, report: &TrainReport) -> std::fmt::Result {
-    let config = serde_json::to_string_pretty(&report.config).expect("settings are plain data");
+    let settings =
+        serde_json::json!({ "model": as_json(&report.spec), "training": as_json(&report.config) });
+    let config = serde_json::to_string_pretty(&settings).expect("settings are plain data");
     writeln!(card, "\n## Settings\n\n```json\n{config}\n```")
 }
 

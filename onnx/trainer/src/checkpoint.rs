@@ -20,7 +20,7 @@ use crate::{Result, Skipped, TrainError};
 use sealed::SealedFile;
 
 /// The version of the checkpoints that this program writes, the only one that it reads.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const METRICS: &str = "metrics.jsonl";
@@ -364,6 +364,14 @@ fn write_whole(state: &State<'_>, about: String, path: &Path) -> io::Result<()> 
 
 /// Names the settings in which two JSON values differ, as "adam.learning_rate (0.001, now 0.01)".
 fn differences(name: &str, then: &Value, now: &Value) -> Vec<String> {
+    if let (Value::Array(a), Value::Array(b)) = (then, now)
+        && a.len() == b.len()
+    {
+        let number = |(number, (a, b)): (usize, (&Value, &Value))| {
+            differences(&format!("{name}.{number}"), a, b)
+        };
+        return a.iter().zip(b).enumerate().flat_map(number).collect();
+    }
     let (Value::Object(a), Value::Object(b)) = (then, now) else {
         return if then == now { Vec::new() } else { vec![format!("{name} ({then}, now {now})")] };
     };

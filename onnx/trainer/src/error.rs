@@ -78,6 +78,35 @@ pub enum TrainError {
         expected: String,
     },
 
+    /// A name is neither a preset's nor made of kinds of model.
+    #[error(
+        "{name:?} is no model: give one of {presets}, or several of them that are one model each, joined by \"+\""
+    )]
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// The presets' names.
+        presets: String,
+    },
+
+    /// A model is made of a whole pretrained encoder, and there is none.
+    #[error(
+        "the model {model} needs a pretrained encoder to start from: give a folder with tokenizer.json, config.json and model.safetensors"
+    )]
+    NoEncoder {
+        /// The kind of model.
+        model: String,
+    },
+
+    /// The program lacks a feature that a model needs.
+    #[error(
+        "this program was built without what --model {model} needs: build it with `cargo install --path cli --features burn`"
+    )]
+    NotBuilt {
+        /// The model.
+        model: String,
+    },
+
     /// A pretrained encoder's file cannot be used.
     #[error("{} cannot start the model: {reason}", path.display())]
     Pretrained {

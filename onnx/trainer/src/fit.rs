@@ -13,16 +13,18 @@ use autotag::{LabelSet, Scores, Selection};
 
 use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start};
 
-use crate::model::{Model, Predict, StepLoss, TokenizedTexts};
+use crate::model::{Model, Predict, StepLoss, TextInput, TokenizedTexts};
 use crate::nearest::nearest;
 use crate::report::{EpochReport, FitReport, Progress};
 use crate::{Result, TrainConfig, TrainError};
 
-/// What accompanies a training: who watches it, what may stop it, where it leaves checkpoints.
+/// The surroundings of a training: its observer, its stop flag, its checkpoints.
 pub(crate) struct TrainContext<'a> {
     pub(crate) progress: &'a mut dyn FnMut(Progress),
     pub(crate) stop: &'a AtomicBool,
     pub(crate) folder: Option<&'a RunFolder>,
+    /// The highest learning rate, for an error to name.
+    pub(crate) learning_rate: f32,
 }
 
 /// Trains a model until dev stops improving, and returns it as of its best epoch.
@@ -34,20 +36,20 @@ pub(crate) struct TrainContext<'a> {
 ///
 /// [`TrainError::Diverged`] when a loss, a parameter or an answer is no longer finite, or no text has a
 /// representation but zeros, [`TrainError::Stopped`] when it was asked for, and what reading and writing checkpoints brings.
-pub(crate) fn fit<M: Model>(
-    model: &mut M,
-    train: &TokenizedTexts<M::Input>,
-    dev: &TokenizedTexts<M::Input>,
+pub(crate) fn fit(
+    model: &mut dyn Model,
+    train: &TokenizedTexts,
+    dev: &TokenizedTexts,
     n_labels: usize,
     config: &TrainConfig,
     context: &mut TrainContext<'_>,
-) -> Result<Fitted<M::Snapshot>> {
+) -> Result<Fitted> {
     let mut training = Training::begin(model, train.texts.len(), context)?;
     let start = context.folder.map_or(Start::Anew, RunFolder::start);
     while start != Start::Finish && !training.is_done(config) {
         let rate = training.train_epoch(train, config, context)?;
         let snapshot = training.model.snapshot(rate);
-        let Some(predictions) = predict_dev(&snapshot, train, dev) else {
+        let Some(predictions) = predict_dev(&*snapshot, train, dev) else {
             return Err(training.diverged(None, config, context));
         };
         let figures = measure(&predictions, n_labels, config);
@@ -61,7 +63,7 @@ pub(crate) fn fit<M: Model>(
     }
     match training.best {
         Some(Best { report, network, predictions }) => {
-            let predictions = predictions.or_else(|| predict_dev(&network, train, dev));
+            let predictions = predictions.or_else(|| predict_dev(&*network, train, dev));
             // Only what was sound is kept as the best; a checkpoint may be altered.
             let Some(predictions) = predictions else { return Err(unsound(context)) };
             let epochs = training.account.epochs;
@@ -76,38 +78,38 @@ pub(crate) fn fit<M: Model>(
 }
 
 /// A trained model.
-pub(crate) struct Fitted<P> {
+pub(crate) struct Fitted {
     /// The model as of its best epoch.
-    pub(crate) network: P,
+    pub(crate) network: Box<dyn Predict>,
     /// What it says of dev.
     pub(crate) predictions: Vec<Prediction>,
     pub(crate) report: FitReport,
 }
 
 /// The best epoch so far.
-struct Best<P> {
+struct Best {
     report: EpochReport,
     /// The model as of its end.
-    network: P,
+    network: Box<dyn Predict>,
     /// What it says of dev; a checkpoint does not keep that.
     predictions: Option<Vec<Prediction>>,
 }
 
 /// A training under way.
-struct Training<'m, M: Model> {
-    model: &'m mut M,
+struct Training<'m> {
+    model: &'m mut dyn Model,
     account: Account,
-    best: Option<Best<M::Snapshot>>,
+    best: Option<Best>,
 }
 
-impl<'m, M: Model> Training<'m, M> {
+impl<'m> Training<'m> {
     /// Begins anew, or where the checkpoint is.
     ///
     /// # Errors
     ///
     /// What reading the checkpoint brings, and [`TrainError::Checkpoint`] when it cannot be that of a
     /// training on so many texts.
-    fn begin(model: &'m mut M, n_texts: usize, context: &TrainContext<'_>) -> Result<Self> {
+    fn begin(model: &'m mut dyn Model, n_texts: usize, context: &TrainContext<'_>) -> Result<Self> {
         let folder = context.folder.filter(|folder| folder.start() != Start::Anew);
         let anew = |model| Ok(Training { model, account: Account::default(), best: None });
         let Some(folder) = folder else { return anew(model) };
@@ -136,7 +138,7 @@ impl<'m, M: Model> Training<'m, M> {
     /// Trains on what is left of an epoch; returns the share of the learning rates of its last step.
     fn train_epoch(
         &mut self,
-        train: &TokenizedTexts<M::Input>,
+        train: &TokenizedTexts,
         config: &TrainConfig,
         context: &mut TrainContext<'_>,
     ) -> Result<f32> {
@@ -149,7 +151,7 @@ impl<'m, M: Model> Training<'m, M> {
         let started = Instant::now();
         let n_texts_left = (config.epochs - epoch).saturating_mul(order.len());
         for rows in order[before.n_texts..].chunks(config.batch_size) {
-            let texts: Vec<&M::Input> = rows.iter().map(|&row| &train.texts[row]).collect();
+            let texts: Vec<&TextInput> = rows.iter().map(|&row| &train.texts[row]).collect();
             let labels: Vec<&LabelSet> = rows.iter().map(|&row| &train.labels[row]).collect();
             let n_done = (epoch - 1) * n_batches + self.account.partial.n_texts / config.batch_size;
             rate = config.schedule.at(n_done, n_steps);
@@ -192,7 +194,7 @@ impl<'m, M: Model> Training<'m, M> {
             epoch: self.account.epochs.len() + 1,
             // A loss is known before its batch counts as done.
             batch: n_done + usize::from(loss.is_some()),
-            learning_rate: config.adam.learning_rate,
+            learning_rate: context.learning_rate,
             checkpoint: checkpoint(context).filter(|_| !self.account.epochs.is_empty()),
         }
     }
@@ -219,7 +221,7 @@ impl<'m, M: Model> Training<'m, M> {
     fn end_epoch(
         &mut self,
         figures: DevFigures,
-        network: M::Snapshot,
+        network: Box<dyn Predict>,
         predictions: Vec<Prediction>,
     ) -> EpochReport {
         let partial = std::mem::take(&mut self.account.partial);
@@ -295,13 +297,13 @@ impl Partial {
 
 /// Predicts dev, with its neighbors among the training texts; `None` when the model's parameters went
 /// so far that it has no finite answer any more, or none but zeros.
-fn predict_dev<P: Predict>(
-    model: &P,
-    train: &TokenizedTexts<P::Input>,
-    dev: &TokenizedTexts<P::Input>,
+fn predict_dev(
+    model: &dyn Predict,
+    train: &TokenizedTexts,
+    dev: &TokenizedTexts,
 ) -> Option<Vec<Prediction>> {
-    let train_texts: Vec<&P::Input> = train.texts.iter().collect();
-    let dev_texts: Vec<&P::Input> = dev.texts.iter().collect();
+    let train_texts: Vec<&TextInput> = train.texts.iter().collect();
+    let dev_texts: Vec<&TextInput> = dev.texts.iter().collect();
     let learned = model.predict(&train_texts);
     let predicted = model.predict(&dev_texts);
     let is_silent = learned.embeddings.values().iter().all(|&value| value == 0.0);

@@ -4,27 +4,28 @@ mod cache;
 mod encode;
 mod encoder;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{Encoder, Interpolation, Proportion, Selection, Temperature, Threshold};
-use autotag_onnx::{BundleDraft, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
+use autotag::{Encoder, Interpolation, Selection, Threshold};
+use autotag_onnx::{BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions};
 
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
 use crate::first_neighbors::store;
 use crate::matrix::Matrix;
 use crate::nearest::nearest;
+use crate::readable::Readable;
 use crate::report::Progress;
-use crate::train::read::Readable;
 use crate::{Dataset, Result, Skipped, TrainError, Unreadable};
 
 pub(crate) use encode::Encoding;
-pub use encoder::{EncoderCard, FrozenEncoder};
+use encoder::untuned;
+pub use encoder::{DEFAULT_LENGTH, EncoderCard, FrozenEncoder};
 
 /// How a pretrained encoder reads and represents texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +48,6 @@ impl Default for EncoderSettings {
         EncoderSettings { pooling: None, max_length: DEFAULT_LENGTH, cache: None, unreadable }
     }
 }
-
-/// The tokens that are read where nothing else is said: what the small sentence encoders are made
-/// for, and a bound to what a long text costs.
-pub const DEFAULT_LENGTH: usize = 256;
 
 /// What a bundle tells of an encoder that was taken as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,7 +107,7 @@ pub fn bundle_encoder(
     let threads = threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?;
     threads.install(|| {
         progress(Progress::Stage("read the encoder"));
-        let encoder = FrozenEncoder::new(BertFolder::read(folder)?, settings.pooling);
+        let encoder = FrozenEncoder::new(Arc::new(BertFolder::read(folder)?), settings.pooling);
         let mut draft = encoder.draft(settings.max_length, out)?;
         let mut report = EncoderReport::untuned(encoder.card(draft.encoder_fingerprint()));
         drop(encoder);
@@ -120,7 +117,7 @@ pub fn bundle_encoder(
             let readable = |part, texts| readable(part, &encoder, texts, settings.unreadable);
             let texts = readable("training", texts)?;
             let dev = dev.map(|dev| readable("dev", dev)).transpose()?;
-            let n_skipped = |texts: &Readable<'_, _>| texts.n_skipped;
+            let n_skipped = |texts: &Readable<'_>| texts.n_skipped;
             report.skipped =
                 Skipped { train: n_skipped(&texts), dev: dev.as_ref().map_or(0, n_skipped) };
             let (texts, dev) = (&*texts.dataset, dev.as_ref().map(|dev| &*dev.dataset));
@@ -155,7 +152,7 @@ fn readable<'a>(
     encoder: &OnnxEncoder,
     texts: &'a Dataset,
     unreadable: Unreadable,
-) -> Result<Readable<'a, ModelInput>> {
+) -> Result<Readable<'a>> {
     Readable::of_part(part, &|text| encoder.tokenize(text), texts, unreadable)
 }
 
@@ -189,18 +186,6 @@ impl EncoderReport {
         self.n_dev = dev.len();
         (self.interpolation, self.threshold) = (interpolation, threshold);
         self.dev_micro_f1 = Some(score);
-    }
-}
-
-/// Returns how neighbors vote where no dev set says it.
-///
-/// Representations of length 1 are at most 2 apart, so tau is smaller than the paper's. The settings
-/// are near those that were tuned for MiniLM on package descriptions with hundreds of labels.
-fn untuned() -> Interpolation {
-    Interpolation {
-        k: NonZeroUsize::new(12).expect("12 is not 0"),
-        temperature: Temperature::new(0.2).expect("0.2 is greater than 0"),
-        proportion: Proportion::NEIGHBORS,
     }
 }
 

@@ -7,7 +7,6 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tokenizers::Tokenizer;
 
-use crate::bert::BertFolder;
 use crate::files::read_regular;
 use crate::matrix::Matrix;
 use crate::{Result, TrainError};
@@ -23,12 +22,12 @@ pub struct Pretrained {
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
+/// The token table's name in BERT's own layout.
+pub(crate) const TOKEN_TABLE: &str = "embeddings.word_embeddings.weight";
+
 /// The token table's names in BERT-like checkpoints.
-const TABLE_NAMES: [&str; 3] = [
-    "embeddings.word_embeddings.weight",
-    "bert.embeddings.word_embeddings.weight",
-    "model.embed_tokens.weight",
-];
+const TABLE_NAMES: [&str; 3] =
+    [TOKEN_TABLE, "bert.embeddings.word_embeddings.weight", "model.embed_tokens.weight"];
 
 impl Pretrained {
     /// Reads `tokenizer.json` and the token table of `model.safetensors` in a folder that is laid
@@ -51,14 +50,6 @@ impl Pretrained {
         let token_table = read_matrix(&table).map_err(refuse)?;
         check_ids(folder, &tokenizer, token_table.n_rows())?;
         Ok(Pretrained { tokenizer, token_table })
-    }
-}
-
-impl From<&BertFolder> for Pretrained {
-    /// Takes the tokenizer and the token table of a whole encoder.
-    fn from(folder: &BertFolder) -> Self {
-        let token_table = folder.weights.get(TABLE_NAMES[0]).clone();
-        Pretrained { tokenizer: folder.tokenizer.clone(), token_table }
     }
 }
 
@@ -204,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_refused_at_once() {
         use crate::bert::tests::{N_TOKENS, tiny_config, words};
-        use crate::bert::{BertWeights, Pooling};
+        use crate::bert::{BertFolder, BertWeights, Pooling};
         let config = tiny_config();
         let weights = BertWeights::random(&config, 1);
         let pooling = Some(Pooling::Mean);

@@ -8,7 +8,6 @@ use burn::tensor::{Device, Tensor};
 use rayon::prelude::*;
 
 use autotag::LabelSet;
-use autotag_onnx::ModelInput;
 
 use super::{DeviceWeights, Weights, losses, matrix_of};
 use crate::loss::ContrastiveConfig;
@@ -134,13 +133,13 @@ fn add(device: &Device, sum: &mut Gradients, gradients: Gradients) {
 pub(crate) fn predict_by_length(
     weights: &Weights,
     device: &Device,
-    texts: &[&ModelInput],
+    texts: &[&[u32]],
     group_size: usize,
     answer: impl Fn(&DeviceWeights, &[&[u32]]) -> Answer + Sync,
 ) -> Predicted {
-    let (weights, texts) = (weights.to_device(device), ids(texts));
-    let order = by_length(&texts);
-    let groups = grouped(&texts, &order, group_size).collect();
+    let weights = weights.to_device(device);
+    let order = by_length(texts);
+    let groups = grouped(texts, &order, group_size).collect();
     let predicted = each(device, groups, |group: Vec<&[u32]>| {
         let Answer { representations, logits } = answer(&weights, &group);
         let scores = matrix_of(sigmoid(logits));
@@ -168,11 +167,6 @@ pub(super) fn each<T: Send, U: Send>(
     } else {
         items.into_iter().map(work).collect()
     }
-}
-
-/// Returns the tokens of texts.
-pub(super) fn ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
-    texts.iter().map(|text| text.ids()).collect()
 }
 
 /// Returns texts' positions, the shortest text's first.
