@@ -18,6 +18,7 @@ use autotag::{
     Datastore, DatastoreOptions, DatastoreReader, Embedding, Error, Fingerprint, ItemId,
     LabelVocabulary, Neighbor, SearchMode, Source,
 };
+use ndarray::{Array2, ArrayView2, Axis};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -122,11 +123,13 @@ fn search(reader: &DatastoreReader) -> Result<()> {
         let stored = reader.get(key)?.context("a key of this snapshot is in it")?;
         queries.push((item, stored.embedding));
     }
-    let embeddings: Vec<&Embedding> = queries.iter().map(|(_, embedding)| embedding).collect();
+    let values = queries.iter().flat_map(|(_, embedding)| embedding.values().iter().copied());
+    let embeddings =
+        Array2::from_shape_vec((queries.len(), reader.dimensions()), values.collect())?;
     let mut exact = Vec::new();
     for (name, mode) in [("exact", SearchMode::Exact), ("arroy", SearchMode::Arroy)] {
         for n_queries in [1, 16, N_QUERIES] {
-            let (found, time) = timed(reader, &embeddings, n_queries, mode)?;
+            let (found, time) = timed(reader, embeddings.view(), n_queries, mode)?;
             println!("{name}, batches of {n_queries:3} {:9.3} ms per query", milliseconds(time));
             if mode == SearchMode::Exact {
                 exact = found;
@@ -137,9 +140,9 @@ fn search(reader: &DatastoreReader) -> Result<()> {
         }
     }
     for n_queries in [1, 16, N_QUERIES] {
-        timed(reader, &embeddings, n_queries, SearchMode::Auto)?;
-        timed(reader, &embeddings, n_queries, SearchMode::Auto)?;
-        timed(reader, &embeddings, n_queries, SearchMode::Auto)?;
+        timed(reader, embeddings.view(), n_queries, SearchMode::Auto)?;
+        timed(reader, embeddings.view(), n_queries, SearchMode::Auto)?;
+        timed(reader, embeddings.view(), n_queries, SearchMode::Auto)?;
         println!("auto, batches of {n_queries:3}  {:?}", reader.chosen_mode(n_queries));
     }
     Ok(())
@@ -148,7 +151,7 @@ fn search(reader: &DatastoreReader) -> Result<()> {
 /// Searches all queries in batches, three times; returns the answers and the best time for one.
 fn timed(
     reader: &DatastoreReader,
-    queries: &[&Embedding],
+    queries: ArrayView2<'_, f32>,
     n_queries: usize,
     mode: SearchMode,
 ) -> Result<(Vec<Vec<Neighbor>>, Duration)> {
@@ -157,12 +160,12 @@ fn timed(
     for _ in 0..3 {
         found.clear();
         let started = Instant::now();
-        for batch in queries.chunks(n_queries) {
+        for batch in queries.axis_chunks_iter(Axis(0), n_queries) {
             found.extend(reader.nearest(batch, K + 1, mode)?);
         }
         best = best.min(started.elapsed());
     }
-    Ok((found, best / queries.len() as u32))
+    Ok((found, best / queries.nrows() as u32))
 }
 
 /// Returns the share of the k nearest items, the query left out, that the trees find too.

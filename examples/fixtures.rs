@@ -68,7 +68,7 @@ fn answers(bundle: &ModelBundle) -> Result<Value> {
     for topic in 0..tiny::TOPICS.len() {
         let text = tiny::text(&[topic], 7_000 + topic);
         let tokens = encoder.tokenize(&text)?;
-        let Encoded { embedding, scores } = encoder.encode(&[tokens]).remove(0)?;
+        let Encoded { embedding, scores } = encoder.encode(&[tokens]).row(0)?;
         let scores = scores.context("the model gives scores")?;
         answers.push(
             json!({"text": text, "embedding": embedding.values(), "scores": scores.values()}),

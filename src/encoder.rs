@@ -1,12 +1,11 @@
 //! The port to a model: texts in, representations and label scores out.
 
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
 
-use crate::{Error, LabelVocabulary, Result};
+use crate::{Error, Fingerprint, LabelVocabulary, Result};
 
 /// Turns texts into representations f(x) and label scores.
 ///
@@ -22,7 +21,7 @@ pub trait Encoder: Send + Sync {
     /// Returns the length of every [`Embedding`].
     fn dimensions(&self) -> usize;
 
-    /// Returns what tells this encoder's embeddings from another's.
+    /// Returns the identification of the embedding space.
     fn fingerprint(&self) -> Fingerprint;
 
     /// Splits a text into the model's tokens, truncated to what the model reads.
@@ -35,13 +34,177 @@ pub trait Encoder: Send + Sync {
     /// Returns the number of tokens, by which texts of similar cost are batched.
     fn token_count(tokens: &Self::Tokens) -> usize;
 
-    /// Encodes a batch; the outcomes stand in the order of the texts, one for each.
+    /// Encodes a batch, with a row for each text in their order.
     ///
-    /// A text's outcome never depends on the other texts of its batch.
-    fn encode(&self, batch: &[Self::Tokens]) -> Vec<Result<Encoded, EncodeError>>;
+    /// The outcome is batch-invariant: a text's row never depends on the other texts.
+    fn encode(&self, batch: &[Self::Tokens]) -> EncodedBatch;
 }
 
-/// What a model says of one text.
+/// A batch's embeddings and scores, with a row for each text.
+///
+/// Every row was checked when the batch was made; a text whose row failed is among the failures, and
+/// its row holds zeros.
+#[derive(Clone, Debug)]
+pub struct EncodedBatch {
+    embeddings: Array2<f32>,
+    scores: Option<Array2<f32>>,
+    failures: BTreeMap<usize, EncodeError>,
+}
+
+impl EncodedBatch {
+    /// Checks a model's answers: embeddings [texts, D] and, where it scores labels, scores
+    /// [texts, L].
+    ///
+    /// # Panics
+    ///
+    /// When the two differ in their number of rows.
+    pub fn new(mut embeddings: Array2<f32>, mut scores: Option<Array2<f32>>) -> Self {
+        assert!(scores.as_ref().is_none_or(|scores| scores.nrows() == embeddings.nrows()));
+        let mut failures = BTreeMap::new();
+        for row in 0..embeddings.nrows() {
+            let embedding = embeddings.row(row);
+            let answer = check_embedding(embedding.len(), embedding.iter().copied());
+            let scores_of = |scores: &Array2<f32>| check_scores(scores.row(row).iter().copied());
+            if let Err(error) = answer.and_then(|()| scores.as_ref().map_or(Ok(()), scores_of)) {
+                failures.insert(row, EncodeError::Answer(Arc::new(error)));
+                embeddings.row_mut(row).fill(0.0);
+                scores.iter_mut().for_each(|scores| scores.row_mut(row).fill(0.0));
+            }
+        }
+        EncodedBatch { embeddings, scores, failures }
+    }
+
+    /// Makes a batch in which every text failed for the same reason.
+    pub fn failed(n_texts: usize, dimensions: usize, error: &EncodeError) -> Self {
+        let failures = (0..n_texts).map(|row| (row, error.clone())).collect();
+        EncodedBatch { failures, ..EncodedBatch::zeros(n_texts, dimensions) }
+    }
+
+    /// Makes a batch of texts that were encoded one by one.
+    ///
+    /// # Panics
+    ///
+    /// When embeddings or scores differ in their length.
+    pub fn from_outcomes<I>(dimensions: usize, outcomes: I) -> Self
+    where
+        I: IntoIterator<Item = Result<Encoded, EncodeError>, IntoIter: ExactSizeIterator>,
+    {
+        let outcomes = outcomes.into_iter();
+        let mut batch = EncodedBatch::zeros(outcomes.len(), dimensions);
+        for (row, outcome) in outcomes.enumerate() {
+            match outcome {
+                Ok(Encoded { embedding, scores }) => {
+                    batch.embeddings.row_mut(row).assign(&embedding.as_row().row(0));
+                    if let Some(scores) = scores {
+                        let scores = ArrayView1::from(scores.values());
+                        batch.scores_mut(scores.len()).row_mut(row).assign(&scores);
+                    }
+                }
+                Err(error) => drop(batch.failures.insert(row, error)),
+            }
+        }
+        batch
+    }
+
+    /// Joins batches of the same encoder, one behind another.
+    pub fn concatenate(dimensions: usize, mut parts: Vec<EncodedBatch>) -> Self {
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
+        let n_texts = parts.iter().map(EncodedBatch::len).sum();
+        let mut batch = EncodedBatch::zeros(n_texts, dimensions);
+        let mut first_row = 0;
+        for part in parts {
+            let rows = first_row..first_row + part.len();
+            first_row = rows.end;
+            batch.put(&rows.collect::<Vec<_>>(), part);
+        }
+        batch
+    }
+
+    pub(crate) fn zeros(n_texts: usize, dimensions: usize) -> Self {
+        let (embeddings, failures) = (Array2::zeros((n_texts, dimensions)), BTreeMap::new());
+        EncodedBatch { embeddings, scores: None, failures }
+    }
+
+    /// Puts a part's texts into the rows given.
+    pub(crate) fn put(&mut self, rows: &[usize], part: EncodedBatch) {
+        for (&row, embedding) in rows.iter().zip(part.embeddings.rows()) {
+            self.embeddings.row_mut(row).assign(&embedding);
+        }
+        if let Some(scores) = &part.scores {
+            let all = self.scores_mut(scores.ncols());
+            for (&row, scores) in rows.iter().zip(scores.rows()) {
+                all.row_mut(row).assign(&scores);
+            }
+        }
+        self.failures.extend(part.failures.into_iter().map(|(row, error)| (rows[row], error)));
+    }
+
+    pub(crate) fn fail(&mut self, row: usize, error: EncodeError) {
+        self.failures.insert(row, error);
+    }
+
+    fn scores_mut(&mut self, n_labels: usize) -> &mut Array2<f32> {
+        let n_texts = self.len();
+        self.scores.get_or_insert_with(|| Array2::zeros((n_texts, n_labels)))
+    }
+
+    /// Returns the representations f(x): [texts, D].
+    pub fn embeddings(&self) -> ArrayView2<'_, f32> {
+        self.embeddings.view()
+    }
+
+    /// Returns the scores, [texts, L]; absent for an encoder that was never trained on labels.
+    pub fn scores(&self) -> Option<ArrayView2<'_, f32>> {
+        self.scores.as_ref().map(|scores| scores.view())
+    }
+
+    /// Frees the scores, where only representations are of use.
+    pub fn drop_scores(&mut self) {
+        self.scores = None;
+    }
+
+    /// Returns the texts that failed, by row.
+    pub fn failures(&self) -> &BTreeMap<usize, EncodeError> {
+        &self.failures
+    }
+
+    /// Returns the number of texts.
+    pub fn len(&self) -> usize {
+        self.embeddings.nrows()
+    }
+
+    /// Tells whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes one text's answer out.
+    ///
+    /// # Errors
+    ///
+    /// The text's failure.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such row.
+    pub fn row(&self, row: usize) -> Result<Encoded, EncodeError> {
+        if let Some(error) = self.failures.get(&row) {
+            return Err(error.clone());
+        }
+        let embedding = Embedding(self.embeddings.row(row).to_vec().into());
+        let scores = self.scores.as_ref().map(|scores| Scores(scores.row(row).to_vec().into()));
+        Ok(Encoded { embedding, scores })
+    }
+
+    /// Takes the texts' answers out, in the order of the rows.
+    pub fn outcomes(&self) -> impl ExactSizeIterator<Item = Result<Encoded, EncodeError>> {
+        (0..self.len()).map(|row| self.row(row))
+    }
+}
+
+/// One text's representation and scores.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoded {
     /// The representation f(x).
@@ -62,22 +225,33 @@ impl Embedding {
     /// [`Error::Embedding`] when the vector is empty, all zero, or holds a value that is not finite.
     pub fn new(vector: impl Into<Box<[f32]>>) -> Result<Self> {
         let vector = vector.into();
-        let reason = if vector.is_empty() {
-            "it is empty"
-        } else if !vector.iter().all(|value| value.is_finite()) {
-            "it holds a value that is not finite"
-        } else if vector.iter().all(|&value| value == 0.0) {
-            "all its values are zero"
-        } else {
-            return Ok(Embedding(vector));
-        };
-        Err(Error::Embedding { dimensions: vector.len(), reason })
+        check_embedding(vector.len(), vector.iter().copied())?;
+        Ok(Embedding(vector))
+    }
+
+    /// Returns the embedding as a batch of one, [1, D], such as a search takes.
+    pub fn as_row(&self) -> ArrayView2<'_, f32> {
+        ArrayView1::from(&*self.0).insert_axis(Axis(0))
     }
 
     /// Returns the values.
     pub fn values(&self) -> &[f32] {
         &self.0
     }
+}
+
+/// Checks the values of an embedding: there are some, all are finite, and not all are zero.
+fn check_embedding(dimensions: usize, mut values: impl Iterator<Item = f32> + Clone) -> Result<()> {
+    let reason = if dimensions == 0 {
+        "it is empty"
+    } else if !values.clone().all(f32::is_finite) {
+        "it holds a value that is not finite"
+    } else if values.all(|value| value == 0.0) {
+        "all its values are zero"
+    } else {
+        return Ok(());
+    };
+    Err(Error::Embedding { dimensions, reason })
 }
 
 /// A model's scores, one per label, each within 0..=1.
@@ -92,10 +266,8 @@ impl Scores {
     /// [`Error::Score`] when a score is outside 0..=1 or not a number.
     pub fn new(scores: impl Into<Box<[f32]>>) -> Result<Self> {
         let scores = scores.into();
-        match scores.iter().position(|score| !(0.0..=1.0).contains(score)) {
-            Some(label) => Err(Error::Score { label, value: scores[label] }),
-            None => Ok(Scores(scores)),
-        }
+        check_scores(scores.iter().copied())?;
+        Ok(Scores(scores))
     }
 
     /// Returns the scores in the order of the model's labels.
@@ -104,10 +276,19 @@ impl Scores {
     }
 
     /// Returns the scores with those below `least` set to 0, which take no room where they are kept.
-    pub fn without_traces(mut self, least: f32) -> Self {
+    pub fn sparsified(mut self, least: f32) -> Self {
         self.0.iter_mut().filter(|score| **score < least).for_each(|score| *score = 0.0);
         self
     }
+}
+
+fn check_scores(scores: impl Iterator<Item = f32>) -> Result<()> {
+    for (label, value) in scores.enumerate() {
+        if !(0.0..=1.0).contains(&value) {
+            return Err(Error::Score { label, value });
+        }
+    }
+    Ok(())
 }
 
 /// Why one text could not be encoded.
@@ -131,61 +312,10 @@ pub enum EncodeError {
     Run(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// What tells one encoder from another: a SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Fingerprint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Fingerprint({self})")
-    }
-}
-
-impl From<Fingerprint> for String {
-    fn from(fingerprint: Fingerprint) -> String {
-        fingerprint.to_string()
-    }
-}
-
-impl TryFrom<String> for Fingerprint {
-    type Error = ParseFingerprintError;
-
-    fn try_from(text: String) -> Result<Self, ParseFingerprintError> {
-        text.parse()
-    }
-}
-
-impl FromStr for Fingerprint {
-    type Err = ParseFingerprintError;
-
-    fn from_str(text: &str) -> Result<Self, ParseFingerprintError> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 64 || !bytes.iter().all(u8::is_ascii_hexdigit) {
-            return Err(ParseFingerprintError);
-        }
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-            let digit = |c: u8| (c as char).to_digit(16).unwrap_or_default() as u8;
-            *byte = digit(pair[0]) << 4 | digit(pair[1]);
-        }
-        Ok(Fingerprint(digest))
-    }
-}
-
-/// A fingerprint is not 64 hexadecimal digits.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a fingerprint has 64 hexadecimal digits")]
-pub struct ParseFingerprintError;
-
 #[cfg(test)]
 mod tests {
+    use ndarray::array;
+
     use super::*;
 
     #[test]
@@ -205,10 +335,25 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_round_trip_as_text() {
-        let fingerprint = Fingerprint(std::array::from_fn(|i| i as u8 * 7));
-        assert_eq!(fingerprint.to_string().parse::<Fingerprint>().unwrap(), fingerprint);
-        assert!("12".parse::<Fingerprint>().is_err());
-        assert!("é".repeat(32).parse::<Fingerprint>().is_err());
+    fn a_row_that_is_no_answer_fails_alone() {
+        let embeddings = array![[1.0, 0.0], [0.0, 0.0], [2.0, f32::NAN], [3.0, 4.0], [5.0, 6.0]];
+        let scores = array![[0.5], [0.5], [0.5], [1.5], [1.0]];
+        let batch = EncodedBatch::new(embeddings, Some(scores));
+        assert_eq!(batch.failures().keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(batch.embeddings().sum(), 12.0);
+        let last = batch.row(4).unwrap();
+        assert_eq!(
+            (last.embedding.values(), last.scores.unwrap().values()),
+            (&[5.0, 6.0][..], &[1.0][..])
+        );
+        let joined = EncodedBatch::concatenate(
+            2,
+            vec![
+                EncodedBatch::failed(2, 2, &EncodeError::EmptyText),
+                EncodedBatch::from_outcomes(2, batch.outcomes()),
+            ],
+        );
+        assert_eq!(joined.failures().len(), 5);
+        assert_eq!(joined.row(6).unwrap(), batch.row(4).unwrap());
     }
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::encoder::Fingerprint;
+use crate::Fingerprint;
 
 /// The result of the core's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -16,6 +16,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod fingerprint;
+
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
@@ -42,8 +44,9 @@ pub use datastore::{
     Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, DocumentRecord, ItemId,
     Neighbor, SearchMode, Source, StorageOptions, StoredItem,
 };
-pub use encoder::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, Scores};
+pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
 pub use error::{Error, Result};
+pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};
 pub use label::{LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary};

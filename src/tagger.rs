@@ -1,13 +1,18 @@
 //! The path composed, read from top to bottom.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use ndarray::Array2;
 
 use crate::interpolate::{Interpolation, interpolate_changed, knn_scores, weights};
 use crate::select::{Selected, Selection, select};
 use crate::{
-    DatastoreReader, Embedding, EncodeError, Encoded, Encoder, ItemId, LabelVocabulary, Neighbor,
-    Result, SearchMode,
+    DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, ItemId, LabelVocabulary,
+    Neighbor, Result, Scores, SearchMode,
 };
 
 /// Tags texts: an encoder, the neighbors of a datastore, and the settings that mix and select.
@@ -55,8 +60,6 @@ pub struct Tagging {
     pub suggestions: Vec<Tag>,
     /// The neighbors that voted, the nearest first.
     pub neighbors: Vec<Vote>,
-    /// The text's representation.
-    pub embedding: Embedding,
 }
 
 /// How long a batch spent in each stage.
@@ -69,6 +72,9 @@ pub struct StageTimes {
     /// Searching neighbors, mixing and selecting.
     pub neighbors: Duration,
 }
+
+/// The texts that a thread encodes before it takes up others.
+const SHARE: usize = 256;
 
 /// The texts that the model is given at once; more only grows its working memory.
 const ENCODE_BATCH: usize = 32;
@@ -104,45 +110,74 @@ impl<E: Encoder> Tagger<E> {
         datastore: &DatastoreReader,
         times: &mut StageTimes,
     ) -> Result<Vec<Result<Tagging, EncodeError>>> {
-        let encoded = self.encode(texts, times);
+        let encoded: Vec<Result<Encoded, EncodeError>> =
+            self.encode(texts, times).outcomes().collect();
         let started = Instant::now();
-        let taggings = self.tag_encoded(encoded, &[], datastore);
+        let readable: Vec<&Encoded> = encoded.iter().flatten().collect();
+        let mut taggings = self.tag_encoded(&readable, &[], datastore)?.into_iter();
         times.neighbors += started.elapsed();
-        taggings
+        let mut next = || taggings.next().expect("one for each text that could be encoded");
+        Ok(encoded.into_iter().map(|encoded| encoded.map(|_| next())).collect())
     }
 
-    /// Encodes texts; the outcomes stand in their order, one for each.
+    /// Tags texts on several threads, as [`Tagger::tag`] does on one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tagger::tag`].
+    pub fn tag_on(
+        &self,
+        n_threads: NonZeroUsize,
+        texts: &[&str],
+        datastore: &DatastoreReader,
+    ) -> Result<Vec<Result<Tagging, EncodeError>>> {
+        let share = texts.len().div_ceil(n_threads.get());
+        let tag = |texts: &[&str]| self.tag(texts, datastore, &mut StageTimes::default());
+        let taggings: Result<Vec<_>> =
+            in_shares(n_threads, texts, share, tag).into_iter().collect();
+        Ok(taggings?.into_iter().flatten().collect())
+    }
+
+    /// Encodes texts, with a row for each in their order.
     ///
     /// Texts of similar length are encoded together, so that little is spent on padding.
-    pub fn encode(
-        &self,
-        texts: &[&str],
-        times: &mut StageTimes,
-    ) -> Vec<Result<Encoded, EncodeError>> {
+    pub fn encode(&self, texts: &[&str], times: &mut StageTimes) -> EncodedBatch {
         let started = Instant::now();
-        let mut outcomes: Vec<Option<Result<Encoded, EncodeError>>> = vec![None; texts.len()];
+        let mut encoded = EncodedBatch::zeros(texts.len(), self.encoder.dimensions());
         let mut tokenized = Vec::with_capacity(texts.len());
-        for (position, text) in texts.iter().enumerate() {
+        for (row, text) in texts.iter().enumerate() {
             match self.encoder.tokenize(text) {
-                Ok(tokens) => tokenized.push((position, tokens)),
-                Err(error) => outcomes[position] = Some(Err(error)),
+                Ok(tokens) => tokenized.push((row, tokens)),
+                Err(error) => encoded.fail(row, error),
             }
         }
         tokenized.sort_by_key(|(_, tokens)| E::token_count(tokens));
-        let (positions, tokens): (Vec<usize>, Vec<E::Tokens>) = tokenized.into_iter().unzip();
+        let (rows, tokens): (Vec<usize>, Vec<E::Tokens>) = tokenized.into_iter().unzip();
         times.tokenize += started.elapsed();
 
         let started = Instant::now();
-        for (positions, batch) in positions.chunks(ENCODE_BATCH).zip(tokens.chunks(ENCODE_BATCH)) {
-            for (&position, outcome) in positions.iter().zip(self.encoder.encode(batch)) {
-                outcomes[position] = Some(outcome);
-            }
+        for (rows, batch) in rows.chunks(ENCODE_BATCH).zip(tokens.chunks(ENCODE_BATCH)) {
+            encoded.put(rows, self.encoder.encode(batch));
         }
         times.encode += started.elapsed();
-        outcomes.into_iter().map(|o| o.expect("every text was tokenized or failed")).collect()
+        encoded
     }
 
-    /// Tags texts that are encoded already; the outcomes stand in their order, one for each.
+    /// Encodes texts on several threads, a share of them at a time, and returns what `take` keeps of
+    /// each share, in the texts' order.
+    pub fn encode_on<T: AsRef<str> + Sync, R: Send>(
+        &self,
+        n_threads: NonZeroUsize,
+        texts: &[T],
+        take: impl Fn(EncodedBatch) -> R + Sync,
+    ) -> Vec<R> {
+        in_shares(n_threads, texts, SHARE, |texts| {
+            let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+            take(self.encode(&texts, &mut StageTimes::default()))
+        })
+    }
+
+    /// Tags texts that are encoded already, in their order.
     ///
     /// `earlier` names for each text the item that does not vote on it, if any: an earlier version of
     /// the same document, which is nobody's reason for a tag. It may be shorter than `encoded`.
@@ -152,25 +187,25 @@ impl<E: Encoder> Tagger<E> {
     /// As [`Tagger::tag`].
     pub fn tag_encoded(
         &self,
-        encoded: Vec<Result<Encoded, EncodeError>>,
+        encoded: &[&Encoded],
         earlier: &[Option<ItemId>],
         datastore: &DatastoreReader,
-    ) -> Result<Vec<Result<Tagging, EncodeError>>> {
-        let embeddings: Vec<&Embedding> =
-            encoded.iter().flatten().map(|encoded| &encoded.embedding).collect();
+    ) -> Result<Vec<Tagging>> {
+        let embeddings =
+            encoded.iter().flat_map(|encoded| encoded.embedding.values().iter().copied());
+        let shape = (encoded.len(), self.encoder.dimensions());
+        let embeddings = Array2::from_shape_vec(shape, embeddings.collect());
+        let embeddings = embeddings.expect("every embedding is the encoder's");
         let k = self.interpolation.k.get();
         // One more, in the place of the one that does not vote.
         let n_asked = k.saturating_add(usize::from(earlier.iter().any(Option::is_some)));
-        let mut neighbors = datastore.nearest(&embeddings, n_asked, self.search)?.into_iter();
+        let neighbors = datastore.nearest(embeddings.view(), n_asked, self.search)?;
         let mut taggings = Vec::with_capacity(encoded.len());
-        for (position, encoded) in encoded.into_iter().enumerate() {
+        for (position, (encoded, mut neighbors)) in encoded.iter().zip(neighbors).enumerate() {
             let earlier = earlier.get(position).copied().flatten();
-            taggings.push(encoded.map(|encoded| {
-                let mut neighbors = neighbors.next().expect("one answer for each embedding");
-                neighbors.retain(|neighbor| Some(neighbor.item) != earlier);
-                neighbors.truncate(k);
-                self.decide(encoded, neighbors, datastore.labels())
-            }));
+            neighbors.retain(|neighbor| Some(neighbor.item) != earlier);
+            neighbors.truncate(k);
+            taggings.push(self.decide(encoded.scores.as_ref(), neighbors, datastore.labels()));
         }
         Ok(taggings)
     }
@@ -178,21 +213,45 @@ impl<E: Encoder> Tagger<E> {
     /// Mixes one text's model scores with its neighbors' votes and selects its tags.
     fn decide(
         &self,
-        encoded: Encoded,
+        model: Option<&Scores>,
         neighbors: Vec<Neighbor>,
         labels: &LabelVocabulary,
     ) -> Tagging {
         let distances: Vec<f32> = neighbors.iter().map(|neighbor| neighbor.distance).collect();
         let weights = weights(&distances, self.interpolation.temperature);
         let knn = (!neighbors.is_empty()).then(|| knn_scores(&neighbors, &weights));
-        let (model, proportion) = (encoded.scores.as_ref(), self.interpolation.proportion);
+        let proportion = self.interpolation.proportion;
         let scores = interpolate_changed(model, knn.as_deref(), proportion, labels);
         let Selected { tags, suggestions } = select(scores, &self.selection);
-        let neighbors = neighbors
-            .into_iter()
-            .zip(weights)
-            .map(|(neighbor, weight)| Vote { neighbor, weight })
-            .collect();
-        Tagging { tags, suggestions, neighbors, embedding: encoded.embedding }
+        let votes = neighbors.into_iter().zip(weights);
+        let neighbors = votes.map(|(neighbor, weight)| Vote { neighbor, weight }).collect();
+        Tagging { tags, suggestions, neighbors }
     }
+}
+
+/// Lets several threads work through shares of items; the answers stand in the shares' order.
+fn in_shares<T: Sync, R: Send>(
+    n_threads: NonZeroUsize,
+    items: &[T],
+    share: usize,
+    work: impl Fn(&[T]) -> R + Sync,
+) -> Vec<R> {
+    let shares: Vec<&[T]> = items.chunks(share.max(1)).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(share) = shares.get(number) else { return done };
+            done.push((number, work(share)));
+        }
+    };
+    let mut done: Vec<(usize, R)> = thread::scope(|scope| {
+        let n_threads = n_threads.get().min(shares.len());
+        let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
+        let done = threads.into_iter().map(|thread| thread.join().expect("work does not panic"));
+        done.flatten().collect()
+    });
+    done.sort_unstable_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, answer)| answer).collect()
 }

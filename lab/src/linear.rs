@@ -85,7 +85,7 @@ pub fn linear_baseline(
             let scores = label_margins.iter().map(|margins| score(margins[first + row]));
             let scores =
                 Scores::new(scores.collect::<Vec<_>>()).expect("sigmoids are within 0..=1");
-            let model = Some(scores.without_traces(LEAST_SCORE));
+            let model = Some(scores.sparsified(LEAST_SCORE));
             Prediction { given: given.clone(), model, neighbors: vec![] }
         };
         predicted.push(dataset.labels().iter().enumerate().map(predict).collect());

@@ -7,15 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use autotag::tagger::StageTimes;
 use autotag::tune::{MAX_K, Prediction};
 use autotag::{
-    Datastore, DatastoreReader, Embedding, EncodeError, Encoded, ItemId, Neighbor, SearchMode,
+    Datastore, DatastoreReader, EncodeError, Encoded, EncodedBatch, ItemId, Neighbor, SearchMode,
     Tagger,
 };
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
 use autotag_train::Dataset;
-use rayon::prelude::*;
+use ndarray::Axis;
 
 use crate::parts::{Part, Parts};
 use crate::runs::{Cost, NeighborPoint, Neighborhood};
@@ -24,7 +23,7 @@ use crate::{LabError, Result};
 /// The neighbors of a text that are drawn: as many as in the paper's figure.
 const DRAWN_NEIGHBORS: usize = 80;
 
-/// The texts that a thread takes at once.
+/// The texts whose neighbors are searched at once.
 const SHARE: usize = 256;
 
 /// A bundle that is loaded, with its neighbors.
@@ -43,8 +42,8 @@ pub(crate) struct BundleRun {
 #[derive(Clone)]
 pub(crate) struct PredictedPart {
     pub(crate) predictions: Vec<Prediction>,
-    /// `None` for a text in which the model knows nothing.
-    embeddings: Vec<Option<Embedding>>,
+    /// The representations alone; a text in which the model knows nothing has none.
+    encoded: EncodedBatch,
     encode: Duration,
 }
 
@@ -65,58 +64,43 @@ impl BundleRun {
     /// Predicts every text of a part.
     pub(crate) fn predict(&self, part: Part, texts: &Dataset) -> Result<PredictedPart> {
         let started = Instant::now();
-        let encoded = self.encode(texts);
+        let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
+        let mut shares = self.tagger.encode_on(threads, texts.texts(), |share| share);
         let encode = started.elapsed();
-        let (mut predictions, mut embeddings) = (Vec::new(), Vec::new());
-        for ((encoded, key), given) in encoded.into_iter().zip(texts.keys()).zip(texts.labels()) {
-            let (model, embedding) = match encoded {
-                Ok(Encoded { embedding, scores }) => (scores, Some(embedding)),
-                Err(EncodeError::Answer(_)) => (None, None),
+        let mut predictions = Vec::with_capacity(texts.len());
+        let outcomes = shares.iter().flat_map(EncodedBatch::outcomes);
+        for ((outcome, key), given) in outcomes.zip(texts.keys()).zip(texts.labels()) {
+            let model = match outcome {
+                Ok(encoded) => encoded.scores,
+                Err(EncodeError::Answer(_)) => None,
                 Err(source) => {
                     return Err(LabError::Text { part: part.name(), key: key.clone(), source });
                 }
             };
             predictions.push(Prediction { given: given.clone(), model, neighbors: vec![] });
-            embeddings.push(embedding);
         }
-        let mut predicted = PredictedPart { predictions, embeddings, encode };
-        for (row, neighbors) in self.nearest(&predicted.embeddings, MAX_K)? {
-            predicted.predictions[row].neighbors = neighbors;
+        shares.iter_mut().for_each(EncodedBatch::drop_scores);
+        let encoded = EncodedBatch::concatenate(self.reader.dimensions(), shares);
+        let neighbors = self.nearest(&encoded, MAX_K)?;
+        for (prediction, neighbors) in predictions.iter_mut().zip(neighbors) {
+            prediction.neighbors = neighbors;
         }
-        Ok(predicted)
+        Ok(PredictedPart { predictions, encoded, encode })
     }
 
-    fn encode(&self, texts: &Dataset) -> Vec<Result<Encoded, EncodeError>> {
-        let encode = |texts: &[String]| {
-            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-            self.tagger.encode(&texts, &mut StageTimes::default())
-        };
-        texts.texts().par_chunks(SHARE).flat_map_iter(encode).collect()
-    }
-
-    /// Finds the neighbors of the texts that have a representation, with the texts' rows.
-    fn nearest(
-        &self,
-        embeddings: &[Option<Embedding>],
-        k: usize,
-    ) -> Result<Vec<(usize, Vec<Neighbor>)>> {
-        let there: Vec<(usize, &Embedding)> = embeddings
-            .iter()
-            .enumerate()
-            .filter_map(|(row, embedding)| Some((row, embedding.as_ref()?)))
-            .collect();
-        let mut found = Vec::with_capacity(there.len());
-        for share in there.chunks(SHARE) {
-            let queries: Vec<&Embedding> = share.iter().map(|(_, embedding)| *embedding).collect();
-            let neighbors = self.reader.nearest(&queries, k, SearchMode::Auto)?;
-            for (&(row, _), mut neighbors) in share.iter().zip(neighbors) {
-                neighbors.retain_mut(|neighbor| {
-                    let row = self.rows.get(&neighbor.item.0);
-                    neighbor.item = ItemId(row.copied().unwrap_or_default());
-                    row.is_some()
-                });
-                found.push((row, neighbors));
-            }
+    /// Finds the neighbors of the texts; one without a representation has none.
+    fn nearest(&self, encoded: &EncodedBatch, k: usize) -> Result<Vec<Vec<Neighbor>>> {
+        let mut found = Vec::with_capacity(encoded.len());
+        for share in encoded.embeddings().axis_chunks_iter(Axis(0), SHARE) {
+            found.extend(self.reader.nearest(share, k, SearchMode::Auto)?);
+        }
+        encoded.failures().keys().for_each(|&row| found[row].clear());
+        for neighbors in &mut found {
+            neighbors.retain_mut(|neighbor| {
+                let row = self.rows.get(&neighbor.item.0);
+                neighbor.item = ItemId(row.copied().unwrap_or_default());
+                row.is_some()
+            });
         }
         Ok(found)
     }
@@ -124,7 +108,7 @@ impl BundleRun {
     /// Measures what the answers cost; the neighbors are searched once more, with k as configured.
     pub(crate) fn cost(&self, predicted: &PredictedPart, k: NonZeroUsize) -> Result<Cost> {
         let started = Instant::now();
-        self.nearest(&predicted.embeddings, k.get())?;
+        self.nearest(&predicted.encoded, k.get())?;
         let nearest = started.elapsed();
         let n_texts = predicted.predictions.len().max(1) as f64;
         Ok(Cost {
@@ -147,8 +131,9 @@ impl BundleRun {
     ) -> Result<Vec<Neighborhood>> {
         let mut neighborhoods = Vec::new();
         for row in drawn_texts(train, texts) {
-            let Some(embedding) = &predicted.embeddings[row] else { continue };
-            let found = self.reader.nearest(&[embedding], DRAWN_NEIGHBORS, SearchMode::Exact)?;
+            let Ok(Encoded { embedding, .. }) = predicted.encoded.row(row) else { continue };
+            let found =
+                self.reader.nearest(embedding.as_row(), DRAWN_NEIGHBORS, SearchMode::Exact)?;
             let mut neighbors = Vec::new();
             for Neighbor { item, labels, .. } in found.into_iter().flatten() {
                 let Some(&row_of_item) = self.rows.get(&item.0) else { continue };

@@ -120,9 +120,8 @@ impl ModelBundle {
     pub fn verify(path: &Path, options: &OnnxOptions) -> Result<Self> {
         let bundle = ModelBundle::open(path)?;
         let encoder = OnnxEncoder::open(&bundle, options)?;
-        for outcome in encoder.encode(&[encoder.test_input()]) {
-            outcome.map_err(|source| OnnxError::Verify { path: path.to_path_buf(), source })?;
-        }
+        let answer = encoder.encode(&[encoder.test_input()]).row(0);
+        answer.map_err(|source| OnnxError::Verify { path: path.to_path_buf(), source })?;
         bundle.datastore()?.reader().map_err(|source| core_error(path, source))?;
         Ok(bundle)
     }

@@ -8,12 +8,12 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use autotag::{Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores};
+use autotag::{EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary};
 
 use crate::bundle::{self, Contents, ModelBundle};
 use crate::{Device, DeviceInUse, ModelInput, Result, TextReader};
 use pool::Pool;
-use session::Model;
+use session::{Answer, Model};
 
 /// How a model is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,13 +114,20 @@ impl OnnxEncoder {
     }
 
     /// Runs a batch, and where that fails each text alone, so that one text cannot fail the others.
-    fn run(&self, batch: &[ModelInput]) -> Vec<Result<Encoded, EncodeError>> {
+    fn run(&self, batch: &[ModelInput]) -> EncodedBatch {
         match self.sessions.take().run(batch) {
-            Ok(answer) => return answer.rows().map(|(h, scores)| encoded(h, scores)).collect(),
-            Err(error) if batch.len() == 1 => return vec![Err(EncodeError::Run(Arc::new(error)))],
+            Ok(Answer { embeddings, mut scores }) => {
+                scores.iter_mut().for_each(|scores| scores.mapv_inplace(without_rounding));
+                return EncodedBatch::new(embeddings, scores);
+            }
+            Err(error) if batch.len() == 1 => {
+                let error = EncodeError::Run(Arc::new(error));
+                return EncodedBatch::failed(1, self.dimensions, &error);
+            }
             Err(error) => tracing::debug!(%error, n_texts = batch.len(), "a batch failed"),
         }
-        batch.iter().flat_map(|text| self.run(std::slice::from_ref(text))).collect()
+        let alone = batch.iter().map(|text| self.run(std::slice::from_ref(text)));
+        EncodedBatch::concatenate(self.dimensions, alone.collect())
     }
 }
 
@@ -147,13 +154,10 @@ impl Encoder for OnnxEncoder {
         tokens.length()
     }
 
-    fn encode(&self, batch: &[ModelInput]) -> Vec<Result<Encoded, EncodeError>> {
-        if batch.is_empty() {
-            return Vec::new();
-        }
+    fn encode(&self, batch: &[ModelInput]) -> EncodedBatch {
         let _span = tracing::debug_span!("encode", n_texts = batch.len()).entered();
-        let runs = bounded_runs(batch);
-        runs.into_iter().flat_map(|texts| self.run(texts)).collect()
+        let runs = bounded_runs(batch).into_iter().map(|texts| self.run(texts));
+        EncodedBatch::concatenate(self.dimensions, runs.collect())
     }
 }
 
@@ -167,19 +171,8 @@ fn bounded_runs(batch: &[ModelInput]) -> Vec<&[ModelInput]> {
     batch.chunks((NGRAMS_AT_ONCE / longest.max(1)).max(1)).collect()
 }
 
-/// Checks the model's answer to one text.
-fn encoded(embedding: &[f32], scores: Option<&[f32]>) -> Result<Encoded, EncodeError> {
-    let unusable = |error| EncodeError::Answer(Arc::new(error));
-    let scores =
-        scores.map(|scores| Scores::new(scores.iter().map(without_rounding).collect::<Vec<_>>()));
-    Ok(Encoded {
-        embedding: Embedding::new(embedding).map_err(unusable)?,
-        scores: scores.transpose().map_err(unusable)?,
-    })
-}
-
 /// Takes away a rounding error beyond 0 or 1; anything farther off is the model's fault.
-fn without_rounding(&score: &f32) -> f32 {
+fn without_rounding(score: f32) -> f32 {
     const ROUNDING: f32 = 1e-6;
     match score {
         _ if (-ROUNDING..0.0).contains(&score) => 0.0,
@@ -197,8 +190,8 @@ mod tests {
         for (score, expect) in
             [(-1e-7, 0.0), (1.000_000_1, 1.0), (0.5, 0.5), (1.1, 1.1), (-0.1, -0.1)]
         {
-            assert_eq!(without_rounding(&score), expect);
+            assert_eq!(without_rounding(score), expect);
         }
-        assert!(without_rounding(&f32::NAN).is_nan());
+        assert!(without_rounding(f32::NAN).is_nan());
     }
 }

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use autotag::{
-    Datastore, DatastoreOptions, DocumentRecord, Embedding, EncodeError, Encoded, Encoder,
-    Fingerprint, LabelSet, LabelVocabulary, Scores, Source, Tagger,
+    Datastore, DatastoreOptions, DocumentRecord, Embedding, EncodeError, Encoded, EncodedBatch,
+    Encoder, Fingerprint, LabelSet, LabelVocabulary, Scores, Source, Tagger,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -295,8 +295,9 @@ impl Encoder for Hashing {
         tokens.len()
     }
 
-    fn encode(&self, batch: &[String]) -> Vec<Result<Encoded, EncodeError>> {
-        batch.iter().map(|text| Ok(Hashing::encode_text(text))).collect()
+    fn encode(&self, batch: &[String]) -> EncodedBatch {
+        let outcomes = batch.iter().map(|text| Ok(Hashing::encode_text(text)));
+        EncodedBatch::from_outcomes(DIMENSIONS, outcomes)
     }
 }
 

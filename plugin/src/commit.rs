@@ -48,7 +48,7 @@ use autotag::{DatastoreWriter, Fingerprint, failpoint};
 use serde::{Deserialize, Serialize};
 use tantivy::{Directory, Index};
 
-use crate::jobs::Job;
+use crate::job::Job;
 use crate::stores::Stores;
 use crate::{Error, Result};
 
@@ -145,7 +145,7 @@ impl Payload {
 }
 
 /// What a commit gives.
-pub(crate) struct Committed {
+pub(crate) struct CommitOutcome {
     pub(crate) payload: Payload,
     pub(crate) opstamp: u64,
     /// The time spent in Tantivy.
@@ -180,7 +180,7 @@ pub(crate) fn sync(index: &Index) -> Result<()> {
 
 /// Commits both stores.
 #[tracing::instrument(level = "debug", name = "commit", skip_all, fields(generation = last.generation + 1))]
-pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<Committed> {
+pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<CommitOutcome> {
     let payload = last.next();
     failpoint::reach("commit::begun");
     let started = Instant::now();
@@ -210,5 +210,5 @@ pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<Committed> {
     failpoint::reach("commit::applied");
 
     stores.committed();
-    Ok(Committed { payload, opstamp, tantivy, datastore })
+    Ok(CommitOutcome { payload, opstamp, tantivy, datastore })
 }

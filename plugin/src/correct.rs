@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use autotag::{DatastoreReader, Encoder, LabelId};
 
-use crate::queue::{Action, Corrected, LabelSource};
+use crate::operation::{Action, Corrected, LabelSource};
 use crate::worker::Worker;
-use crate::writer::check_labels_of;
 use crate::{Error, Evidence, Result, TaggingWriter, document, source};
 
 /// What a person says of a document's labels.
@@ -97,7 +96,7 @@ fn corrected(
 ) -> Result<Corrected> {
     let vocabulary = neighbors.labels();
     let wrong = |source| Error::Label { key: key.to_owned(), source };
-    let given = check_labels_of(key, &correction.add)?;
+    let given = document::check_labels(key, &correction.add)?;
     let mut labels = BTreeSet::new();
     for label in &given {
         vocabulary.check_usable(label).map_err(wrong)?;

@@ -7,16 +7,10 @@ use std::path::{Path, PathBuf};
 use autotag::datastore::sync_folder;
 
 use crate::Result;
-use crate::folder::{Description, allow_missing, io_error, is_datastore_name, unfinished_path};
-
-/// The file that says what a datastore is being made from; it is there until the index uses it.
-///
-/// Why? A datastore that was finished, and left when the index went on to another one, looks like
-/// the beginning of the next that is made under its name, but knows nothing of what came since.
-const BEGUN: &str = "begun";
-
-/// Where datastores lie that nobody knows.
-const SET_ASIDE: &str = "set-aside";
+use crate::description::Description;
+use crate::error::io_error;
+use crate::files::allow_missing;
+use crate::layout::{BEGUN, SET_ASIDE, is_datastore_name, unfinished_path};
 
 /// Removes the datastores that are known to be of no use any more, and sets others aside.
 ///

@@ -28,18 +28,10 @@ use tantivy::directory::{
 };
 use tantivy::{Directory, Index};
 
-use crate::folder::{io_error, own_folder};
-use crate::segments::segment_file_names;
+use crate::error::io_error;
+use crate::files::replace_unsynced;
+use crate::layout::{META, META_COPY, own_folder, segment_file_names};
 use crate::{Error, Result};
-
-/// The file with the list of segments.
-pub(crate) const META: &str = "meta.json";
-
-/// The file with the list of all files that Tantivy made.
-pub(crate) const MANAGED: &str = ".managed.json";
-
-/// The copy of `meta.json` in autotag's folder.
-pub(crate) const META_COPY: &str = "meta.copy.json";
 
 /// An index folder's files.
 #[derive(Clone)]
@@ -209,13 +201,6 @@ fn temporary_name() -> String {
         char::from(digit)
     });
     format!(".tmp{}", digits.collect::<String>())
-}
-
-/// Replaces a file as a whole; after a power cut it may be any of the two.
-pub(crate) fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.new", std::process::id()));
-    fs::write(&temporary, content)?;
-    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// What stands before the checksum's digits, and behind them.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use autotag::LabelVocabulary;
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
 use tantivy::TantivyDocument;
@@ -46,6 +47,19 @@ pub(crate) fn check_key(key: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::KeyLength { length: key.len(), max: MAX_KEY_BYTES })
+}
+
+/// Checks a document's labels; one given twice counts once.
+pub(crate) fn check_labels(
+    key: &str,
+    labels: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<String>> {
+    let mut vocabulary = LabelVocabulary::default();
+    for label in labels {
+        let inserted = vocabulary.insert(label.as_ref());
+        inserted.map_err(|source| Error::Label { key: key.to_owned(), source })?;
+    }
+    Ok(vocabulary.names().map(str::to_owned).collect())
 }
 
 fn key(document: &TantivyDocument, fields: &TagFields, schema: &Schema) -> Result<String> {

@@ -1,12 +1,12 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autotag::{EncodeError, Fingerprint};
 use tantivy::TantivyError;
 use tantivy::query::QueryParserError;
 
-use crate::Job;
+use crate::job::Job;
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -405,5 +405,19 @@ impl Error {
             }
             source => Error::Tantivy { action, source },
         }
+    }
+}
+
+/// Returns the error of an action on a file or folder.
+pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Io { path: path.clone(), action, source }
+}
+
+/// Calls a datastore that is open what it is to a writer: an index in use.
+pub(crate) fn in_use(error: autotag::Error) -> Error {
+    match error {
+        autotag::Error::DatastoreInUse { .. } => Error::InUse,
+        error => Error::Datastore(error),
     }
 }

@@ -6,11 +6,8 @@ use std::{fs, io};
 
 use tantivy::Index;
 
-use crate::folder::own_folder;
+use crate::layout::{PARTIAL_COPY, is_of_a_segment, is_temporary, own_folder};
 use crate::{Error, Result};
-
-/// What is written beside a datastore's file before it is whole.
-const PARTIAL_COPY: &str = "autotag/datastore/data.mdb.partial";
 
 /// Lists the files of Tantivy's and autotag's that the last commit does not know.
 ///
@@ -87,30 +84,20 @@ pub(crate) fn segment_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Segments' files begin with a UUID of 32 digits.
-fn is_of_a_segment(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default();
-    stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// Tantivy writes small files under such a name first.
-fn is_temporary(name: &str) -> bool {
-    let suffix = name.strip_prefix(".tmp").unwrap_or_default();
-    suffix.len() == 6 && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_that_tantivy_gives_are_its_own() {
-        assert!(is_of_a_segment("0123456789abcdef0123456789abcdef.store"));
-        assert!(is_of_a_segment("0123456789abcdef0123456789abcdef.12.del"));
-        for other in ["meta.json", "notes.txt", "0123456789abcdef.store", ".managed.json"] {
-            assert!(!is_of_a_segment(other) && !is_temporary(other), "{other}");
-        }
-        assert!(is_temporary(".tmpAb3xYz"));
-        assert!(!is_temporary(".tmp") && !is_temporary(".tmp-notes"));
+pub(crate) fn allow_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if is_missing(&error) => Ok(()),
+        result => result,
     }
+}
+
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Replaces a file as a whole; after a power cut it may be any of the two.
+pub(crate) fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&temporary, content)?;
+    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }

@@ -11,10 +11,7 @@
 //! Whoever changes anything holds Tantivy's writer lock, and reads `index.json` again under it: what
 //! was read before may be another process's past.
 
-mod description;
-
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
@@ -22,29 +19,17 @@ use tantivy::directory::DirectoryLock;
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexSettings};
 
-use crate::directory::{FolderDirectory, MANAGED, META, META_COPY};
+use crate::description::{BundleSource, Description, publish, to_json};
+use crate::directory::FolderDirectory;
+use crate::error::{in_use, io_error};
+use crate::files::{allow_missing, is_missing};
+use crate::layout::{
+    DATASTORE, MANAGED, META, META_COPY, copy_path, description_path, own_folder, unfinished_path,
+};
 use crate::{
     Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions, datastores,
     files,
 };
-
-use description::{BundlePath, VERSION, copy_path, description_path, publish, to_json};
-pub(crate) use description::{Description, is_datastore_name};
-
-/// The name of the first datastore's folder; migrating makes others.
-pub(crate) const DATASTORE: &str = "datastore";
-
-/// A bundle, as an index is made of it.
-#[derive(Clone, Copy, Debug)]
-pub struct BundleSource<'b> {
-    /// Where it lies, for whoever opens the index; kept as it is.
-    pub path: &'b Path,
-    /// Identifies the bundle, its training set and settings included: two that differ in any of these
-    /// have different ones.
-    pub fingerprint: Fingerprint,
-    /// The first neighbors. Its encoder is the index's.
-    pub training_set: &'b Datastore,
-}
 
 /// A folder with an index that autotag tags.
 ///
@@ -295,82 +280,10 @@ impl IndexFolder {
     }
 }
 
-impl Description {
-    /// Tells whether the index is a bundle's: its encoder, training set and settings.
-    pub(crate) fn is_of(&self, bundle: &BundleSource<'_>) -> bool {
-        self.bundle_fingerprint == Some(bundle.fingerprint)
-            && self.encoder == bundle.training_set.encoder()
-    }
-
-    /// Returns the description with another datastore.
-    pub(crate) fn with_datastore(&self, name: &str) -> Description {
-        let mut replaced = self.replaced.clone();
-        replaced.retain(|replaced| replaced != name);
-        Description { datastore: name.to_owned(), replaced, ..self.clone() }
-    }
-
-    /// Returns the description noting that the datastore of now is of no use once there is another.
-    pub(crate) fn with_replaced(&self) -> Description {
-        let mut replaced = self.replaced.clone();
-        if !replaced.contains(&self.datastore) {
-            replaced.push(self.datastore.clone());
-        }
-        Description { replaced, ..self.clone() }
-    }
-
-    /// Returns what the description of an index of a bundle is.
-    pub(crate) fn derived(
-        fields: FieldNames,
-        schema: &Schema,
-        bundle: &BundleSource<'_>,
-        datastore: &str,
-    ) -> Description {
-        let description = Description {
-            version: VERSION,
-            fields,
-            encoder: bundle.training_set.encoder(),
-            bundle: BundlePath::new(bundle.path),
-            bundle_fingerprint: Some(bundle.fingerprint),
-            datastore: datastore.to_owned(),
-            replaced: vec![],
-            schema: crc32fast::hash(&to_json(schema)),
-            checksum: 0,
-        };
-        description.sealed()
-    }
-
-    /// Returns the description with another bundle.
-    pub(crate) fn with_bundle(&self, bundle: &BundleSource<'_>) -> Description {
-        Description {
-            encoder: bundle.training_set.encoder(),
-            bundle: BundlePath::new(bundle.path),
-            bundle_fingerprint: Some(bundle.fingerprint),
-            ..self.clone()
-        }
-    }
-}
-
 /// The lock of an index's folder, as whoever changes it holds it.
 pub(crate) struct Locked {
     pub(crate) directory: FolderDirectory,
     pub(crate) lock: DirectoryLock,
-}
-
-/// Calls a datastore that is open what it is to a writer: an index in use.
-pub(crate) fn in_use(error: autotag::Error) -> Error {
-    match error {
-        autotag::Error::DatastoreInUse { .. } => Error::InUse,
-        error => Error::Datastore(error),
-    }
-}
-
-pub(crate) fn own_folder(path: &Path) -> PathBuf {
-    path.join("autotag")
-}
-
-/// The file that is there while an index is being made.
-pub(crate) fn unfinished_path(path: &Path) -> PathBuf {
-    own_folder(path).join("unfinished")
 }
 
 /// What Tantivy writes when an index is made, before anything is committed.
@@ -401,13 +314,6 @@ fn remove_unfinished(path: &Path) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn allow_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if is_missing(&error) => Ok(()),
-        result => result,
-    }
-}
-
 /// Refuses a folder with an index, or with files of somebody else's.
 fn refuse_occupied(path: &Path) -> Result<()> {
     if IndexFolder::exists(path) {
@@ -434,13 +340,4 @@ fn check_empty(path: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Io { path: path.clone(), action, source }
 }

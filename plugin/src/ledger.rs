@@ -5,7 +5,7 @@ use std::time::Duration;
 use autotag::EncodeError;
 
 use crate::{
-    CommitSummary, Error, FailedDocument, OnFailure, Retagged, WriterOptions, WriterStats,
+    CommitSummary, Error, FailedDocument, OnFailure, RetagReport, WriterOptions, WriterStats,
     WriterTimes,
 };
 
@@ -18,7 +18,7 @@ pub(crate) struct Tally {
     /// Texts that the encoder was given, and those that needed no encoding.
     pub(crate) encoded: u64,
     pub(crate) reused: u64,
-    pub(crate) retagged: Retagged,
+    pub(crate) retagged: RetagReport,
     pub(crate) failures: Vec<FailedDocument>,
     pub(crate) times: WriterTimes,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Ledger {
     batches: u64,
     times: WriterTimes,
     /// Since the work that tags documents again began.
-    retagged: Retagged,
+    retagged: RetagReport,
 }
 
 /// A failure that the policy says to report, and how many came after it.
@@ -61,7 +61,7 @@ impl Ledger {
             reused: 0,
             batches: 0,
             times: WriterTimes::default(),
-            retagged: Retagged::default(),
+            retagged: RetagReport::default(),
         }
     }
 
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     /// Takes what was changed by tagging documents again.
-    pub(crate) fn take_retagged(&mut self) -> Retagged {
+    pub(crate) fn take_retagged(&mut self) -> RetagReport {
         std::mem::take(&mut self.retagged)
     }
 

@@ -50,61 +50,72 @@
 mod error;
 mod plainly;
 
+mod evidence;
 mod fields;
-
 mod options;
 
-mod writer;
+mod layout;
+
+mod files;
+
+mod description;
+
+mod directory;
+
+mod job;
 
 mod document;
 
-mod evidence;
-
 mod budget;
-mod queue;
-
-mod worker;
-
-mod guard;
-mod segments;
-mod stores;
-
-mod commit;
+mod operation;
 
 mod ledger;
 mod stats;
 
+mod change;
+
+mod writer;
+
+mod queue;
+
+mod worker;
+
+mod stores;
+
+mod commit;
+
 mod correct;
-mod jobs;
 mod source;
+mod upkeep;
 
+mod guard;
 mod search;
-
-mod directory;
-mod folder;
+mod segments;
 
 mod datastores;
-mod files;
+mod folder;
+
 mod migrate;
 mod rebuild;
 mod repair;
 mod verify;
 
 pub use correct::Correction;
+pub use description::BundleSource;
 pub use error::{Error, Result};
 pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fields::{FieldNames, TagFields};
-pub use folder::{BundleSource, IndexFolder};
-pub use jobs::{Job, JobProgress, LabelChange, TagSettings, Task};
+pub use folder::IndexFolder;
+pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
 pub use options::{OnFailure, WriterOptions};
 pub use plainly::plainly;
-pub use rebuild::Rebuilt;
+pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
 pub use search::{
     FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
     tag_path,
 };
-pub use stats::{CommitSummary, FailedDocument, Retagged, WriterStats, WriterTimes};
+pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
 pub use verify::{Interrupted, Problem, VerifyReport};
 pub use writer::TaggingWriter;
 

@@ -7,9 +7,11 @@ use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
 use tantivy::Index;
 
 use crate::commit::{self, Payload};
-use crate::folder::{Locked, in_use, own_folder};
-use crate::rebuild::{self, Rebuilt, Sources};
-use crate::writer::opening::open_reader;
+use crate::error::in_use;
+use crate::folder::Locked;
+use crate::guard::open_reader;
+use crate::layout::own_folder;
+use crate::rebuild::{self, RebuildReport, Sources};
 use crate::{
     BundleSource, Error, IndexFolder, JobProgress, Result, TaggingWriter, WriterOptions,
     datastores, source,
@@ -39,14 +41,14 @@ impl IndexFolder {
         bundle: &BundleSource<'_>,
         options: WriterOptions,
         progress: impl FnMut(JobProgress),
-    ) -> Result<(TaggingWriter<E>, Rebuilt)> {
+    ) -> Result<(TaggingWriter<E>, RebuildReport)> {
         check_encoder(&tagger, bundle.training_set.encoder())?;
         let (locked, current) = self.lock()?;
         *self = current;
         let rebuilt = if self.description.is_of(bundle) {
             self.description = self.description.with_bundle(bundle);
             self.publish()?;
-            Rebuilt::default()
+            RebuildReport::default()
         } else {
             let (index, _) = self.index_in(&locked.directory)?;
             let old = self.settled_datastore(&index)?.ok_or_else(|| self.damaged())?;
@@ -78,7 +80,7 @@ impl IndexFolder {
         bundle: &BundleSource<'_>,
         old: Option<&Datastore>,
         progress: impl FnMut(JobProgress),
-    ) -> Result<Rebuilt> {
+    ) -> Result<RebuildReport> {
         let (index, fields) = self.index_in(&locked.directory)?;
         source::check_stored(&index.schema())?;
         let reader = open_reader(&index)?;

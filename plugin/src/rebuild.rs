@@ -10,9 +10,9 @@ use autotag::{
 use tantivy::Searcher;
 use tantivy::query::AllQuery;
 
-use crate::queue::Committed;
+use crate::operation::StoredDocument;
 use crate::segments::SegmentChecks;
-use crate::worker::{digest, without_traces};
+use crate::worker::{digest, sparsified};
 use crate::{JobProgress, Origin, Result, TagFields, document, source};
 
 /// So many texts, or bytes of them, are encoded at once.
@@ -35,7 +35,7 @@ pub(crate) struct Sources<'s, E> {
 
 /// What making a datastore anew did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rebuilt {
+pub struct RebuildReport {
     /// Documents labelled by people that vote again.
     pub labeled: u64,
     /// Texts that had to be encoded.
@@ -58,7 +58,7 @@ pub(crate) fn rebuild<E: Encoder>(
     sources: &Sources<'_, E>,
     folder: &Path,
     mut progress: impl FnMut(JobProgress),
-) -> Result<Rebuilt> {
+) -> Result<RebuildReport> {
     let encoder = sources.tagger.encoder().fingerprint();
     if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(folder, &encoder) {
         sources.seed.copy_to(folder)?;
@@ -74,7 +74,7 @@ pub(crate) fn rebuild<E: Encoder>(
         old,
         pending: Vec::new(),
         pending_bytes: 0,
-        rebuilt: Rebuilt::default(),
+        rebuilt: RebuildReport::default(),
     };
     rebuild.carry_labels()?;
     let keys = source::keys(sources.searcher, sources.fields, &AllQuery)?;
@@ -102,7 +102,7 @@ struct Rebuild<'s, E> {
     old: Option<DatastoreReader>,
     pending: Vec<Pending>,
     pending_bytes: usize,
-    rebuilt: Rebuilt,
+    rebuilt: RebuildReport,
 }
 
 impl<E: Encoder> Rebuild<'_, E> {
@@ -154,7 +154,7 @@ impl<E: Encoder> Rebuild<'_, E> {
     }
 
     /// Returns the labels that people gave a document; `None` where it was tagged.
-    fn labels_of(&self, key: &str, committed: &Committed) -> Result<Option<Vec<String>>> {
+    fn labels_of(&self, key: &str, committed: &StoredDocument) -> Result<Option<Vec<String>>> {
         if let Some(old) = &self.old
             && let Some(item) = old.get(key)?.filter(|item| item.source == Source::Human)
         {
@@ -182,11 +182,11 @@ impl<E: Encoder> Rebuild<'_, E> {
             pending.iter().filter(is_new).map(|pending| pending.text.as_str()).collect();
         let answers = self.sources.tagger.encode(&texts, &mut StageTimes::default());
         self.rebuilt.encoded += texts.len() as u64;
-        let mut answers = answers.into_iter();
+        let mut answers = answers.outcomes();
         for Pending { key, labels, mut record, .. } in pending {
             if record.encoded.is_none() {
                 let answer = answers.next().expect("every text has an answer");
-                record.encoded = answer.ok().map(without_traces);
+                record.encoded = answer.ok().map(sparsified);
             }
             let Some(Encoded { embedding, .. }) = &record.encoded else {
                 self.rebuilt.failed.push(key);

@@ -9,10 +9,13 @@ use autotag::{Datastore, Encoder, Tagger};
 use tantivy::directory::Directory;
 use tantivy::{Index, IndexMeta, SegmentMeta};
 
-use crate::directory::{FolderDirectory, MANAGED, META};
-use crate::folder::{DATASTORE, Description, Locked, io_error, own_folder};
+use crate::description::Description;
+use crate::directory::FolderDirectory;
+use crate::error::io_error;
+use crate::folder::Locked;
+use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
 use crate::migrate::check_encoder;
-use crate::rebuild::Rebuilt;
+use crate::rebuild::RebuildReport;
 use crate::{
     BundleSource, Error, FieldNames, IndexFolder, JobProgress, Problem, Result, TagFields,
     VerifyReport, WriterOptions, datastores, files, verify,
@@ -34,15 +37,12 @@ pub struct RepairReport {
     /// The datastore that was found beside the index's own, and agrees with the documents.
     pub found: Option<PathBuf>,
     /// What was done to the datastore, where it was made anew.
-    pub rebuilt: Option<Rebuilt>,
+    pub rebuilt: Option<RebuildReport>,
     /// Whether rejections, and changes of labels, were lost with the old datastore.
     pub forgot: bool,
     /// What verifying the index finds now.
     pub after: VerifyReport,
 }
-
-/// The folder that damaged files are moved to, inside autotag's own.
-const DAMAGED: &str = "damaged";
 
 impl IndexFolder {
     /// Opens a folder to repair it: as [`IndexFolder::open`], but where `index.json` is damaged or

@@ -9,9 +9,8 @@ use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, QueryParser, TermQuer
 use tantivy::schema::{Facet, Field, IndexRecordOption, Schema, Value};
 use tantivy::{DocAddress, Index, IndexReader, Score, Searcher, TantivyDocument, Term};
 
-use crate::guard::guard;
+use crate::guard::{guard, open_reader};
 use crate::segments::SegmentChecks;
-use crate::writer::opening::open_reader;
 use crate::{Error, Evidence, Result, TagFields, document};
 
 /// Searches an index by text and by tag.

@@ -14,6 +14,7 @@ use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
 use tantivy::{Directory, Index, SegmentMeta, SegmentReader};
 
 use crate::directory::{Checksums, recorded_checksums};
+use crate::layout::segment_file_names;
 use crate::{Error, Result};
 
 /// The longest file that is checked whenever an index is opened, in bytes.
@@ -143,19 +144,9 @@ pub(crate) fn condition(index: &Index, file: &Path, recorded: &Checksums) -> Con
     }
 }
 
-/// The files that every segment has.
-pub(crate) const SEGMENT_FILES: [&str; 6] = ["idx", "pos", "term", "store", "fast", "fieldnorm"];
-
 fn files(segment: &SegmentMeta) -> Vec<PathBuf> {
     let names = segment_file_names(&segment.id().uuid_string(), segment.delete_opstamp());
     names.into_iter().map(PathBuf::from).collect()
-}
-
-/// Returns the names that a segment's files have, if it has them.
-pub(crate) fn segment_file_names(id: &str, delete_opstamp: Option<u64>) -> Vec<String> {
-    let deletes = delete_opstamp.map(|opstamp| format!("{id}.{opstamp}.del"));
-    let always = SEGMENT_FILES.iter().map(|extension| format!("{id}.{extension}"));
-    always.chain(deletes).collect()
 }
 
 /// Merges as Tantivy does, but no segment with a damaged file.

@@ -8,7 +8,7 @@ use tantivy::schema::{IndexRecordOption, Schema};
 use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, Term};
 
 use crate::guard::guard;
-use crate::queue::Committed;
+use crate::operation::StoredDocument;
 use crate::segments::SegmentChecks;
 use crate::{Error, Evidence, Result, TagFields};
 
@@ -28,7 +28,7 @@ pub(crate) fn read(
     key: &str,
     generation: u64,
     checks: &SegmentChecks,
-) -> Result<Option<Committed>> {
+) -> Result<Option<StoredDocument>> {
     const LOOKED_UP: &str = "looked a key up";
     let look_up = || address(searcher, fields, key).map_err(Error::tantivy(LOOKED_UP));
     let Some(address) = guard(LOOKED_UP, look_up)? else { return Ok(None) };
@@ -43,7 +43,7 @@ pub(crate) fn read(
             document.add_field_value(field, value);
         }
     }
-    Ok(Some(Committed { document, evidence, generation }))
+    Ok(Some(StoredDocument { document, evidence, generation }))
 }
 
 fn address(

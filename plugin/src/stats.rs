@@ -86,7 +86,7 @@ pub struct CommitSummary {
 
 /// What tagging documents again changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Retagged {
+pub struct RetagReport {
     /// Documents that were looked at.
     pub documents: u64,
     /// Those of them that have other tags now.
@@ -97,7 +97,7 @@ pub struct Retagged {
     pub lost: BTreeMap<String, u64>,
 }
 
-impl Retagged {
+impl RetagReport {
     /// Counts a document.
     pub(crate) fn add(&mut self, before: &Evidence, after: &Evidence) {
         let labels = |evidence: &Evidence| -> BTreeSet<String> {
@@ -114,7 +114,7 @@ impl Retagged {
         }
     }
 
-    pub(crate) fn merge(&mut self, more: Retagged) {
+    pub(crate) fn merge(&mut self, more: RetagReport) {
         self.documents += more.documents;
         self.changed += more.changed;
         for (all, more) in [(&mut self.gained, more.gained), (&mut self.lost, more.lost)] {

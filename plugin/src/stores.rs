@@ -4,46 +4,14 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use autotag::{DatastoreWriter, DocumentRecord, Embedding, Source};
+use autotag::{DatastoreWriter, Source};
 use tantivy::indexer::UserOperation;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, Term};
 
-use crate::budget::{Metered, Permit};
-use crate::worker::Processed;
+use crate::budget::Metered;
+use crate::change::{Change, Content, NewNeighbor, Processed};
 use crate::{Error, Result};
-
-/// What becomes of one key.
-pub(crate) struct Change {
-    pub(crate) key: String,
-    /// Whether the key had a neighbor at the last commit.
-    pub(crate) had_neighbor: bool,
-    pub(crate) content: Content,
-}
-
-/// What a key has from now on.
-pub(crate) enum Content {
-    /// A document, and what the datastore keeps of it.
-    Document(Metered, Kept),
-    /// A document that says the same otherwise; the datastore has all of it already.
-    Rewritten(Metered),
-    /// Nothing, in either store.
-    Nothing(Permit),
-}
-
-/// What the datastore keeps of a document.
-pub(crate) struct Kept {
-    /// The neighbor, where people labelled the document.
-    pub(crate) neighbor: Option<NewNeighbor>,
-    /// What is needed to tag it again; absent where it could not be encoded.
-    pub(crate) record: Option<DocumentRecord>,
-}
-
-/// What makes a document a neighbor from the next commit on.
-pub(crate) struct NewNeighbor {
-    pub(crate) embedding: Embedding,
-    pub(crate) labels: Vec<String>,
-}
 
 pub(crate) struct Stores {
     pub(crate) tantivy: IndexWriter<Metered>,

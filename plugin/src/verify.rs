@@ -11,9 +11,10 @@ use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument};
 
 use crate::commit::Payload;
-use crate::directory::{FolderDirectory, META, recorded_checksums};
+use crate::directory::{FolderDirectory, recorded_checksums};
 use crate::guard::guard;
-use crate::segments::{Condition, SEGMENT_FILES, condition};
+use crate::layout::{META, SEGMENT_EXTENSIONS};
+use crate::segments::{Condition, condition};
 use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, Task, files};
 
 pub use report::{Interrupted, Problem, VerifyReport};
@@ -134,7 +135,7 @@ pub(crate) fn damaged_files(index: &Index) -> Result<BTreeSet<PathBuf>> {
             Condition::Whole => false,
             Condition::Damaged => true,
             Condition::Gone => {
-                extension.is_some_and(|extension| SEGMENT_FILES.contains(&extension))
+                extension.is_some_and(|extension| SEGMENT_EXTENSIONS.contains(&extension))
             }
         }
     };

@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::{Metered, Permit};
+use crate::change::{Change, Content, Kept, NewNeighbor, Processed};
 use crate::ledger::Tally;
-use crate::queue::{Action, Chunk, Committed, Corrected, LabelSource, Operation};
+use crate::operation::{Action, Chunk, Corrected, LabelSource, Operation, StoredDocument};
 use crate::segments::SegmentChecks;
-use crate::stores::{Change, Content, Kept, NewNeighbor};
 use crate::{Evidence, FailedDocument, OnFailure, Result, TagFields, document, source};
 
 /// What tagging needs; shared by the threads.
@@ -27,12 +27,6 @@ pub(crate) struct Worker<E> {
     pub(crate) fields: TagFields,
     pub(crate) checks: SegmentChecks,
     on_failure: OnFailure,
-}
-
-/// A chunk's outcome: what to change in both stores, and how much was done.
-pub(crate) struct Processed {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) tally: Tally,
 }
 
 /// What is known of an operation's text.
@@ -177,7 +171,8 @@ impl<E: Encoder> Worker<E> {
         tally.reused += (all.len() - unknown.len()) as u64;
         let tagger = self.tagger();
         let mut times = StageTimes::default();
-        let mut answers = tagger.encode(&unknown, &mut times).into_iter();
+        let answers = tagger.encode(&unknown, &mut times);
+        let mut answers = answers.outcomes();
         (tally.times.tokenize, tally.times.encode) = (times.tokenize, times.encode);
 
         let known: Vec<bool> = (0..all.len()).map(is_known).collect();
@@ -188,7 +183,7 @@ impl<E: Encoder> Worker<E> {
                 Some(DocumentRecord { encoded: Some(encoded), .. }) if is_known => {
                     Ok(encoded.clone())
                 }
-                _ => answers.next().expect(ONE_EACH).map(without_traces),
+                _ => answers.next().expect(ONE_EACH).map(sparsified),
             };
             texts.push(Text { content, record, encoded, tagging: None });
         }
@@ -212,25 +207,25 @@ impl<E: Encoder> Worker<E> {
     ) -> Result<()> {
         let started = Instant::now();
         let with_text = chunk.operations.iter().filter(|operation| operation.action.has_text());
-        let mut untagged: Vec<&mut Text> = Vec::new();
-        let (mut encoded, mut earlier) = (Vec::new(), Vec::new());
-        for (operation, text) in with_text.zip(texts) {
-            if is_meant(&operation.action) && text.encoded.is_ok() {
-                encoded.push(text.encoded.clone());
+        let (mut untagged, mut earlier) = (Vec::new(), Vec::new());
+        for (position, operation) in with_text.enumerate() {
+            if is_meant(&operation.action) && texts[position].encoded.is_ok() {
                 earlier.push(chunk.neighbors.get(&operation.key)?.map(|item| item.item));
-                untagged.push(text);
+                untagged.push(position);
             }
         }
-        let taggings = tagger.tag_encoded(encoded, &earlier, &chunk.neighbors)?;
+        let encoded = untagged.iter().filter_map(|&position| texts[position].encoded.as_ref().ok());
+        let encoded: Vec<&Encoded> = encoded.collect();
+        let taggings = tagger.tag_encoded(&encoded, &earlier, &chunk.neighbors)?;
         let labels = chunk.neighbors.labels();
-        for (text, tagging) in untagged.into_iter().zip(taggings) {
-            let mut tagging = tagging.ok();
-            if let (Some(tagging), Some(record)) = (&mut tagging, &text.record) {
+        for (position, mut tagging) in untagged.into_iter().zip(taggings) {
+            let text = &mut texts[position];
+            if let Some(record) = &text.record {
                 let rejected = labels.resolve_set(&record.rejected);
                 tagging.tags.retain(|tag| !rejected.contains(tag.label));
                 tagging.suggestions.retain(|tag| !rejected.contains(tag.label));
             }
-            text.tagging = tagging;
+            text.tagging = Some(tagging);
         }
         tally.times.neighbors += started.elapsed();
         Ok(())
@@ -270,7 +265,7 @@ impl<E: Encoder> Worker<E> {
         }
         let corrected = Corrected { labels, rejected, source: LabelSource::Earlier };
         let document = std::mem::take(document);
-        let committed = Committed { document, evidence: Evidence::default(), generation };
+        let committed = StoredDocument { document, evidence: Evidence::default(), generation };
         operation.action = Action::Correct(committed, corrected);
         Ok(())
     }
@@ -303,7 +298,7 @@ impl<E: Encoder> Worker<E> {
     fn retagged(
         &self,
         key: &str,
-        committed: Committed,
+        committed: StoredDocument,
         text: Text,
         neighbors: &DatastoreReader,
         tally: &mut Tally,
@@ -415,8 +410,8 @@ fn resolved(labels: Vec<String>, neighbors: &DatastoreReader) -> Vec<String> {
 }
 
 /// Leaves out the model's scores that are too low to matter.
-pub(crate) fn without_traces(encoded: Encoded) -> Encoded {
-    let scores = encoded.scores.map(|scores| scores.without_traces(LEAST_SCORE));
+pub(crate) fn sparsified(encoded: Encoded) -> Encoded {
+    let scores = encoded.scores.map(|scores| scores.sparsified(LEAST_SCORE));
     Encoded { scores, ..encoded }
 }
 

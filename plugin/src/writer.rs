@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use autotag::{Datastore, Encoder, LabelVocabulary, Tagger};
+use autotag::{Datastore, Encoder, Tagger};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, TantivyDocument};
 
 use crate::budget::Budget;
-use crate::commit::{self, Committed, Payload};
-use crate::guard::guard;
-use crate::queue::{Action, Chunk, Operation, Pushed, Queue, Snapshot};
+use crate::commit::{self, CommitOutcome, Payload};
+use crate::guard::{guard, open_reader};
+use crate::operation::{Action, Chunk, Operation, Snapshot};
+use crate::queue::{Pushed, Queue};
 use crate::segments::SegmentChecks;
 use crate::stores::Stores;
 use crate::worker::Worker;
@@ -24,7 +25,7 @@ use crate::{
     CommitSummary, Error, Result, TagFields, WriterOptions, WriterStats, WriterTimes, document,
 };
 
-use opening::{check_labels, open_reader, open_stores};
+use opening::{check_labels, open_stores};
 
 /// Tags documents while they are indexed.
 ///
@@ -167,7 +168,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         labels: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<()> {
         let key = document::check(&document, &self.shared.worker.fields, &self.schema)?;
-        let labels = check_labels_of(&key, labels)?;
+        let labels = document::check_labels(&key, labels)?;
         self.submit(key, Action::Label(document, labels))
     }
 
@@ -289,7 +290,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     pub(crate) fn commit_with(
         &self,
         change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
-    ) -> Result<Committed> {
+    ) -> Result<CommitOutcome> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = &self.shared.queue;
         let outcome = queue.pause().and_then(|()| self.commit_paused(&mut committed, change));
@@ -309,7 +310,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         &self,
         committed: &mut Payload,
         change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
-    ) -> Result<(Committed, Snapshot)> {
+    ) -> Result<(CommitOutcome, Snapshot)> {
         let queue = &self.shared.queue;
         queue.check()?;
         let mut payload = committed.clone();
@@ -445,17 +446,4 @@ impl<E: Encoder> Shared<E> {
         self.budget.shut();
         Error::Stopped { cause }
     }
-}
-
-/// Checks a document's labels; one given twice counts once.
-pub(crate) fn check_labels_of(
-    key: &str,
-    labels: impl IntoIterator<Item = impl AsRef<str>>,
-) -> Result<Vec<String>> {
-    let mut vocabulary = LabelVocabulary::default();
-    for label in labels {
-        let inserted = vocabulary.insert(label.as_ref());
-        inserted.map_err(|source| Error::Label { key: key.to_owned(), source })?;
-    }
-    Ok(vocabulary.names().map(str::to_owned).collect())
 }

@@ -5,7 +5,7 @@
 //! what comes that close to the k-th is kept too, and the distances of those few are computed
 //! directly.
 
-use ndarray::{ArrayView2, ArrayViewMut2};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
 use crate::product::{self, Threads};
 
@@ -13,12 +13,16 @@ use crate::product::{self, Threads};
 ///
 /// ```
 /// use autotag::datastore::ExactIndex;
+/// use ndarray::array;
 ///
 /// let mut index = ExactIndex::new(2);
 /// for vector in [[1.0, 0.0], [4.0, 4.0], [1.0, 2.0]] {
 ///     index.push(vector.into_iter());
 /// }
-/// assert_eq!(index.nearest(&[&[1.0, 1.9]], 2)[0].iter().map(|found| found.0).collect::<Vec<_>>(), [2, 0]);
+/// let found = index.nearest(array![[1.0, 1.9], [4.0, 3.0]].view(), 2);
+/// let rows = |found: &[(usize, f32)]| found.iter().map(|found| found.0).collect::<Vec<_>>();
+/// assert_eq!(rows(&found[0]), [2, 0]);
+/// assert_eq!(rows(&found[1]), [1, 2]);
 /// ```
 #[derive(Debug)]
 pub struct ExactIndex {
@@ -89,25 +93,33 @@ impl ExactIndex {
     ///
     /// # Panics
     ///
-    /// When a query has another length than the rows.
-    pub fn nearest(&self, queries: &[&[f32]], k: usize) -> Vec<Vec<Found>> {
+    /// When the queries have another length than the rows.
+    pub fn nearest(&self, queries: ArrayView2<'_, f32>, k: usize) -> Vec<Vec<Found>> {
         let k = k.min(self.n_rows());
         if k == 0 {
-            return vec![Vec::new(); queries.len()];
+            return vec![Vec::new(); queries.nrows()];
         }
+        let queries = queries.as_standard_layout();
+        let chunks = queries.axis_chunks_iter(Axis(0), QUERIES);
         let mut batches: Vec<Batch<'_>> =
-            queries.chunks(QUERIES).map(|queries| Batch::new(self, queries, k)).collect();
-        let mut products = vec![0.0; QUERIES.min(queries.len()) * ROWS.min(self.n_rows())];
-        for (block, half_norms) in self.half_norms.chunks(ROWS).enumerate() {
+            chunks.map(|queries| Batch::new(self, queries, k)).collect();
+        let mut products = Array2::zeros((ROWS.min(self.n_rows()), QUERIES.min(queries.nrows())));
+        for (block, rows) in self.matrix().axis_chunks_iter(Axis(0), ROWS).enumerate() {
             let first_row = block * ROWS;
-            let rows = &self.values[first_row * self.dimensions..];
-            let rows = &rows[..half_norms.len() * self.dimensions];
             for batch in &mut batches {
-                multiply(&batch.queries, rows, self.dimensions, &mut products);
-                batch.offer(first_row, half_norms, &products);
+                let shape = s![..rows.nrows(), ..batch.queries.nrows()];
+                let mut products = products.slice_mut(shape);
+                let transposed = products.view_mut().reversed_axes();
+                product::multiply(transposed, batch.queries, rows.t(), Threads::One);
+                batch.offer(first_row, &self.half_norms[first_row..], products.view());
             }
         }
         batches.into_iter().flat_map(|batch| batch.nearest).map(Nearest::into_ranked).collect()
+    }
+
+    fn matrix(&self) -> ArrayView2<'_, f32> {
+        let shape = (self.n_rows(), self.dimensions);
+        ArrayView2::from_shape(shape, &self.values).expect("whole rows")
     }
 
     /// Returns how far a row's |h|^2 / 2 - q.h can be off against another's.
@@ -142,28 +154,27 @@ impl ExactIndex {
 
 /// Queries that are multiplied with the rows at once.
 struct Batch<'a> {
-    /// One after another.
-    queries: Vec<f32>,
+    queries: ArrayView2<'a, f32>,
     nearest: Vec<Nearest<'a>>,
     /// The bound of each query's [`Nearest`], side by side to be compared at once.
     bounds: Vec<f32>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(matrix: &'a ExactIndex, queries: &[&'a [f32]], k: usize) -> Self {
+    fn new(matrix: &'a ExactIndex, queries: ArrayView2<'a, f32>, k: usize) -> Self {
+        let values = queries.to_slice().expect("queries have the standard layout");
+        let queries_alone = values.chunks_exact(matrix.dimensions);
         let nearest: Vec<Nearest<'a>> =
-            queries.iter().map(|query| Nearest::new(matrix, query, k)).collect();
+            queries_alone.map(|query| Nearest::new(matrix, query, k)).collect();
         let bounds = nearest.iter().map(|nearest| nearest.bound).collect();
-        Batch { queries: queries.concat(), nearest, bounds }
+        Batch { queries, nearest, bounds }
     }
 
     /// Looks at a block of rows, given their products with the queries, row by row; most rows are
     /// near none of the queries and cost one comparison of all.
-    fn offer(&mut self, first_row: usize, half_norms: &[f32], products: &[f32]) {
-        let n_queries = self.bounds.len();
-        for (position, (half_norm, products)) in
-            half_norms.iter().zip(products.chunks_exact(n_queries)).enumerate()
-        {
+    fn offer(&mut self, first_row: usize, half_norms: &[f32], products: ArrayView2<'_, f32>) {
+        for (position, (products, half_norm)) in products.outer_iter().zip(half_norms).enumerate() {
+            let products = products.to_slice().expect("products stand row by row");
             let pairs = products.iter().zip(&self.bounds);
             if pairs.fold(false, |any, (q_h, bound)| any | (half_norm - q_h <= *bound)) {
                 let row = (first_row + position) as u32;
@@ -233,17 +244,6 @@ impl<'a> Nearest<'a> {
         }
         self.ranked()
     }
-}
-
-/// Writes q.h for every query q and row h: each row's products stand together.
-fn multiply(queries: &[f32], rows: &[f32], dimensions: usize, products: &mut [f32]) {
-    let (n_queries, n_rows) = (queries.len() / dimensions, rows.len() / dimensions);
-    let matrix = "whole rows";
-    let queries = ArrayView2::from_shape((n_queries, dimensions), queries).expect(matrix);
-    let rows = ArrayView2::from_shape((n_rows, dimensions), rows).expect(matrix);
-    let products = &mut products[..n_queries * n_rows];
-    let products = ArrayViewMut2::from_shape((n_rows, n_queries), products).expect(matrix);
-    product::multiply(products.reversed_axes(), queries, rows.t(), Threads::One);
 }
 
 /// Returns the Euclidean distance; one beyond single precision is cut to its largest value.

@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use heed::RoTxn;
+use ndarray::ArrayView2;
 
 use super::exact::ExactIndex;
 use super::format::{RecordView, decode_document};
 use super::store::Store;
-use super::writer::check_dimensions;
 use super::{DocumentRecord, ItemId, Neighbor, SearchMode, Source, StoredItem, search};
-use crate::{Embedding, LabelSet, LabelVocabulary, Result};
+use crate::{Embedding, Error, LabelSet, LabelVocabulary, Result};
 
 /// A snapshot: what was committed when it was taken. Cheap to clone and share between threads.
 #[derive(Clone, Debug)]
@@ -48,26 +48,32 @@ impl DatastoreReader {
         Ok(DatastoreReader { store: store.clone(), snapshot })
     }
 
-    /// Finds the k nearest items of each query, the nearest first, in the queries' order.
+    /// Finds the k nearest items of each query, the nearest first: queries [texts, D], answers in their
+    /// order.
     ///
     /// Items at the same distance stand in the order of their numbers. Where k exceeds the number
     /// of items, all are found.
     ///
     /// # Errors
     ///
-    /// [`Dimensions`](crate::Error::Dimensions) for a query of another length, and
+    /// [`Dimensions`](crate::Error::Dimensions) for queries of another length,
+    /// [`Embedding`](crate::Error::Embedding) for one with a value that is not finite, and
     /// [`DatastoreDamaged`](crate::Error::DatastoreDamaged) when the trees do not decode.
     pub fn nearest(
         &self,
-        queries: &[&Embedding],
+        queries: ArrayView2<'_, f32>,
         k: usize,
         mode: SearchMode,
     ) -> Result<Vec<Vec<Neighbor>>> {
-        for query in queries {
-            check_dimensions(self.store.dimensions, query)?;
+        let (expected, found) = (self.store.dimensions, queries.ncols());
+        if expected != found {
+            return Err(Error::Dimensions { expected, found });
         }
-        let queries: Vec<&[f32]> = queries.iter().map(|query| query.values()).collect();
-        search::nearest(&self.store, &self.snapshot, &queries, k, mode)
+        if !queries.iter().all(|value| value.is_finite()) {
+            let reason = "it holds a value that is not finite";
+            return Err(Error::Embedding { dimensions: found, reason });
+        }
+        search::nearest(&self.store, &self.snapshot, queries, k, mode)
     }
 
     /// Returns what [`SearchMode::Auto`] has chosen for batches of so many queries, or `None` as

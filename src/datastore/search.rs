@@ -3,6 +3,8 @@
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use ndarray::{ArrayView2, s};
+
 use super::exact::Found;
 use super::reader::Snapshot;
 use super::store::Store;
@@ -38,13 +40,15 @@ struct Cost {
 pub(super) fn nearest(
     store: &Store,
     snapshot: &Snapshot,
-    queries: &[&[f32]],
+    queries: ArrayView2<'_, f32>,
     k: usize,
     mode: SearchMode,
 ) -> Result<Vec<Vec<Neighbor>>> {
     let n_items = snapshot.vectors.n_rows();
+    let queries = queries.as_standard_layout();
+    let queries = queries.view();
     let _span =
-        tracing::debug_span!("nearest", n_queries = queries.len(), k, n_items, ?mode).entered();
+        tracing::debug_span!("nearest", n_queries = queries.nrows(), k, n_items, ?mode).entered();
     let found = match mode {
         SearchMode::Exact => snapshot.vectors.nearest(queries, k),
         SearchMode::Arroy => arroy_or_exact(store, snapshot, queries, k)?,
@@ -59,7 +63,7 @@ pub(super) fn nearest(
 fn arroy_or_exact(
     store: &Store,
     snapshot: &Snapshot,
-    queries: &[&[f32]],
+    queries: ArrayView2<'_, f32>,
     k: usize,
 ) -> Result<Vec<Vec<Found>>> {
     match arroy(store, snapshot, queries, k)? {
@@ -75,7 +79,7 @@ fn arroy_or_exact(
 fn arroy(
     store: &Store,
     snapshot: &Snapshot,
-    queries: &[&[f32]],
+    queries: ArrayView2<'_, f32>,
     k: usize,
 ) -> Result<Option<Vec<Vec<Found>>>> {
     let k = k.min(snapshot.vectors.n_rows());
@@ -85,15 +89,16 @@ fn arroy(
         }
         // Arroy has no trees before the first commit.
         if k == 0 {
-            return Ok(Some(vec![Vec::new(); queries.len()]));
+            return Ok(Some(vec![Vec::new(); queries.nrows()]));
         }
         trees::nearest(store, txn, queries, k).map(Some)
     })?;
     let Some(ids) = ids else { return Ok(None) };
-    let mut found = Vec::with_capacity(queries.len());
-    for (query, ids) in queries.iter().zip(ids) {
+    let mut found = Vec::with_capacity(queries.nrows());
+    for (query, ids) in queries.rows().into_iter().zip(ids) {
         let rows: Option<Vec<usize>> = ids.into_iter().map(|id| snapshot.row(id)).collect();
         let rows = rows.ok_or_else(|| store.damaged("its trees"))?;
+        let query = query.to_slice().expect("queries have the standard layout");
         found.push(snapshot.vectors.ranked(query, rows, k));
     }
     Ok(Some(found))
@@ -102,10 +107,10 @@ fn arroy(
 fn auto(
     store: &Store,
     snapshot: &Snapshot,
-    queries: &[&[f32]],
+    queries: ArrayView2<'_, f32>,
     k: usize,
 ) -> Result<Vec<Vec<Found>>> {
-    match choice(store, snapshot.vectors.n_rows(), queries.len()) {
+    match choice(store, snapshot.vectors.n_rows(), queries.nrows()) {
         Some(SearchMode::Arroy) => arroy_or_exact(store, snapshot, queries, k),
         Some(_) => Ok(snapshot.vectors.nearest(queries, k)),
         None => measure(store, snapshot, queries, k),
@@ -131,19 +136,19 @@ fn class(n_queries: usize) -> usize {
 fn measure(
     store: &Store,
     snapshot: &Snapshot,
-    queries: &[&[f32]],
+    queries: ArrayView2<'_, f32>,
     k: usize,
 ) -> Result<Vec<Vec<Found>>> {
     let n_items = snapshot.vectors.n_rows();
     let started = Instant::now();
     let found = snapshot.vectors.nearest(queries, k);
-    let exact = started.elapsed() / queries.len() as u32;
-    let timed = &queries[..queries.len().min(TIMED_QUERIES)];
+    let exact = started.elapsed() / queries.nrows() as u32;
+    let timed = queries.slice(s![..queries.nrows().min(TIMED_QUERIES), ..]);
     let started = Instant::now();
     if arroy(store, snapshot, timed, k)?.is_some() {
-        let arroy = started.elapsed() / timed.len() as u32;
+        let arroy = started.elapsed() / timed.nrows() as u32;
         let cost = Cost { n_items, n_measurements: 1, exact, arroy };
-        remember(store, queries.len(), cost);
+        remember(store, queries.nrows(), cost);
     }
     Ok(found)
 }

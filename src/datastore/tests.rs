@@ -2,6 +2,7 @@ use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use ndarray::Array2;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -34,6 +35,11 @@ fn embedding(values: &[f32]) -> Embedding {
     Embedding::new(values).unwrap()
 }
 
+fn matrix(vectors: &[Vec<f32>]) -> Array2<f32> {
+    let shape = (vectors.len(), vectors.first().map_or(0, Vec::len));
+    Array2::from_shape_vec(shape, vectors.concat()).unwrap()
+}
+
 /// Puts the vectors under their positions as keys and commits.
 fn fill(datastore: &Datastore, vectors: &[Vec<f32>]) -> DatastoreReader {
     let mut writer = datastore.writer().unwrap();
@@ -46,7 +52,7 @@ fn fill(datastore: &Datastore, vectors: &[Vec<f32>]) -> DatastoreReader {
 }
 
 fn found_keys(reader: &DatastoreReader, query: &[f32], k: usize, mode: SearchMode) -> Vec<String> {
-    let neighbors = reader.nearest(&[&embedding(query)], k, mode).unwrap().remove(0);
+    let neighbors = reader.nearest(embedding(query).as_row(), k, mode).unwrap().remove(0);
     let key = |neighbor: &Neighbor| reader.key(neighbor.item).unwrap().unwrap();
     neighbors.iter().map(key).collect()
 }
@@ -79,13 +85,11 @@ fn brute_force(vectors: &[Vec<f32>], query: &[f32], k: usize) -> Vec<(f32, usize
 fn check_exact(vectors: &[Vec<f32>], queries: &[Vec<f32>], k: usize) {
     let folder = tempfile::tempdir().unwrap();
     let reader = fill(&create(folder.path(), queries[0].len()), vectors);
-    let queries: Vec<Embedding> = queries.iter().map(|query| embedding(query)).collect();
-    let queries: Vec<&Embedding> = queries.iter().collect();
-    let found = reader.nearest(&queries, k, SearchMode::Exact).unwrap();
+    let found = reader.nearest(matrix(queries).view(), k, SearchMode::Exact).unwrap();
     for (query, neighbors) in queries.iter().zip(found) {
         let found: Vec<(f32, usize)> =
             neighbors.iter().map(|n| (n.distance, n.item.0 as usize)).collect();
-        assert_eq!(found, brute_force(vectors, query.values(), k));
+        assert_eq!(found, brute_force(vectors, query, k));
     }
 }
 
@@ -137,10 +141,9 @@ fn a_crowd_of_duplicates_is_found_in_the_order_of_its_numbers() {
 fn the_trees_recall_at_10_is_at_least_97_percent() {
     let folder = tempfile::tempdir().unwrap();
     let reader = fill(&create(folder.path(), 64), &clustered(5_000, 64, 4));
-    let queries: Vec<Embedding> = clustered(100, 64, 5).iter().map(|v| embedding(v)).collect();
-    let queries: Vec<&Embedding> = queries.iter().collect();
-    let exact = reader.nearest(&queries, 10, SearchMode::Exact).unwrap();
-    let approximate = reader.nearest(&queries, 10, SearchMode::Arroy).unwrap();
+    let queries = matrix(&clustered(100, 64, 5));
+    let exact = reader.nearest(queries.view(), 10, SearchMode::Exact).unwrap();
+    let approximate = reader.nearest(queries.view(), 10, SearchMode::Arroy).unwrap();
     let mut n_shared = 0;
     for (exact, approximate) in exact.iter().zip(&approximate) {
         assert_eq!(approximate.len(), 10);
@@ -153,15 +156,14 @@ fn the_trees_recall_at_10_is_at_least_97_percent() {
 fn auto_finds_neighbors_whatever_it_chooses() {
     let folder = tempfile::tempdir().unwrap();
     let reader = fill(&create(folder.path(), 8), &clustered(6_000, 8, 6));
-    let queries: Vec<Embedding> = clustered(3, 8, 7).iter().map(|v| embedding(v)).collect();
-    let queries: Vec<&Embedding> = queries.iter().collect();
-    let exact = reader.nearest(&queries, 1, SearchMode::Exact).unwrap();
+    let queries = matrix(&clustered(3, 8, 7));
+    let exact = reader.nearest(queries.view(), 1, SearchMode::Exact).unwrap();
     for _ in 0..5 {
-        let found = reader.nearest(&queries, 1, SearchMode::Auto).unwrap();
+        let found = reader.nearest(queries.view(), 1, SearchMode::Auto).unwrap();
         assert_eq!(found.len(), exact.len());
         assert!(found.iter().zip(&exact).filter(|(found, exact)| found == exact).count() >= 2);
     }
-    assert!(reader.nearest(&[], 1, SearchMode::Auto).unwrap().is_empty());
+    assert!(reader.nearest(Array2::zeros((0, 8)).view(), 1, SearchMode::Auto).unwrap().is_empty());
 }
 
 #[test]
@@ -267,12 +269,12 @@ fn a_reopened_datastore_has_what_was_committed() {
     let vectors = clustered(300, 16, 11);
     let before = {
         let reader = fill(&create(folder.path(), 16), &vectors);
-        reader.nearest(&[&embedding(&vectors[3])], 5, SearchMode::Exact).unwrap()
+        reader.nearest(embedding(&vectors[3]).as_row(), 5, SearchMode::Exact).unwrap()
     };
     let reader = Datastore::open(folder.path(), &ENCODER).unwrap().reader().unwrap();
     let query = embedding(&vectors[3]);
     for mode in [SearchMode::Exact, SearchMode::Arroy] {
-        assert_eq!(reader.nearest(&[&query], 5, mode).unwrap(), before);
+        assert_eq!(reader.nearest(query.as_row(), 5, mode).unwrap(), before);
     }
     assert_eq!((reader.len(), reader.dimensions()), (300, 16));
 }
@@ -402,7 +404,7 @@ fn embeddings_and_keys_that_do_not_fit_are_refused() {
     let put = writer.put("a", &long, &[], Source::Human);
     assert!(matches!(put, Err(Error::Dimensions { expected: 2, found: 3 })));
     let reader = datastore.reader().unwrap();
-    let found = reader.nearest(&[&long], 1, SearchMode::Exact);
+    let found = reader.nearest(long.as_row(), 1, SearchMode::Exact);
     assert!(matches!(found, Err(Error::Dimensions { expected: 2, found: 3 })));
     let good = embedding(&[1.0; 2]);
     for key in ["", &"x".repeat(512)] {
@@ -526,9 +528,9 @@ fn damaged_trees_are_an_error_of_their_search_alone() {
     overwrite(folder.path(), b"euclidean\0\0\0\0\x02", b"euclidean\xff\xff\xff\xff\xff");
     let reader = Datastore::open(folder.path(), &ENCODER).unwrap().reader().unwrap();
     let query = embedding(&[1.0, 1.0]);
-    let found = reader.nearest(&[&query], 1, SearchMode::Arroy);
+    let found = reader.nearest(query.as_row(), 1, SearchMode::Arroy);
     assert!(matches!(found, Err(Error::DatastoreDamaged { .. })), "{found:?}");
-    assert_eq!(reader.nearest(&[&query], 1, SearchMode::Exact).unwrap()[0].len(), 1);
+    assert_eq!(reader.nearest(query.as_row(), 1, SearchMode::Exact).unwrap()[0].len(), 1);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use arroy::distances::Euclidean;
 use heed::types::Bytes;
 use heed::{RoTxn, RwTxn};
+use ndarray::ArrayView2;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use roaring::RoaringBitmap;
@@ -153,16 +154,16 @@ pub(super) fn checksum(store: &Store, txn: &RoTxn) -> Result<u32> {
 pub(super) fn nearest(
     store: &Store,
     txn: &RoTxn,
-    queries: &[&[f32]],
+    queries: ArrayView2<'_, f32>,
     k: usize,
 ) -> Result<Vec<Vec<u32>>> {
     check_once(store, txn)?;
-    let mut found = Vec::with_capacity(queries.len());
+    let mut found = Vec::with_capacity(queries.nrows());
     let center = store.center(txn)?.ok_or_else(|| store.damaged("its center"))?;
     let searched = no_panic(store, || -> arroy::Result<()> {
         let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
         let n_candidates = n_candidates(reader.n_items() as usize, reader.n_trees(), k);
-        for query in queries {
+        for query in queries.rows() {
             let query: Vec<f32> = centered(query.iter().copied(), &center).collect();
             let mut search = reader.nns(k);
             search.search_k(n_candidates);

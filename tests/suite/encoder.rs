@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use autotag::{Encoded, Encoder, Proportion};
+use autotag::{Encoder, Proportion};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
 use autotag_train::adapter::AdapterConfig;
@@ -309,7 +309,7 @@ fn an_adapter_a_cnn_and_the_wide_model_answer_as_one() {
     ];
     let answers = encoder.encode(&[text, no_words, no_tokens]);
     let scores: Vec<Vec<f32>> =
-        answers.into_iter().map(|a| a.unwrap().scores.unwrap().values().to_vec()).collect();
+        answers.outcomes().map(|a| a.unwrap().scores.unwrap().values().to_vec()).collect();
     assert!(scores[0] != scores[1] && scores[0] != scores[2], "{scores:?}");
 }
 
@@ -363,11 +363,11 @@ fn assert_first_neighbors(bundle: &ModelBundle) {
     let documents = tiny::documents("train", 240);
     let tokens: Vec<_> =
         documents[..20].iter().map(|d| encoder.tokenize(&d.text).unwrap()).collect();
-    let encoded: Vec<Encoded> = encoder.encode(&tokens).into_iter().map(Result::unwrap).collect();
-    let embeddings: Vec<_> = encoded.iter().map(|encoded| &encoded.embedding).collect();
+    let encoded = encoder.encode(&tokens);
+    assert!(encoded.failures().is_empty());
     let datastore = bundle.datastore().unwrap();
     let found = datastore.reader().unwrap();
-    let found = found.nearest(&embeddings, 1, autotag::SearchMode::Exact).unwrap();
+    let found = found.nearest(encoded.embeddings(), 1, autotag::SearchMode::Exact).unwrap();
     for neighbors in found {
         assert!(neighbors[0].distance < 1e-3, "{}", neighbors[0].distance);
     }

@@ -39,7 +39,7 @@ fn texts() -> Vec<String> {
 
 fn encode(encoder: &OnnxEncoder, texts: &[String]) -> Vec<Encoded> {
     let tokens: Vec<_> = texts.iter().map(|text| encoder.tokenize(text).unwrap()).collect();
-    encoder.encode(&tokens).into_iter().map(Result::unwrap).collect()
+    encoder.encode(&tokens).outcomes().map(Result::unwrap).collect()
 }
 
 fn difference(a: &Encoded, b: &Encoded) -> f32 {

@@ -90,7 +90,7 @@ fn the_committed_bundle_opens_and_answers_as_it_did() {
     assert_eq!(answers.len(), tiny::TOPICS.len());
     for answer in answers {
         let tokens = encoder.tokenize(answer["text"].as_str().unwrap()).unwrap();
-        let Encoded { embedding, scores } = encoder.encode(&[tokens]).remove(0).unwrap();
+        let Encoded { embedding, scores } = encoder.encode(&[tokens]).row(0).unwrap();
         check_near(embedding.values(), &numbers(&answer["embedding"]));
         check_near(scores.unwrap().values(), &numbers(&answer["scores"]));
     }

@@ -109,7 +109,7 @@ fn empty_datastore(bundle: &ModelBundle, folder: &std::path::Path) -> Datastore 
 fn put(bundle: &ModelBundle, datastore: &Datastore, key: &str, text: &str, labels: &[&str]) {
     let encoder = OnnxEncoder::open(bundle, &OnnxOptions::default()).unwrap();
     let tokens = encoder.tokenize(text).unwrap();
-    let encoded = encoder.encode(&[tokens]).remove(0).unwrap();
+    let encoded = encoder.encode(&[tokens]).row(0).unwrap();
     let embedding: &Embedding = &encoded.embedding;
     let mut writer = datastore.writer().unwrap();
     writer.put(key, embedding, labels, Source::Human).unwrap();

@@ -50,7 +50,7 @@ fn trained(folder: &Path, preset: &Preset) -> (ModelBundle, TrainReport) {
 
 fn encode(encoder: &OnnxEncoder, texts: &[String]) -> Vec<Result<Encoded, EncodeError>> {
     let inputs: Vec<_> = texts.iter().map(|text| encoder.tokenize(text).unwrap()).collect();
-    encoder.encode(&inputs)
+    encoder.encode(&inputs).outcomes().collect()
 }
 
 #[test]

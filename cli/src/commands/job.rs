@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::bail;
 use autotag_onnx::OnnxEncoder;
-use tantivy_autotag::{JobProgress, Result, Retagged, TaggingWriter};
+use tantivy_autotag::{JobProgress, Result, RetagReport, TaggingWriter};
 
 use crate::args::Common;
 use crate::output;
@@ -38,8 +38,8 @@ pub(super) fn run(
     writer: &TaggingWriter<OnnxEncoder>,
     stop: &Stop,
     common: &Common,
-    work: impl FnOnce(&mut dyn FnMut(JobProgress)) -> Result<Retagged>,
-) -> anyhow::Result<Retagged> {
+    work: impl FnOnce(&mut dyn FnMut(JobProgress)) -> Result<RetagReport>,
+) -> anyhow::Result<RetagReport> {
     let progress = JobBar::begin("tag", common);
     let mut reached = JobProgress { done: 0, total: 0 };
     let retagged = work(&mut |at| {
@@ -65,7 +65,7 @@ pub(super) fn finish_earlier(
     writer: &TaggingWriter<OnnxEncoder>,
     stop: &Stop,
     common: &Common,
-) -> anyhow::Result<Option<Retagged>> {
+) -> anyhow::Result<Option<RetagReport>> {
     let Some(job) = writer.unfinished_job() else { return Ok(None) };
     tracing::warn!("finishing what was interrupted before: {job}");
     run(writer, stop, common, |progress| writer.resume(progress)).map(Some)
@@ -75,8 +75,8 @@ pub(super) fn finish_earlier(
 const LISTED: usize = 20;
 
 /// Writes what tagging again changed for people.
-pub(super) fn retagged_text(retagged: &Retagged) -> String {
-    let Retagged { documents, changed, gained, lost } = retagged;
+pub(super) fn retagged_text(retagged: &RetagReport) -> String {
+    let RetagReport { documents, changed, gained, lost } = retagged;
     let mut text = format!("{documents} documents looked at, {changed} have other tags now\n");
     let mut changes: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     for (column, counts) in [gained, lost].into_iter().enumerate() {

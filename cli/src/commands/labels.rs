@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use autotag::{LabelFate, LabelId, LabelVocabulary};
 use serde::Serialize;
-use tantivy_autotag::{IndexFolder, LabelChange, OnFailure, Retagged, SearchRequest, parse_tag};
+use tantivy_autotag::{IndexFolder, LabelChange, OnFailure, RetagReport, SearchRequest, parse_tag};
 
 use crate::args::Common;
 use crate::commands::correct::label;
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &LabelsArgs, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make(args: &LabelsArgs, change: &LabelChange, common: &Common) -> anyhow::Result<Retagged> {
+fn make(args: &LabelsArgs, change: &LabelChange, common: &Common) -> anyhow::Result<RetagReport> {
     let index = IndexFolder::open(&args.index)?;
     let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
     let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
@@ -180,7 +180,7 @@ impl Report for LabelList {
 
 /// What a change brought.
 #[derive(Debug, Serialize)]
-struct Changed(Retagged);
+struct Changed(RetagReport);
 
 impl Report for Changed {
     fn to_text(&self) -> String {

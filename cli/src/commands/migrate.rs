@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use autotag_onnx::ModelBundle;
 use serde::Serialize;
-use tantivy_autotag::{IndexFolder, JobProgress, OnFailure, Retagged};
+use tantivy_autotag::{IndexFolder, JobProgress, OnFailure, RetagReport};
 
 use crate::args::Common;
 use crate::commands::job::{self, JobBar};
@@ -40,7 +40,7 @@ struct Migrated {
     labeled: u64,
     /// The keys of those that cannot be encoded and vote no more.
     failed: Vec<String>,
-    retagged: Retagged,
+    retagged: RetagReport,
     seconds: f64,
 }
 

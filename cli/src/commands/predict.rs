@@ -1,21 +1,15 @@
 //! Encodes labelled documents and finds their neighbors, timing both.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use autotag::tagger::StageTimes;
 use autotag::tune::Prediction;
-use autotag::{
-    DatastoreReader, Embedding, EncodeError, Encoded, LabelId, LabelSet, LabelVocabulary,
-    SearchMode,
-};
+use autotag::{DatastoreReader, EncodedBatch, LabelId, LabelSet, LabelVocabulary, SearchMode};
 
 use crate::args::Common;
 use crate::commands::labeled::warn_of_unknown;
-use crate::commands::model::{Model, OurTagger};
+use crate::commands::model::Model;
 use crate::documents::Document;
 use crate::progress::Progress;
 
@@ -65,9 +59,6 @@ impl Labels {
     }
 }
 
-/// The texts that a thread encodes at once.
-const SHARE: usize = 256;
-
 /// Predicts a file's documents, and says which labels can only be missed.
 pub(super) fn predict_file(
     model: &Model,
@@ -98,66 +89,28 @@ fn predict(
     }
     let progress = Progress::begin("encode", Some(documents.len() as u64), common.quiet.into());
     let started = Instant::now();
-    let outcomes = encode(&model.tagger(&Default::default()), documents, model, &progress);
+    let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
+    let shares = model.tagger(&Default::default()).encode_on(model.threads, &texts, |share| {
+        progress.add(share.len() as u64);
+        share
+    });
     let encode = started.elapsed();
-    let mut encoded = Vec::with_capacity(documents.len());
-    for (outcome, document) in outcomes.into_iter().zip(documents) {
+    let mut scores = Vec::with_capacity(documents.len());
+    let outcomes = shares.iter().flat_map(EncodedBatch::outcomes);
+    for (outcome, document) in outcomes.zip(documents) {
         let key = &document.key;
         let context = || format!("{}: document {key:?} cannot be tagged", place(document));
-        encoded.push(outcome.map_err(|error| anyhow!(error)).with_context(context)?);
+        scores.push(outcome.map_err(|error| anyhow!(error)).with_context(context)?.scores);
     }
     let started = Instant::now();
-    let neighbors = nearest(&encoded, &labels.datastore, k)?;
+    let mut neighbors = Vec::with_capacity(documents.len());
+    for share in &shares {
+        neighbors.extend(labels.datastore.nearest(share.embeddings(), k, SearchMode::Auto)?);
+    }
     let nearest = started.elapsed();
-    let predictions = given.into_iter().zip(encoded).zip(neighbors);
+    let predictions = given.into_iter().zip(scores).zip(neighbors);
     let predictions = predictions
-        .map(|((given, Encoded { scores: model, .. }), neighbors)| Prediction {
-            given,
-            model,
-            neighbors,
-        })
+        .map(|((given, model), neighbors)| Prediction { given, model, neighbors })
         .collect();
     Ok(Predicted { predictions, encode, nearest })
-}
-
-/// Encodes on all threads; the outcomes stand in the documents' order.
-fn encode(
-    tagger: &OurTagger,
-    documents: &[Document],
-    model: &Model,
-    progress: &Progress,
-) -> Vec<Result<Encoded, EncodeError>> {
-    let shares: Vec<&[Document]> = documents.chunks(SHARE).collect();
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(share) = shares.get(number) else { return done };
-            let texts: Vec<&str> = share.iter().map(|document| document.text.as_str()).collect();
-            done.push((number, tagger.encode(&texts, &mut StageTimes::default())));
-            progress.add(share.len() as u64);
-        }
-    };
-    let mut done = thread::scope(|scope| {
-        let threads: Vec<_> = (0..model.threads.get()).map(|_| scope.spawn(work)).collect();
-        let done =
-            threads.into_iter().map(|thread| thread.join().expect("encoding does not panic"));
-        done.flatten().collect::<Vec<_>>()
-    });
-    done.sort_unstable_by_key(|(number, _)| *number);
-    done.into_iter().flat_map(|(_, outcomes)| outcomes).collect()
-}
-
-fn nearest(
-    encoded: &[Encoded],
-    datastore: &DatastoreReader,
-    k: usize,
-) -> anyhow::Result<Vec<Vec<autotag::Neighbor>>> {
-    let mut neighbors = Vec::with_capacity(encoded.len());
-    for share in encoded.chunks(SHARE) {
-        let embeddings: Vec<&Embedding> = share.iter().map(|encoded| &encoded.embedding).collect();
-        neighbors.extend(datastore.nearest(&embeddings, k, SearchMode::Auto)?);
-    }
-    Ok(neighbors)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
-use tantivy_autotag::{IndexFolder, OnFailure, Retagged, TagSettings};
+use tantivy_autotag::{IndexFolder, OnFailure, RetagReport, TagSettings};
 
 use crate::args::{Common, ReviewArgs, SettingArgs};
 use crate::commands::job;
@@ -49,9 +49,9 @@ pub(crate) struct RetagArgs {
 
 /// What was done, as it is printed.
 #[derive(Debug, Serialize)]
-struct RetagReport {
+struct RetagOutput {
     #[serde(flatten)]
-    retagged: Retagged,
+    retagged: RetagReport,
     seconds: f64,
 }
 
@@ -71,16 +71,16 @@ pub(crate) fn run(args: &RetagArgs, common: &Common) -> anyhow::Result<()> {
     let earlier = job::finish_earlier(&writer, &stop, common)?;
     let retagged = match earlier {
         Some(retagged) if is_same || args.resume => retagged,
-        None if args.resume => Retagged::default(),
+        None if args.resume => RetagReport::default(),
         _ => job::run(&writer, &stop, common, |progress| writer.retag(&args.query, progress))?,
     };
     writer.close()?;
     let seconds = started.elapsed().as_secs_f64();
-    output::print(common.format, &RetagReport { retagged, seconds })?;
+    output::print(common.format, &RetagOutput { retagged, seconds })?;
     Ok(())
 }
 
-impl Report for RetagReport {
+impl Report for RetagOutput {
     fn to_text(&self) -> String {
         format!("{}\n{:.1} seconds\n", job::retagged_text(&self.retagged), self.seconds)
     }

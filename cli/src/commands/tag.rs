@@ -1,11 +1,10 @@
 //! `autotag tag`: documents from standard input to standard output, one line out for each line in.
 
 use std::io::{self, BufWriter, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use anyhow::{Context, bail};
-use autotag::tagger::StageTimes;
 use autotag::{DatastoreReader, EncodeError, Encoder, Tag, Tagger, Tagging};
 use serde::Serialize;
 use tantivy_autotag::IndexFolder;
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
     let mut output = BufWriter::new(io::stdout().lock());
     let (mut n_lines, mut n_failed) = (0, 0);
     while let Some(lines) = feed.take(BATCH) {
-        for answer in answer(&tagger, &datastore, &lines, model.threads.get(), detail)? {
+        for answer in answer(&tagger, &datastore, &lines, model.threads, detail)? {
             n_failed += usize::from(matches!(answer, Answer::Failed { .. }));
             print_json_line(&mut output, &answer)?;
         }
@@ -147,35 +146,16 @@ struct NeighborAnswer {
     labels: Vec<String>,
 }
 
-/// Answers lines in their order, a share of them on each thread.
+/// Answers lines in their order.
 fn answer<E: Encoder>(
     tagger: &Tagger<E>,
     datastore: &DatastoreReader,
     lines: &[Result<Document, ReadError>],
-    n_threads: usize,
-    detail: Detail,
-) -> anyhow::Result<Vec<Answer>> {
-    let share = lines.len().div_ceil(n_threads).max(1);
-    thread::scope(|scope| {
-        let answer = |lines| answer_share(tagger, datastore, lines, detail);
-        let threads: Vec<_> =
-            lines.chunks(share).map(|lines| scope.spawn(move || answer(lines))).collect();
-        let mut answers = Vec::with_capacity(lines.len());
-        for thread in threads {
-            answers.extend(thread.join().expect("tagging does not panic")?);
-        }
-        Ok(answers)
-    })
-}
-
-fn answer_share<E: Encoder>(
-    tagger: &Tagger<E>,
-    datastore: &DatastoreReader,
-    lines: &[Result<Document, ReadError>],
+    n_threads: NonZeroUsize,
     detail: Detail,
 ) -> anyhow::Result<Vec<Answer>> {
     let texts: Vec<&str> = lines.iter().flatten().map(|document| document.text.as_str()).collect();
-    let taggings = tagger.tag(&texts, datastore, &mut StageTimes::default());
+    let taggings = tagger.tag_on(n_threads, &texts, datastore);
     let mut taggings = taggings.context("the neighbors could not be searched")?.into_iter();
     let mut answers = Vec::with_capacity(lines.len());
     for line in lines {

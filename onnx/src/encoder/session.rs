@@ -1,10 +1,12 @@
 //! Sessions of ONNX Runtime: loading them on a device, running a batch.
 
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use ndarray::{Array2, Ix2};
 use ort::ep::{CUDA, ExecutionProviderDispatch};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
@@ -144,12 +146,12 @@ pub(super) struct Model {
     n_labels: usize,
 }
 
-/// What the model says of a batch, text after text.
+/// The model's answers to a batch, a row for each text.
 pub(super) struct Answer {
-    embeddings: Vec<f32>,
-    dimensions: usize,
-    scores: Vec<f32>,
-    n_labels: usize,
+    /// [texts, D].
+    pub(super) embeddings: Array2<f32>,
+    /// [texts, L]; absent for a model without labels.
+    pub(super) scores: Option<Array2<f32>>,
 }
 
 impl Model {
@@ -192,28 +194,18 @@ impl Model {
         let values = |name: &'static str, length: usize| {
             let missing = || ort::Error::new(format!("the model has no output {name:?}"));
             let output = outputs.get(name).ok_or_else(|| failed(missing()))?;
-            let (shape, values) = output.try_extract_tensor::<f32>().map_err(failed)?;
-            let expected = [n_texts as i64, length as i64];
-            if **shape == expected {
-                return Ok(values.to_vec());
+            let values = output.try_extract_array::<f32>().map_err(failed)?;
+            if *values.shape() == [n_texts, length] {
+                let matrix = values.into_dimensionality::<Ix2>().expect("it has two dimensions");
+                return Ok(matrix.to_owned());
             }
-            let (path, expected, found) = (self.path.clone(), expected.to_vec(), shape.to_vec());
-            Err(OnnxError::OutputShape { path, name, expected, found })
+            let sizes = |shape: &[usize]| shape.iter().map(|&size| size as i64).collect();
+            let (expected, found) = (sizes(&[n_texts, length]), sizes(values.shape()));
+            Err(OnnxError::OutputShape { path: self.path.clone(), name, expected, found })
         };
         let embeddings = values(EMBEDDING, dimensions)?;
-        let scores = if n_labels > 0 { values(SCORES, n_labels)? } else { Vec::new() };
-        Ok(Answer { embeddings, dimensions, scores, n_labels })
-    }
-}
-
-impl Answer {
-    /// Returns each text's embedding, and its scores where the model has labels.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&[f32], Option<&[f32]>)> {
-        let embeddings = self.embeddings.chunks_exact(self.dimensions);
-        embeddings.enumerate().map(|(text, embedding)| {
-            let scores = &self.scores[text * self.n_labels..(text + 1) * self.n_labels];
-            (embedding, (self.n_labels > 0).then_some(scores))
-        })
+        let scores = (n_labels > 0).then(|| values(SCORES, n_labels)).transpose()?;
+        Ok(Answer { embeddings, scores })
     }
 }
 
@@ -227,34 +219,35 @@ fn inputs(
 ) -> ort::Result<Vec<(&'static str, SessionInputValue<'static>)>> {
     let mut inputs = Vec::new();
     if kind.reads_tokens() {
-        let ids: Vec<&[u32]> = batch.iter().map(ModelInput::ids).collect();
-        let ones: Vec<Vec<i64>> = ids.iter().map(|ids| vec![1; ids.len()]).collect();
-        inputs.push((INPUT_IDS, padded(&ids, 0, |&id| i64::from(id))?.into()));
-        inputs.push((ATTENTION_MASK, padded(&ones, 0, |&one| one)?.into()));
+        let ids = batch.iter().map(ModelInput::ids);
+        let ones = ids.clone().map(|ids| ids.iter().map(|_| 1_i64));
+        inputs.push((INPUT_IDS, padded(ids.map(|ids| ids.iter().map(|&id| i64::from(id))), 0)?));
+        inputs.push((ATTENTION_MASK, padded(ones, 0)?));
     }
     if kind.reads_ngrams() {
-        let ids: Vec<&[u32]> = batch.iter().map(|text| &text.features.ids[..]).collect();
-        let weights: Vec<&[f32]> = batch.iter().map(|text| &text.features.weights[..]).collect();
-        inputs.push((FEATURE_IDS, padded(&ids, 1, |&id| i64::from(id))?.into()));
-        inputs.push((FEATURE_WEIGHTS, padded(&weights, 1, |&weight| weight)?.into()));
+        let ids = batch.iter().map(|text| text.features.ids.iter().map(|&id| i64::from(id)));
+        let weights = batch.iter().map(|text| text.features.weights.iter().copied());
+        inputs.push((FEATURE_IDS, padded(ids, 1)?));
+        inputs.push((FEATURE_WEIGHTS, padded(weights, 1)?));
     }
     Ok(inputs)
 }
 
 /// Makes a tensor [rows, longest] of rows of different lengths, padded with 0.
-fn padded<T, P: PrimitiveTensorElementType + Clone + Default + std::fmt::Debug + 'static>(
-    rows: &[impl AsRef<[T]>],
+fn padded<T, R>(
+    rows: impl ExactSizeIterator<Item = R> + Clone,
     min_length: usize,
-    convert: impl Fn(&T) -> P,
-) -> ort::Result<Tensor<P>> {
-    let longest = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or_default();
-    let longest = longest.max(min_length);
-    let mut values = Vec::with_capacity(rows.len() * longest);
-    for (n, row) in rows.iter().enumerate() {
-        values.extend(row.as_ref().iter().map(&convert));
-        values.resize((n + 1) * longest, P::default());
+) -> ort::Result<SessionInputValue<'static>>
+where
+    T: PrimitiveTensorElementType + Clone + Default + Debug + 'static,
+    R: ExactSizeIterator<Item = T>,
+{
+    let longest = rows.clone().map(|row| row.len()).max().unwrap_or_default();
+    let mut matrix = Array2::default((rows.len(), longest.max(min_length)));
+    for (mut padded, row) in matrix.rows_mut().into_iter().zip(rows) {
+        padded.iter_mut().zip(row).for_each(|(place, value)| *place = value);
     }
-    Tensor::from_array(([rows.len(), longest], values))
+    Ok(Tensor::from_array(matrix)?.into())
 }
 
 #[cfg(test)]

@@ -300,8 +300,8 @@ fn inputs_of_the_model_that_are_no_words_of_the_vocabulary_fail_alone() {
     // An id for which the model has no row is the text's fault, not the bundle's.
     let encoder = fixture::encoder(parts());
     let inputs: Vec<_> = ["a", "beyond"].map(|text| encoder.tokenize(text).unwrap()).to_vec();
-    let outcomes = encoder.encode(&inputs);
-    assert!(outcomes[0].is_ok() && outcomes[1].is_err());
+    let encoded = encoder.encode(&inputs);
+    assert!(encoded.row(0).is_ok() && encoded.row(1).is_err());
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn search(path: &Path) {
     let Ok(reader) = bundle.datastore().unwrap().reader() else { return };
     let query = vec![0.5; bundle.config().dimensions.get()];
     let query = Embedding::new(query).unwrap();
-    let Ok(found) = reader.nearest(&[&query], 3, SearchMode::Exact) else { return };
+    let Ok(found) = reader.nearest(query.as_row(), 3, SearchMode::Exact) else { return };
     assert!(found[0].iter().all(|neighbor| neighbor.distance.is_finite()));
 }
 
@@ -137,7 +137,7 @@ fn answer(path: &Path, counts: &mut Counts) {
     };
     let texts = ["a b", "an oven, and bread from it: 12 grams", "語\u{300}\u{0}\t🦀 nan"];
     let inputs: Vec<_> = texts.iter().filter_map(|text| encoder.tokenize(text).ok()).collect();
-    let answers: Vec<_> = encoder.encode(&inputs).into_iter().flatten().collect();
+    let answers: Vec<_> = encoder.encode(&inputs).outcomes().flatten().collect();
     for answer in &answers {
         let scores = answer.scores.iter().flat_map(|scores| scores.values());
         assert!(answer.embedding.values().iter().chain(scores).all(|value| value.is_finite()));

@@ -70,7 +70,7 @@ fn encoder() -> (TempDir, OnnxEncoder) {
 
 fn encode(encoder: &OnnxEncoder, texts: &[&str]) -> Vec<Result<Encoded, EncodeError>> {
     let inputs: Vec<_> = texts.iter().map(|text| encoder.tokenize(text).unwrap()).collect();
-    encoder.encode(&inputs)
+    encoder.encode(&inputs).outcomes().collect()
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn labels_that_do_not_fit_the_configuration_are_refused() {
 fn fill(draft: &BundleDraft, options: &DatastoreOptions) -> autotag::Result<()> {
     let encoder = draft.encoder(&fixture::on_cpu()).unwrap();
     let tokens = encoder.tokenize("a b").unwrap();
-    let encoded = encoder.encode(&[tokens]).remove(0).unwrap();
+    let encoded = encoder.encode(&[tokens]).row(0).unwrap();
     let datastore = Datastore::create(&draft.datastore_folder(), options)?;
     let mut writer = datastore.writer()?;
     writer.put("first", &encoded.embedding, &[fixture::LABELS[1]], Source::Training)?;
@@ -127,8 +127,8 @@ fn a_bundle_with_its_datastore_is_verified_and_left_as_it_is() {
     assert_eq!(names(&bundle.path().join("datastore")), ["data.mdb"]);
     let reader = verified.datastore().unwrap().reader().unwrap();
     let encoder = OnnxEncoder::open(&verified, &fixture::on_cpu()).unwrap();
-    let query = encoder.encode(&[encoder.tokenize("b a").unwrap()]).remove(0).unwrap();
-    let neighbors = reader.nearest(&[&query.embedding], 1, SearchMode::Exact).unwrap();
+    let query = encoder.encode(&[encoder.tokenize("b a").unwrap()]).row(0).unwrap();
+    let neighbors = reader.nearest(query.embedding.as_row(), 1, SearchMode::Exact).unwrap();
     assert!(neighbors[0][0].distance < 1e-3);
     assert_eq!(reader.key(neighbors[0][0].item).unwrap().as_deref(), Some("first"));
 }

@@ -1,5 +1,6 @@
 //! Neighbors for the dev figures of a model in training, before there is a datastore.
 
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use autotag::datastore::ExactIndex;
@@ -26,10 +27,14 @@ pub(crate) fn nearest(
         let item = indexed[row];
         Neighbor { item: ItemId(item as u32), distance, labels: labels[item].clone() }
     };
-    let queries: Vec<&[f32]> = (0..queries.n_rows()).map(|query| queries.row(query)).collect();
+    let n_cols = queries.n_cols();
     queries
-        .par_chunks(QUERIES)
-        .flat_map_iter(|queries| index.nearest(queries, k))
+        .values()
+        .par_chunks(QUERIES * n_cols)
+        .flat_map_iter(|queries| {
+            let shape = (queries.len() / n_cols, n_cols);
+            index.nearest(ArrayView2::from_shape(shape, queries).expect("whole rows"), k)
+        })
         .map(|found| found.into_iter().map(neighbor).collect())
         .collect()
 }

@@ -252,13 +252,13 @@ impl TrainingRun<'_> {
 
         progress(Progress::Stage("datastore"));
         let embeddings = match neighbors {
-            NeighborSource::Exported => exported(&encoder, self.train)?,
+            NeighborSource::Exported => exported(encoder, self.train)?,
             NeighborSource::Trained => {
+                drop(encoder);
                 let texts: Vec<&TextInput> = train.texts.texts.iter().collect();
                 network.predict(&texts).embeddings
             }
         };
-        drop(encoder);
         store(&draft, self.train, &embeddings)?;
         let report = TrainReport {
             spec: Some(spec.clone()),

@@ -2,10 +2,11 @@
 
 use autotag::{Datastore, LabelVocabulary, failpoint};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
-use tantivy::{Index, IndexReader, IndexWriter, ReloadPolicy};
+use tantivy::{Index, IndexWriter};
 
 use crate::budget::Metered;
 use crate::commit::{self, Payload};
+use crate::error::in_use;
 use crate::guard::guard;
 use crate::segments::WholeSegments;
 use crate::stores::Stores;
@@ -23,10 +24,7 @@ pub(super) fn open_stores(
 ) -> Result<(Stores, Payload)> {
     let encoder = datastore.encoder();
     let tantivy = open_tantivy(index, options)?;
-    let mut datastore = datastore.writer().map_err(|error| match error {
-        autotag::Error::DatastoreInUse { .. } => Error::InUse,
-        error => Error::Datastore(error),
-    })?;
+    let mut datastore = datastore.writer().map_err(in_use)?;
     // Not before both are locked: another writer may have been committing.
     let last = Payload::of(index, encoder)?.of_encoder(encoder);
     // It may have died before its commit was durable.
@@ -39,14 +37,6 @@ pub(super) fn open_stores(
     collected.map_err(Error::tantivy("removed unused files"))?;
     failpoint::reach("open::collected");
     Ok((Stores::new(tantivy, datastore, fields.key), last))
-}
-
-pub(crate) fn open_reader(index: &Index) -> Result<IndexReader> {
-    const OPENED: &str = "opened the index for reading";
-    guard(OPENED, || {
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into();
-        reader.map_err(Error::tantivy(OPENED))
-    })
 }
 
 fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {

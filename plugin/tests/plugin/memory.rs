@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use autotag::datastore::DatastoreOptions;
 use autotag::{
-    Datastore, Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores,
-    Tagger,
+    Datastore, Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Fingerprint,
+    LabelVocabulary, Scores, Tagger,
 };
 use tantivy::Index;
 use tantivy_autotag::{TaggingWriter, WriterOptions};
@@ -49,13 +49,13 @@ impl Encoder for Many {
         1
     }
 
-    fn encode(&self, batch: &[()]) -> Vec<Result<Encoded, EncodeError>> {
+    fn encode(&self, batch: &[()]) -> EncodedBatch {
         let one = || Encoded {
             embedding: Embedding::new(vec![1.0; 4]).unwrap(),
             // Too low to be kept, but held until the document is indexed.
             scores: Some(Scores::new(vec![1e-5; N_LABELS]).unwrap()),
         };
-        batch.iter().map(|()| Ok(one())).collect()
+        EncodedBatch::from_outcomes(4, batch.iter().map(|()| Ok(one())))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use autotag::{Datastore, Fingerprint, Proportion, Source};
 use tantivy_autotag::{
-    BundleSource, Correction, Error, IndexFolder, LabelChange, Rebuilt, RepairReport,
+    BundleSource, Correction, Error, IndexFolder, LabelChange, RebuildReport, RepairReport,
     TaggingWriter, WriterOptions,
 };
 
@@ -41,7 +41,7 @@ fn migrate(sample: &Sample) -> IndexFolder {
 }
 
 /// Moves an index, and closes the writer at once.
-fn move_to(index: &mut IndexFolder, encoder: Words, bundle: &BundleSource<'_>) -> Rebuilt {
+fn move_to(index: &mut IndexFolder, encoder: Words, bundle: &BundleSource<'_>) -> RebuildReport {
     let moved = index.migrate(tagger(encoder), bundle, WriterOptions::default(), |_| {});
     let (writer, rebuilt) = moved.unwrap();
     writer.close().unwrap();
@@ -266,7 +266,7 @@ fn moving_to_a_bundle_with_the_same_encoder_brings_its_neighbors() {
     assert_eq!(index.bundle(), Path::new("retrained"));
     // Once more: nothing is to be done.
     let again = move_to(&mut index, Words::new(&LABELS), &retrained);
-    assert_eq!(again, Rebuilt::default());
+    assert_eq!(again, RebuildReport::default());
 }
 
 #[test]

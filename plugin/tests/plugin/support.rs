@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use autotag::datastore::DatastoreOptions;
 use autotag::{
-    Datastore, Embedding, EncodeError, Encoded, Encoder, Fingerprint, LabelVocabulary, Scores,
-    SearchMode, Tagger,
+    Datastore, Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Fingerprint,
+    LabelVocabulary, Scores, SearchMode, Tagger,
 };
 use tantivy::schema::{Field, STORED, STRING, Schema};
 use tantivy::{Index, TantivyDocument};
@@ -77,8 +77,8 @@ impl Encoder for Words {
         tokens.len()
     }
 
-    fn encode(&self, batch: &[Vec<String>]) -> Vec<Result<Encoded, EncodeError>> {
-        batch.iter().map(|words| self.encode_one(words)).collect()
+    fn encode(&self, batch: &[Vec<String>]) -> EncodedBatch {
+        EncodedBatch::from_outcomes(DIMENSIONS, batch.iter().map(|words| self.encode_one(words)))
     }
 }
 

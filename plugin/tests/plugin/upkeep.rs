@@ -7,7 +7,7 @@ use autotag::{Datastore, Proportion, Threshold};
 use tantivy::Index;
 use tantivy::schema::{STRING, Schema};
 use tantivy_autotag::{
-    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, Origin, Retagged,
+    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, Origin, RetagReport,
     TagFields, TagSettings, TaggingWriter, WriterOptions,
 };
 
@@ -255,7 +255,7 @@ fn an_interrupted_job_waits_keeps_others_off_and_goes_on() {
     commit(&writer);
     let second = writer.resume(|_| {}).unwrap();
     assert_eq!((first.documents + second.documents, writer.unfinished_job()), (31, None));
-    assert_eq!(writer.resume(|_| {}).unwrap(), Retagged::default());
+    assert_eq!(writer.resume(|_| {}).unwrap(), RetagReport::default());
     assert_eq!(fixture.tags("39"), ["/cat"]);
     assert_eq!(fixture.tags("new"), ["/cat"], "its one neighbor votes alone for a new label");
 }

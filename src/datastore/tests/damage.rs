@@ -72,12 +72,10 @@ fn answers(datastore: &Datastore) -> Result<Vec<String>> {
         // The names of documents have no checksum: only the seal tells that one was changed.
         reader.documents(&[key])?;
     }
-    let queries: Vec<Embedding> =
-        clustered(3, DIMENSIONS, 77).iter().map(|v| embedding(v)).collect();
-    let queries: Vec<&Embedding> = queries.iter().collect();
-    answers.push(format!("{:?}", reader.nearest(&queries, 9, SearchMode::Exact)?));
+    let queries = matrix(&clustered(3, DIMENSIONS, 77));
+    answers.push(format!("{:?}", reader.nearest(queries.view(), 9, SearchMode::Exact)?));
     // Approximate: its answers may differ, or be an error.
-    let _ = reader.nearest(&queries, 9, SearchMode::Arroy);
+    let _ = reader.nearest(queries.view(), 9, SearchMode::Arroy);
     Ok(answers)
 }
 
@@ -281,7 +279,7 @@ fn check_trees_refused(change: impl Fn(&[u8], &mut Vec<u8>)) {
     let datastore = Datastore::open(folder.path(), &ENCODER).unwrap();
     assert_eq!(datastore.verify().unwrap().problems, [DatastoreProblem::ChangedTrees]);
     let query = embedding(&[1.0; DIMENSIONS]);
-    let found = datastore.reader().unwrap().nearest(&[&query], 400, SearchMode::Arroy);
+    let found = datastore.reader().unwrap().nearest(query.as_row(), 400, SearchMode::Arroy);
     assert!(matches!(found, Err(Error::DatastoreDamaged { .. })), "{found:?}");
     let written = write(&datastore);
     assert!(matches!(written, Err(Error::DatastoreDamaged { .. })), "{written:?}");

@@ -84,7 +84,7 @@ fn check_batches(bundle: &ModelBundle) {
     let texts = documents.texts().iter();
     let inputs: Vec<_> = texts.map(|text| encoder.tokenize(text).unwrap()).collect();
     let answers = |inputs: &[_]| -> Vec<Encoded> {
-        encoder.encode(inputs).into_iter().map(Result::unwrap).collect()
+        encoder.encode(inputs).outcomes().map(Result::unwrap).collect()
     };
     let together = answers(&inputs);
     for (input, together) in inputs.iter().zip(&together) {

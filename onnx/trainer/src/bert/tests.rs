@@ -190,8 +190,8 @@ pub(crate) fn exported(tiny: &BertFolder, pooling: Pooling, batch: &[Vec<u32>]) 
     let encoder = draft.encoder(&options).unwrap();
     let inputs: Vec<ModelInput> =
         batch.iter().map(|ids| ModelInput { ids: ids.clone(), ..ModelInput::default() }).collect();
-    let encoded = encoder.encode(&inputs).into_iter();
-    encoded.map(|encoded| encoded.unwrap().embedding.values().to_vec()).collect()
+    let encoded = encoder.encode(&inputs);
+    encoded.outcomes().map(|encoded| encoded.unwrap().embedding.values().to_vec()).collect()
 }
 
 fn assert_close(a: &[f32], b: &[f32], tolerance: f32) {

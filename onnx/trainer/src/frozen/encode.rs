@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use autotag::{EncodeError, Encoder};
+use autotag::{EncodeError, EncodedBatch, Encoder};
 use autotag_onnx::{ModelInput, OnnxEncoder};
 
 use super::cache::{EmbeddingCache, TextDigest, digest};
@@ -51,12 +51,12 @@ impl Encoding<'_> {
         let mut done = of - todo.len();
         progress(Progress::Encoded { done, of });
         for todo in todo.chunks(TEXTS_PER_REPORT * rayon::current_num_threads()) {
-            let outcomes: Vec<Result<Rows>> =
-                batches(todo).into_par_iter().map(|batch| run(encoder, dataset, batch)).collect();
-            for outcome in outcomes {
-                for (row, values) in outcome? {
-                    embeddings.row_mut(row).copy_from_slice(&values);
-                }
+            let encoded: Vec<EncodedBatch> =
+                batches(todo).into_par_iter().map(|batch| run(encoder, batch)).collect();
+            let outcomes = encoded.iter().flat_map(EncodedBatch::outcomes);
+            for (&(row, _), outcome) in todo.iter().zip(outcomes) {
+                let encoded = outcome.map_err(|source| unusable(dataset, row, source))?;
+                embeddings.row_mut(row).copy_from_slice(encoded.embedding.values());
             }
             if let Some(cache) = &mut cache {
                 cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row(row))))?;
@@ -125,17 +125,9 @@ fn batches(texts: &[(usize, ModelInput)]) -> Vec<&[(usize, ModelInput)]> {
     batches
 }
 
-/// Rows of a data set with their embeddings.
-type Rows = Vec<(usize, Vec<f32>)>;
-
-fn run(encoder: &OnnxEncoder, dataset: &Dataset, batch: &[(usize, ModelInput)]) -> Result<Rows> {
+fn run(encoder: &OnnxEncoder, batch: &[(usize, ModelInput)]) -> EncodedBatch {
     let inputs: Vec<ModelInput> = batch.iter().map(|(_, input)| input.clone()).collect();
-    let outcomes = encoder.encode(&inputs).into_iter().zip(batch);
-    let embedding = |(outcome, &(row, _)): (Result<autotag::Encoded, EncodeError>, &(usize, _))| {
-        let encoded = outcome.map_err(|source| unusable(dataset, row, source))?;
-        Ok((row, encoded.embedding.values().to_vec()))
-    };
-    outcomes.map(embedding).collect()
+    encoder.encode(&inputs)
 }
 
 fn unusable(dataset: &Dataset, row: usize, source: EncodeError) -> TrainError {

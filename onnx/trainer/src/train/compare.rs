@@ -1,10 +1,9 @@
 //! The comparison of an exported model with the one that was trained.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use autotag::{EncodeError, Encoded, Encoder};
+use autotag::{EncodeError, Encoded, EncodedBatch, Encoder, Tagger};
 use autotag_onnx::OnnxEncoder;
 
 use super::{Plan, TrainingRun};
@@ -66,7 +65,9 @@ pub(super) fn compare(
     for rows in rows.chunks(ENCODE_BATCH) {
         for (&row, encoded) in rows.iter().zip(encode(encoder, dataset, rows)) {
             let Encoded { embedding, scores } = match encoded {
-                Err(error) if is_nothing(expected.embeddings.row(row)) && says_nothing(&error) => {
+                Err(TrainError::Text { source, .. })
+                    if is_nothing(expected.embeddings.row(row)) && says_nothing(&source) =>
+                {
                     continue;
                 }
                 encoded => encoded?,
@@ -95,8 +96,8 @@ fn is_nothing(representation: &[f32]) -> bool {
 }
 
 /// Tells whether the exported model's representation of a text was refused, as an all-zero one is.
-fn says_nothing(error: &TrainError) -> bool {
-    let TrainError::Text { source: EncodeError::Answer(cause), .. } = error else { return false };
+fn says_nothing(error: &EncodeError) -> bool {
+    let EncodeError::Answer(cause) = error else { return false };
     matches!(**cause, autotag::Error::Embedding { .. })
 }
 
@@ -111,25 +112,22 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// Represents a data set's texts as the exported model does: [texts, D].
 ///
 /// A text on which nothing is active has a row of zeros.
-pub(super) fn exported(encoder: &OnnxEncoder, dataset: &Dataset) -> Result<Matrix> {
-    let mut embeddings = Matrix::zeros(dataset.len(), encoder.dimensions());
-    let rows: Vec<usize> = (0..dataset.len()).collect();
-    // In parallel: each thread's texts go through a session of their own.
-    embeddings
-        .values_mut()
-        .par_chunks_mut(ENCODE_BATCH * encoder.dimensions())
-        .zip(rows.par_chunks(ENCODE_BATCH))
-        .try_for_each(|(embeddings, rows)| -> Result<()> {
-            let embeddings = embeddings.chunks_mut(encoder.dimensions());
-            for (embedding, encoded) in embeddings.zip(encode(encoder, dataset, rows)) {
-                match encoded {
-                    Err(error) if says_nothing(&error) => {}
-                    encoded => embedding.copy_from_slice(encoded?.embedding.values()),
-                }
-            }
-            Ok(())
-        })?;
-    Ok(embeddings)
+pub(super) fn exported(encoder: OnnxEncoder, dataset: &Dataset) -> Result<Matrix> {
+    let dimensions = encoder.dimensions();
+    let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
+    let shares = Tagger::new(Arc::new(encoder)).encode_on(threads, dataset.texts(), |mut share| {
+        share.drop_scores();
+        share
+    });
+    let encoded = EncodedBatch::concatenate(dimensions, shares);
+    for (&row, error) in encoded.failures() {
+        if !says_nothing(error) {
+            let (key, source) = (dataset.keys()[row].clone(), error.clone());
+            return Err(TrainError::Text { key, source });
+        }
+    }
+    let values = encoded.embeddings().iter().copied().collect();
+    Ok(Matrix::from_values(encoded.len(), dimensions, values))
 }
 
 /// Encodes some of a data set's texts.
@@ -144,7 +142,8 @@ fn encode(encoder: &OnnxEncoder, dataset: &Dataset, rows: &[usize]) -> Vec<Resul
             }
         }
     }
-    let outcomes = encoder.encode(&tokens).into_iter().zip(rows);
+    let encoded = encoder.encode(&tokens);
+    let outcomes = encoded.outcomes().zip(rows);
     outcomes
         .map(|(outcome, &row)| {
             outcome.map_err(|source| TrainError::Text { key: dataset.keys()[row].clone(), source })

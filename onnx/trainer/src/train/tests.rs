@@ -136,11 +136,11 @@ fn check(preset: &Preset, init: Init) {
     let inputs: Vec<ModelInput> = texts.map(|text| encoder.tokenize(text).unwrap()).collect();
     let together = encoder.encode(&inputs);
     let longest = &inputs[2 * MAX_LENGTH];
-    for (input, together) in inputs.iter().zip(&together) {
-        let alone = &encoder.encode(std::slice::from_ref(input))[0];
-        let beside = &encoder.encode(&[longest.clone(), input.clone()])[1];
-        assert_same(together, alone);
-        assert_same(together, beside);
+    for (input, together) in inputs.iter().zip(together.outcomes()) {
+        let alone = encoder.encode(std::slice::from_ref(input)).row(0);
+        let beside = encoder.encode(&[longest.clone(), input.clone()]).row(1);
+        assert_same(&together, &alone);
+        assert_same(&together, &beside);
     }
 }
 

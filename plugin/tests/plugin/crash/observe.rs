@@ -80,5 +80,5 @@ fn names(reader: &DatastoreReader, labels: &LabelSet) -> Labels {
 fn encode(text: &str) -> Vec<f32> {
     let encoder = Words::new(&LABELS);
     let tokens = encoder.tokenize(text).unwrap();
-    encoder.encode(&[tokens]).remove(0).unwrap().embedding.values().to_vec()
+    encoder.encode(&[tokens]).row(0).unwrap().embedding.values().to_vec()
 }

@@ -1,16 +1,20 @@
-//! What an index's folder says of itself.
+//! `index.json`: the description of an index.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use autotag::Fingerprint;
 use autotag::datastore::sync_folder;
+use autotag::{Datastore, Fingerprint};
 use serde::{Deserialize, Serialize};
+use tantivy::schema::Schema;
 
-use super::{io_error, is_missing, own_folder, unfinished_path};
-use crate::directory::replace_unsynced;
+use crate::error::io_error;
+use crate::files::{is_missing, replace_unsynced};
+use crate::layout::{
+    copy_path, description_path, is_datastore_name, own_folder, temporary_path, unfinished_path,
+};
 use crate::{Error, FieldNames, Result};
 
 /// The version that is written.
@@ -38,6 +42,18 @@ pub(crate) struct Description {
     pub(crate) schema: u32,
     /// The CRC-32 of all of this with a 0 in its place.
     pub(crate) checksum: u32,
+}
+
+/// A bundle, as an index is made of it.
+#[derive(Clone, Copy, Debug)]
+pub struct BundleSource<'b> {
+    /// Where it lies, for whoever opens the index; kept as it is.
+    pub path: &'b Path,
+    /// Identifies the bundle, its training set and settings included: two that differ in any of these
+    /// have different ones.
+    pub fingerprint: Fingerprint,
+    /// The first neighbors. Its encoder is the index's.
+    pub training_set: &'b Datastore,
 }
 
 /// A path, as text where it is one.
@@ -101,6 +117,59 @@ impl Description {
         Ok(description)
     }
 
+    /// Tells whether the index is a bundle's: its encoder, training set and settings.
+    pub(crate) fn is_of(&self, bundle: &BundleSource<'_>) -> bool {
+        self.bundle_fingerprint == Some(bundle.fingerprint)
+            && self.encoder == bundle.training_set.encoder()
+    }
+
+    /// Returns the description with another datastore.
+    pub(crate) fn with_datastore(&self, name: &str) -> Description {
+        let mut replaced = self.replaced.clone();
+        replaced.retain(|replaced| replaced != name);
+        Description { datastore: name.to_owned(), replaced, ..self.clone() }
+    }
+
+    /// Returns the description noting that the datastore of now is of no use once there is another.
+    pub(crate) fn with_replaced(&self) -> Description {
+        let mut replaced = self.replaced.clone();
+        if !replaced.contains(&self.datastore) {
+            replaced.push(self.datastore.clone());
+        }
+        Description { replaced, ..self.clone() }
+    }
+
+    /// Returns what the description of an index of a bundle is.
+    pub(crate) fn derived(
+        fields: FieldNames,
+        schema: &Schema,
+        bundle: &BundleSource<'_>,
+        datastore: &str,
+    ) -> Description {
+        let description = Description {
+            version: VERSION,
+            fields,
+            encoder: bundle.training_set.encoder(),
+            bundle: BundlePath::new(bundle.path),
+            bundle_fingerprint: Some(bundle.fingerprint),
+            datastore: datastore.to_owned(),
+            replaced: vec![],
+            schema: crc32fast::hash(&to_json(schema)),
+            checksum: 0,
+        };
+        description.sealed()
+    }
+
+    /// Returns the description with another bundle.
+    pub(crate) fn with_bundle(&self, bundle: &BundleSource<'_>) -> Description {
+        Description {
+            encoder: bundle.training_set.encoder(),
+            bundle: BundlePath::new(bundle.path),
+            bundle_fingerprint: Some(bundle.fingerprint),
+            ..self.clone()
+        }
+    }
+
     /// Returns the description in the newest version, under its checksum.
     pub(crate) fn sealed(mut self) -> Self {
         self.version = VERSION;
@@ -113,15 +182,6 @@ impl Description {
     }
 }
 
-/// What a datastore's folder is called: nothing that leads out of autotag's folder.
-pub(crate) fn is_datastore_name(name: &str) -> bool {
-    let rest = name.strip_prefix("datastore");
-    rest.is_some_and(|rest| {
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-        rest.len() <= 64 && (rest.is_empty() || rest.starts_with('-')) && rest.bytes().all(is_plain)
-    })
-}
-
 pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).expect("text and numbers always encode")
 }
@@ -130,20 +190,6 @@ pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
 #[derive(Deserialize)]
 struct VersionOnly {
     version: u32,
-}
-
-pub(crate) fn description_path(path: &Path) -> PathBuf {
-    own_folder(path).join("index.json")
-}
-
-/// A copy for repairs.
-pub(super) fn copy_path(path: &Path) -> PathBuf {
-    own_folder(path).join("index.copy.json")
-}
-
-/// The file that a description is written to first, by this process.
-fn temporary_path(path: &Path) -> PathBuf {
-    own_folder(path).join(format!("index.{}.new", std::process::id()))
 }
 
 /// Writes `index.json` so that it is there as a whole or not at all, durably.
@@ -170,23 +216,12 @@ pub(crate) fn publish(path: &Path, description: &Description) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_datastore_is_a_plain_folder_inside_autotags() {
-        for name in ["datastore", "datastore-0f3a", "datastore-repaired-12"] {
-            assert!(is_datastore_name(name), "{name}");
-        }
-        let long = format!("datastore-{}", "a".repeat(64));
-        let others = ["", "data", "datastores", "datastore/..", "datastore-../x", "../datastore"];
-        for name in others.into_iter().chain(["datastore-\0", "datastore-ä", "/datastore", &long])
-        {
-            assert!(!is_datastore_name(name), "{name}");
-        }
-    }
-
     #[cfg(unix)]
     #[test]
     fn a_path_is_found_again_whatever_its_bytes() {
         use std::os::unix::ffi::OsStringExt;
+        use std::path::PathBuf;
+
         let paths = ["plain".into(), "ümlaut".into(), OsString::from_vec(vec![b'a', 0xff, b'"'])];
         for path in paths.map(PathBuf::from) {
             let json = to_json(&BundlePath::new(&path));

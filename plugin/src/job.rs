@@ -1,0 +1,179 @@
+//! A job: work over many documents of an index, and how far it got.
+
+use std::fmt;
+
+use autotag::{Fingerprint, Interpolation, LabelId, LabelVocabulary, Selection, Tagger};
+use serde::{Deserialize, Serialize};
+
+/// A job, and how far it got.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// What is done.
+    pub task: Task,
+    /// The key of the last document that it has dealt with.
+    pub after: Option<String>,
+}
+
+/// What a job does, with all that it was asked for: whoever goes on with it does the same.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Tags documents again.
+    Retag {
+        /// The query that finds them; all documents where it is empty.
+        query: String,
+        /// How they are tagged; absent in what an earlier version began, which is finished with the
+        /// settings of the writer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settings: Option<TagSettings>,
+        /// The bundle that the index was moved to, where this is part of the move.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        moved_to: Option<Fingerprint>,
+    },
+    /// Writes a changed label anew where documents have it.
+    Relabel {
+        /// The label's id in the datastore.
+        label: u32,
+        /// The name that it had before.
+        name: String,
+        /// How it was changed; absent in what an earlier version began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        change: Option<LabelChange>,
+    },
+}
+
+/// How documents are tagged: a tagger without its model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TagSettings {
+    /// How neighbors vote and how much they weigh.
+    pub interpolation: Interpolation,
+    /// Which scores become tags.
+    pub selection: Selection,
+}
+
+impl TagSettings {
+    /// Returns a tagger's.
+    pub fn of<E>(tagger: &Tagger<E>) -> Self {
+        let (interpolation, selection) = (tagger.interpolation, tagger.selection.clone());
+        TagSettings { interpolation, selection }
+    }
+
+    /// Returns a tagger with these settings in the place of its own.
+    pub(crate) fn put_into<E>(self, mut tagger: Tagger<E>) -> Tagger<E> {
+        (tagger.interpolation, tagger.selection) = (self.interpolation, self.selection);
+        tagger
+    }
+}
+
+impl Job {
+    /// Tells whether this tags again what a query finds, by these settings.
+    pub fn is_retagging(&self, of: &str, by: &TagSettings) -> bool {
+        let Task::Retag { query, settings, moved_to: None } = &self.task else { return false };
+        query.trim() == of.trim() && settings.as_ref() == Some(by)
+    }
+
+    /// Tells whether this tags all documents again after the index was moved to a bundle.
+    pub fn is_moving_to(&self, bundle: Fingerprint) -> bool {
+        matches!(&self.task, Task::Retag { moved_to, .. } if *moved_to == Some(bundle))
+    }
+
+    /// Tells whether this makes exactly one change of a label.
+    pub fn is_making(&self, asked: &LabelChange) -> bool {
+        matches!(&self.task, Task::Relabel { change, .. } if change.as_ref() == Some(asked))
+    }
+}
+
+impl fmt::Display for Job {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.task {
+            Task::Retag { moved_to: Some(bundle), .. } => {
+                write!(formatter, "tagging again after the move to bundle {bundle:.12}")?;
+            }
+            Task::Retag { query, .. } if query.is_empty() => write!(formatter, "tagging again")?,
+            Task::Retag { query, .. } => write!(formatter, "tagging again what {query:?} finds")?,
+            Task::Relabel { change: Some(change), .. } => write!(formatter, "{change}")?,
+            Task::Relabel { name, .. } => write!(formatter, "changing the label {name:?}")?,
+        }
+        if let Task::Retag { settings: Some(settings), .. } = &self.task {
+            write!(formatter, " with threshold {}", f32::from(settings.selection.threshold))?;
+        }
+        match &self.after {
+            Some(after) => write!(formatter, ", done up to document {after:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How labels change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LabelChange {
+    /// Gives a label another name; its earlier names lead to it still.
+    Rename {
+        /// A name of the label.
+        label: String,
+        /// The name that it gets.
+        name: String,
+    },
+    /// Lets a label stand for another one, wherever that was or will be given or predicted.
+    Merge {
+        /// The label that disappears.
+        label: String,
+        /// The label that stands for it.
+        into: String,
+    },
+    /// Takes a label from all documents; it is not given or predicted again.
+    Retire {
+        /// The label.
+        label: String,
+    },
+    /// Takes a merged or retired label into use again.
+    Restore {
+        /// The label.
+        label: String,
+    },
+}
+
+impl fmt::Display for LabelChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LabelChange::Rename { label, name } => {
+                write!(formatter, "renaming the label {label:?} to {name:?}")
+            }
+            LabelChange::Merge { label, into } => {
+                write!(formatter, "merging the label {label:?} into {into:?}")
+            }
+            LabelChange::Retire { label } => write!(formatter, "retiring the label {label:?}"),
+            LabelChange::Restore { label } => write!(formatter, "restoring the label {label:?}"),
+        }
+    }
+}
+
+/// How far a job got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobProgress {
+    /// The documents that were looked at.
+    pub done: usize,
+    /// The documents that are to be looked at.
+    pub total: usize,
+}
+
+impl LabelChange {
+    /// Changes a vocabulary; returns the label and the name that it had.
+    pub(crate) fn apply(&self, labels: &mut LabelVocabulary) -> autotag::Result<(LabelId, String)> {
+        let (LabelChange::Rename { label, .. }
+        | LabelChange::Merge { label, .. }
+        | LabelChange::Retire { label }
+        | LabelChange::Restore { label }) = self;
+        let id = labels.known(label)?;
+        let before = labels.name(id).to_owned();
+        match self {
+            LabelChange::Rename { name, .. } => labels.rename(id, name)?,
+            LabelChange::Merge { into, .. } => labels.merge(id, labels.known(into)?)?,
+            LabelChange::Retire { .. } => labels.retire(id)?,
+            LabelChange::Restore { .. } => labels.restore(id),
+        }
+        Ok((id, before))
+    }
+}
