@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
-use crate::commands::train::{Epochs, HyperArgs, ModelKind};
+use crate::commands::train::{Epochs, HyperArgs, ModelKind, Setup};
 use crate::commands::{model, target};
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
@@ -82,14 +82,14 @@ fn gamma(text: &str) -> Result<f32, String> {
 }
 
 pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
-    let config = args.config(common);
-    if let Err(problem) = args.model.check_start(&args.hyper) {
+    let Setup { config, pretrained, .. } = args.setup(common);
+    if let Err(problem) = args.model.check_start(&pretrained) {
         Args::wrong_usage("ablate", &problem);
     }
     args.model.check_features()?;
     let options = model::onnx_options(common)?;
     let (folder, _lock) = RunsFolder::lock(&args.runs)?;
-    if let Some(cache) = args.cache().filter(|_| args.hyper.start().is_some()) {
+    if let Some(cache) = args.cache().filter(|_| pretrained.path().is_some()) {
         target::check_folder(&cache)?;
     }
     let parts = args.read()?;
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
             "{n_others} runs in {runs} are of another version of autotag and are not used"
         );
     }
-    let ablation = args.question(config)?.plan(&parts);
+    let ablation = args.question(config, pretrained.path())?.plan(&parts);
     let stop = Stop::watch()?;
     let mut train = |training: Training<'_>| {
         let config =
@@ -114,7 +114,7 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
             .unreadable(Unreadable::Refuse)
             .stopped_by(stop.flag());
         let mut epochs = Epochs::begin(common.quiet.into());
-        let init = args.model.init(&args.hyper, &parts.train, &config)?;
+        let init = args.model.init(&pretrained, &parts.train, &config)?;
         let cache = args.cache();
         let progress = &mut |step| epochs.show(step);
         let (_, report) = args.model.train(&run, init, cache.as_deref(), progress)?;
@@ -141,21 +141,21 @@ impl AblateArgs {
         self.hyper.cache(&self.runs.join("runs"))
     }
 
-    /// Returns the settings of a run with the contrastive loss, where it has some weight.
-    fn config(&self, common: &Common) -> TrainConfig {
-        let mut config = match self.hyper.config(self.model, model::threads(common)) {
-            Ok(config) => config,
+    /// Returns the setup of a run with the contrastive loss, where it has some weight.
+    fn setup(&self, common: &Common) -> Setup {
+        let mut setup = match self.hyper.setup(self.model, model::threads(common)) {
+            Ok(setup) => setup,
             Err(problem) => Args::wrong_usage("ablate", &problem),
         };
-        let gamma = &mut config.contrastive.gamma;
+        let gamma = &mut setup.config.contrastive.gamma;
         if *gamma == 0.0 {
             *gamma = ContrastiveConfig::default().gamma;
         }
-        config
+        setup
     }
 
-    fn question(&self, config: TrainConfig) -> anyhow::Result<Question> {
-        let start = match self.hyper.start() {
+    fn question(&self, config: TrainConfig, start: Option<&Path>) -> anyhow::Result<Question> {
+        let start = match start {
             Some(start) => Some((start.to_path_buf(), start_digest(start)?)),
             None => None,
         };

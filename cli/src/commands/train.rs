@@ -1,8 +1,8 @@
 //! `autotag train`: a bundle from labelled documents.
 
-mod adapter;
 mod epochs;
 mod hyper;
+mod kind;
 mod start;
 
 use std::path::PathBuf;
@@ -10,10 +10,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use autotag::Interpolation;
 use autotag_onnx::{BundleDraft, ModelBundle};
-use autotag_train::{
-    Dataset, Skipped, Start, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
-};
-use clap::ValueEnum;
+use autotag_train::{Dataset, Skipped, Start, TrainError, TrainReport, TrainingRun, Unreadable};
 use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
@@ -24,6 +21,8 @@ use crate::signals::Stop;
 
 pub(super) use epochs::Epochs;
 pub(super) use hyper::HyperArgs;
+pub(super) use hyper::setup::Setup;
+pub(super) use kind::ModelKind;
 
 /// Train a model on labelled documents and write it as a bundle
 #[derive(Debug, clap::Args)]
@@ -73,57 +72,13 @@ pub(crate) struct TrainArgs {
     documents: DocumentArgs,
 }
 
-/// The kinds of model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum ModelKind {
-    /// A convolutional network over tokens
-    Cnn,
-    /// Weighted words and pairs of words, and one hidden layer
-    Wide,
-    /// Both: each learns by itself, and they answer together
-    WideCnn,
-    /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
-    Adapter,
-    /// The wide model, the CNN and the adapter: each learns by itself, and they answer together
-    WideCnnAdapter,
-    /// The wide model, the CNN and BERT: each learns by itself, and they answer together; needs the
-    /// feature `burn`
-    WideCnnBert,
-    /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
-    Ldgn,
-    /// A pretrained BERT encoder, given by --init, trained further; needs the feature `burn`
-    Bert,
-}
-
-impl std::fmt::Display for ModelKind {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = self.to_possible_value().expect("every kind can be asked for");
-        formatter.write_str(value.get_name())
-    }
-}
-
-impl ModelKind {
-    /// Returns the settings that suit this kind.
-    fn settings(self) -> TrainConfig {
-        match self {
-            ModelKind::Cnn => TrainConfig::default(),
-            ModelKind::Wide => TrainConfig::wide(),
-            ModelKind::WideCnn => TrainConfig::wide_cnn(),
-            ModelKind::Adapter => TrainConfig::adapter(),
-            ModelKind::WideCnnAdapter => TrainConfig::wide_cnn_adapter(),
-            ModelKind::WideCnnBert => TrainConfig::wide_cnn_bert(),
-            ModelKind::Ldgn => TrainConfig::ldgn(),
-            ModelKind::Bert => TrainConfig::bert(),
-        }
-    }
-}
-
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
-    let config = match args.hyper.config(args.model, model::threads(common)) {
-        Ok(config) => config,
+    let setup = match args.hyper.setup(args.model, model::threads(common)) {
+        Ok(setup) => setup,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
-    if let Err(problem) = args.model.check_start(&args.hyper) {
+    let Setup { config, pretrained, .. } = setup;
+    if let Err(problem) = args.model.check_start(&pretrained) {
         Args::wrong_usage("train", &problem);
     }
     args.model.check_features()?;
@@ -135,7 +90,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
 
-    let init = args.model.init(&args.hyper, &train, &config)?;
+    let init = args.model.init(&pretrained, &train, &config)?;
     let cache = args.hyper.cache(&args.out);
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)

@@ -10,7 +10,8 @@ use autotag_train::{
     WordVectors,
 };
 
-use super::{HyperArgs, ModelKind};
+use super::hyper::setup::PretrainedFiles;
+use super::kind::ModelKind;
 
 /// What a model starts with.
 pub(in crate::commands) enum Init {
@@ -52,27 +53,27 @@ impl ModelKind {
     }
 
     /// Says what is to be given beside the options, where something is missing.
-    pub(in crate::commands) fn check_start(self, hyper: &HyperArgs) -> Result<(), String> {
-        if self.needs_encoder() && hyper.init.is_none() {
+    pub(in crate::commands) fn check_start(self, files: &PretrainedFiles) -> Result<(), String> {
+        if self.needs_encoder() && files.init.is_none() {
             return Err(format!(
                 "--model {self} needs --init FOLDER, a pretrained encoder; `autotag model fetch \
                  minilm` gets one"
             ));
         }
-        hyper.cnn.word_vectors().map(|_| ())
+        files.word_vectors().map(|_| ())
     }
 
     /// Reads what a model of this kind starts with.
     pub(in crate::commands) fn init(
         self,
-        hyper: &HyperArgs,
+        files: &PretrainedFiles,
         train: &Dataset,
         config: &TrainConfig,
     ) -> Result<Init, TrainError> {
-        if let Ok(Some(vectors)) = hyper.cnn.word_vectors() {
+        if let Ok(Some(vectors)) = files.word_vectors() {
             return Ok(Init::Tokens(Box::new(start_words(&vectors, train, config)?)));
         }
-        match &hyper.init {
+        match &files.init {
             None => Ok(Init::Nothing),
             Some(folder) if self.needs_encoder() => {
                 Ok(Init::Encoder(Box::new(BertFolder::read(folder)?)))

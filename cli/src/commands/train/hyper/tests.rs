@@ -1,5 +1,6 @@
-use autotag_train::Schedule;
+use autotag::Proportion;
 use autotag_train::bert::Pooling;
+use autotag_train::{Schedule, TrainConfig};
 use clap::Parser;
 
 use super::*;
@@ -12,7 +13,8 @@ struct Line {
 
 fn config(kind: ModelKind, line: &[&str]) -> Result<TrainConfig, String> {
     let line = ["train"].iter().chain(line);
-    Line::try_parse_from(line).unwrap().hyper.config(kind, NonZeroUsize::MIN)
+    let line = Line::try_parse_from(line).map_err(|error| error.to_string())?;
+    Ok(line.hyper.setup(kind, NonZeroUsize::MIN)?.config)
 }
 
 #[test]

@@ -1,0 +1,223 @@
+//! One hyper-parameter: its option, its defaults, and where its value goes.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use autotag::{Proportion, Temperature};
+use autotag_train::bert::Pooling;
+use autotag_train::cnn::GraphForm;
+use clap::builder::EnumValueParser;
+use clap::{Arg, ArgAction, ArgMatches, ValueEnum, value_parser};
+
+use super::setup::Setup;
+use crate::args::{proportion, temperature};
+use crate::commands::bundle::from_encoder::PoolingArg;
+use crate::commands::train::kind::ModelKind;
+
+/// A hyper-parameter.
+pub(super) struct Item {
+    arg: Arg,
+    put: Box<dyn Fn(&ArgMatches, &mut Setup) -> Put>,
+}
+
+/// The outcome of [`Item::put`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Put {
+    NotGiven,
+    Done,
+    NoPlace,
+}
+
+/// Returns a hyper-parameter.
+///
+/// `places` names the places in a setup where the value goes, and so tells the defaults, and which kinds
+/// of model take it: those with a place for it.
+pub(super) fn item<T: Value>(
+    name: &'static str,
+    value_name: &'static str,
+    help: &str,
+    places: fn(&mut Setup) -> Vec<&mut T>,
+) -> Item {
+    let arg = Arg::new(name).long(name).value_name(value_name);
+    let put = move |matches: &ArgMatches, setup: &mut Setup| {
+        let Some(value) = T::given(matches, name) else { return Put::NotGiven };
+        let places = places(setup);
+        let outcome = if places.is_empty() { Put::NoPlace } else { Put::Done };
+        places.into_iter().for_each(|place| *place = value.clone());
+        outcome
+    };
+    Item { arg: T::parsed(arg).help(format!("{help}{}", defaults(places))), put: Box::new(put) }
+}
+
+impl Item {
+    /// Changes the option beyond its name and value, such as by what it conflicts with.
+    pub(super) fn with(self, change: impl FnOnce(Arg) -> Arg) -> Self {
+        Item { arg: change(self.arg), ..self }
+    }
+
+    /// Returns the option, under a heading.
+    pub(super) fn into_arg(self, heading: &'static str) -> Arg {
+        self.arg.help_heading(heading)
+    }
+
+    /// Puts the value into a setup, where it was given.
+    ///
+    /// # Errors
+    ///
+    /// Says so where the kind of model does not take it.
+    pub(super) fn put(&self, matches: &ArgMatches, setup: &mut Setup) -> Result<(), String> {
+        if (self.put)(matches, setup) == Put::NoPlace {
+            return Err(setup.no_use(&format!("--{}", self.arg.get_id())));
+        }
+        Ok(())
+    }
+}
+
+/// Returns the end of an option's help: the first kind's default, and those of others that differ.
+fn defaults<T: Value>(places: fn(&mut Setup) -> Vec<&mut T>) -> String {
+    let of_kind = |&kind: &ModelKind| {
+        let mut setup = Setup::new(kind);
+        let default = places(&mut setup).first().and_then(|place| place.shown())?;
+        Some((kind, default))
+    };
+    let mut kinds = ModelKind::value_variants().iter().filter_map(of_kind);
+    let Some((_, first)) = kinds.next() else { return String::new() };
+    let others = kinds.filter(|(_, default)| *default != first);
+    let others: String = others.map(|(kind, default)| format!(", {kind}: {default}")).collect();
+    format!(" [default: {first}{others}]")
+}
+
+/// A type of hyper-parameter.
+pub(super) trait Value: Clone + 'static {
+    /// Returns an option that takes such values.
+    fn parsed(arg: Arg) -> Arg;
+
+    /// Returns the value that was given.
+    fn given(matches: &ArgMatches, name: &str) -> Option<Self>;
+
+    /// Returns the value as the help shows it, where it does.
+    fn shown(&self) -> Option<String>;
+}
+
+/// Implements [`Value`] for what prints as it is given.
+macro_rules! plain_value {
+    ($($type:ty: $parser:expr),* $(,)?) => {$(
+        impl Value for $type {
+            fn parsed(arg: Arg) -> Arg {
+                arg.value_parser($parser)
+            }
+
+            fn given(matches: &ArgMatches, name: &str) -> Option<Self> {
+                matches.get_one(name).copied()
+            }
+
+            fn shown(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )*};
+}
+
+plain_value! {
+    u64: value_parser!(u64),
+    usize: value_parser!(usize),
+    NonZeroUsize: value_parser!(NonZeroUsize),
+    f32: value_parser!(f32),
+    Proportion: proportion,
+}
+
+impl Value for Temperature {
+    fn parsed(arg: Arg) -> Arg {
+        arg.value_parser(temperature)
+    }
+
+    fn given(matches: &ArgMatches, name: &str) -> Option<Self> {
+        matches.get_one(name).copied()
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.get().to_string())
+    }
+}
+
+/// Of which the name alone is `true`.
+impl Value for bool {
+    fn parsed(arg: Arg) -> Arg {
+        arg.value_parser(value_parser!(bool)).num_args(0..=1).default_missing_value("true")
+    }
+
+    fn given(matches: &ArgMatches, name: &str) -> Option<Self> {
+        matches.get_one(name).copied()
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// Separated by commas.
+impl Value for Vec<usize> {
+    fn parsed(arg: Arg) -> Arg {
+        arg.value_parser(value_parser!(usize)).value_delimiter(',').action(ArgAction::Append)
+    }
+
+    fn given(matches: &ArgMatches, name: &str) -> Option<Self> {
+        Some(matches.get_many(name)?.copied().collect())
+    }
+
+    fn shown(&self) -> Option<String> {
+        let numbers: Vec<String> = self.iter().map(usize::to_string).collect();
+        Some(numbers.join(","))
+    }
+}
+
+/// How the model is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Graph {
+    /// Embedding and convolution multiplied into each other: much faster, a larger file
+    Folded,
+    /// As trained
+    Plain,
+}
+
+impl Value for GraphForm {
+    fn parsed(arg: Arg) -> Arg {
+        arg.value_parser(EnumValueParser::<Graph>::new())
+    }
+
+    fn given(matches: &ArgMatches, name: &str) -> Option<Self> {
+        matches.get_one(name).map(|form| match form {
+            Graph::Folded => GraphForm::Folded,
+            Graph::Plain => GraphForm::Plain,
+        })
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(format!("{self:?}").to_lowercase())
+    }
+}
+
+/// Implements [`Value`] for what is absent by default.
+macro_rules! optional_value {
+    ($($type:ty, $given:ty: $parser:expr);* $(;)?) => {$(
+        impl Value for Option<$type> {
+            fn parsed(arg: Arg) -> Arg {
+                arg.value_parser($parser)
+            }
+
+            fn given(matches: &ArgMatches, name: &str) -> Option<Self> {
+                matches.get_one::<$given>(name).cloned().map(|value| Some(value.into()))
+            }
+
+            fn shown(&self) -> Option<String> {
+                None
+            }
+        }
+    )*};
+}
+
+optional_value! {
+    f32, f32: value_parser!(f32);
+    PathBuf, PathBuf: value_parser!(PathBuf);
+    Pooling, PoolingArg: EnumValueParser::<PoolingArg>::new();
+}
