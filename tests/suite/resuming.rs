@@ -33,9 +33,10 @@ impl Setting {
         let Preset { spec: tiny, config } = tiny::preset().unwrap();
         let Preset { mut spec, .. } = model.parse().unwrap();
         for model in spec.members_mut() {
-            match model {
-                ModelSpec::Wide(wide) => wide.hidden = 16,
-                cnn => *cnn = tiny.clone(),
+            if let ModelSpec::Wide(wide) = model {
+                wide.hidden = 16;
+            } else {
+                *model = tiny.clone();
             }
             if let ModelSpec::Cnn(cnn) = model {
                 cnn.normalize = true;

@@ -3,7 +3,6 @@
 mod epochs;
 mod hyper;
 mod kind;
-mod start;
 
 use std::path::PathBuf;
 
@@ -22,7 +21,7 @@ use crate::signals::Stop;
 pub(super) use epochs::Epochs;
 pub(super) use hyper::HyperArgs;
 pub(super) use hyper::setup::Setup;
-pub(super) use kind::ModelKind;
+pub(super) use kind::{ModelArg, ModelParser};
 
 /// Train a model on labelled documents and write it as a bundle
 #[derive(Debug, clap::Args)]
@@ -40,9 +39,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DEV")]
     dev: PathBuf,
 
-    /// The kind of model
-    #[arg(long, value_enum, default_value = "cnn")]
-    model: ModelKind,
+    /// The kind of model, or several joined by "+" as an ensemble, as wide+cnn+adapter
+    #[arg(long, value_parser = ModelParser, default_value = "cnn")]
+    model: ModelArg,
 
     /// The bundle's folder; an older bundle there is replaced when the new one is complete
     #[arg(long, value_name = "BUNDLE")]
@@ -73,15 +72,16 @@ pub(crate) struct TrainArgs {
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
-    let setup = match args.hyper.setup(args.model, model::threads(common)) {
+    let setup = match args.hyper.setup(&args.model, model::threads(common)) {
         Ok(setup) => setup,
         Err(problem) => Args::wrong_usage("train", &problem),
     };
-    let Setup { config, pretrained, .. } = setup;
-    if let Err(problem) = args.model.check_start(&pretrained) {
-        Args::wrong_usage("train", &problem);
-    }
-    args.model.check_features()?;
+    let source = match setup.source() {
+        Ok(source) => source,
+        Err(problem) => Args::wrong_usage("train", &problem),
+    };
+    let Setup { spec, config, .. } = setup;
+    spec.check_features()?;
     // Before the documents are read, which may take long.
     BundleDraft::check_target(&args.out)?;
     let options = model::onnx_options(common)?;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
 
-    let init = args.model.init(&pretrained, &train, &config)?;
+    let init = source.read(&spec, &train, config.seed)?;
     let cache = args.hyper.cache(&args.out);
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
@@ -98,7 +98,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         .unreadable(args.unreadable())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
-    let trained = args.model.train(&run, init, cache.as_deref(), &mut |step| epochs.show(step));
+    let trained = run.train(&spec, init, cache.as_deref(), &mut |step| epochs.show(step));
     let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;

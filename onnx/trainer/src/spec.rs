@@ -155,6 +155,17 @@ impl ModelSpec {
         Ok(())
     }
 
+    /// Returns each model of an ensemble but the last with its weight among those that come after it,
+    /// and itself, as [`ModelSpec::set_weight`] takes it.
+    pub fn weights(&self) -> Vec<(&'static str, f32)> {
+        let kinds = self.kinds();
+        let weight = |at: usize| {
+            let rest: f32 = kinds[at..].iter().map(|(share, _, _)| share).sum();
+            (kinds[at].1, kinds[at].0 / rest)
+        };
+        (0..kinds.len() - 1).map(weight).collect()
+    }
+
     /// Gives an ensemble's model its weight among those that come after it, and itself; the weights of
     /// the others keep their proportions. Of "wide-cnn-adapter" 0.5 for the wide model and 0.4 for the
     /// CNN give the shares 0.5, 0.2 and 0.3.
@@ -162,7 +173,7 @@ impl ModelSpec {
     /// # Errors
     ///
     /// [`TrainError::Setting`] where the weight is not greater than 0 and less than 1.
-    pub fn set_share(&mut self, name: &str, weight: f32) -> Result<()> {
+    pub fn set_weight(&mut self, name: &str, weight: f32) -> Result<()> {
         let setting = format!("{name} share");
         is_true(&setting, weight, weight > 0.0 && weight < 1.0, "greater than 0, less than 1")?;
         let position = self.kinds().iter().position(|&(_, kind, _)| kind == name);
@@ -396,18 +407,20 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_given_from_the_first_model_on() {
+    fn weights_are_given_from_the_first_model_on() {
         let mut spec = preset("wide-cnn-adapter").spec;
-        spec.set_share("wide", 0.6).unwrap();
-        spec.set_share("cnn", 0.75).unwrap();
+        spec.set_weight("wide", 0.6).unwrap();
+        spec.set_weight("cnn", 0.75).unwrap();
         let shares: Vec<f32> = spec.kinds().iter().map(|&(share, _, _)| share).collect();
         for (share, expected) in shares.iter().zip([0.6, 0.3, 0.1]) {
             assert!((share - expected).abs() < 1e-6, "{shares:?}");
         }
+        assert_eq!(preset("wide-cnn-bert").spec.weights(), [("wide", 0.25), ("cnn", 0.3)]);
+        assert_eq!(preset("cnn").spec.weights(), []);
         let mut two = preset("wide-cnn").spec;
-        two.set_share("wide", 0.3).unwrap();
+        two.set_weight("wide", 0.3).unwrap();
         let shares: Vec<f32> = two.kinds().iter().map(|&(share, _, _)| share).collect();
         assert_eq!(shares, [0.3, 1.0 - 0.3]);
-        assert!(two.set_share("wide", 1.0).is_err());
+        assert!(two.set_weight("wide", 1.0).is_err());
     }
 }
