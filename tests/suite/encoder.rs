@@ -48,7 +48,7 @@ fn encoder(seed: u64) -> BertFolder {
     // The words matter more than their places, so that texts of like words lie near each other.
     let mut tensors = BertWeights::random(&config, seed).into_tensors();
     let table = tensors.get_mut("embeddings.word_embeddings.weight").unwrap();
-    table.values_mut().iter_mut().for_each(|value| *value *= 6.0);
+    *table *= 6.0;
     let weights = BertWeights::new(&config, tensors);
     let tokenizer = tokenizer(&words).to_string().parse().unwrap();
     BertFolder { tokenizer, config, weights, pooling: None }

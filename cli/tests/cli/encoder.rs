@@ -33,7 +33,7 @@ pub(crate) fn write_encoder(folder: &Folder, name: &str) -> String {
     // The words matter more than their places, so that texts of like words lie near each other.
     let mut tensors = BertWeights::random(&config, 1).into_tensors();
     let table = tensors.get_mut("embeddings.word_embeddings.weight").unwrap();
-    table.values_mut().iter_mut().for_each(|value| *value *= 6.0);
+    table.map_inplace(|value| *value *= 6.0);
     let weights = BertWeights::new(&config, tensors);
     let tokenizer = tokenizer(&words).to_string().parse().unwrap();
     let encoder = BertFolder { tokenizer, config, weights, pooling: Some(Pooling::Mean) };

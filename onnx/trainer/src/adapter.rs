@@ -13,15 +13,16 @@ mod export;
 mod model;
 mod step;
 
+use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use crate::average::Parameters;
 use crate::init::glorot;
 use crate::layers::{OutputLayer, normalize_rows};
-use crate::matrix::{Matrix, multiply};
 use crate::model::Predicted;
 use crate::optimizer::Moments;
+use crate::parameters::Parameters;
+use crate::rows::{product, row_major};
 use crate::state::{State, StateError};
 
 pub use config::AdapterConfig;
@@ -30,13 +31,13 @@ pub use config::AdapterConfig;
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterParameters {
     /// W: [R, D].
-    pub hidden: Matrix,
-    /// c: [1, R].
-    pub hidden_bias: Matrix,
+    pub hidden: Array2<f32>,
+    /// c: [R].
+    pub hidden_bias: Array1<f32>,
     /// O: [L, R].
-    pub output: Matrix,
-    /// b: [1, L].
-    pub output_bias: Matrix,
+    pub output: Array2<f32>,
+    /// b: [L].
+    pub output_bias: Array1<f32>,
 }
 
 /// An adapter as it predicts: its shape and its parameters.
@@ -72,9 +73,9 @@ impl Adapter {
         let n_hidden = config.hidden;
         let parameters = AdapterParameters {
             hidden: glorot(&mut rng, n_hidden, dimensions),
-            hidden_bias: Matrix::zeros(1, n_hidden),
+            hidden_bias: Array1::zeros(n_hidden),
             output: glorot(&mut rng, n_labels, n_hidden),
-            output_bias: Matrix::zeros(1, n_labels),
+            output_bias: Array1::zeros(n_labels),
         };
         let optimizer = AdapterAdam {
             hidden: Moments::of(&parameters.hidden),
@@ -131,16 +132,24 @@ impl AdapterAdam {
 }
 
 impl Parameters for AdapterNetwork {
-    const NAMES: &'static [&'static str] = &["hidden", "hidden_bias", "output", "output_bias"];
-
-    fn matrices(&self) -> Vec<&Matrix> {
+    fn arrays(&self) -> Vec<(&str, ArrayViewD<'_, f32>)> {
         let AdapterParameters { hidden, hidden_bias, output, output_bias } = &self.parameters;
-        vec![hidden, hidden_bias, output, output_bias]
+        vec![
+            ("hidden", hidden.view().into_dyn()),
+            ("hidden_bias", hidden_bias.view().into_dyn()),
+            ("output", output.view().into_dyn()),
+            ("output_bias", output_bias.view().into_dyn()),
+        ]
     }
 
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+    fn arrays_mut(&mut self) -> Vec<(&str, ArrayViewMutD<'_, f32>)> {
         let AdapterParameters { hidden, hidden_bias, output, output_bias } = &mut self.parameters;
-        vec![hidden, hidden_bias, output, output_bias]
+        vec![
+            ("hidden", hidden.view_mut().into_dyn()),
+            ("hidden_bias", hidden_bias.view_mut().into_dyn()),
+            ("output", output.view_mut().into_dyn()),
+            ("output_bias", output_bias.view_mut().into_dyn()),
+        ]
     }
 }
 
@@ -169,26 +178,19 @@ impl AdapterNetwork {
 
 impl AdapterParameters {
     /// Computes relu(W a + c): [B, R].
-    fn hidden_layer(&self, inputs: &Matrix) -> Matrix {
-        let mut hidden = Matrix::default();
-        multiply(&mut hidden, inputs.view(), self.hidden.transposed());
-        for row in 0..hidden.n_rows() {
-            let values = hidden.row_mut(row).iter_mut().zip(self.hidden_bias.values());
-            values.for_each(|(value, bias)| *value = (*value + bias).max(0.0));
-        }
+    fn hidden_layer(&self, inputs: &Array2<f32>) -> Array2<f32> {
+        let mut hidden = product(inputs.view(), self.hidden.t()) + &self.hidden_bias;
+        hidden.mapv_inplace(|value| value.max(0.0));
         hidden
     }
 }
 
 /// Scales the encoder's representations, so that their values are near 1: [B, D].
-fn scaled(texts: &[&[f32]]) -> Matrix {
+fn scaled(texts: &[&[f32]]) -> Array2<f32> {
     let dimensions = texts.first().map_or(0, |text| text.len());
     let scale = input_scale(dimensions);
-    let mut inputs = Matrix::zeros(texts.len(), dimensions);
-    for (row, text) in texts.iter().enumerate() {
-        inputs.row_mut(row).iter_mut().zip(*text).for_each(|(to, from)| *to = scale * from);
-    }
-    inputs
+    let values = texts.iter().flat_map(|text| text.iter().map(|value| scale * value)).collect();
+    row_major(texts.len(), dimensions, values)
 }
 
 /// Returns sqrt(D).

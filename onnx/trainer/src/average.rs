@@ -1,34 +1,9 @@
 //! The average of a model's parameters over epochs.
 
-use crate::matrix::Matrix;
+use ndarray::Zip;
+
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
-
-/// What can be averaged: matrices, the same in number and shape for all networks of a training.
-pub(crate) trait Parameters: Clone {
-    /// The matrices' names, in order.
-    const NAMES: &'static [&'static str];
-
-    /// Returns every matrix of parameters.
-    fn matrices(&self) -> Vec<&Matrix>;
-
-    /// Returns every matrix of parameters to change, in the same order.
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix>;
-
-    /// Returns the parameters under their names.
-    fn state(&self) -> State<'_> {
-        let mut state = State::default();
-        Self::NAMES.iter().zip(self.matrices()).for_each(|(&name, matrix)| state.put(name, matrix));
-        state
-    }
-
-    /// Takes parameters back.
-    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        Self::NAMES
-            .iter()
-            .zip(self.matrices_mut())
-            .try_for_each(|(name, matrix)| state.fill(name, matrix))
-    }
-}
 
 /// The average of what training passes through, once an epoch; it predicts better than the last step
 /// does (Izmailov et al., 2018).
@@ -51,10 +26,8 @@ impl<N: Parameters> EpochAverage<N> {
         self.n_epochs += 1;
         let share = (1.0 - self.keep).max(1.0 / self.n_epochs as f32);
         let average = self.average.get_or_insert_with(|| network.clone());
-        for (mine, other) in average.matrices_mut().into_iter().zip(network.matrices()) {
-            for (mine, other) in mine.values_mut().iter_mut().zip(other.values()) {
-                *mine += share * (other - *mine);
-            }
+        for ((_, mine), (_, other)) in average.arrays_mut().into_iter().zip(network.arrays()) {
+            Zip::from(mine).and(other).for_each(|mine, other| *mine += share * (other - *mine));
         }
         average.clone()
     }

@@ -13,12 +13,13 @@ mod model;
 mod optimizer;
 mod tokens;
 
+use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-use crate::average::Parameters;
 use crate::init::{glorot, uniform};
-use crate::matrix::Matrix;
+use crate::parameters::Parameters;
+use crate::rows::row_major;
 use crate::state::{State, StateError};
 pub use config::{CnnConfig, GraphForm};
 pub use forward::Folded;
@@ -27,15 +28,15 @@ pub use forward::Folded;
 #[derive(Clone, Debug, PartialEq)]
 pub struct CnnParameters {
     /// E: [V, D]. Row 0 is padding: always zero, never trained.
-    pub embedding: Matrix,
+    pub embedding: Array2<f32>,
     /// W: [C, D], the kernel slices: width by width, offset by offset, filter by filter.
-    pub kernel: Matrix,
-    /// [1, R], width by width.
-    pub kernel_bias: Matrix,
+    pub kernel: Array2<f32>,
+    /// [R], width by width.
+    pub kernel_bias: Array1<f32>,
     /// [L, R].
-    pub output: Matrix,
-    /// [1, L].
-    pub output_bias: Matrix,
+    pub output: Array2<f32>,
+    /// [L].
+    pub output_bias: Array1<f32>,
 }
 
 /// A CNN as it predicts: its shape and its parameters.
@@ -60,11 +61,11 @@ pub struct Cnn {
 struct Scratch {
     batch: tokens::DistinctTokens,
     /// The distinct tokens' embeddings, after dropout: [U, D].
-    embedded: Matrix,
+    embedded: Array2<f32>,
     /// What dropout multiplied them by.
-    embedding_mask: Matrix,
+    embedding_mask: Array2<f32>,
     /// `embedded` times every kernel slice: [U, C].
-    products: Matrix,
+    products: Array2<f32>,
     pooled: forward::Pooled,
     gradients: backward::Gradients,
 }
@@ -77,7 +78,7 @@ impl Cnn {
         config: CnnConfig,
         n_tokens: usize,
         n_labels: usize,
-        token_table: Option<Matrix>,
+        token_table: Option<Array2<f32>>,
         seed: u64,
     ) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -85,12 +86,12 @@ impl Cnn {
             uniform(&mut rng, n_tokens, config.embedding_dimensions, 3f32.sqrt() * 0.1)
         });
         embedding.row_mut(0).fill(0.0);
-        let config = CnnConfig { embedding_dimensions: embedding.n_cols(), ..config };
+        let config = CnnConfig { embedding_dimensions: embedding.ncols(), ..config };
         let parameters = CnnParameters {
             kernel: random_kernel(&mut rng, &config),
-            kernel_bias: Matrix::zeros(1, config.n_filters()),
+            kernel_bias: Array1::zeros(config.n_filters()),
             output: glorot(&mut rng, n_labels, config.n_filters()),
-            output_bias: Matrix::zeros(1, n_labels),
+            output_bias: Array1::zeros(n_labels),
             embedding,
         };
         Cnn {
@@ -144,24 +145,33 @@ impl Network {
 }
 
 impl Parameters for Network {
-    const NAMES: &'static [&'static str] =
-        &["embedding", "kernel", "kernel_bias", "output", "output_bias"];
-
-    fn matrices(&self) -> Vec<&Matrix> {
+    fn arrays(&self) -> Vec<(&str, ArrayViewD<'_, f32>)> {
         let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
             &self.parameters;
-        vec![embedding, kernel, kernel_bias, output, output_bias]
+        vec![
+            ("embedding", embedding.view().into_dyn()),
+            ("kernel", kernel.view().into_dyn()),
+            ("kernel_bias", kernel_bias.view().into_dyn()),
+            ("output", output.view().into_dyn()),
+            ("output_bias", output_bias.view().into_dyn()),
+        ]
     }
 
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+    fn arrays_mut(&mut self) -> Vec<(&str, ArrayViewMutD<'_, f32>)> {
         let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
             &mut self.parameters;
-        vec![embedding, kernel, kernel_bias, output, output_bias]
+        vec![
+            ("embedding", embedding.view_mut().into_dyn()),
+            ("kernel", kernel.view_mut().into_dyn()),
+            ("kernel_bias", kernel_bias.view_mut().into_dyn()),
+            ("output", output.view_mut().into_dyn()),
+            ("output_bias", output_bias.view_mut().into_dyn()),
+        ]
     }
 }
 
 /// Draws each width's kernel with the spread that suits its number of inputs.
-fn random_kernel(rng: &mut Xoshiro256PlusPlus, config: &CnnConfig) -> Matrix {
+fn random_kernel(rng: &mut Xoshiro256PlusPlus, config: &CnnConfig) -> Array2<f32> {
     let n_dimensions = config.embedding_dimensions;
     let mut values = Vec::with_capacity(config.n_slices() * n_dimensions);
     for width in &config.widths {
@@ -169,5 +179,5 @@ fn random_kernel(rng: &mut Xoshiro256PlusPlus, config: &CnnConfig) -> Matrix {
         let n_values = width * config.filters * n_dimensions;
         values.extend((0..n_values).map(|_| rng.random_range(-limit..=limit)));
     }
-    Matrix::from_values(config.n_slices(), n_dimensions, values)
+    row_major(config.n_slices(), n_dimensions, values)
 }

@@ -1,8 +1,9 @@
 //! What a training is told apart by.
 
+use ndarray::Array2;
 use sha2::{Digest as _, Sha256};
 
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 
 /// A digest of parts in order, each with its length.
 #[derive(Default)]
@@ -16,9 +17,10 @@ impl Digest {
     }
 
     /// Adds a matrix's values, one row after the other.
-    pub(crate) fn add_matrix(&mut self, matrix: &Matrix) {
-        for row in 0..matrix.n_rows() {
-            let bytes: Vec<u8> = matrix.row(row).iter().flat_map(|v| v.to_le_bytes()).collect();
+    pub(crate) fn add_matrix(&mut self, matrix: &Array2<f32>) {
+        for row in 0..matrix.nrows() {
+            let bytes: Vec<u8> =
+                matrix.row_slice(row).iter().flat_map(|v| v.to_le_bytes()).collect();
             self.add(&bytes);
         }
     }

@@ -16,9 +16,9 @@ use autotag::LabelSet;
 use autotag_onnx::graph::GraphBuilder;
 
 use crate::layers::{side_by_side, write_side_by_side};
-use crate::matrix::Matrix;
 use crate::model::{Answer, Lexical, Model, Predict, Predicted, StepLoss, TextInput};
 use crate::state::{State, StateError};
+use ndarray::Array2;
 
 /// One of an ensemble's models.
 pub(crate) struct Part<M: ?Sized> {
@@ -75,14 +75,12 @@ impl Model for Ensemble {
 
 impl Predict for TrainedEnsemble {
     fn predict(&self, texts: &[&TextInput]) -> Predicted {
-        let answers: Vec<(Predicted, Option<Lexical<Matrix>>)> =
+        let answers: Vec<(Predicted, Option<Lexical<Array2<f32>>>)> =
             self.0.iter().map(|part| part.model.predict_parts(texts)).collect();
         let mut scores = answers[0].0.scores.clone();
-        scores.values_mut().iter_mut().for_each(|score| *score *= self.0[0].share);
+        scores *= self.0[0].share;
         for (part, (predicted, _)) in self.0.iter().zip(&answers).skip(1) {
-            for (sum, score) in scores.values_mut().iter_mut().zip(predicted.scores.values()) {
-                *sum += part.share * score;
-            }
+            scores.scaled_add(part.share, &predicted.scores);
         }
         let answers = answers.iter().map(|(predicted, lexical)| (&predicted.embeddings, lexical));
         Predicted { embeddings: side_by_side(&self.weighted(answers)), scores }

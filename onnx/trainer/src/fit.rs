@@ -16,6 +16,7 @@ use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start};
 use crate::model::{Model, Predict, StepLoss, TextInput, TokenizedTexts};
 use crate::nearest::nearest;
 use crate::report::{EpochReport, FitReport, Progress};
+use crate::rows::RowMajor as _;
 use crate::{Result, TrainConfig, TrainError};
 
 /// The surroundings of a training: its observer, its stop flag, its checkpoints.
@@ -316,7 +317,7 @@ fn predict_dev(
         .enumerate()
         .map(|(row, neighbors)| Prediction {
             given: dev.labels[row].clone(),
-            model: Scores::new(predicted.scores.row(row)).ok(),
+            model: Scores::new(predicted.scores.row_slice(row)).ok(),
             neighbors,
         })
         .collect();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
@@ -17,7 +18,7 @@ use autotag_onnx::{BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions};
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
 use crate::first_neighbors::store;
-use crate::matrix::Matrix;
+
 use crate::nearest::nearest;
 use crate::readable::Readable;
 use crate::report::Progress;
@@ -172,9 +173,9 @@ impl EncoderReport {
     fn tune(
         &mut self,
         texts: &Dataset,
-        embeddings: &Matrix,
+        embeddings: &Array2<f32>,
         dev: &Dataset,
-        dev_embeddings: &Matrix,
+        dev_embeddings: &Array2<f32>,
     ) {
         let neighbors = nearest(dev_embeddings, embeddings, texts.labels(), MAX_K);
         let predictions: Vec<Prediction> = neighbors

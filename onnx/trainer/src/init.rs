@@ -1,9 +1,10 @@
 //! Random parameters to start from.
 
+use ndarray::Array2;
 use rand::RngExt;
 use rand::rngs::Xoshiro256PlusPlus;
 
-use crate::matrix::Matrix;
+use crate::rows::row_major;
 
 /// Draws values from `-limit..=limit`.
 pub(crate) fn uniform(
@@ -11,12 +12,12 @@ pub(crate) fn uniform(
     n_rows: usize,
     n_cols: usize,
     limit: f32,
-) -> Matrix {
+) -> Array2<f32> {
     let values = (0..n_rows * n_cols).map(|_| rng.random_range(-limit..=limit)).collect();
-    Matrix::from_values(n_rows, n_cols, values)
+    row_major(n_rows, n_cols, values)
 }
 
 /// Draws values whose spread keeps the variance of activations (Glorot and Bengio, 2010).
-pub(crate) fn glorot(rng: &mut Xoshiro256PlusPlus, n_rows: usize, n_cols: usize) -> Matrix {
+pub(crate) fn glorot(rng: &mut Xoshiro256PlusPlus, n_rows: usize, n_cols: usize) -> Array2<f32> {
     uniform(rng, n_rows, n_cols, (6.0 / (n_rows + n_cols) as f32).sqrt())
 }

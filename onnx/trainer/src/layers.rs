@@ -1,5 +1,6 @@
 //! What the models share: the output layer with both losses, dropout, normalization.
 
+use ndarray::{Array1, Array2, ArrayViewMut1, Axis, Zip};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
@@ -9,15 +10,15 @@ use autotag_onnx::proto::ElementType;
 
 use crate::loss::ContrastiveConfig;
 use crate::loss::{binary_cross_entropy, contrastive, sigmoid};
-use crate::matrix::{Matrix, multiply};
 use crate::model::{Answer, StepLoss};
+use crate::rows::{RowMajor as _, multiply, product};
 
 /// The layer from the representation to the labels' logits.
 pub(crate) struct OutputLayer<'a> {
     /// [L, R].
-    pub(crate) output: &'a Matrix,
-    /// [1, L].
-    pub(crate) bias: &'a Matrix,
+    pub(crate) output: &'a Array2<f32>,
+    /// [L].
+    pub(crate) bias: &'a Array1<f32>,
 }
 
 /// What is done with a representation in training only.
@@ -36,52 +37,44 @@ pub(crate) struct Regularization<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OutputGradients {
     /// dL/dh, 0 where ReLU let nothing through: [B, R].
-    pub(crate) hidden: Matrix,
+    pub(crate) hidden: Array2<f32>,
     /// dL/dlogits: [B, L].
-    pub(crate) logits: Matrix,
+    pub(crate) logits: Array2<f32>,
     /// [L, R].
-    pub(crate) output: Matrix,
-    /// [1, L].
-    pub(crate) output_bias: Matrix,
+    pub(crate) output: Array2<f32>,
+    /// [L].
+    pub(crate) output_bias: Array1<f32>,
 }
 
 impl OutputLayer<'_> {
     /// Scores representations [B, R]: [B, L].
-    pub(crate) fn scores(&self, hidden: &Matrix) -> Matrix {
+    pub(crate) fn scores(&self, hidden: &Array2<f32>) -> Array2<f32> {
         let mut scores = self.logits(hidden);
-        scores.values_mut().iter_mut().for_each(|score| *score = sigmoid(*score));
+        scores.mapv_inplace(sigmoid);
         scores
     }
 
-    fn logits(&self, hidden: &Matrix) -> Matrix {
-        let mut logits = Matrix::default();
-        multiply(&mut logits, hidden.view(), self.output.transposed());
-        for row in 0..logits.n_rows() {
-            let logits = logits.row_mut(row).iter_mut();
-            logits.zip(self.bias.values()).for_each(|(logit, bias)| *logit += bias);
-        }
-        logits
+    fn logits(&self, hidden: &Array2<f32>) -> Array2<f32> {
+        product(hidden.view(), self.output.t()) + self.bias
     }
 
     /// Computes both losses of a batch of rectified representations [B, R], and their gradients.
     pub(crate) fn gradients(
         &self,
-        hidden: &Matrix,
+        hidden: &Array2<f32>,
         labels: &[&LabelSet],
         regularization: &Regularization<'_>,
         gradients: &mut OutputGradients,
     ) -> StepLoss {
         let Regularization { dropout, seed, normalize, contrastive } = *regularization;
-        let mut mask = Matrix::zeros(hidden.n_rows(), hidden.n_cols());
-        fill_dropout_mask(mask.values_mut(), dropout, seed);
-        let mut kept = hidden.clone();
-        multiply_values(&mut kept, &mask);
+        let mask = dropout_mask(hidden.dim(), dropout, seed);
+        let kept = hidden * &mask;
         let mut logits = self.logits(&kept);
         let bce = binary_cross_entropy(&mut logits, labels);
-        multiply(&mut gradients.output, logits.transposed(), kept.view());
-        sum_rows(&mut gradients.output_bias, &logits);
+        multiply(&mut gradients.output, logits.t(), kept.view());
+        gradients.output_bias = logits.sum_axis(Axis(0));
         multiply(&mut gradients.hidden, logits.view(), self.output.view());
-        multiply_values(&mut gradients.hidden, &mask);
+        gradients.hidden *= &mask;
         gradients.logits = logits;
 
         let mut loss = StepLoss { bce, contrastive: 0.0 };
@@ -96,29 +89,34 @@ impl OutputLayer<'_> {
 
 /// Adds gamma dL_con/dh to the gradient; returns the loss before gamma.
 fn add_contrastive(
-    hidden: &Matrix,
+    hidden: &Array2<f32>,
     normalize: bool,
     labels: &[&LabelSet],
     weights: &ContrastiveConfig,
-    gradient: &mut Matrix,
+    gradient: &mut Array2<f32>,
 ) -> f32 {
     let mut z = hidden.clone();
     let norms = if normalize { normalize_rows(&mut z) } else { Vec::new() };
-    let mut z_gradient = Matrix::default();
+    let mut z_gradient = Array2::zeros((0, 0));
     let ContrastiveConfig { temperature, coefficient, .. } = *weights;
     let loss = contrastive(&z, labels, temperature, coefficient, &mut z_gradient);
     for (row, norm) in norms.iter().enumerate() {
         // z = h / |h|: dL/dh = (dL/dz - z (z . dL/dz)) / |h|
-        let z = z.row(row);
-        let along: f32 = z.iter().zip(z_gradient.row(row)).map(|(z, g)| z * g).sum();
-        for (gradient, z) in z_gradient.row_mut(row).iter_mut().zip(z) {
+        let z = z.row_slice(row);
+        let along: f32 = z.iter().zip(z_gradient.row_slice(row)).map(|(z, g)| z * g).sum();
+        for (gradient, z) in z_gradient.row_slice_mut(row).iter_mut().zip(z) {
             *gradient = (*gradient - along * z) / norm;
         }
     }
-    for (gradient, z_gradient) in gradient.values_mut().iter_mut().zip(z_gradient.values()) {
-        *gradient += weights.gamma * z_gradient;
-    }
+    gradient.scaled_add(weights.gamma, &z_gradient);
     loss
+}
+
+/// Makes a mask [rows, columns] as [`fill_dropout_mask`] fills it.
+pub(crate) fn dropout_mask(shape: (usize, usize), dropout: f32, seed: u64) -> Array2<f32> {
+    let mut mask = Array2::zeros(shape);
+    fill_dropout_mask(mask.values_mut(), dropout, seed);
+    mask
 }
 
 /// Fills a mask with 0 for the share dropped and 1 / (1 - share) for the rest.
@@ -147,58 +145,39 @@ pub(crate) fn add_scaled(sum: &mut [f32], scale: f32, row: &[f32]) {
 }
 
 /// Sets the gradient to 0 where ReLU let nothing through.
-fn gate(gradient: &mut Matrix, hidden: &Matrix) {
-    for (gradient, &hidden) in gradient.values_mut().iter_mut().zip(hidden.values()) {
+fn gate(gradient: &mut Array2<f32>, hidden: &Array2<f32>) {
+    Zip::from(gradient).and(hidden).for_each(|gradient, &hidden| {
         if hidden <= 0.0 {
             *gradient = 0.0;
         }
-    }
-}
-
-/// Multiplies a matrix by factors, value by value.
-pub(crate) fn multiply_values(matrix: &mut Matrix, factors: &Matrix) {
-    for (value, factor) in matrix.values_mut().iter_mut().zip(factors.values()) {
-        *value *= factor;
-    }
-}
-
-/// Sums a matrix's rows: [1, columns].
-pub(crate) fn sum_rows(sum: &mut Matrix, matrix: &Matrix) {
-    sum.reshape(1, matrix.n_cols());
-    sum.values_mut().fill(0.0);
-    for row in 0..matrix.n_rows() {
-        for (sum, value) in sum.values_mut().iter_mut().zip(matrix.row(row)) {
-            *sum += value;
-        }
-    }
+    });
 }
 
 /// Added to a norm before it divides.
 pub(crate) const NORM_EPSILON: f32 = 1e-6;
 
 /// Scales each row to length 1; returns the norms that were divided by.
-pub(crate) fn normalize_rows(matrix: &mut Matrix) -> Vec<f32> {
-    let mut norms = Vec::with_capacity(matrix.n_rows());
-    for row in 0..matrix.n_rows() {
-        let values = matrix.row_mut(row);
-        let norm = values.iter().map(|value| value * value).sum::<f32>().sqrt() + NORM_EPSILON;
-        values.iter_mut().for_each(|value| *value /= norm);
-        norms.push(norm);
-    }
-    norms
+pub(crate) fn normalize_rows(matrix: &mut Array2<f32>) -> Vec<f32> {
+    let scale = |mut row: ArrayViewMut1<'_, f32>| {
+        let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt() + NORM_EPSILON;
+        row /= norm;
+        norm
+    };
+    matrix.rows_mut().into_iter().map(scale).collect()
 }
 
 /// Sets matrices of as many rows side by side, each times a factor.
-pub(crate) fn side_by_side(parts: &[(f32, &Matrix)]) -> Matrix {
-    let n_rows = parts.first().map_or(0, |(_, part)| part.n_rows());
-    let n_cols = parts.iter().map(|(_, part)| part.n_cols()).sum();
-    let mut values = Vec::with_capacity(n_rows * n_cols);
-    for row in 0..n_rows {
-        for &(factor, part) in parts {
-            values.extend(part.row(row).iter().map(|value| factor * value));
-        }
+pub(crate) fn side_by_side(parts: &[(f32, &Array2<f32>)]) -> Array2<f32> {
+    let n_rows = parts.first().map_or(0, |(_, part)| part.nrows());
+    let n_cols = parts.iter().map(|(_, part)| part.ncols()).sum();
+    let mut whole = Array2::zeros((n_rows, n_cols));
+    let mut rest = whole.view_mut();
+    for &(factor, part) in parts {
+        let (columns, behind) = rest.split_at(Axis(1), part.ncols());
+        Zip::from(columns).and(part).for_each(|to, from| *to = factor * from);
+        rest = behind;
     }
-    Matrix::from_values(n_rows, n_cols, values)
+    whole
 }
 
 /// Writes what follows a rectified representation [batch, R]: the output layer, and the normalization
@@ -210,11 +189,11 @@ pub(crate) fn write_answer(
     layer: &OutputLayer<'_>,
     normalize: bool,
 ) -> Answer {
-    let (n_labels, n_hidden) = (layer.output.n_rows(), layer.output.n_cols());
+    let (n_labels, n_hidden) = (layer.output.nrows(), layer.output.ncols());
     let values = layer.output.values();
     let output = graph.constant_f32(&format!("{part}_output"), &[n_labels, n_hidden], values);
-    let values = layer.bias.values();
-    let bias = graph.constant_f32(&format!("{part}_output_bias"), &[n_labels], values);
+    let bias = &layer.bias.to_vec();
+    let bias = graph.constant_f32(&format!("{part}_output_bias"), &[n_labels], bias);
     let logits = graph.gemm_transposed(hidden, &output, &bias);
     let scores = graph.sigmoid(&logits);
     let embedding = if normalize { normalized(graph, hidden) } else { hidden.clone() };

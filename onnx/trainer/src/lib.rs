@@ -33,11 +33,14 @@ mod files;
 #[cfg(test)]
 mod mutations;
 mod pretrained;
+#[cfg(test)]
+mod slopes;
 mod vocabulary;
 mod word_vectors;
 
-pub mod matrix;
 mod nearest;
+mod parameters;
+mod rows;
 mod state;
 
 mod layers;

@@ -1,12 +1,11 @@
 //! The losses and their gradients: binary cross-entropy and the multi-label contrastive loss.
 
-use serde::{Deserialize, Serialize};
-
+use crate::rows::{RowMajor as _, multiply, product};
 use autotag::LabelSet;
 
 use crate::check::{is_positive, is_true};
 use crate::error::Result;
-use crate::matrix::{Matrix, multiply};
+use ndarray::Array2;
 
 /// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,12 +58,12 @@ pub(crate) const DISTANCE_EPSILON: f32 = 1e-6;
 ///
 /// `BCE = 1/B sum_b sum_l -(y log s + (1 - y) log(1 - s))` with `s = sigmoid(logit)`. `logits` is
 /// [batch, labels] and is overwritten with the gradient, `(s - y) / B`. Returns the loss.
-pub fn binary_cross_entropy(logits: &mut Matrix, labels: &[&LabelSet]) -> f32 {
-    let n_rows = logits.n_rows();
+pub fn binary_cross_entropy(logits: &mut Array2<f32>, labels: &[&LabelSet]) -> f32 {
+    let n_rows = logits.nrows();
     let scale = 1.0 / n_rows.max(1) as f32;
     let mut total = 0.0;
     for (row, labels) in labels.iter().enumerate().take(n_rows) {
-        let logits = logits.row_mut(row);
+        let logits = logits.row_slice_mut(row);
         // softplus(x) - x y, in the form that does not overflow.
         for &label in labels.ids() {
             total -= f64::from(logits[label.index()]);
@@ -96,38 +95,38 @@ pub fn sigmoid(x: f32) -> f32 {
 /// An anchor that shares no label with the batch adds nothing. `z` is [batch, dimensions];
 /// `gradient` is overwritten with dL/dz. Returns the loss.
 pub fn contrastive(
-    z: &Matrix,
+    z: &Array2<f32>,
     labels: &[&LabelSet],
     temperature: f32,
     coefficient: Coefficient,
-    gradient: &mut Matrix,
+    gradient: &mut Array2<f32>,
 ) -> f32 {
-    let n = z.n_rows();
+    let n = z.nrows();
     let distances = distances(z);
-    let mut pull = Matrix::zeros(n, n);
+    let mut pull = Array2::zeros((n, n));
     let mut total = 0.0;
     for i in 0..n {
         let beta = beta(labels, i, coefficient);
         if beta.iter().all(|&beta| beta == 0.0) {
             continue;
         }
-        let log_p = log_softmax_without(i, distances.row(i), temperature);
+        let log_p = log_softmax_without(i, distances.row_slice(i), temperature);
         for j in (0..n).filter(|&j| j != i) {
             if beta[j] > 0.0 {
                 total -= f64::from(beta[j] * log_p[j]);
             }
             // dL/dd_ij = (beta_ij - p_ij) / (B tau'); the pair pulls on both its ends.
             let slope = (beta[j] - log_p[j].exp()) / (n as f32 * temperature);
-            let force = slope / distances.row(i)[j];
-            pull.row_mut(i)[j] += force;
-            pull.row_mut(j)[i] += force;
+            let force = slope / distances[[i, j]];
+            pull[[i, j]] += force;
+            pull[[j, i]] += force;
         }
     }
     // dL/dz_i = sum_j pull_ij (z_i - z_j)
     multiply(gradient, pull.view(), z.view());
     for i in 0..n {
-        let weight: f32 = pull.row(i).iter().sum();
-        for (gradient, z) in gradient.row_mut(i).iter_mut().zip(z.row(i)) {
+        let weight: f32 = pull.row_slice(i).iter().sum();
+        for (gradient, z) in gradient.row_slice_mut(i).iter_mut().zip(z.row_slice(i)) {
             *gradient = weight * z - *gradient;
         }
     }
@@ -150,15 +149,12 @@ pub(crate) fn beta(labels: &[&LabelSet], i: usize, coefficient: Coefficient) -> 
     shared
 }
 
-fn distances(z: &Matrix) -> Matrix {
-    let mut distances = Matrix::default();
-    multiply(&mut distances, z.view(), z.transposed());
-    let squares: Vec<f32> = (0..z.n_rows()).map(|i| distances.row(i)[i]).collect();
-    for i in 0..z.n_rows() {
-        for (j, product) in distances.row_mut(i).iter_mut().enumerate() {
-            let square = (squares[i] + squares[j] - 2.0 * *product).max(0.0);
-            *product = (square + DISTANCE_EPSILON).sqrt();
-        }
+fn distances(z: &Array2<f32>) -> Array2<f32> {
+    let mut distances = product(z.view(), z.t());
+    let squares = distances.diag().to_owned();
+    for ((i, j), product) in distances.indexed_iter_mut() {
+        let square = (squares[i] + squares[j] - 2.0 * *product).max(0.0);
+        *product = (square + DISTANCE_EPSILON).sqrt();
     }
     distances
 }
@@ -178,6 +174,7 @@ mod tests {
     use autotag::LabelId;
 
     use super::*;
+    use crate::rows::row_major;
 
     fn labels(ids: &[u32]) -> LabelSet {
         ids.iter().copied().map(LabelId).collect()
@@ -188,7 +185,7 @@ mod tests {
         (0..n).map(|i| ((i * 7919 + 13) % 1000) as f32 / 500.0 - 1.0).collect()
     }
 
-    fn check_gradient(x: &Matrix, gradient: &Matrix, loss: impl Fn(&Matrix) -> f32) {
+    fn check_gradient(x: &Array2<f32>, gradient: &Array2<f32>, loss: impl Fn(&Array2<f32>) -> f32) {
         let step = 1e-2;
         for i in 0..x.values().len() {
             let mut moved = x.clone();
@@ -205,7 +202,7 @@ mod tests {
     fn the_gradient_of_cross_entropy_is_its_slope() {
         let sets = [labels(&[0, 2]), labels(&[])];
         let sets: Vec<&LabelSet> = sets.iter().collect();
-        let logits = Matrix::from_values(2, 3, values(6));
+        let logits = row_major(2, 3, values(6));
         let mut gradient = logits.clone();
         binary_cross_entropy(&mut gradient, &sets);
         check_gradient(&logits, &gradient, |x| binary_cross_entropy(&mut x.clone(), &sets));
@@ -215,14 +212,14 @@ mod tests {
     fn the_gradient_of_the_contrastive_loss_is_its_slope() {
         let sets = [labels(&[0, 1]), labels(&[1]), labels(&[0, 1]), labels(&[2]), labels(&[])];
         let sets: Vec<&LabelSet> = sets.iter().collect();
-        let z = Matrix::from_values(5, 4, values(20));
-        let mut gradient = Matrix::default();
+        let z = row_major(5, 4, values(20));
+        let mut gradient = Array2::zeros((0, 0));
         for coefficient in [Coefficient::Dynamic, Coefficient::Cut] {
-            let loss = |z: &Matrix, gradient: &mut Matrix| {
+            let loss = |z: &Array2<f32>, gradient: &mut Array2<f32>| {
                 contrastive(z, &sets, 0.5, coefficient, gradient)
             };
             loss(&z, &mut gradient);
-            check_gradient(&z, &gradient, |z| loss(z, &mut Matrix::default()));
+            check_gradient(&z, &gradient, |z| loss(z, &mut Array2::zeros((0, 0))));
         }
     }
 
@@ -230,8 +227,8 @@ mod tests {
     fn texts_that_coincide_have_a_finite_gradient() {
         let sets = [labels(&[0]), labels(&[0]), labels(&[1])];
         let sets: Vec<&LabelSet> = sets.iter().collect();
-        let z = Matrix::from_values(3, 2, vec![1.0; 6]);
-        let mut gradient = Matrix::default();
+        let z = row_major(3, 2, vec![1.0; 6]);
+        let mut gradient = Array2::zeros((0, 0));
         assert!(contrastive(&z, &sets, 10.0, Coefficient::Dynamic, &mut gradient).is_finite());
         assert!(gradient.values().iter().all(|value| value.is_finite()));
     }
@@ -240,8 +237,8 @@ mod tests {
     fn a_batch_that_shares_no_label_adds_nothing() {
         let sets = [labels(&[0]), labels(&[1]), labels(&[])];
         let sets: Vec<&LabelSet> = sets.iter().collect();
-        let z = Matrix::from_values(3, 2, values(6));
-        let mut gradient = Matrix::default();
+        let z = row_major(3, 2, values(6));
+        let mut gradient = Array2::zeros((0, 0));
         assert_eq!(contrastive(&z, &sets, 10.0, Coefficient::Dynamic, &mut gradient), 0.0);
         assert!(gradient.values().iter().all(|&value| value == 0.0));
     }

@@ -1,12 +1,13 @@
 //! What every model is to training: it takes steps, it predicts, and it writes itself into a graph.
 
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use autotag::LabelSet;
 use autotag_onnx::ModelInput;
 use autotag_onnx::graph::{GraphBuilder, Value};
 
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 use crate::state::{State, StateError};
 
 /// Everything that models read of one text; each takes its own part.
@@ -78,7 +79,7 @@ pub(crate) trait Predict {
 
     /// Predicts texts, with the lexical part of the representations apart: an ensemble gives it a
     /// share of its own.
-    fn predict_parts(&self, texts: &[&TextInput]) -> (Predicted, Option<Lexical<Matrix>>) {
+    fn predict_parts(&self, texts: &[&TextInput]) -> (Predicted, Option<Lexical<Array2<f32>>>) {
         (self.predict(texts), None)
     }
 
@@ -101,16 +102,17 @@ pub struct StepLoss {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predicted {
     /// Representations: [B, R].
-    pub embeddings: Matrix,
+    pub embeddings: Array2<f32>,
     /// Label scores within 0..=1: [B, L].
-    pub scores: Matrix,
+    pub scores: Array2<f32>,
 }
 
 impl Predicted {
     /// Tells whether every score is finite, and every representation short enough for distances to be.
     pub(crate) fn is_finite(&self) -> bool {
-        let squared_length = |row| self.embeddings.row(row).iter().map(|v| v * v).sum::<f32>();
-        let rows = (0..self.embeddings.n_rows()).into_par_iter();
+        let squared_length =
+            |row| self.embeddings.row_slice(row).iter().map(|v| v * v).sum::<f32>();
+        let rows = (0..self.embeddings.nrows()).into_par_iter();
         rows.map(squared_length).all(f32::is_finite)
             && self.scores.values().iter().all(|score| score.is_finite())
     }

@@ -1,11 +1,12 @@
 //! Adam, one fused pass; for large tables only over the rows that a batch touches.
 
+use ndarray::{Array, Array2, ArrayD, ArrayRef, ArrayViewD, Dimension};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::check::{is_positive, is_true};
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 use crate::state::{State, StateError};
 
 /// Adam's parameters (Kingma and Ba, 2015).
@@ -60,43 +61,55 @@ impl AdamConfig {
 /// The running means of the gradient and of its square, for a parameter that every step moves.
 #[derive(Clone, Debug)]
 pub(crate) struct Moments {
-    first: Matrix,
-    second: Matrix,
+    first: ArrayD<f32>,
+    second: ArrayD<f32>,
 }
 
 impl Moments {
     /// Starts at zero.
-    pub(crate) fn of(parameter: &Matrix) -> Self {
-        let zeros = Matrix::zeros(parameter.n_rows(), parameter.n_cols());
+    pub(crate) fn of<D: Dimension>(parameter: &Array<f32, D>) -> Self {
+        let zeros = ArrayD::zeros(parameter.shape());
         Moments { first: zeros.clone(), second: zeros }
     }
 
     /// Returns both means.
     pub(crate) fn state(&self) -> State<'_> {
         let mut state = State::default();
-        state.put("first", &self.first);
-        state.put("second", &self.second);
+        state.put("first", self.first.view());
+        state.put("second", self.second.view());
         state
     }
 
     /// Takes both means back.
     pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        state.fill("first", &mut self.first)?;
-        state.fill("second", &mut self.second)
+        state.fill("first", self.first.view_mut())?;
+        state.fill("second", self.second.view_mut())
     }
 
     /// Moves a parameter against its gradient.
-    pub(crate) fn update(&mut self, step: Step, parameter: &mut Matrix, gradient: &Matrix) {
-        parameter
-            .values_mut()
+    pub(crate) fn update<D: Dimension>(
+        &mut self,
+        step: Step,
+        parameter: &mut Array<f32, D>,
+        gradient: &Array<f32, D>,
+    ) {
+        values_mut(parameter)
             .par_chunks_mut(CHUNK)
-            .zip(gradient.values().par_chunks(CHUNK))
-            .zip(self.first.values_mut().par_chunks_mut(CHUNK))
-            .zip(self.second.values_mut().par_chunks_mut(CHUNK))
+            .zip(values(gradient).par_chunks(CHUNK))
+            .zip(values_mut(&mut self.first).par_chunks_mut(CHUNK))
+            .zip(values_mut(&mut self.second).par_chunks_mut(CHUNK))
             .for_each(|(((values, gradients), first), second)| {
                 move_values(step, values, gradients, first, second);
             });
     }
+}
+
+fn values<D: Dimension>(array: &ArrayRef<f32, D>) -> &[f32] {
+    array.as_slice().expect("standard layout")
+}
+
+fn values_mut<D: Dimension>(array: &mut ArrayRef<f32, D>) -> &mut [f32] {
+    array.as_slice_mut().expect("standard layout")
 }
 
 /// The values that one task updates; small matrices stay on one thread.
@@ -112,8 +125,8 @@ pub(crate) struct RowMoments {
 
 impl RowMoments {
     /// Starts at zero.
-    pub(crate) fn of(table: &Matrix) -> Self {
-        RowMoments { moments: Moments::of(table), steps: vec![0; table.n_rows()] }
+    pub(crate) fn of(table: &Array2<f32>) -> Self {
+        RowMoments { moments: Moments::of(table), steps: vec![0; table.nrows()] }
     }
 
     /// Returns both means, and the step up to which each row is updated.
@@ -141,7 +154,7 @@ impl RowMoments {
         &mut self,
         config: &AdamConfig,
         n_steps: i32,
-        table: &mut Matrix,
+        table: &mut Array2<f32>,
         is_needed: impl Fn(usize) -> bool + Sync,
     ) {
         self.rows(table).for_each(|(number, row)| {
@@ -167,13 +180,13 @@ impl RowMoments {
     pub(crate) fn update(
         &mut self,
         step: Step,
-        table: &mut Matrix,
-        gradients: &Matrix,
+        table: &mut Array2<f32>,
+        gradients: &Array2<f32>,
         position: impl Fn(usize) -> Option<usize> + Sync,
     ) {
         self.rows(table).for_each(|(number, row)| {
             if let Some(position) = position(number) {
-                move_values(step, row.values, gradients.row(position), row.first, row.second);
+                move_values(step, row.values, gradients.row_slice(position), row.first, row.second);
                 *row.step = step.number;
             }
         });
@@ -182,15 +195,15 @@ impl RowMoments {
     /// Goes through a table's rows with what Adam keeps of each.
     fn rows<'a>(
         &'a mut self,
-        table: &'a mut Matrix,
+        table: &'a mut Array2<f32>,
     ) -> impl ParallelIterator<Item = (usize, TableRow<'a>)> {
-        let n_cols = table.n_cols();
+        let n_cols = table.ncols();
         let Moments { first, second } = &mut self.moments;
         table
             .values_mut()
             .par_chunks_mut(n_cols)
-            .zip(first.values_mut().par_chunks_mut(n_cols))
-            .zip(second.values_mut().par_chunks_mut(n_cols))
+            .zip(values_mut(first).par_chunks_mut(n_cols))
+            .zip(values_mut(second).par_chunks_mut(n_cols))
             .zip(self.steps.par_iter_mut())
             .with_min_len(256)
             .enumerate()
@@ -244,7 +257,7 @@ impl Step {
     pub(crate) fn clipped<'g>(
         self,
         config: &AdamConfig,
-        gradients: impl IntoIterator<Item = &'g Matrix>,
+        gradients: impl IntoIterator<Item = ArrayViewD<'g, f32>>,
     ) -> Self {
         let bound = config.max_gradient_norm;
         if bound == 0.0 {
@@ -253,7 +266,7 @@ impl Step {
         let squares = |values: &[f32]| values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>();
         let total: f64 = gradients
             .into_iter()
-            .map(|gradient| gradient.values().par_chunks(CHUNK).map(squares).sum::<f64>())
+            .map(|gradient| values(&gradient).par_chunks(CHUNK).map(squares).sum::<f64>())
             .sum();
         let norm = total.sqrt() as f32;
         let is_longer = norm.is_finite() && norm > bound;

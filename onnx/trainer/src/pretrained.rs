@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use half::{bf16, f16};
+use ndarray::Array2;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tokenizers::Tokenizer;
 
 use crate::files::read_regular;
-use crate::matrix::Matrix;
+use crate::rows::row_major;
 use crate::{Result, TrainError};
 
 /// What a model takes over from a pretrained encoder.
@@ -17,7 +18,7 @@ pub struct Pretrained {
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Its token table, [vocabulary, dimensions].
-    pub token_table: Matrix,
+    pub token_table: Array2<f32>,
 }
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -48,7 +49,7 @@ impl Pretrained {
             refuse(format!("it has no token table under any of {}", TABLE_NAMES.join(", ")))
         })?;
         let token_table = read_matrix(&table).map_err(refuse)?;
-        check_ids(folder, &tokenizer, token_table.n_rows())?;
+        check_ids(folder, &tokenizer, token_table.nrows())?;
         Ok(Pretrained { tokenizer, token_table })
     }
 }
@@ -109,7 +110,7 @@ fn largest_id(tokenizer: &Tokenizer) -> tokenizers::Result<u32> {
     Ok(ids.max().unwrap_or_default())
 }
 
-fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
+fn read_matrix(tensor: &TensorView<'_>) -> Result<Array2<f32>, String> {
     let &[n_rows, n_cols] = tensor.shape() else {
         return Err(format!(
             "its token table has the shape {:?}, not two dimensions",
@@ -121,7 +122,7 @@ fn read_matrix(tensor: &TensorView<'_>) -> Result<Matrix, String> {
     if n_rows == 0 || n_cols == 0 || !values.iter().all(|value| value.is_finite()) {
         return Err("its token table is empty or has values that are not finite".to_owned());
     }
-    Ok(Matrix::from_values(n_rows, n_cols, values))
+    Ok(row_major(n_rows, n_cols, values))
 }
 
 /// Returns a tensor's values in single precision, or `None` where they are no floats.
@@ -173,7 +174,7 @@ mod tests {
             [0f32, 0.0, 1.5, -2.0].iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect();
         for (dtype, bytes) in [(Dtype::F32, singles), (Dtype::F16, halves)] {
             let table = read(&IDS, dtype, &bytes).unwrap().token_table;
-            assert_eq!(table.row(1), [1.5, -2.0]);
+            assert_eq!(table.row(1).to_vec(), [1.5, -2.0]);
         }
     }
 

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use autotag::EncodeError;
 use autotag_onnx::ModelInput;
 
-use crate::matrix::Matrix;
 use crate::model::{TextInput, TokenizedTexts};
 use crate::{Dataset, Result, TrainError, Unreadable};
+use ndarray::Array2;
 
 /// Reads one text.
 pub(crate) type ReadText<'a> = dyn Fn(&str) -> Result<ModelInput, EncodeError> + Sync + 'a;
@@ -90,7 +90,7 @@ impl<'a> Readable<'a> {
     }
 
     /// Adds the frozen encoder's representations, one row per text.
-    pub(crate) fn add_encoded(&mut self, embeddings: &Matrix) {
+    pub(crate) fn add_encoded(&mut self, embeddings: &Array2<f32>) {
         for (row, text) in self.texts.texts.iter_mut().enumerate() {
             text.encoded = embeddings.row(row).to_vec();
         }

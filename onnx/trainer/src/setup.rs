@@ -15,10 +15,10 @@ use crate::digest::Digest;
 use crate::error::{Result, TrainError};
 use crate::frozen::FrozenEncoder;
 use crate::initial::Init;
-use crate::matrix::Matrix;
 use crate::model::{Model, TextInput};
 use crate::pretrained::TOKEN_TABLE;
 use crate::vocabulary;
+use ndarray::Array2;
 
 /// The settings of one kind of model: what training has to know of it.
 pub(crate) trait Kind {
@@ -141,7 +141,7 @@ impl<'a> Setup<'a> {
     }
 
     /// Returns the token vectors that an embedding starts from.
-    pub(crate) fn token_table(&self) -> Option<&Matrix> {
+    pub(crate) fn token_table(&self) -> Option<&Array2<f32>> {
         match &self.init {
             Init::Random => None,
             Init::Tokens(tokens) => Some(&tokens.token_table),

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
+use ndarray::{ArrayView, ArrayViewMut, Dimension};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
-
-use crate::matrix::Matrix;
 
 /// The named parts of a training's state: parameters, what the optimizer keeps of them, counters.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,9 +44,10 @@ pub enum StateError {
 }
 
 impl<'a> State<'a> {
-    /// Adds a matrix.
-    pub fn put(&mut self, name: impl Into<String>, matrix: &'a Matrix) {
-        self.put_values(name, &[matrix.n_rows(), matrix.n_cols()], matrix.values());
+    /// Adds an array in standard layout.
+    pub fn put<D: Dimension>(&mut self, name: impl Into<String>, array: ArrayView<'a, f32, D>) {
+        let values = array.to_slice().expect("standard layout");
+        self.put_values(name, array.shape(), values);
     }
 
     /// Adds values of any shape, in row-major order.
@@ -118,14 +118,18 @@ impl<'a> State<'a> {
         })
     }
 
-    /// Copies a matrix of the state into one of the same shape.
+    /// Copies an array of the state into one of the same shape, in standard layout.
     ///
     /// # Errors
     ///
     /// [`StateError`] when the part is missing or has another shape.
-    pub fn fill(&self, name: &str, matrix: &mut Matrix) -> Result<(), StateError> {
-        let expected = [matrix.n_rows(), matrix.n_cols()];
-        matrix.values_mut().copy_from_slice(self.values(name, &expected)?);
+    pub fn fill<D: Dimension>(
+        &self,
+        name: &str,
+        mut array: ArrayViewMut<'_, f32, D>,
+    ) -> Result<(), StateError> {
+        let values = self.values(name, array.shape())?;
+        array.as_slice_mut().expect("standard layout").copy_from_slice(values);
         Ok(())
     }
 
@@ -281,13 +285,15 @@ impl Part<'_> {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::{Array2, array};
+
     use super::*;
 
     #[test]
     fn a_state_comes_back_from_its_file() {
-        let matrix = Matrix::from_values(2, 3, vec![1.0, -2.5, 0.0, 3.0, f32::MAX, 1e-30]);
+        let matrix = array![[1.0, -2.5, 0.0], [3.0, f32::MAX, 1e-30]];
         let mut inner = State::default();
-        inner.put("matrix", &matrix);
+        inner.put("matrix", matrix.view());
         inner.put_counts("steps", vec![7, u64::MAX]);
         let mut state = State::default();
         state.put_all("model/", inner.clone());
@@ -302,10 +308,10 @@ mod tests {
 
     #[test]
     fn parts_that_do_not_fit_are_named() {
-        let matrix = Matrix::zeros(2, 3);
+        let matrix = Array2::zeros((2, 3));
         let mut state = State::default();
-        state.put("kernel", &matrix);
-        let error = state.fill("kernel", &mut Matrix::zeros(3, 3)).unwrap_err().to_string();
+        state.put("kernel", matrix.view());
+        let error = state.fill("kernel", Array2::zeros((3, 3)).view_mut()).unwrap_err().to_string();
         assert_eq!(error, "its kernel has the shape [2, 3], and the model's has [3, 3]");
         let error = state.count("steps").unwrap_err().to_string();
         assert_eq!(error, "it has no steps");

@@ -21,18 +21,18 @@ mod vocabulary;
 
 use std::sync::Arc;
 
+use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use autotag_onnx::Features;
 
-use crate::average::Parameters;
 use crate::init::{glorot, uniform};
 use crate::layers::{OutputLayer, normalize_rows, side_by_side};
-use crate::matrix::Matrix;
 use crate::model::Lexical;
 use crate::model::Predicted;
 use crate::optimizer::{Moments, RowMoments};
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 pub use config::WideConfig;
@@ -42,11 +42,11 @@ pub use vocabulary::learn;
 #[derive(Clone, Debug, PartialEq)]
 pub struct WideParameters {
     /// T: [V, R].
-    pub table: Matrix,
+    pub table: Array2<f32>,
     /// O: [L, R].
-    pub output: Matrix,
-    /// b: [1, L].
-    pub output_bias: Matrix,
+    pub output: Array2<f32>,
+    /// b: [L].
+    pub output_bias: Array1<f32>,
 }
 
 /// A wide model as it predicts: its shape and its parameters.
@@ -55,7 +55,7 @@ pub struct WideNetwork {
     config: WideConfig,
     parameters: WideParameters,
     /// P: [V, D]; found once and not trained.
-    lexical: Arc<Matrix>,
+    lexical: Arc<Array2<f32>>,
 }
 
 /// A wide model in training: the network, and what training keeps beside it.
@@ -91,7 +91,7 @@ impl Wide {
         let n_hidden = config.hidden;
         let table = uniform(&mut rng, n_ngrams, n_hidden, config.spread);
         let output = glorot(&mut rng, n_labels, n_hidden);
-        let parameters = WideParameters { table, output, output_bias: Matrix::zeros(1, n_labels) };
+        let parameters = WideParameters { table, output, output_bias: Array1::zeros(n_labels) };
         let optimizer = WideAdam {
             table: RowMoments::of(&parameters.table),
             output: Moments::of(&parameters.output),
@@ -99,7 +99,7 @@ impl Wide {
             n_steps: 0,
         };
         let lexical = match config.lexical {
-            0 => Matrix::zeros(n_ngrams, 0),
+            0 => Array2::zeros((n_ngrams, 0)),
             n_dimensions => lexical::basis(texts, n_ngrams, n_dimensions, seed),
         };
         let network = WideNetwork { config, parameters, lexical: Arc::new(lexical) };
@@ -152,16 +152,22 @@ impl WideAdam {
 }
 
 impl Parameters for WideNetwork {
-    const NAMES: &'static [&'static str] = &["table", "output", "output_bias"];
-
-    fn matrices(&self) -> Vec<&Matrix> {
+    fn arrays(&self) -> Vec<(&str, ArrayViewD<'_, f32>)> {
         let WideParameters { table, output, output_bias } = &self.parameters;
-        vec![table, output, output_bias]
+        vec![
+            ("table", table.view().into_dyn()),
+            ("output", output.view().into_dyn()),
+            ("output_bias", output_bias.view().into_dyn()),
+        ]
     }
 
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
+    fn arrays_mut(&mut self) -> Vec<(&str, ArrayViewMutD<'_, f32>)> {
         let WideParameters { table, output, output_bias } = &mut self.parameters;
-        vec![table, output, output_bias]
+        vec![
+            ("table", table.view_mut().into_dyn()),
+            ("output", output.view_mut().into_dyn()),
+            ("output_bias", output_bias.view_mut().into_dyn()),
+        ]
     }
 }
 
@@ -191,7 +197,7 @@ impl WideNetwork {
     pub(crate) fn predict_parts(
         &self,
         texts: &[&Features],
-    ) -> (Predicted, Option<Lexical<Matrix>>) {
+    ) -> (Predicted, Option<Lexical<Array2<f32>>>) {
         let WideParameters { table, output, output_bias } = &self.parameters;
         let mut hidden = batch::weighted_sums(table, texts);
         rectify(&mut hidden);
@@ -209,6 +215,6 @@ impl WideNetwork {
 }
 
 /// Computes relu in place.
-fn rectify(matrix: &mut Matrix) {
-    matrix.values_mut().iter_mut().for_each(|value| *value = value.max(0.0));
+fn rectify(matrix: &mut Array2<f32>) {
+    matrix.mapv_inplace(|value| value.max(0.0));
 }

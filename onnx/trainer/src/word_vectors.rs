@@ -10,13 +10,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rayon::prelude::*;
 use tokenizers::Tokenizer;
 
 use crate::init::uniform;
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 use crate::vocabulary::{self, CONTINUING, PADDING, UNKNOWN};
 use crate::{Dataset, Pretrained, Result, TrainError};
 
@@ -117,7 +118,7 @@ fn checked(value: f32) -> Result<f32, String> {
 }
 
 /// Makes a table of V rows: those found, and random ones with the same spread.
-fn table(found: &Rows, n_tokens: usize, seed: u64) -> Matrix {
+fn table(found: &Rows, n_tokens: usize, seed: u64) -> Array2<f32> {
     let n_values = (found.rows.len() * found.dimensions) as f64;
     // In the order of the ids: a sum depends on the order, and a hash map has none.
     let mut ids: Vec<&u32> = found.rows.keys().collect();
@@ -127,7 +128,7 @@ fn table(found: &Rows, n_tokens: usize, seed: u64) -> Matrix {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut table = uniform(&mut rng, n_tokens, found.dimensions, 3f32.sqrt() * spread);
     for (&id, values) in &found.rows {
-        table.row_mut(id as usize).copy_from_slice(values);
+        table.row_slice_mut(id as usize).copy_from_slice(values);
     }
     table
 }

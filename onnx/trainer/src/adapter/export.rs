@@ -5,6 +5,7 @@ use autotag_onnx::graph::{GraphBuilder, Value};
 use super::{AdapterNetwork, AdapterParameters, input_scale};
 use crate::layers::{OutputLayer, write_answer};
 use crate::model::Answer;
+use crate::rows::RowMajor as _;
 
 impl AdapterNetwork {
     /// Writes the adapter behind an encoder's representation of length 1, [batch, D], which is in
@@ -13,12 +14,12 @@ impl AdapterNetwork {
     /// The factor sqrt(D) is multiplied into W.
     pub(super) fn write(&self, graph: &mut GraphBuilder, encoded: &Value) -> Answer {
         let AdapterParameters { hidden, hidden_bias, output, output_bias } = &self.parameters;
-        let (n_hidden, dimensions) = (hidden.n_rows(), hidden.n_cols());
-        let scale = input_scale(dimensions);
-        let weights: Vec<f32> = hidden.values().iter().map(|value| scale * value).collect();
-        let weights = graph.constant_f32("adapter_hidden", &[n_hidden, dimensions], &weights);
-        let bias = hidden_bias.values();
-        let bias = graph.constant_f32("adapter_hidden_bias", &[n_hidden], bias);
+        let (n_hidden, dimensions) = hidden.dim();
+        let weights = input_scale(dimensions) * hidden;
+        let shape = [n_hidden, dimensions];
+        let weights = graph.constant_f32("adapter_hidden", &shape, weights.values());
+        let bias = hidden_bias.to_vec();
+        let bias = graph.constant_f32("adapter_hidden_bias", &[n_hidden], &bias);
         let hidden = graph.gemm_transposed(encoded, &weights, &bias);
         let hidden = graph.relu(&hidden);
         let layer = OutputLayer { output, bias: output_bias };

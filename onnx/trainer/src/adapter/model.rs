@@ -7,12 +7,13 @@ use autotag_onnx::graph::GraphBuilder;
 
 use super::config::AdapterConfig;
 use super::{Adapter, AdapterNetwork};
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::error::{Result, TrainError};
 use crate::frozen::FrozenEncoder;
 use crate::loss::ContrastiveConfig;
 use crate::model::{Answer, Model, Predict, Predicted, StepLoss, TextInput};
 use crate::optimizer::AdamConfig;
+use crate::parameters::Parameters;
 use crate::setup::{Kind, Setup};
 use crate::state::{State, StateError};
 

@@ -1,21 +1,21 @@
 //! A training step: losses, gradients, Adam.
 
+use ndarray::{Array1, Array2, Axis};
+
 use autotag::LabelSet;
 
 use super::{Adapter, AdapterNetwork, AdapterParameters, scaled};
-use crate::layers::{
-    OutputGradients, OutputLayer, Regularization, fill_dropout_mask, multiply_values, sum_rows,
-};
+use crate::layers::{OutputGradients, OutputLayer, Regularization, dropout_mask};
 use crate::loss::ContrastiveConfig;
-use crate::matrix::{Matrix, multiply};
 use crate::model::StepLoss;
 use crate::optimizer::{AdamConfig, Step};
+use crate::rows::multiply;
 
 /// The gradients of a step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gradients {
-    pub(super) hidden: Matrix,
-    pub(super) hidden_bias: Matrix,
+    pub(super) hidden: Array2<f32>,
+    pub(super) hidden_bias: Array1<f32>,
     pub(super) head: OutputGradients,
 }
 
@@ -31,9 +31,7 @@ impl Adapter {
         let n_steps = self.optimizer.n_steps as u64;
         let seed = self.seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut inputs = scaled(texts);
-        let mut mask = Matrix::zeros(inputs.n_rows(), inputs.n_cols());
-        fill_dropout_mask(mask.values_mut(), self.network.config.input_dropout, seed);
-        multiply_values(&mut inputs, &mask);
+        inputs *= &dropout_mask(inputs.dim(), self.network.config.input_dropout, seed);
         let loss = self.gradients(&inputs, labels, contrastive, !seed);
         self.apply(adam);
         loss
@@ -42,7 +40,7 @@ impl Adapter {
     /// Computes the losses of a batch of scaled inputs [B, D], and their gradients.
     pub(super) fn gradients(
         &mut self,
-        inputs: &Matrix,
+        inputs: &Array2<f32>,
         labels: &[&LabelSet],
         contrastive: &ContrastiveConfig,
         seed: u64,
@@ -54,8 +52,8 @@ impl Adapter {
         let regularization = Regularization { dropout, seed, normalize, contrastive };
         let loss = layer.gradients(&hidden, labels, &regularization, &mut gradients.head);
         let slopes = &gradients.head.hidden;
-        multiply(&mut gradients.hidden, slopes.transposed(), inputs.view());
-        sum_rows(&mut gradients.hidden_bias, slopes);
+        multiply(&mut gradients.hidden, slopes.t(), inputs.view());
+        gradients.hidden_bias = slopes.sum_axis(Axis(0));
         loss
     }
 
@@ -66,7 +64,12 @@ impl Adapter {
             &mut network.parameters;
         let Gradients { hidden: dw, hidden_bias: dc, head } = gradients;
         optimizer.n_steps += 1;
-        let all = [&*dw, &*dc, &head.output, &head.output_bias];
+        let all = [
+            dw.view().into_dyn(),
+            dc.view().into_dyn(),
+            head.output.view().into_dyn(),
+            head.output_bias.view().into_dyn(),
+        ];
         let step = Step::at(adam, optimizer.n_steps).clipped(adam, all);
         optimizer.hidden.update(step, hidden, dw);
         optimizer.hidden_bias.update(step, hidden_bias, dc);

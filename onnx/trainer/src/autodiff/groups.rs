@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use autotag::LabelSet;
 
 use super::{DeviceWeights, Weights, losses, matrix_of};
 use crate::loss::ContrastiveConfig;
-use crate::matrix::Matrix;
 use crate::model::{Predicted, StepLoss};
+use crate::rows::RowMajor as _;
 
 /// What a model says of texts, on its device.
 pub(crate) struct Answer {
@@ -185,9 +186,11 @@ fn grouped<'t>(
 }
 
 /// Copies a group's rows to where they belong among all `n_rows`.
-fn put_rows(all: &mut Matrix, group: &Matrix, rows: &[usize], n_rows: usize) {
-    if all.n_rows() != n_rows {
-        *all = Matrix::zeros(n_rows, group.n_cols());
+fn put_rows(all: &mut Array2<f32>, group: &Array2<f32>, rows: &[usize], n_rows: usize) {
+    if all.nrows() != n_rows {
+        *all = Array2::zeros((n_rows, group.ncols()));
     }
-    rows.iter().enumerate().for_each(|(i, &row)| all.row_mut(row).copy_from_slice(group.row(i)));
+    rows.iter()
+        .enumerate()
+        .for_each(|(i, &row)| all.row_slice_mut(row).copy_from_slice(group.row_slice(i)));
 }

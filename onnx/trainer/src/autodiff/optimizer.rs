@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 use super::groups::{Gradients, each};
 use super::{DeviceWeights, Weights, matrix_of};
 use crate::optimizer::AdamConfig;
+use crate::rows::RowMajor as _;
 use crate::state::{State, StateError};
 
 /// How far one of the weights moves in a step.
@@ -81,8 +82,8 @@ impl AdamW {
         {
             for (name, tensor) in weights.iter() {
                 let values = matrix_of(tensor.clone());
-                let shape = [values.n_rows(), values.n_cols()];
-                state.put_values(format!("{part}{name}"), &shape, values.values().to_vec());
+                let name = format!("{part}{name}");
+                state.put_values(name, values.shape(), values.values().to_vec());
             }
         }
         state

@@ -1,21 +1,22 @@
 //! Values between the host and a device.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use ndarray::Array2;
 
 use crate::layers::fill_dropout_mask;
-use crate::matrix::Matrix;
+use crate::rows::{RowMajor as _, row_major};
 
 /// Copies a matrix to a device.
-pub(crate) fn tensor_of(matrix: &Matrix, device: &Device) -> Tensor<2> {
-    let shape = [matrix.n_rows(), matrix.n_cols()];
+pub(crate) fn tensor_of(matrix: &Array2<f32>, device: &Device) -> Tensor<2> {
+    let shape = [matrix.nrows(), matrix.ncols()];
     Tensor::from_data(TensorData::new(matrix.values().to_vec(), shape), device)
 }
 
 /// Copies a matrix from its device.
-pub(crate) fn matrix_of(tensor: Tensor<2>) -> Matrix {
+pub(crate) fn matrix_of(tensor: Tensor<2>) -> Array2<f32> {
     let [n_rows, n_cols] = tensor.dims();
     let values = tensor.try_into_vec_as::<f32>().expect("a device gives back what it holds");
-    Matrix::from_values(n_rows, n_cols, values)
+    row_major(n_rows, n_cols, values)
 }
 
 /// Copies positions to a device.

@@ -1,4 +1,5 @@
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::Array2;
 
 use autotag::{LabelId, LabelSet};
 
@@ -7,9 +8,9 @@ use super::loss::{binary_cross_entropy, contrastive};
 use super::*;
 use crate::loss;
 use crate::loss::{Coefficient, ContrastiveConfig};
-use crate::matrix::Matrix;
 use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
+use crate::rows::{RowMajor as _, row_major};
 
 fn label_sets() -> Vec<LabelSet> {
     let ids: [&[u32]; 6] = [&[0, 1], &[1], &[0, 1], &[2], &[], &[2, 3]];
@@ -17,14 +18,14 @@ fn label_sets() -> Vec<LabelSet> {
 }
 
 /// A fixed sequence of values within -1..1.
-fn matrix(n_rows: usize, n_cols: usize) -> Matrix {
+fn matrix(n_rows: usize, n_cols: usize) -> Array2<f32> {
     let values = (0..n_rows * n_cols).map(|i| ((i * 7919 + 13) % 1000) as f32 / 500.0 - 1.0);
-    Matrix::from_values(n_rows, n_cols, values.collect())
+    row_major(n_rows, n_cols, values.collect())
 }
 
 fn check(
-    x: &Matrix,
-    by_hand: impl Fn(&mut Matrix) -> f32,
+    x: &Array2<f32>,
+    by_hand: impl Fn(&mut Array2<f32>) -> f32,
     by_burn: impl Fn(Tensor<2>) -> Tensor<1>,
 ) {
     let mut gradient = x.clone();
@@ -63,7 +64,7 @@ fn both_losses_have_the_gradients_written_by_hand() {
 fn texts_that_coincide_have_a_finite_gradient() {
     let sets = label_sets();
     let sets: Vec<&LabelSet> = sets.iter().take(3).collect();
-    let z = Matrix::from_values(3, 2, vec![1.0; 6]);
+    let z = row_major(3, 2, vec![1.0; 6]);
     let z = tensor_of(&z, &Device::flex()).autodiff().require_grad();
     let weights = ContrastiveConfig { temperature: 0.1, ..ContrastiveConfig::default() };
     let loss = contrastive(normalized_rows(z.clone()), &sets, &weights);
@@ -82,8 +83,8 @@ fn step(optimizer: &mut AdamW, max_norm: f32) {
 
 fn optimizer() -> AdamW {
     let mut weights = Weights::default();
-    weights.insert("w", Matrix::from_values(2, 2, vec![2.0, 0.0, -3.0, 1.5]));
-    weights.insert("b", Matrix::from_values(1, 1, vec![3.0]));
+    weights.insert("w", row_major(2, 2, vec![2.0, 0.0, -3.0, 1.5]));
+    weights.insert("b", row_major(1, 1, vec![3.0]));
     AdamW::new(&weights, &Device::flex())
 }
 

@@ -4,10 +4,11 @@ use autotag::LabelSet;
 
 use super::groups::{Answer, gradients};
 use super::{AdamW, DeviceWeights, Pace, Weights};
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::loss::ContrastiveConfig;
 use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 /// Weights in training and their average over the epochs: what a checkpoint keeps of a model.

@@ -1,26 +1,26 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Tensor, TensorData};
+use ndarray::{Array2, ArrayViewD, ArrayViewMutD};
 
 use super::{matrix_of, tensor_of};
-use crate::average::Parameters;
-use crate::matrix::Matrix;
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 /// A model's parameters by name; vectors are matrices of one row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Weights {
-    matrices: BTreeMap<String, Matrix>,
+    matrices: BTreeMap<String, Array2<f32>>,
 }
 
 impl Weights {
     /// Takes named matrices.
-    pub(crate) fn new(matrices: BTreeMap<String, Matrix>) -> Self {
+    pub(crate) fn new(matrices: BTreeMap<String, Array2<f32>>) -> Self {
         Weights { matrices }
     }
 
     /// Adds a matrix.
-    pub(crate) fn insert(&mut self, name: impl Into<String>, matrix: Matrix) {
+    pub(crate) fn insert(&mut self, name: impl Into<String>, matrix: Array2<f32>) {
         self.matrices.insert(name.into(), matrix);
     }
 
@@ -29,42 +29,32 @@ impl Weights {
     /// # Panics
     ///
     /// When the model has none of this name.
-    pub(crate) fn get(&self, name: &str) -> &Matrix {
+    pub(crate) fn get(&self, name: &str) -> &Array2<f32> {
         self.matrices.get(name).unwrap_or_else(|| panic!("the model has no weights {name}"))
     }
 
     /// Returns all matrices by name.
-    pub(crate) fn matrices_by_name(&self) -> &BTreeMap<String, Matrix> {
+    pub(crate) fn matrices_by_name(&self) -> &BTreeMap<String, Array2<f32>> {
         &self.matrices
     }
 
     /// Copies all to a device.
     pub(crate) fn to_device(&self, device: &Device) -> DeviceWeights {
-        let copy = |(name, matrix): (&String, &Matrix)| (name.clone(), tensor_of(matrix, device));
+        let copy =
+            |(name, matrix): (&String, &Array2<f32>)| (name.clone(), tensor_of(matrix, device));
         DeviceWeights { tensors: self.matrices.iter().map(copy).collect() }
     }
 }
 
 impl Parameters for Weights {
-    /// Why none? The names are known when a model is made; `state` and `restore` have their own.
-    const NAMES: &'static [&'static str] = &[];
-
-    fn state(&self) -> State<'_> {
-        let mut state = State::default();
-        self.matrices.iter().for_each(|(name, matrix)| state.put(name, matrix));
-        state
+    fn arrays(&self) -> Vec<(&str, ArrayViewD<'_, f32>)> {
+        let named = self.matrices.iter();
+        named.map(|(name, matrix)| (name.as_str(), matrix.view().into_dyn())).collect()
     }
 
-    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.matrices.iter_mut().try_for_each(|(name, matrix)| state.fill(name, matrix))
-    }
-
-    fn matrices(&self) -> Vec<&Matrix> {
-        self.matrices.values().collect()
-    }
-
-    fn matrices_mut(&mut self) -> Vec<&mut Matrix> {
-        self.matrices.values_mut().collect()
+    fn arrays_mut(&mut self) -> Vec<(&str, ArrayViewMutD<'_, f32>)> {
+        let named = self.matrices.iter_mut();
+        named.map(|(name, matrix)| (name.as_str(), matrix.view_mut().into_dyn())).collect()
     }
 }
 

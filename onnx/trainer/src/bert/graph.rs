@@ -2,11 +2,13 @@
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
+use ndarray::Array2;
+
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
 use super::{BertConfig, BertWeights, Pooling};
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 
 /// Added to the attention to tokens that only fill a batch: its exponential is 0.
 const MASKED: f32 = -1e9;
@@ -52,12 +54,12 @@ impl Writer<'_> {
         let words = self.graph.gather(&words, ids, 0);
         let name = "embeddings.position_embeddings.weight";
         let mut positions = self.weights.get(name).clone();
-        let segment = self.weights.get("embeddings.token_type_embeddings.weight").row(0);
-        for row in 0..positions.n_rows() {
-            let values = positions.row_mut(row).iter_mut();
+        let segment = self.weights.get("embeddings.token_type_embeddings.weight").row_slice(0);
+        for row in 0..positions.nrows() {
+            let values = positions.row_slice_mut(row).iter_mut();
             values.zip(segment).for_each(|(value, segment)| *value += segment);
         }
-        let shape = [positions.n_rows(), positions.n_cols()];
+        let shape = [positions.nrows(), positions.ncols()];
         let positions = self.graph.constant_f32(name, &shape, positions.values());
         let length = self.graph.shape_of(ids, 1, 2);
         let positions = self.graph.slice_to(&positions, &length, 0);
@@ -127,7 +129,7 @@ impl Writer<'_> {
     fn scaled_dense(&mut self, name: &str, x: &Value, scale: f32, bias_scale: f32) -> Value {
         let (weight, bias) = (format!("{name}.weight"), format!("{name}.bias"));
         let weights = self.weights.get(&weight);
-        let shape = [weights.n_cols(), weights.n_rows()];
+        let shape = [weights.ncols(), weights.nrows()];
         let weights = self.graph.constant_f32(&weight, &shape, &turned(weights, scale));
         let biases = self.weights.get(&bias).values();
         let biases: Vec<f32> = biases.iter().map(|value| bias_scale * value).collect();
@@ -162,7 +164,7 @@ impl Writer<'_> {
 
     fn constant(&mut self, name: &str) -> Value {
         let matrix = self.weights.get(name);
-        self.graph.constant_f32(name, &[matrix.n_rows(), matrix.n_cols()], matrix.values())
+        self.graph.constant_f32(name, &[matrix.nrows(), matrix.ncols()], matrix.values())
     }
 
     fn vector(&mut self, name: &str) -> Value {
@@ -172,11 +174,11 @@ impl Writer<'_> {
 }
 
 /// Returns a matrix's columns, one behind the other, scaled.
-fn turned(matrix: &Matrix, scale: f32) -> Vec<f32> {
-    let (n_rows, n_cols) = (matrix.n_rows(), matrix.n_cols());
+fn turned(matrix: &Array2<f32>, scale: f32) -> Vec<f32> {
+    let (n_rows, n_cols) = (matrix.nrows(), matrix.ncols());
     let mut turned = vec![0.0; n_rows * n_cols];
     for row in 0..n_rows {
-        for (col, value) in matrix.row(row).iter().enumerate() {
+        for (col, value) in matrix.row_slice(row).iter().enumerate() {
             turned[col * n_rows + row] = scale * value;
         }
     }

@@ -8,12 +8,13 @@ use autotag_onnx::graph::{Dim, GraphBuilder};
 use autotag_onnx::proto::ElementType;
 use autotag_onnx::{BundleConfig, BundleDraft, Device, ModelInput, OnnxOptions};
 use half::{bf16, f16};
+use ndarray::Array2;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use tokenizers::Tokenizer;
 
 use super::*;
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 
 pub(crate) const N_TOKENS: usize = 24;
 
@@ -65,7 +66,7 @@ fn write_tiny(folder: &Path, pooling: Option<Pooling>) -> BertFolder {
 
 /// Computes what the encoder says of one text, value by value.
 fn naive(config: &BertConfig, weights: &BertWeights, ids: &[u32], pooling: Pooling) -> Vec<f32> {
-    let row = |name: &str, row: usize| weights.get(name).row(row).to_vec();
+    let row = |name: &str, row: usize| weights.get(name).row_slice(row).to_vec();
     let mut x: Vec<Vec<f32>> = Vec::new();
     for (position, &id) in ids.iter().enumerate() {
         let word = row("embeddings.word_embeddings.weight", id as usize);
@@ -126,9 +127,9 @@ fn dense(weights: &BertWeights, name: &str, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let matrix = weights.get(&format!("{name}.weight"));
     let bias = weights.get(&format!("{name}.bias")).values();
     let unit = |x: &[f32], row: usize| {
-        bias[row] + matrix.row(row).iter().zip(x).map(|(w, x)| w * x).sum::<f32>()
+        bias[row] + matrix.row_slice(row).iter().zip(x).map(|(w, x)| w * x).sum::<f32>()
     };
-    x.iter().map(|x| (0..matrix.n_rows()).map(|row| unit(x, row)).collect()).collect()
+    x.iter().map(|x| (0..matrix.nrows()).map(|row| unit(x, row)).collect()).collect()
 }
 
 fn add(x: &mut [Vec<f32>], other: &[Vec<f32>]) {
@@ -249,7 +250,7 @@ fn a_written_folder_reads_as_it_was() {
 }
 
 /// Writes a tiny encoder's weights again, each tensor changed: its name, type and bytes.
-fn rewrite(folder: &Path, change: impl Fn(&str, &Matrix) -> (String, Dtype, Vec<u8>)) {
+fn rewrite(folder: &Path, change: impl Fn(&str, &Array2<f32>) -> (String, Dtype, Vec<u8>)) {
     let (config, weights) = (tiny_config(), BertWeights::random(&tiny_config(), 7));
     let changed: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = BertWeights::shapes(&config)
         .map(|(name, shape)| {
@@ -264,7 +265,7 @@ fn rewrite(folder: &Path, change: impl Fn(&str, &Matrix) -> (String, Dtype, Vec<
         .unwrap();
 }
 
-fn f32_bytes(matrix: &Matrix) -> Vec<u8> {
+fn f32_bytes(matrix: &Array2<f32>) -> Vec<u8> {
     matrix.values().iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use safetensors::SafeTensors;
@@ -9,8 +10,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use super::BertConfig;
 use crate::files::read_regular;
 use crate::init::uniform;
-use crate::matrix::Matrix;
 use crate::pretrained::{MAX_MODEL_BYTES, floats, tensors};
+use crate::rows::{RowMajor as _, row_major};
 use crate::{Result, TrainError};
 
 /// A BERT encoder's tensors by their names in Hugging Face's checkpoints, without the prefix `bert.`.
@@ -20,7 +21,7 @@ use crate::{Result, TrainError};
 /// else a file holds, as the pooler or a masked-language head, is left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BertWeights {
-    tensors: BTreeMap<String, Matrix>,
+    tensors: BTreeMap<String, Array2<f32>>,
 }
 
 impl BertWeights {
@@ -50,12 +51,12 @@ impl BertWeights {
     /// # Panics
     ///
     /// When a tensor that [`BertWeights::shapes`] lists is missing or has another shape.
-    pub fn new(config: &BertConfig, mut tensors: BTreeMap<String, Matrix>) -> Self {
+    pub fn new(config: &BertConfig, mut tensors: BTreeMap<String, Array2<f32>>) -> Self {
         let mut needed = BTreeMap::new();
         for (name, shape) in BertWeights::shapes(config) {
             let matrix = tensors.remove(&name);
             let matrix = matrix.unwrap_or_else(|| panic!("the tensor {name} is missing"));
-            assert_eq!((matrix.n_rows(), matrix.n_cols()), as_matrix(&shape), "tensor {name}");
+            assert_eq!((matrix.nrows(), matrix.ncols()), as_matrix(&shape), "tensor {name}");
             needed.insert(name, matrix);
         }
         BertWeights { tensors: needed }
@@ -117,12 +118,12 @@ impl BertWeights {
     /// # Panics
     ///
     /// When no tensor of the encoder's has this name.
-    pub fn get(&self, name: &str) -> &Matrix {
+    pub fn get(&self, name: &str) -> &Array2<f32> {
         self.tensors.get(name).unwrap_or_else(|| panic!("an encoder has no tensor {name}"))
     }
 
     /// Returns all tensors.
-    pub fn into_tensors(self) -> BTreeMap<String, Matrix> {
+    pub fn into_tensors(self) -> BTreeMap<String, Array2<f32>> {
         self.tensors
     }
 
@@ -152,7 +153,7 @@ fn as_matrix(shape: &[usize]) -> (usize, usize) {
 }
 
 /// Reads one tensor, under whichever of its names the file has.
-fn read_tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Matrix, String> {
+fn read_tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Array2<f32>, String> {
     let Some(tensor) = names(name).iter().find_map(|name| file.tensor(name).ok()) else {
         return Err(format!("it has no tensor {name}, with or without the prefix \"bert.\""));
     };
@@ -164,7 +165,7 @@ fn read_tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Ma
         return Err(format!("its tensor {name} has values that are not finite"));
     }
     let (n_rows, n_cols) = as_matrix(shape);
-    Ok(Matrix::from_values(n_rows, n_cols, values))
+    Ok(row_major(n_rows, n_cols, values))
 }
 
 fn check_shape(name: &str, tensor: &TensorView<'_>, expected: &[usize]) -> Result<(), String> {

@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use ndarray::array;
 use serde_json::json;
 
 use super::*;
-use crate::matrix::Matrix;
 use crate::mutations::{Mutator, n_changes};
+use crate::rows::row_major;
 
 #[test]
 #[allow(clippy::print_stdout)]
@@ -14,9 +15,9 @@ fn every_change_of_a_checkpoint_is_told_as_damage() {
     let folder = tempfile::tempdir().unwrap();
     let identity = Identity { settings: json!({"seed": 1}), data: "aa".to_owned() };
     let run = Claim::take(folder.path(), Start::Resume).unwrap().of(identity, Skipped::default());
-    let matrix = Matrix::from_values(8, 9, (0..72u8).map(f32::from).collect());
+    let matrix = row_major(8, 9, (0..72u8).map(f32::from).collect());
     let mut state = State::default();
-    state.put("table", &matrix);
+    state.put("table", matrix.view());
     state.put_counts("n_steps", vec![7, 8]);
     run.write(&Account::default(), state.clone(), state).unwrap();
     let path = run.checkpoint_path();
@@ -41,9 +42,9 @@ fn every_change_of_a_checkpoint_is_told_as_damage() {
 fn every_flipped_bit_and_every_cut_of_a_small_checkpoint_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state");
-    let matrix = Matrix::zeros(1, 2);
+    let matrix = array![[0.0, 0.0]];
     let mut state = State::default();
-    state.put("matrix", &matrix);
+    state.put("matrix", matrix.view());
     write_whole(&state, "{}".to_owned(), &path).unwrap();
     let sound = fs::read(&path).unwrap();
     for at in 0..sound.len() {

@@ -1,7 +1,7 @@
+use ndarray::array;
 use serde_json::json;
 
 use super::*;
-use crate::matrix::Matrix;
 
 fn identity() -> Identity {
     Identity { settings: json!({"seed": 1, "adam": {"rate": 0.5}}), data: "aa".to_owned() }
@@ -13,9 +13,9 @@ fn taken(folder: &Path, start: Start, identity: Identity) -> Result<RunFolder> {
 
 fn written(folder: &Path) {
     let folder = taken(folder, Start::Anew, identity()).unwrap();
-    let matrix = Matrix::zeros(1, 2);
+    let matrix = array![[0.0, 0.0]];
     let mut state = State::default();
-    state.put("matrix", &matrix);
+    state.put("matrix", matrix.view());
     folder.write(&Account::default(), state, State::default()).unwrap();
 }
 
@@ -83,9 +83,9 @@ fn a_folder_that_was_made_for_nothing_is_removed() {
 #[test]
 fn a_checkpoint_of_another_version_says_which() {
     let folder = tempfile::tempdir().unwrap();
-    let matrix = Matrix::zeros(1, 2);
+    let matrix = array![[0.0, 0.0]];
     let mut state = State::default();
-    state.put(format!("{MODEL}matrix"), &matrix);
+    state.put(format!("{MODEL}matrix"), matrix.view());
     let path = folder.path().join(CHECKPOINT);
     for version in [VERSION - 1, VERSION + 1] {
         let about = format!("{{\"version\": {version}}}");

@@ -1,5 +1,6 @@
 //! A training step: losses, and gradients that touch only what the maxima let through.
 
+use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
 
 use autotag::LabelSet;
@@ -7,21 +8,19 @@ use autotag::LabelSet;
 use super::forward::widest;
 use super::tokens::DistinctTokens;
 use super::{Cnn, CnnConfig, Network, Scratch};
-use crate::layers::{
-    OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask, sum_rows,
-};
+use crate::layers::{OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask};
 use crate::loss::ContrastiveConfig;
-use crate::matrix::{Matrix, multiply};
 use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
+use crate::rows::{RowMajor as _, multiply};
 
 /// The gradients of a step, shaped as the parameters; the embedding's has one row for each distinct
 /// token of the batch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gradients {
-    pub(super) embedded: Matrix,
-    pub(super) kernel: Matrix,
-    pub(super) kernel_bias: Matrix,
+    pub(super) embedded: Array2<f32>,
+    pub(super) kernel: Array2<f32>,
+    pub(super) kernel_bias: Array1<f32>,
     pub(super) head: OutputGradients,
 }
 
@@ -36,7 +35,7 @@ impl Cnn {
     ) -> StepLoss {
         let Network { config, parameters } = &mut self.network;
         let batch = &mut self.scratch.batch;
-        batch.fill(texts, parameters.embedding.n_rows(), widest(config));
+        batch.fill(texts, parameters.embedding.nrows(), widest(config));
         let is_in_batch = |token| batch.position(token).is_some();
         self.optimizer.catch_up(adam, &mut parameters.embedding, is_in_batch);
         let loss = self.gradients(labels, contrastive);
@@ -64,7 +63,7 @@ impl Cnn {
             embedded,
             embedding_mask,
         );
-        multiply(products, embedded.view(), parameters.kernel.transposed());
+        multiply(products, embedded.view(), parameters.kernel.t());
         pooled.fill(config, batch, products, &parameters.kernel_bias);
 
         let layer = OutputLayer { output: &parameters.output, bias: &parameters.output_bias };
@@ -76,7 +75,7 @@ impl Cnn {
         };
         let head = &mut gradients.head;
         let loss = layer.gradients(&pooled.values, labels, &regularization, head);
-        sum_rows(&mut gradients.kernel_bias, &head.hidden);
+        gradients.kernel_bias = head.hidden.sum_axis(Axis(0));
         let paths = Paths { config, batch, positions: &pooled.positions, slope: &head.hidden };
         paths.kernel_gradient(embedded, &mut gradients.kernel);
         paths.embedded_gradient(&parameters.kernel, embedding_mask, &mut gradients.embedded);
@@ -86,16 +85,16 @@ impl Cnn {
 
 /// Copies the distinct tokens' embeddings, dropping a share of the values.
 fn embed(
-    embedding: &Matrix,
+    embedding: &Array2<f32>,
     batch: &DistinctTokens,
     dropout: f32,
     seed: u64,
-    embedded: &mut Matrix,
-    mask: &mut Matrix,
+    embedded: &mut Array2<f32>,
+    mask: &mut Array2<f32>,
 ) {
-    let n_dimensions = embedding.n_cols();
-    embedded.reshape(batch.ids().len(), n_dimensions);
-    mask.reshape(batch.ids().len(), n_dimensions);
+    let n_dimensions = embedding.ncols();
+    embedded.resize(batch.ids().len(), n_dimensions);
+    mask.resize(batch.ids().len(), n_dimensions);
     embedded
         .values_mut()
         .par_chunks_mut(n_dimensions)
@@ -104,7 +103,7 @@ fn embed(
         .with_min_len(64)
         .for_each(|((values, mask), &token)| {
             fill_dropout_mask(mask, dropout, seed.wrapping_add(u64::from(token) << 20));
-            let row = embedding.row(token as usize);
+            let row = embedding.row_slice(token as usize);
             for ((value, mask), embedding) in values.iter_mut().zip(mask).zip(row) {
                 *value = *mask * embedding;
             }
@@ -117,25 +116,25 @@ struct Paths<'a> {
     batch: &'a DistinctTokens,
     positions: &'a [u32],
     /// dL/dh, 0 where the filter is not active: [B, R].
-    slope: &'a Matrix,
+    slope: &'a Array2<f32>,
 }
 
 impl Paths<'_> {
     /// Sums, for each kernel slice, the embeddings that its windows met: [C, D].
-    fn kernel_gradient(&self, embedded: &Matrix, gradient: &mut Matrix) {
+    fn kernel_gradient(&self, embedded: &Array2<f32>, gradient: &mut Array2<f32>) {
         let (n, n_filters) = (self.config.filters, self.config.n_filters());
-        gradient.reshape(self.config.n_slices(), embedded.n_cols());
+        gradient.resize(self.config.n_slices(), embedded.ncols());
         let slices = self.slices();
-        gradient.values_mut().par_chunks_mut(embedded.n_cols()).zip(&slices).for_each(
+        gradient.values_mut().par_chunks_mut(embedded.ncols()).zip(&slices).for_each(
             |(gradient, &(width, offset, f))| {
                 gradient.fill(0.0);
                 let filter = width * n + f;
                 for text in 0..self.batch.n_texts() {
-                    let slope = self.slope.row(text)[filter];
+                    let slope = self.slope[[text, filter]];
                     if slope != 0.0 {
                         let position = self.positions[text * n_filters + filter] as usize;
                         let row = self.batch.text(text)[position + offset];
-                        add_scaled(gradient, slope, embedded.row(row as usize));
+                        add_scaled(gradient, slope, embedded.row_slice(row as usize));
                     }
                 }
             },
@@ -154,10 +153,15 @@ impl Paths<'_> {
     }
 
     /// Sums, for each distinct token, the kernel slices whose windows it was in: [U, D].
-    fn embedded_gradient(&self, kernel: &Matrix, mask: &Matrix, gradient: &mut Matrix) {
-        let n_dimensions = kernel.n_cols();
+    fn embedded_gradient(
+        &self,
+        kernel: &Array2<f32>,
+        mask: &Array2<f32>,
+        gradient: &mut Array2<f32>,
+    ) {
+        let n_dimensions = kernel.ncols();
         let (starts, visits) = self.visits_by_token();
-        gradient.reshape(self.batch.ids().len(), n_dimensions);
+        gradient.resize(self.batch.ids().len(), n_dimensions);
         gradient
             .values_mut()
             .par_chunks_mut(n_dimensions)
@@ -167,7 +171,7 @@ impl Paths<'_> {
             .for_each(|(row, (gradient, mask))| {
                 gradient.fill(0.0);
                 for &(slice, slope) in &visits[starts[row]..starts[row + 1]] {
-                    add_scaled(gradient, slope, kernel.row(slice as usize));
+                    add_scaled(gradient, slope, kernel.row_slice(slice as usize));
                 }
                 for (gradient, mask) in gradient.iter_mut().zip(mask) {
                     *gradient *= mask;
@@ -197,7 +201,7 @@ impl Paths<'_> {
         let starts = self.config.slice_starts();
         for text in 0..self.batch.n_texts() {
             let tokens = self.batch.text(text);
-            for (filter, &slope) in self.slope.row(text).iter().enumerate() {
+            for (filter, &slope) in self.slope.row_slice(text).iter().enumerate() {
                 if slope == 0.0 {
                     continue;
                 }

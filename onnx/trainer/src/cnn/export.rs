@@ -5,12 +5,14 @@
 
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
+use ndarray::s;
 
 use super::config::GraphForm;
 use super::forward::widest;
 use super::{CnnConfig, CnnParameters, Network};
 use crate::layers::{OutputLayer, write_answer};
 use crate::model::Answer;
+use crate::rows::RowMajor as _;
 
 /// Added to a window that does not count.
 const EXCLUDED: f32 = -1e30;
@@ -33,7 +35,7 @@ impl Network {
     /// Looks every window up: the sum of one table row per token of the window.
     fn pool_folded(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let folded = self.fold();
-        let n_tokens = self.parameters.embedding.n_rows();
+        let n_tokens = self.parameters.embedding.nrows();
         let beyond = graph.integers(&[n_tokens as i64]);
         let widths = self.config.widths.iter().zip(self.config.slice_starts());
         let mut pooled = Vec::with_capacity(self.config.widths.len());
@@ -66,7 +68,7 @@ impl Network {
     /// Convolves the embedded tokens.
     fn pool_plain(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let embedding = &self.parameters.embedding;
-        let shape = [embedding.n_rows(), embedding.n_cols()];
+        let shape = [embedding.nrows(), embedding.ncols()];
         let table = graph.constant_f32("token_table", &shape, embedding.values());
         let embedded = graph.gather(&table, &texts.padded_ids, 0);
         let embedded = graph.transpose(&embedded, &[0, 2, 1]);
@@ -75,7 +77,7 @@ impl Network {
             graph.constant_f32("no_bias", &[self.config.filters], &vec![0.0; self.config.filters]);
         let mut pooled = Vec::with_capacity(self.config.widths.len());
         for (&width, start) in self.config.widths.iter().zip(self.config.slice_starts()) {
-            let shape = [self.config.filters, embedding.n_cols(), width];
+            let shape = [self.config.filters, embedding.ncols(), width];
             let kernel = self.convolution_kernel(width, start);
             let kernel = graph.constant_f32(&format!("kernel_{width}"), &shape, &kernel);
             let convolved = graph.conv1d(&embedded, &kernel, &no_bias);
@@ -92,13 +94,11 @@ impl Network {
     /// Orders one width's slices as ONNX's Conv has them: [filter, dimension, offset].
     fn convolution_kernel(&self, width: usize, start: usize) -> Vec<f32> {
         let (n_filters, kernel) = (self.config.filters, &self.parameters.kernel);
-        let mut values = Vec::with_capacity(width * n_filters * kernel.n_cols());
-        for filter in 0..n_filters {
-            for dimension in 0..kernel.n_cols() {
-                values.extend(
-                    (0..width)
-                        .map(|offset| kernel.row(start + offset * n_filters + filter)[dimension]),
-                );
+        let mut values = Vec::with_capacity(width * n_filters * kernel.ncols());
+        for filter in start..start + n_filters {
+            for dimension in 0..kernel.ncols() {
+                let slices = (0..width).map(|offset| filter + offset * n_filters);
+                values.extend(slices.map(|slice| kernel[[slice, dimension]]));
             }
         }
         values
@@ -107,8 +107,8 @@ impl Network {
     /// Adds bias and ReLU, the output layer, and the normalization where it was trained.
     fn answer(&self, graph: &mut GraphBuilder, pooled: &Value) -> Answer {
         let n_filters = self.config.n_filters();
-        let bias =
-            graph.constant_f32("kernel_bias", &[n_filters], self.parameters.kernel_bias.values());
+        let bias = self.parameters.kernel_bias.to_vec();
+        let bias = graph.constant_f32("kernel_bias", &[n_filters], &bias);
         let hidden = graph.add(pooled, &bias);
         let hidden = graph.relu(&hidden);
         let CnnParameters { output, output_bias, .. } = &self.parameters;
@@ -121,8 +121,7 @@ impl super::Folded<'_> {
     /// Returns the table's part for one width's kernel slices at one offset: [V, filters].
     fn slices(&self, config: &CnnConfig, start: usize, offset: usize) -> Vec<f32> {
         let first = start + offset * config.filters;
-        let rows = self.table().values().chunks(self.table().n_cols());
-        rows.flat_map(|row| row[first..][..config.filters].iter().copied()).collect()
+        self.table().slice(s![.., first..first + config.filters]).iter().copied().collect()
     }
 }
 

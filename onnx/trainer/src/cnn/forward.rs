@@ -1,18 +1,19 @@
 //! The forward pass: products of distinct tokens, windows, maxima, output layer.
 
+use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
 
 use super::tokens::DistinctTokens;
 use super::{CnnConfig, Network};
 use crate::layers::{OutputLayer, normalize_rows};
-use crate::matrix::{Matrix, multiply};
 use crate::model::Predicted;
+use crate::rows::{RowMajor as _, product};
 
 /// What max-over-time keeps of each text and filter.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pooled {
     /// h after the bias and ReLU: [B, R].
-    pub(super) values: Matrix,
+    pub(super) values: Array2<f32>,
     /// The first token of the window with the maximum: [B, R].
     pub(super) positions: Vec<u32>,
 }
@@ -23,11 +24,11 @@ impl Pooled {
         &mut self,
         config: &CnnConfig,
         batch: &DistinctTokens,
-        products: &Matrix,
-        bias: &Matrix,
+        products: &Array2<f32>,
+        bias: &Array1<f32>,
     ) {
         let n_filters = config.n_filters();
-        self.values.reshape(batch.n_texts(), n_filters);
+        self.values.resize(batch.n_texts(), n_filters);
         self.positions.resize(batch.n_texts() * n_filters, 0);
         self.values
             .values_mut()
@@ -39,7 +40,7 @@ impl Pooled {
                     #[inline(always)]
                     || pool_text(config, batch, text, products, values, positions),
                 );
-                for (value, bias) in values.iter_mut().zip(bias.values()) {
+                for (value, bias) in values.iter_mut().zip(bias) {
                     *value = (*value + bias).max(0.0);
                 }
             });
@@ -51,7 +52,7 @@ fn pool_text(
     config: &CnnConfig,
     batch: &DistinctTokens,
     text: usize,
-    products: &Matrix,
+    products: &Array2<f32>,
     values: &mut [f32],
     positions: &mut [u32],
 ) {
@@ -77,11 +78,11 @@ fn pool_window(
     n: usize,
     window: &[u32],
     position: u32,
-    products: &Matrix,
+    products: &Array2<f32>,
     values: &mut [f32],
     positions: &mut [u32],
 ) {
-    let slice = |j: usize| &products.row(window[j] as usize)[start + j * n..][..n];
+    let slice = |j: usize| &products.row_slice(window[j] as usize)[start + j * n..][..n];
     let mut raise = |f: usize, value: f32| {
         let higher = value > values[f];
         values[f] = if higher { value } else { values[f] };
@@ -119,7 +120,7 @@ fn pool_window(
 #[derive(Clone, Debug)]
 pub struct Folded<'a> {
     network: &'a Network,
-    table: Matrix,
+    table: Array2<f32>,
 }
 
 /// The texts predicted at once.
@@ -128,33 +129,32 @@ const PREDICT_BATCH: usize = 256;
 impl Network {
     /// Folds the embedding into the kernel.
     pub fn fold(&self) -> Folded<'_> {
-        let mut table = Matrix::default();
-        multiply(&mut table, self.parameters.embedding.view(), self.parameters.kernel.transposed());
+        let table = product(self.parameters.embedding.view(), self.parameters.kernel.t());
         Folded { network: self, table }
     }
 }
 
 impl Folded<'_> {
     /// Returns the table [V, C] of every token's product with every kernel slice.
-    pub fn table(&self) -> &Matrix {
+    pub fn table(&self) -> &Array2<f32> {
         &self.table
     }
 
     /// Predicts texts, given as token ids below V.
     pub fn predict(&self, texts: &[&[u32]]) -> Predicted {
-        let (n_filters, n_labels) =
-            (self.network.config.n_filters(), self.network.parameters.output.n_rows());
-        let mut embeddings = Vec::with_capacity(texts.len() * n_filters);
-        let mut scores = Vec::with_capacity(texts.len() * n_labels);
-        for batch in texts.chunks(PREDICT_BATCH) {
-            let predicted = self.predict_batch(batch);
-            embeddings.extend_from_slice(predicted.embeddings.values());
-            scores.extend_from_slice(predicted.scores.values());
+        let n_labels = self.network.parameters.output.nrows();
+        let mut embeddings = Array2::zeros((texts.len(), self.network.config.n_filters()));
+        let mut scores = Array2::zeros((texts.len(), n_labels));
+        let batches = texts
+            .chunks(PREDICT_BATCH)
+            .zip(embeddings.axis_chunks_iter_mut(Axis(0), PREDICT_BATCH))
+            .zip(scores.axis_chunks_iter_mut(Axis(0), PREDICT_BATCH));
+        for ((texts, mut embeddings), mut scores) in batches {
+            let predicted = self.predict_batch(texts);
+            embeddings.assign(&predicted.embeddings);
+            scores.assign(&predicted.scores);
         }
-        Predicted {
-            embeddings: Matrix::from_values(texts.len(), n_filters, embeddings),
-            scores: Matrix::from_values(texts.len(), n_labels, scores),
-        }
+        Predicted { embeddings, scores }
     }
 
     fn predict_batch(&self, texts: &[&[u32]]) -> Predicted {

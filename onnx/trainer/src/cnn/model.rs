@@ -5,11 +5,12 @@ use autotag_onnx::graph::GraphBuilder;
 
 use super::config::{CnnConfig, GraphForm};
 use super::{Cnn, Network};
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::error::Result;
 use crate::loss::ContrastiveConfig;
 use crate::model::{Answer, Model, Predict, Predicted, StepLoss, TextInput, token_ids};
 use crate::optimizer::AdamConfig;
+use crate::parameters::Parameters;
 use crate::setup::{Kind, Setup};
 use crate::state::{State, StateError};
 

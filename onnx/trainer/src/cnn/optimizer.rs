@@ -1,9 +1,11 @@
 //! Adam over the CNN's parameters.
 
+use ndarray::Array2;
+
 use super::CnnParameters;
 use super::backward::Gradients;
 use super::tokens::DistinctTokens;
-use crate::matrix::Matrix;
+
 use crate::optimizer::{AdamConfig, Moments, RowMoments, Step};
 use crate::state::{State, StateError};
 
@@ -56,7 +58,7 @@ impl Adam {
     pub(super) fn catch_up(
         &mut self,
         config: &AdamConfig,
-        embedding: &mut Matrix,
+        embedding: &mut Array2<f32>,
         is_needed: impl Fn(usize) -> bool + Sync,
     ) {
         self.embedding.catch_up(config, self.n_steps, embedding, is_needed);
@@ -72,7 +74,13 @@ impl Adam {
     ) {
         self.n_steps += 1;
         let Gradients { embedded, kernel, kernel_bias, head } = gradients;
-        let all = [embedded, kernel, kernel_bias, &head.output, &head.output_bias];
+        let all = [
+            embedded.view().into_dyn(),
+            kernel.view().into_dyn(),
+            kernel_bias.view().into_dyn(),
+            head.output.view().into_dyn(),
+            head.output_bias.view().into_dyn(),
+        ];
         let step = Step::at(config, self.n_steps).clipped(config, all);
         self.kernel.update(step, &mut parameters.kernel, kernel);
         self.kernel_bias.update(step, &mut parameters.kernel_bias, kernel_bias);

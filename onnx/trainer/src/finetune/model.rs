@@ -10,7 +10,6 @@ use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
 use crate::autodiff::{
     Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed,
 };
-use crate::average::Parameters;
 use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling, write_encoder};
 use crate::config::TrainConfig;
 use crate::init::glorot;
@@ -18,6 +17,7 @@ use crate::layers::{OutputLayer, write_answer};
 use crate::loss::ContrastiveConfig;
 use crate::model::Answer;
 use crate::model::{Model, Predict, Predicted, StepLoss, TextInput, token_ids};
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
@@ -140,7 +140,7 @@ impl Predict for Finetuned {
         let weights = BertWeights::new(encoder, self.weights.matrices_by_name().clone());
         let pooled = write_encoder(graph, encoder, &weights, *pooling);
         let (output, bias) = (self.weights.get(OUTPUT), self.weights.get(OUTPUT_BIAS));
-        let layer = OutputLayer { output, bias };
+        let layer = OutputLayer { output, bias: &bias.row(0).to_owned() };
         write_answer(graph, "labels", &pooled, &layer, *normalize)
     }
 

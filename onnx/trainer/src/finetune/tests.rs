@@ -11,6 +11,7 @@ use crate::cnn::CnnConfig;
 use crate::loss::ContrastiveConfig;
 use crate::model::{Model, TextInput};
 use crate::optimizer::AdamConfig;
+use crate::rows::RowMajor as _;
 use crate::wide::WideConfig;
 use crate::{Init, Member, ModelSpec, Preset, TrainConfig};
 
@@ -143,7 +144,7 @@ fn check_against_export(original: &BertFolder, texts: &[Vec<u32>], tolerance: f3
         let predicted = trained.predict(&inputs);
         for (row, expected) in exported(original, pooling, texts).iter().enumerate() {
             let alone = trained.predict(&inputs[row..=row]);
-            assert_near(alone.embeddings.row(0), predicted.embeddings.row(row));
+            assert_near(alone.embeddings.row_slice(0), predicted.embeddings.row_slice(row));
             for (found, expected) in predicted.embeddings.row(row).iter().zip(expected) {
                 assert!((found - expected).abs() < tolerance, "{found} {expected}");
             }

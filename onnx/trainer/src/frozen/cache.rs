@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use autotag::Fingerprint;
+use ndarray::Array2;
 use sha2::{Digest, Sha256};
 
 use crate::files::check_regular;
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 use crate::{Result, TrainError};
 
 /// The SHA-256 of a text.
@@ -105,7 +106,11 @@ impl EmbeddingCache {
     }
 
     /// Copies the embeddings of known texts into rows; returns which rows it has filled.
-    pub(super) fn fill(&mut self, texts: &[TextDigest], rows: &mut Matrix) -> Result<Vec<bool>> {
+    pub(super) fn fill(
+        &mut self,
+        texts: &[TextDigest],
+        rows: &mut Array2<f32>,
+    ) -> Result<Vec<bool>> {
         let mut wanted: HashMap<&TextDigest, Vec<usize>> = HashMap::new();
         for (row, text) in texts.iter().enumerate() {
             wanted.entry(text).or_default().push(row);
@@ -113,7 +118,7 @@ impl EmbeddingCache {
         let mut is_filled = vec![false; texts.len()];
         let read = self.read(|text, values| {
             for &row in wanted.get(text).into_iter().flatten() {
-                rows.row_mut(row).copy_from_slice(values);
+                rows.row_slice_mut(row).copy_from_slice(values);
                 is_filled[row] = true;
             }
         });
@@ -258,7 +263,7 @@ mod tests {
         let mut cache = open(folder);
         let texts: Vec<TextDigest> = (0..n).map(|n| digest(&n.to_string())).collect();
         let values: Vec<[f32; 2]> = (0..n).map(|n| [n as f32, -(n as f32)]).collect();
-        cache.fill(&[], &mut Matrix::default()).unwrap();
+        cache.fill(&[], &mut Array2::zeros((0, 0))).unwrap();
         cache.add(texts.iter().zip(values.iter().map(|values| &values[..]))).unwrap();
         cache.path
     }
@@ -266,11 +271,11 @@ mod tests {
     /// Returns which of the texts "0", "1" ... are found, each with the right values.
     fn found(folder: &Path, n: usize) -> Vec<bool> {
         let texts: Vec<TextDigest> = (0..n).map(|n| digest(&n.to_string())).collect();
-        let mut rows = Matrix::zeros(n, 2);
+        let mut rows = Array2::zeros((n, 2));
         let is_filled = open(folder).fill(&texts, &mut rows).unwrap();
         for (row, &is_filled) in is_filled.iter().enumerate() {
             let expected = if is_filled { row as f32 } else { 0.0 };
-            assert_eq!(rows.row(row), [expected, -expected]);
+            assert_eq!(rows.row_slice(row), [expected, -expected]);
         }
         is_filled
     }
@@ -286,7 +291,7 @@ mod tests {
     fn a_text_that_stands_twice_is_found_twice() {
         let folder = tempfile::tempdir().unwrap();
         stored(folder.path(), 2);
-        let mut rows = Matrix::zeros(2, 2);
+        let mut rows = Array2::zeros((2, 2));
         let texts = [digest("1"), digest("1")];
         assert_eq!(open(folder.path()).fill(&texts, &mut rows).unwrap(), [true, true]);
         assert_eq!(rows.values(), [1.0, -1.0, 1.0, -1.0]);
@@ -327,7 +332,7 @@ mod tests {
         // Other dimensions.
         stored(folder.path(), 2);
         let mut wider = EmbeddingCache::open(folder.path(), ENCODER, 3).unwrap();
-        assert_eq!(wider.fill(&[digest("0")], &mut Matrix::zeros(1, 3)).unwrap(), [false]);
+        assert_eq!(wider.fill(&[digest("0")], &mut Array2::zeros((1, 3))).unwrap(), [false]);
     }
 
     /// Whatever became of the file, a text has its own values or none, and what is encoded again is found.

@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ndarray::Array2;
 use rayon::prelude::*;
 
 use autotag::{EncodeError, EncodedBatch, Encoder};
 use autotag_onnx::{ModelInput, OnnxEncoder};
 
 use super::cache::{EmbeddingCache, TextDigest, digest};
-use crate::matrix::Matrix;
 use crate::report::Progress;
+use crate::rows::RowMajor as _;
 use crate::{Dataset, Result, TrainError};
 
 /// The tokens of a batch, padding included: more of them spill out of a core's cache.
@@ -39,9 +40,9 @@ impl Encoding<'_> {
         &self,
         dataset: &Dataset,
         progress: &mut dyn FnMut(Progress),
-    ) -> Result<Matrix> {
+    ) -> Result<Array2<f32>> {
         let (encoder, of) = (self.encoder, dataset.len());
-        let mut embeddings = Matrix::zeros(of, encoder.dimensions());
+        let mut embeddings = Array2::zeros((of, encoder.dimensions()));
         let texts: Vec<TextDigest> = dataset.texts().par_iter().map(|text| digest(text)).collect();
         let (mut cache, is_known) = self.known(&texts, &mut embeddings)?;
         let mut todo = tokenize(encoder, dataset, &is_known)?;
@@ -56,10 +57,10 @@ impl Encoding<'_> {
             let outcomes = encoded.iter().flat_map(EncodedBatch::outcomes);
             for (&(row, _), outcome) in todo.iter().zip(outcomes) {
                 let encoded = outcome.map_err(|source| unusable(dataset, row, source))?;
-                embeddings.row_mut(row).copy_from_slice(encoded.embedding.values());
+                embeddings.row_slice_mut(row).copy_from_slice(encoded.embedding.values());
             }
             if let Some(cache) = &mut cache {
-                cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row(row))))?;
+                cache.add(todo.iter().map(|&(row, _)| (&texts[row], embeddings.row_slice(row))))?;
             }
             done += todo.len();
             progress(Progress::Encoded { done, of });
@@ -75,10 +76,10 @@ impl Encoding<'_> {
     fn known(
         &self,
         texts: &[TextDigest],
-        embeddings: &mut Matrix,
+        embeddings: &mut Array2<f32>,
     ) -> Result<(Option<EmbeddingCache>, Vec<bool>)> {
         let Some(folder) = self.cache else { return Ok((None, vec![false; texts.len()])) };
-        let dimensions = embeddings.n_cols();
+        let dimensions = embeddings.ncols();
         let mut cache = EmbeddingCache::open(folder, self.encoder.fingerprint(), dimensions)?;
         let is_known = cache.fill(texts, embeddings)?;
         Ok((Some(cache), is_known))

@@ -1,3 +1,5 @@
+use ndarray::Array2;
+
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
@@ -9,8 +11,8 @@ use super::weights::{
 };
 use crate::autodiff::Weights;
 use crate::layers::normalized;
-use crate::matrix::Matrix;
 use crate::model::Answer;
+use crate::rows::RowMajor as _;
 
 /// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length].
 ///
@@ -18,7 +20,7 @@ use crate::model::Answer;
 pub(super) fn write(
     graph: &mut GraphBuilder,
     weights: &Weights,
-    label_graph: &Matrix,
+    label_graph: &Array2<f32>,
     normalize: bool,
 ) -> Answer {
     let shape = [Dim::Symbol("batch"), Dim::Symbol("length")];
@@ -43,8 +45,8 @@ impl Writer<'_> {
         let table = self.constant(EMBEDDING);
         let embedded = self.graph.gather(&table, ids, 0);
         let steps = self.graph.transpose(&embedded, &[1, 0, 2]);
-        let n_state = self.weights.get(&of(DIRECTIONS[0], RECURRENT)).n_rows();
-        let n_dimensions = self.weights.get(EMBEDDING).n_cols();
+        let n_state = self.weights.get(&of(DIRECTIONS[0], RECURRENT)).nrows();
+        let n_dimensions = self.weights.get(EMBEDDING).ncols();
         let input = self.both_directions(INPUT, &[2, 4 * n_state, n_dimensions]);
         let recurrent = self.both_directions(RECURRENT, &[2, 4 * n_state, n_state]);
         let bias = self.bias(n_state);
@@ -78,7 +80,7 @@ impl Writer<'_> {
     /// Lets every label read the states that concern it: [batch, L, 2 H].
     fn attended(&mut self, states: &Value, mask: &Value) -> Value {
         let queries = self.weights.get(QUERIES);
-        let shape = [queries.n_cols(), queries.n_rows()];
+        let shape = [queries.ncols(), queries.nrows()];
         let queries = self.graph.constant_f32(QUERIES, &shape, &turned(queries));
         let attention = self.graph.matmul(states, &queries);
         let padding = self.padding(mask);
@@ -99,7 +101,7 @@ impl Writer<'_> {
     }
 
     /// Lets labels that occur together speak to each other: [batch, L, G].
-    fn over_label_graph(&mut self, own: &Value, label_graph: &Matrix) -> Value {
+    fn over_label_graph(&mut self, own: &Value, label_graph: &Array2<f32>) -> Value {
         let given = self.times(own, STATIC_GRAPH);
         let label_graph = self.matrix("label_graph", label_graph);
         let heard = self.graph.matmul(&label_graph, &given);
@@ -111,7 +113,7 @@ impl Writer<'_> {
         let (gives, takes) = (self.times(x, GIVES), self.times(x, TAKES));
         let takes = self.graph.transpose(&takes, &[0, 2, 1]);
         let alike = self.graph.matmul(&gives, &takes);
-        let root_of_values = (self.weights.get(GIVES).n_cols() as f32).sqrt();
+        let root_of_values = (self.weights.get(GIVES).ncols() as f32).sqrt();
         let root_of_values = self.graph.scalar(root_of_values);
         let alike = self.graph.div(&alike, &root_of_values);
         let text_graph = self.graph.sigmoid(&alike);
@@ -147,15 +149,13 @@ impl Writer<'_> {
         self.matrix(name, self.weights.get(name))
     }
 
-    fn matrix(&mut self, name: &str, matrix: &Matrix) -> Value {
-        self.graph.constant_f32(name, &[matrix.n_rows(), matrix.n_cols()], matrix.values())
+    fn matrix(&mut self, name: &str, matrix: &Array2<f32>) -> Value {
+        self.graph.constant_f32(name, &[matrix.nrows(), matrix.ncols()], matrix.values())
     }
 }
 
 /// Returns a matrix's values column by column.
-fn turned(matrix: &Matrix) -> Vec<f32> {
-    let columns = 0..matrix.n_cols();
-    columns
-        .flat_map(|column| (0..matrix.n_rows()).map(move |row| matrix.row(row)[column]))
-        .collect()
+fn turned(matrix: &Array2<f32>) -> Vec<f32> {
+    let columns = 0..matrix.ncols();
+    columns.flat_map(|column| (0..matrix.nrows()).map(move |row| matrix[[row, column]])).collect()
 }

@@ -1,30 +1,32 @@
+use ndarray::Array2;
+
 use autotag::LabelSet;
 
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 
 /// Makes the graph of which labels occur together: [L, L].
 ///
 /// `A_ij` is the share of label i's documents that have label j too, 1 where i = j; the graph is
 /// `D^-1/2 A D^-1/2`, where D holds the sums of A's rows. A label without any document is joined to
 /// itself alone.
-pub(crate) fn label_graph(labels: &[LabelSet], n_labels: usize) -> Matrix {
-    let mut graph = Matrix::zeros(n_labels, n_labels);
+pub(crate) fn label_graph(labels: &[LabelSet], n_labels: usize) -> Array2<f32> {
+    let mut graph = Array2::zeros((n_labels, n_labels));
     for labels in labels {
         for &a in labels.ids() {
-            let row = graph.row_mut(a.index());
+            let row = graph.row_slice_mut(a.index());
             labels.ids().iter().for_each(|b| row[b.index()] += 1.0);
         }
     }
     let mut roots = Vec::with_capacity(n_labels);
     for label in 0..n_labels {
-        let row = graph.row_mut(label);
+        let row = graph.row_slice_mut(label);
         let n_documents = row[label].max(1.0);
         row[label] = n_documents;
         row.iter_mut().for_each(|count| *count /= n_documents);
         roots.push(row.iter().sum::<f32>().sqrt());
     }
     for a in 0..n_labels {
-        let row = graph.row_mut(a).iter_mut();
+        let row = graph.row_slice_mut(a).iter_mut();
         row.zip(&roots).for_each(|(share, root)| *share /= roots[a] * root);
     }
     graph

@@ -1,4 +1,5 @@
 use burn::tensor::{Device, Tensor};
+use ndarray::Array2;
 
 use autotag::LabelSet;
 use autotag_onnx::graph::GraphBuilder;
@@ -12,12 +13,11 @@ use super::weights;
 use crate::autodiff::{
     Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed, tensor_of,
 };
-use crate::average::Parameters;
 use crate::config::TrainConfig;
 use crate::loss::ContrastiveConfig;
-use crate::matrix::Matrix;
 use crate::model::Answer;
 use crate::model::{Model, Predict, Predicted, StepLoss, TextInput, token_ids};
+use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
@@ -28,7 +28,7 @@ pub(crate) struct LdgnModel {
     settings: LdgnConfig,
     contrastive: ContrastiveConfig,
     seed: u64,
-    label_graph: Matrix,
+    label_graph: Array2<f32>,
     label_graph_there: Tensor<2>,
     weights: TrainingWeights,
     device: Device,
@@ -37,7 +37,7 @@ pub(crate) struct LdgnModel {
 /// A trained LDGN.
 pub(crate) struct TrainedLdgn {
     weights: Weights,
-    label_graph: Matrix,
+    label_graph: Array2<f32>,
     normalize: bool,
     device: Device,
 }
@@ -54,7 +54,7 @@ impl LdgnModel {
         n_tokens: usize,
         labels: &[LabelSet],
         n_labels: usize,
-        token_table: Option<Matrix>,
+        token_table: Option<Array2<f32>>,
         device: Device,
     ) -> Self {
         let label_graph = label_graph(labels, n_labels);

@@ -7,6 +7,7 @@ use crate::autodiff::samples::{assert_near, check_learns, check_resumes};
 use crate::loss::ContrastiveConfig;
 use crate::model::{Model, TextInput};
 use crate::optimizer::AdamConfig;
+use crate::rows::RowMajor as _;
 use crate::{Init, ModelSpec, Preset, TrainConfig};
 
 fn preset() -> Preset {
@@ -76,8 +77,8 @@ fn padding_and_company_do_not_change_what_is_predicted() {
     let together = trained.predict(&all);
     for (row, text) in all.iter().enumerate() {
         let alone = trained.predict(&[text]);
-        assert_near(alone.scores.row(0), together.scores.row(row));
-        assert_near(alone.embeddings.row(0), together.embeddings.row(row));
+        assert_near(alone.scores.row_slice(0), together.scores.row_slice(row));
+        assert_near(alone.embeddings.row_slice(0), together.embeddings.row_slice(row));
     }
     let others = (0..4).filter(|&row| together.scores.row(row) != together.scores.row(4));
     assert_eq!(others.count(), 4, "every text has scores of its own");

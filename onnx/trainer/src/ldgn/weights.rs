@@ -1,10 +1,11 @@
+use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::LdgnConfig;
 use crate::autodiff::Weights;
 use crate::init::{glorot, uniform};
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 
 /// E: [V, D]. Row 0 is padding's.
 pub(super) const EMBEDDING: &str = "token_table";
@@ -40,26 +41,26 @@ pub(super) fn of(direction: &str, part: &str) -> String {
 pub(super) fn random(
     config: &LdgnConfig,
     n_tokens: usize,
-    output_bias: Matrix,
-    token_table: Option<Matrix>,
+    output_bias: Array2<f32>,
+    token_table: Option<Array2<f32>>,
     seed: u64,
 ) -> Weights {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let &LdgnConfig { lstm, graph, .. } = config;
-    let n_labels = output_bias.n_cols();
+    let n_labels = output_bias.ncols();
     let mut embedding = token_table.unwrap_or_else(|| {
         uniform(&mut rng, n_tokens, config.embedding_dimensions, 3f32.sqrt() * 0.1)
     });
-    embedding.row_mut(0).fill(0.0);
+    embedding.row_slice_mut(0).fill(0.0);
     let mut weights = Weights::default();
     for direction in DIRECTIONS {
-        let input = glorot(&mut rng, embedding.n_cols(), 4 * lstm);
+        let input = glorot(&mut rng, embedding.ncols(), 4 * lstm);
         weights.insert(of(direction, INPUT), input);
         let recurrent = uniform(&mut rng, lstm, 4 * lstm, (lstm as f32).sqrt().recip());
         weights.insert(of(direction, RECURRENT), recurrent);
-        let mut bias = Matrix::zeros(1, 4 * lstm);
+        let mut bias = Array2::zeros((1, 4 * lstm));
         // An open forget gate lets a gradient through many steps.
-        bias.row_mut(0)[2 * lstm..3 * lstm].fill(1.0);
+        bias.row_slice_mut(0)[2 * lstm..3 * lstm].fill(1.0);
         weights.insert(of(direction, GATES_BIAS), bias);
     }
     weights.insert(EMBEDDING, embedding);

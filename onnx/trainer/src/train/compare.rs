@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use autotag::{EncodeError, Encoded, EncodedBatch, Encoder, Tagger};
 use autotag_onnx::OnnxEncoder;
+use ndarray::Array2;
 
 use super::{Plan, TrainingRun};
 use crate::checkpoint::{Claim, Start};
-use crate::matrix::Matrix;
 use crate::model::{Model, Predict, TextInput, TokenizedTexts};
 use crate::readable::Readable;
 use crate::report::Progress;
+use crate::rows::RowMajor as _;
 use crate::{Dataset, Result, TrainError};
 
 impl TrainingRun<'_> {
@@ -66,7 +67,7 @@ pub(super) fn compare(
         for (&row, encoded) in rows.iter().zip(encode(encoder, dataset, rows)) {
             let Encoded { embedding, scores } = match encoded {
                 Err(TrainError::Text { source, .. })
-                    if is_nothing(expected.embeddings.row(row)) && says_nothing(&source) =>
+                    if is_nothing(expected.embeddings.row_slice(row)) && says_nothing(&source) =>
                 {
                     continue;
                 }
@@ -74,8 +75,8 @@ pub(super) fn compare(
             };
             let scores = scores.as_ref().map_or(&[][..], |scores| scores.values());
             for (what, found, expected) in [
-                ("the representation", embedding.values(), expected.embeddings.row(row)),
-                ("the scores", scores, expected.scores.row(row)),
+                ("the representation", embedding.values(), expected.embeddings.row_slice(row)),
+                ("the scores", scores, expected.scores.row_slice(row)),
             ] {
                 let difference = largest_difference(found, expected);
                 largest = largest.max(difference);
@@ -112,7 +113,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 /// Represents a data set's texts as the exported model does: [texts, D].
 ///
 /// A text on which nothing is active has a row of zeros.
-pub(super) fn exported(encoder: OnnxEncoder, dataset: &Dataset) -> Result<Matrix> {
+pub(super) fn exported(encoder: OnnxEncoder, dataset: &Dataset) -> Result<Array2<f32>> {
     let dimensions = encoder.dimensions();
     let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
     let shares = Tagger::new(Arc::new(encoder)).encode_on(threads, dataset.texts(), |mut share| {
@@ -126,8 +127,7 @@ pub(super) fn exported(encoder: OnnxEncoder, dataset: &Dataset) -> Result<Matrix
             return Err(TrainError::Text { key, source });
         }
     }
-    let values = encoded.embeddings().iter().copied().collect();
-    Ok(Matrix::from_values(encoded.len(), dimensions, values))
+    Ok(encoded.embeddings().to_owned())
 }
 
 /// Encodes some of a data set's texts.

@@ -11,9 +11,9 @@ use super::*;
 use crate::bert::tests::{N_TOKENS, tiny_config, words};
 use crate::bert::{BertFolder, BertWeights};
 use crate::cnn::{CnnConfig, GraphForm};
-use crate::matrix::Matrix;
 use crate::model::{Answer, Predicted, StepLoss};
 use crate::optimizer::AdamConfig;
+use crate::rows::row_major;
 use crate::state::{State, StateError};
 use crate::{LabeledText, Preset, Pretrained, Skipped};
 
@@ -107,7 +107,7 @@ fn encoder() -> Init {
 /// A tokenizer of one token for each word, with random vectors.
 fn tokens() -> Init {
     let values = (0..N_TOKENS * 8).map(|n| ((n * 37 % 101) as f32 - 50.0) / 50.0).collect();
-    let token_table = Matrix::from_values(N_TOKENS, 8, values);
+    let token_table = row_major(N_TOKENS, 8, values);
     Init::Tokens(Box::new(Pretrained { tokenizer: words(N_TOKENS), token_table }))
 }
 
@@ -307,7 +307,7 @@ impl Model for Crooked<dyn Model> {
 impl Predict for Crooked<dyn Predict> {
     fn predict(&self, texts: &[&TextInput]) -> Predicted {
         let mut predicted = self.0.predict(texts);
-        predicted.scores.values_mut().iter_mut().for_each(|score| *score *= 0.99);
+        predicted.scores *= 0.99;
         predicted
     }
 

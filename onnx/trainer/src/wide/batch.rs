@@ -1,5 +1,6 @@
 //! A batch's n-grams, seen from its texts and from its n-grams.
 
+use ndarray::Array2;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 use rayon::prelude::*;
@@ -8,7 +9,7 @@ use autotag_onnx::Features;
 
 use crate::distinct::Distinct;
 use crate::layers::add_scaled;
-use crate::matrix::Matrix;
+use crate::rows::RowMajor as _;
 
 /// The n-grams of a batch after dropout.
 #[derive(Clone, Debug, Default)]
@@ -86,37 +87,37 @@ impl Batch {
     }
 
     /// Sums each text's rows of the table: [B, columns].
-    pub(super) fn sums(&self, table: &Matrix) -> Matrix {
+    pub(super) fn sums(&self, table: &Array2<f32>) -> Array2<f32> {
         let n_texts = self.by_text.starts.len() - 1;
-        let mut sums = Matrix::zeros(n_texts, table.n_cols());
-        let rows = sums.values_mut().par_chunks_mut(table.n_cols()).enumerate();
+        let mut sums = Array2::zeros((n_texts, table.ncols()));
+        let rows = sums.values_mut().par_chunks_mut(table.ncols()).enumerate();
         rows.for_each(|(text, sum)| {
             for &(id, weight) in self.by_text.get(text) {
-                add_scaled(sum, weight, table.row(id as usize));
+                add_scaled(sum, weight, table.row_slice(id as usize));
             }
         });
         sums
     }
 
     /// Spreads the texts' slopes [B, columns] to the distinct n-grams: [U, columns].
-    pub(super) fn table_gradient(&self, slopes: &Matrix, gradient: &mut Matrix) {
-        gradient.reshape(self.distinct.ids.len(), slopes.n_cols());
-        let rows = gradient.values_mut().par_chunks_mut(slopes.n_cols()).enumerate();
+    pub(super) fn table_gradient(&self, slopes: &Array2<f32>, gradient: &mut Array2<f32>) {
+        gradient.resize(self.distinct.ids.len(), slopes.ncols());
+        let rows = gradient.values_mut().par_chunks_mut(slopes.ncols()).enumerate();
         rows.with_min_len(64).for_each(|(ngram, gradient)| {
             gradient.fill(0.0);
             for &(text, weight) in self.by_ngram.get(ngram) {
-                add_scaled(gradient, weight, slopes.row(text as usize));
+                add_scaled(gradient, weight, slopes.row_slice(text as usize));
             }
         });
     }
 }
 
 /// Sums each text's rows of the table, weighted: [B, columns].
-pub(super) fn weighted_sums(table: &Matrix, texts: &[&Features]) -> Matrix {
-    let mut sums = Matrix::zeros(texts.len(), table.n_cols());
-    sums.values_mut().par_chunks_mut(table.n_cols()).zip(texts).for_each(|(sum, text)| {
+pub(super) fn weighted_sums(table: &Array2<f32>, texts: &[&Features]) -> Array2<f32> {
+    let mut sums = Array2::zeros((texts.len(), table.ncols()));
+    sums.values_mut().par_chunks_mut(table.ncols()).zip(texts).for_each(|(sum, text)| {
         for (&id, &weight) in text.ids.iter().zip(&text.weights) {
-            add_scaled(sum, weight, table.row(id as usize));
+            add_scaled(sum, weight, table.row_slice(id as usize));
         }
     });
     sums

@@ -9,6 +9,7 @@ use super::{WideNetwork, WideParameters};
 use crate::layers::{OutputLayer, normalized, write_answer, write_side_by_side};
 use crate::model::Answer;
 use crate::model::Lexical;
+use crate::rows::RowMajor as _;
 
 impl WideNetwork {
     /// Writes the model with inputs `feature_ids` int64 and `feature_weights` float32
@@ -31,7 +32,7 @@ impl WideNetwork {
         let ids = graph.input("feature_ids", ElementType::Int64, &shape);
         let weights = graph.input("feature_weights", ElementType::Float, &shape);
         let weights = graph.unsqueeze(&weights, &[2]);
-        let shape = [table.n_rows(), table.n_cols()];
+        let shape = [table.nrows(), table.ncols()];
         let table = graph.constant_f32("wide_table", &shape, table.values());
         let rows = graph.gather(&table, &ids, 0);
         let sums = weighted_sum(graph, &rows, &weights);
@@ -48,9 +49,8 @@ impl WideNetwork {
     /// Writes g; the basis has the precision that it is stored in.
     fn write_lexical(&self, graph: &mut GraphBuilder, ids: &Value, weights: &Value) -> Value {
         let basis = &self.lexical;
-        let bits: Vec<u16> =
-            basis.values().iter().map(|&value| f16::from_f32(value).to_bits()).collect();
-        let shape = [basis.n_rows(), basis.n_cols()];
+        let bits: Vec<u16> = basis.iter().map(|&value| f16::from_f32(value).to_bits()).collect();
+        let shape = [basis.nrows(), basis.ncols()];
         let basis = graph.constant_f16("wide_lexical", &shape, &bits);
         let rows = graph.gather(&basis, ids, 0);
         let rows = graph.cast(&rows, ElementType::Float);

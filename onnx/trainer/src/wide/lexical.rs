@@ -9,6 +9,7 @@
 //! P is found by subspace iteration from a random start (Halko, Martinsson and Tropp, 2011):
 //! `P <- orth(X^T (X P))`.
 
+use ndarray::Array2;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
@@ -17,7 +18,7 @@ use half::f16;
 
 use super::batch::Batch;
 use crate::init::uniform;
-use crate::matrix::{Matrix, multiply};
+use crate::rows::product;
 
 /// The rounds of subspace iteration.
 const ROUNDS: usize = 4;
@@ -33,40 +34,36 @@ pub(super) fn basis(
     n_ngrams: usize,
     n_dimensions: usize,
     seed: u64,
-) -> Matrix {
+) -> Array2<f32> {
     let stride = texts.len().div_ceil(MAX_TEXTS).max(1);
     let texts: Vec<&Features> = texts.iter().step_by(stride).copied().collect();
     let mut batch = Batch::default();
     batch.fill(&texts, n_ngrams, 0.0, 0);
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     let mut basis = uniform(&mut rng, n_ngrams, n_dimensions, 1.0);
-    let mut rows = Matrix::default();
+    let mut rows = Array2::zeros((0, 0));
     for _ in 0..ROUNDS {
         let coordinates = batch.sums(&basis);
         batch.table_gradient(&coordinates, &mut rows);
         orthonormalize(&mut rows);
-        basis.values_mut().fill(0.0);
+        basis.fill(0.0);
         for ngram in 0..n_ngrams {
             if let Some(position) = batch.position(ngram) {
-                basis.row_mut(ngram).copy_from_slice(rows.row(position));
+                basis.row_mut(ngram).assign(&rows.row(position));
             }
         }
     }
-    basis.values_mut().iter_mut().for_each(|value| *value = f16::from_f32(*value).to_f32());
+    basis.mapv_inplace(|value| f16::from_f32(value).to_f32());
     basis
 }
 
 /// Makes a matrix's columns orthonormal; a column that depends on those before it becomes zero.
 ///
 /// By the Cholesky factor of Z^T Z, twice, since once loses half of the digits.
-fn orthonormalize(matrix: &mut Matrix) {
+fn orthonormalize(matrix: &mut Array2<f32>) {
     for _ in 0..2 {
-        let mut gram = Matrix::default();
-        multiply(&mut gram, matrix.transposed(), matrix.view());
-        let inverse = inverse_factor(&gram);
-        let mut product = Matrix::default();
-        multiply(&mut product, matrix.view(), inverse.view());
-        *matrix = product;
+        let inverse = inverse_factor(&product(matrix.t(), matrix.view()));
+        *matrix = product(matrix.view(), inverse.view());
     }
 }
 
@@ -75,34 +72,33 @@ fn orthonormalize(matrix: &mut Matrix) {
 const DEPENDENT: f64 = 1e-6;
 
 /// Returns R^-1 for the upper triangular R with `R^T R = G`, with zero columns where G has no rank.
-fn inverse_factor(gram: &Matrix) -> Matrix {
-    let n = gram.n_rows();
-    let mut factor = vec![0f64; n * n];
-    let mut inverse = vec![0f64; n * n];
+fn inverse_factor(gram: &Array2<f32>) -> Array2<f32> {
+    let n = gram.nrows();
+    let mut factor = Array2::<f64>::zeros((n, n));
+    let mut inverse = Array2::<f64>::zeros((n, n));
     for column in 0..n {
         for row in 0..column {
-            let known: f64 = (0..row).map(|k| factor[k * n + row] * factor[k * n + column]).sum();
-            let pivot = factor[row * n + row];
-            let value = f64::from(gram.row(row)[column]) - known;
-            factor[row * n + column] = if pivot > 0.0 { value / pivot } else { 0.0 };
+            let known: f64 = (0..row).map(|k| factor[[k, row]] * factor[[k, column]]).sum();
+            let pivot = factor[[row, row]];
+            let value = f64::from(gram[[row, column]]) - known;
+            factor[[row, column]] = if pivot > 0.0 { value / pivot } else { 0.0 };
         }
-        let squared = f64::from(gram.row(column)[column]);
-        let known: f64 = (0..column).map(|k| factor[k * n + column].powi(2)).sum();
+        let squared = f64::from(gram[[column, column]]);
+        let known: f64 = (0..column).map(|k| factor[[k, column]].powi(2)).sum();
         let left = squared - known;
         if left <= DEPENDENT * squared || left <= 0.0 {
             continue;
         }
         let pivot = left.sqrt();
-        factor[column * n + column] = pivot;
+        factor[[column, column]] = pivot;
         // Back substitution: the column of R^-1 that belongs to this one of R.
-        inverse[column * n + column] = 1.0 / pivot;
+        inverse[[column, column]] = 1.0 / pivot;
         for row in 0..column {
-            let sum: f64 =
-                (row..column).map(|k| inverse[row * n + k] * factor[k * n + column]).sum();
-            inverse[row * n + column] = -sum / pivot;
+            let sum: f64 = (row..column).map(|k| inverse[[row, k]] * factor[[k, column]]).sum();
+            inverse[[row, column]] = -sum / pivot;
         }
     }
-    Matrix::from_values(n, n, inverse.into_iter().map(|value| value as f32).collect())
+    inverse.mapv(|value| value as f32)
 }
 
 #[cfg(test)]
@@ -130,12 +126,11 @@ mod tests {
         let texts = texts();
         let texts: Vec<&Features> = texts.iter().collect();
         let basis = basis(&texts, 20, 6, 1);
-        let mut gram = Matrix::default();
-        multiply(&mut gram, basis.transposed(), basis.view());
+        let gram = product(basis.t(), basis.view());
         for row in 0..6 {
             for column in 0..6 {
                 let expected = f32::from(u8::from(row == column));
-                let found = gram.row(row)[column];
+                let found = gram[[row, column]];
                 assert!((found - expected).abs() < 2e-3, "{row} {column}: {found}");
             }
         }
@@ -151,9 +146,9 @@ mod tests {
         texts.push(&weak);
         let basis = basis(&texts, 3, 1, 5);
         let expected = [0.5f32.sqrt(), 0.5f32.sqrt(), 0.0];
-        let sign = basis.row(0)[0].signum();
+        let sign = basis[[0, 0]].signum();
         for (ngram, expected) in expected.into_iter().enumerate() {
-            let found = sign * basis.row(ngram)[0];
+            let found = sign * basis[[ngram, 0]];
             assert!((found - expected).abs() < 1e-3, "{ngram}: {found}");
         }
     }
@@ -163,9 +158,9 @@ mod tests {
         let two = [features(&[(0, 1.0)]), features(&[(1, 2.0)])];
         let texts: Vec<&Features> = two.iter().collect();
         let basis = basis(&texts, 4, 8, 3);
-        let n_used = (0..8).filter(|&d| (0..4).any(|n| basis.row(n)[d].abs() > 1e-3)).count();
+        let n_used = (0..8).filter(|&d| (0..4).any(|n| basis[[n, d]].abs() > 1e-3)).count();
         assert_eq!(n_used, 2, "{basis:?}");
-        assert!(basis.values().iter().all(|value| value.is_finite()));
+        assert!(basis.iter().all(|value| value.is_finite()));
     }
 
     #[test]

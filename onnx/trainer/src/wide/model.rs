@@ -6,14 +6,15 @@ use autotag_onnx::graph::{GraphBuilder, Value};
 
 use super::config::WideConfig;
 use super::{Wide, WideNetwork, learn};
-use crate::average::{EpochAverage, Parameters};
+use crate::average::EpochAverage;
 use crate::error::Result;
 use crate::loss::ContrastiveConfig;
-use crate::matrix::Matrix;
 use crate::model::{Answer, Lexical, Model, Predict, Predicted, StepLoss, TextInput};
 use crate::optimizer::AdamConfig;
+use crate::parameters::Parameters;
 use crate::setup::{Kind, Setup};
 use crate::state::{State, StateError};
+use ndarray::Array2;
 
 impl Kind for WideConfig {
     fn normalize(&self) -> bool {
@@ -98,7 +99,7 @@ impl Predict for WideNetwork {
         Parameters::state(self)
     }
 
-    fn predict_parts(&self, texts: &[&TextInput]) -> (Predicted, Option<Lexical<Matrix>>) {
+    fn predict_parts(&self, texts: &[&TextInput]) -> (Predicted, Option<Lexical<Array2<f32>>>) {
         WideNetwork::predict_parts(self, &features(texts))
     }
 

@@ -1,12 +1,13 @@
 //! A training step: losses, and gradients for the n-grams that occur.
 
+use ndarray::Array2;
+
 use autotag::LabelSet;
 use autotag_onnx::Features;
 
 use super::{Wide, WideNetwork, WideParameters, rectify};
 use crate::layers::{OutputGradients, OutputLayer, Regularization};
 use crate::loss::ContrastiveConfig;
-use crate::matrix::Matrix;
 use crate::model::StepLoss;
 use crate::optimizer::{AdamConfig, Step};
 
@@ -14,7 +15,7 @@ use crate::optimizer::{AdamConfig, Step};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gradients {
     /// One row for each distinct n-gram of the batch, as wide as the table.
-    pub(super) table: Matrix,
+    pub(super) table: Array2<f32>,
     pub(super) head: OutputGradients,
 }
 
@@ -30,7 +31,7 @@ impl Wide {
         let n_steps = self.optimizer.n_steps;
         let seed = self.seed.wrapping_add((n_steps as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let table = &mut self.network.parameters.table;
-        self.batch.fill(texts, table.n_rows(), self.network.config.ngram_dropout, seed);
+        self.batch.fill(texts, table.nrows(), self.network.config.ngram_dropout, seed);
         let is_in_batch = |ngram| self.batch.position(ngram).is_some();
         self.optimizer.table.catch_up(adam, n_steps, table, is_in_batch);
         let loss = self.gradients(labels, contrastive, !seed);
@@ -69,7 +70,11 @@ impl Wide {
         let Wide { network, optimizer, batch, gradients, .. } = self;
         let WideParameters { table, output, output_bias } = &mut network.parameters;
         optimizer.n_steps += 1;
-        let all = [&gradients.table, &gradients.head.output, &gradients.head.output_bias];
+        let all = [
+            gradients.table.view().into_dyn(),
+            gradients.head.output.view().into_dyn(),
+            gradients.head.output_bias.view().into_dyn(),
+        ];
         let step = Step::at(adam, optimizer.n_steps).clipped(adam, all);
         optimizer.output.update(step, output, &gradients.head.output);
         optimizer.output_bias.update(step, output_bias, &gradients.head.output_bias);

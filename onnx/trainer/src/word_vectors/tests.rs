@@ -42,7 +42,7 @@ fn known_words_start_with_their_vectors_and_others_at_random() {
         assert_eq!(row(&pretrained, "sea"), [0.25, 0.1]);
         let random = row(&pretrained, "tide");
         assert!(random.iter().all(|v| *v != 0.0 && v.abs() < 3.0), "{random:?}");
-        assert_eq!(pretrained.token_table.n_rows(), pretrained.tokenizer.get_vocab_size(true));
+        assert_eq!(pretrained.token_table.nrows(), pretrained.tokenizer.get_vocab_size(true));
         // "tide" is 3 of 9 tokens; other tokens of one letter are words of the vocabulary too.
         assert_eq!(coverage.n_known, 3);
         assert!((coverage.unknown_share - 3.0 / 9.0).abs() < 1e-9, "{coverage:?}");

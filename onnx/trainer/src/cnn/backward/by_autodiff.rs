@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use ndarray::{ArrayView2, ArrayViewD};
 
 use super::tests::{N_TOKENS, WEIGHTS, config, embedding_gradient, label_sets, loss_of, texts};
 use super::*;
 use crate::autodiff::{
     Answer, DeviceWeights, Weights, indices, losses, matrix_of, normalized_rows,
 };
-use crate::cnn::CnnParameters;
+use crate::parameters::Parameters;
 
 /// Computes the same network's representations, one text at a time: [B, R].
 fn hidden(config: &CnnConfig, weights: &DeviceWeights) -> Tensor<2> {
@@ -38,17 +39,9 @@ fn hidden(config: &CnnConfig, weights: &DeviceWeights) -> Tensor<2> {
 fn check(normalize: bool) {
     let mut cnn = Cnn::new(config(normalize), N_TOKENS, 3, None, 7);
     let computed_loss = loss_of(&mut cnn);
-    let CnnParameters { embedding, kernel, kernel_bias, output, output_bias } =
-        cnn.network.parameters.clone();
-    let named = [
-        ("embedding", embedding),
-        ("kernel", kernel),
-        ("kernel_bias", kernel_bias),
-        ("output", output),
-        ("output_bias", output_bias),
-    ];
-    let named: BTreeMap<String, Matrix> =
-        named.into_iter().map(|(name, matrix)| (name.to_owned(), matrix)).collect();
+    let named = cnn.network.arrays().into_iter();
+    let named: BTreeMap<String, Array2<f32>> =
+        named.map(|(name, array)| (name.to_owned(), one_row(array))).collect();
     let weights = Weights::new(named).to_device(&Device::flex()).tracked();
 
     let hidden = hidden(&cnn.network.config, &weights);
@@ -69,21 +62,28 @@ fn check(normalize: bool) {
     expected_embedding.row_mut(0).fill(0.0);
     let mut computed_embedding = embedding_gradient(&cnn);
     computed_embedding.row_mut(0).fill(0.0);
-    assert_near("embedding", &computed_embedding, &expected_embedding);
+    assert_near("embedding", computed_embedding.view(), expected_embedding.view());
     for (name, computed) in [
-        ("kernel", kernel),
-        ("kernel_bias", kernel_bias),
-        ("output", &head.output),
-        ("output_bias", &head.output_bias),
+        ("kernel", kernel.view()),
+        ("kernel_bias", kernel_bias.view().insert_axis(Axis(0))),
+        ("output", head.output.view()),
+        ("output_bias", head.output_bias.view().insert_axis(Axis(0))),
     ] {
-        assert_near(name, computed, &matrix_of(weights.get(name).grad(&gradients).unwrap()));
+        let expected = matrix_of(weights.get(name).grad(&gradients).unwrap());
+        assert_near(name, computed, expected.view());
     }
 }
 
-fn assert_near(name: &str, computed: &Matrix, expected: &Matrix) {
-    let largest = expected.values().iter().fold(0f32, |largest, value| largest.max(value.abs()));
+/// Makes a vector a matrix of one row, as Burn's network has it.
+fn one_row(array: ArrayViewD<'_, f32>) -> Array2<f32> {
+    let array = if array.ndim() == 1 { array.insert_axis(Axis(0)) } else { array };
+    array.into_dimensionality().unwrap().to_owned()
+}
+
+fn assert_near(name: &str, computed: ArrayView2<'_, f32>, expected: ArrayView2<'_, f32>) {
+    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
     assert!(largest > 1e-3, "{name}: there is no gradient to compare with");
-    for (computed, expected) in computed.values().iter().zip(expected.values()) {
+    for (computed, expected) in computed.iter().zip(&expected) {
         assert!((computed - expected).abs() < 1e-4, "{name}: {computed} {expected}");
     }
 }
