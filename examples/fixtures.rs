@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use autotag::{Encoded, Encoder};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
-use autotag_train::{Dataset, TrainingRun};
+use autotag_train::{Dataset, Init, ModelSpec, Preset, TrainingRun};
 use serde_json::{Value, json};
 use tantivy::doc;
 use tantivy::schema::{STORED, Schema, TEXT};
@@ -50,14 +50,14 @@ fn main() -> Result<()> {
 fn train(folder: &Path) -> Result<ModelBundle> {
     let train = Dataset::new(tiny::documents("train", 50))?;
     let dev = Dataset::with_vocabulary(tiny::documents("dev", 30), train.vocabulary())?;
-    let mut config = tiny::config()?;
-    config.cnn.embedding_dimensions = 8;
-    config.cnn.filters = 6;
-    config.epochs = 20;
-    config.threads = 1;
+    let Preset { mut spec, mut config } = tiny::preset()?;
+    if let ModelSpec::Cnn(cnn) = &mut spec {
+        (cnn.embedding_dimensions, cnn.filters) = (8, 6);
+    }
+    (config.epochs, config.threads) = (20, 1);
     let options = OnnxOptions::default();
-    let (bundle, _) =
-        TrainingRun::new(&train, &dev, &config, folder, &options).train_cnn(None, &mut |_| {})?;
+    let run = TrainingRun::new(&train, &dev, &config, folder, &options);
+    let (bundle, _) = run.train(&spec, Init::Random, None, &mut |_| {})?;
     Ok(bundle)
 }
 

@@ -1,11 +1,13 @@
 //! The losses and their gradients: binary cross-entropy and the multi-label contrastive loss.
 
-use crate::rows::{RowMajor as _, multiply, product};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
 use autotag::LabelSet;
 
 use crate::check::{is_positive, is_true};
 use crate::error::Result;
-use ndarray::Array2;
+use crate::rows::{RowMajor as _, multiply, product};
 
 /// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
