@@ -11,8 +11,8 @@ mod training;
 mod weights;
 
 pub(crate) use device::training_device;
-pub(crate) use groups::{Answer, predict_by_length};
-pub(crate) use loss::{losses, normalized_rows};
+pub(crate) use groups::predict_by_length;
+pub(crate) use loss::{Answer, losses, normalized_rows};
 pub(crate) use optimizer::{AdamW, Pace};
 pub(crate) use prior::prior_bias;
 pub(crate) use tensors::{dropout, indices, matrix_of, tensor_of};

@@ -3,30 +3,25 @@
 mod cache;
 mod encode;
 mod encoder;
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ndarray::Array2;
-use serde::{Deserialize, Serialize};
-
-use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{Encoder, Interpolation, Selection, Threshold};
+use autotag::{Encoder, Selection};
 use autotag_onnx::{BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions};
 
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
 use crate::first_neighbors::store;
-
-use crate::nearest::nearest;
 use crate::readable::Readable;
 use crate::report::Progress;
 use crate::{Dataset, Result, Skipped, TrainError, Unreadable};
 
 pub(crate) use encode::Encoding;
-use encoder::untuned;
 pub use encoder::{DEFAULT_LENGTH, EncoderCard, FrozenEncoder};
+pub use report::EncoderReport;
 
 /// How a pretrained encoder reads and represents texts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,26 +43,6 @@ impl Default for EncoderSettings {
         let unreadable = Unreadable::default();
         EncoderSettings { pooling: None, max_length: DEFAULT_LENGTH, cache: None, unreadable }
     }
-}
-
-/// What a bundle tells of an encoder that was taken as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EncoderReport {
-    /// The encoder.
-    pub encoder: EncoderCard,
-    /// The number of first neighbors.
-    pub n_neighbors: usize,
-    /// The number of dev texts; 0 where nothing was tuned.
-    pub n_dev: usize,
-    /// The texts that were left out of both, because the encoder cannot read them.
-    #[serde(default)]
-    pub skipped: Skipped,
-    /// k, tau and lambda, which is 1.
-    pub interpolation: Interpolation,
-    /// The threshold.
-    pub threshold: Threshold,
-    /// The micro-F1 on dev, where k, tau and the threshold were tuned on it.
-    pub dev_micro_f1: Option<f64>,
 }
 
 /// Labelled texts for a bundle whose model was not trained on them.
@@ -155,43 +130,4 @@ fn readable<'a>(
     unreadable: Unreadable,
 ) -> Result<Readable<'a>> {
     Readable::of_part(part, &|text| encoder.tokenize(text), texts, unreadable)
-}
-
-impl EncoderReport {
-    fn untuned(encoder: EncoderCard) -> Self {
-        EncoderReport {
-            encoder,
-            n_neighbors: 0,
-            n_dev: 0,
-            skipped: Skipped::default(),
-            interpolation: untuned(),
-            threshold: untuned_threshold(),
-            dev_micro_f1: None,
-        }
-    }
-
-    fn tune(
-        &mut self,
-        texts: &Dataset,
-        embeddings: &Array2<f32>,
-        dev: &Dataset,
-        dev_embeddings: &Array2<f32>,
-    ) {
-        let neighbors = nearest(dev_embeddings, embeddings, texts.labels(), MAX_K);
-        let predictions: Vec<Prediction> = neighbors
-            .into_iter()
-            .zip(dev.labels())
-            .map(|(neighbors, given)| Prediction { given: given.clone(), model: None, neighbors })
-            .collect();
-        let Tuned { interpolation, threshold, score } = tune::tune(&predictions, Method::Knn);
-        self.n_dev = dev.len();
-        (self.interpolation, self.threshold) = (interpolation, threshold);
-        self.dev_micro_f1 = Some(score);
-    }
-}
-
-/// Returns the score from which on a label becomes a tag where no dev set says it: votes are seldom
-/// as unanimous as a trained model is certain.
-fn untuned_threshold() -> Threshold {
-    Threshold::new(0.3).expect("0.3 is within 0..=1")
 }

@@ -10,18 +10,11 @@ use rayon::prelude::*;
 
 use autotag::LabelSet;
 
+use super::loss::Answer;
 use super::{DeviceWeights, Weights, losses, matrix_of};
 use crate::loss::ContrastiveConfig;
 use crate::model::{Predicted, StepLoss};
 use crate::rows::RowMajor as _;
-
-/// What a model says of texts, on its device.
-pub(crate) struct Answer {
-    /// [B, R].
-    pub(crate) representations: Tensor<2>,
-    /// [B, L].
-    pub(crate) logits: Tensor<2>,
-}
 
 /// The gradient of a loss with respect to each of the weights that it depends on, by name.
 pub(crate) type Gradients = BTreeMap<String, Tensor<2>>;

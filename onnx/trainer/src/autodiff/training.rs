@@ -2,8 +2,8 @@ use burn::tensor::Device;
 
 use autotag::LabelSet;
 
-use super::groups::{Answer, gradients};
-use super::{AdamW, DeviceWeights, Pace, Weights};
+use super::groups::gradients;
+use super::{AdamW, Answer, DeviceWeights, Pace, Weights};
 use crate::average::EpochAverage;
 use crate::loss::ContrastiveConfig;
 use crate::model::StepLoss;
