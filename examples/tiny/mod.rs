@@ -39,7 +39,7 @@ pub(crate) fn text(topics: &[usize], number: usize) -> String {
     words.join(" ")
 }
 
-/// Makes up `n` labelled documents, every third one about two topics.
+/// Makes up `n` labeled documents, every third one about two topics.
 pub(crate) fn documents(prefix: &str, n: usize) -> Vec<LabeledText> {
     (0..n)
         .map(|i| {

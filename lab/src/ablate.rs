@@ -16,7 +16,7 @@ use crate::predict::BundleRun;
 use crate::runs::{Ablation, FORMAT_VERSION, PlannedRun, RunRecord, RunsFolder, Setting};
 use crate::{LabError, Result};
 
-/// How far an ablation is.
+/// The state of an ablation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// The runs that are done, those found done included.
@@ -25,11 +25,11 @@ pub struct Standing {
     pub found: usize,
     /// The runs that there are.
     pub of: usize,
-    /// What the next run is, in words; empty after the last.
+    /// The next run, in words; empty after the last.
     pub next: String,
     /// The runs whose loss was no longer finite, which are left out, each with what was said of it.
     pub failed: Vec<String>,
-    /// How long the others will take, as far as the runs that are done tell.
+    /// The remaining time, estimated from the runs that are done.
     pub left: Option<Duration>,
 }
 
@@ -48,7 +48,7 @@ pub struct Laboratory<'a> {
     pub cache: Option<&'a Path>,
     /// The threads to train on; 0 for as many as the machine has.
     pub threads: usize,
-    /// How models are run.
+    /// The options of ONNX Runtime.
     pub options: &'a OnnxOptions,
     /// Raised when the work is to end.
     pub stop: &'a AtomicBool,

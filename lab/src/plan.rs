@@ -8,12 +8,12 @@ use crate::linear::LinearConfig;
 use crate::parts::Parts;
 use crate::runs::{Ablation, FORMAT_VERSION, LinearRun, PlannedRun, id_of};
 
-/// What is to be compared.
+/// The comparison that an ablation makes.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The model.
     pub spec: ModelSpec,
-    /// What the model starts from, and a digest of it; `None` where it starts at random.
+    /// The file or folder that the model starts from, and its digest; `None` for a random start.
     pub start: Option<(PathBuf, String)>,
     /// The settings of a run with the contrastive loss; its seed is the first one.
     pub config: TrainConfig,

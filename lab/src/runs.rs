@@ -48,7 +48,7 @@ pub(crate) struct KeptData {
     pub(crate) measured: Vec<TextRecord>,
 }
 
-/// What is found at the name of a record.
+/// The content found under a record's name.
 #[derive(Debug)]
 enum Found<T> {
     Nothing,

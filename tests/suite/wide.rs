@@ -1,4 +1,4 @@
-//! The wide model from labelled texts to answers.
+//! The wide model from labeled texts to answers.
 
 use std::path::Path;
 

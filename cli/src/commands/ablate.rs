@@ -35,7 +35,7 @@ pub(crate) struct AblateArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "train")]
     data: Option<PathBuf>,
 
-    /// The labelled documents to learn from, in the place of a folder
+    /// The labeled documents to learn from, in the place of a folder
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     train: Option<PathBuf>,
 
@@ -47,7 +47,7 @@ pub(crate) struct AblateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     test: Option<PathBuf>,
 
-    /// What the data set is called in the report [default: the folder's name]
+    /// The data set's name in the report [default: the folder's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
@@ -240,7 +240,7 @@ fn minutes(left: Duration) -> String {
     }
 }
 
-/// What was done.
+/// The outcome.
 #[derive(Debug, Serialize)]
 struct Ablated {
     runs: PathBuf,

@@ -1,4 +1,4 @@
-//! `autotag train`: a bundle from labelled documents.
+//! `autotag train`: a bundle from labeled documents.
 
 mod epochs;
 mod hyper;
@@ -23,7 +23,7 @@ pub(super) use hyper::HyperArgs;
 pub(super) use hyper::setup::Setup;
 pub(super) use kind::{ModelArg, ModelParser};
 
-/// Train a model on labelled documents and write it as a bundle
+/// Train a model on labeled documents and write it as a bundle
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -31,11 +31,11 @@ Examples:
   autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle
   autotag train --data train.jsonl --dev dev.jsonl --model adapter --init minilm --out bundle")]
 pub(crate) struct TrainArgs {
-    /// The labelled documents to learn from; they also become the first neighbors
+    /// The labeled documents to learn from; they also become the first neighbors
     #[arg(long, value_name = "TRAIN")]
     data: PathBuf,
 
-    /// The labelled documents that tell when to stop
+    /// The labeled documents that tell when to stop
     #[arg(long, value_name = "DEV")]
     dev: PathBuf,
 

@@ -100,7 +100,7 @@ impl Adapter {
         state
     }
 
-    /// Takes a state back.
+    /// Restores a state.
     ///
     /// # Errors
     ///

@@ -109,7 +109,7 @@ fn untrained(card: &mut String, config: &BundleConfig, report: &EncoderReport) -
         card,
         "Represents a text by {dimensions} values, among which its neighbors are found; scores no label \
          itself. Reads the first {max_length} tokens of a text. Its tags are the votes of the nearest \
-         labelled texts, of which {n_neighbors} are in the bundle, and become better with each one that \
+         labeled texts, of which {n_neighbors} are in the bundle, and become better with each one that \
          an index is given."
     )?;
     about_encoder(card, encoder)?;

@@ -56,13 +56,13 @@ pub struct Cnn {
     n_steps: u64,
 }
 
-/// What a step computes, kept between steps for its allocations.
+/// The intermediate results of a step, kept between steps for their allocations.
 #[derive(Clone, Debug, Default)]
 struct Scratch {
     batch: tokens::DistinctTokens,
     /// The distinct tokens' embeddings, after dropout: [U, D].
     embedded: Array2<f32>,
-    /// What dropout multiplied them by.
+    /// Their dropout mask.
     embedding_mask: Array2<f32>,
     /// `embedded` times every kernel slice: [U, C].
     products: Array2<f32>,
@@ -119,7 +119,7 @@ impl Cnn {
         state
     }
 
-    /// Takes a state back.
+    /// Restores a state.
     ///
     /// # Errors
     ///

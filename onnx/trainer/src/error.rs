@@ -9,7 +9,7 @@ use crate::state::StateError;
 /// The result of the trainer's fallible functions.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;
 
-/// What can go wrong in training and exporting.
+/// An error of training or exporting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -62,7 +62,7 @@ pub enum TrainError {
     Label {
         /// The document's key.
         key: String,
-        /// What is wrong with the label.
+        /// The cause.
         #[source]
         source: autotag::Error,
     },
@@ -112,7 +112,7 @@ pub enum TrainError {
     Pretrained {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it and what to do.
+        /// The cause, and the way out.
         reason: String,
     },
 
@@ -123,7 +123,7 @@ pub enum TrainError {
         path: PathBuf,
         /// The line, or the array's row, from 1.
         line: Option<u64>,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
 
@@ -132,7 +132,7 @@ pub enum TrainError {
     Cache {
         /// The folder or a file in it.
         path: PathBuf,
-        /// What was tried, as "read".
+        /// The action that failed, as "read".
         action: &'static str,
         /// The cause.
         #[source]
@@ -205,7 +205,7 @@ pub enum TrainError {
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
 
@@ -224,7 +224,7 @@ pub enum TrainError {
     State {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The mismatch.
         #[source]
         source: StateError,
     },
@@ -263,7 +263,7 @@ pub enum TrainError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as "create".
+        /// The action that failed, as "create".
         action: &'static str,
         /// The cause.
         #[source]
@@ -275,7 +275,7 @@ pub enum TrainError {
     TrainingDevice {
         /// The device asked for.
         device: autotag_onnx::Device,
-        /// What is missing and what to do.
+        /// The cause, and the way out.
         reason: String,
     },
 
@@ -318,7 +318,7 @@ pub enum TrainError {
     /// The tokenizer failed.
     #[error("the tokenizer failed while it {action}")]
     Tokenizer {
-        /// What was being done, as "learned a vocabulary".
+        /// The action, as "learned a vocabulary".
         action: &'static str,
         /// The tokenizer's error.
         #[source]

@@ -82,7 +82,7 @@ pub(crate) fn fit(
 pub(crate) struct Fitted {
     /// The model as of its best epoch.
     pub(crate) network: Box<dyn Predict>,
-    /// What it says of dev.
+    /// Its predictions for dev.
     pub(crate) predictions: Vec<Prediction>,
     pub(crate) report: FitReport,
 }
@@ -92,7 +92,7 @@ struct Best {
     report: EpochReport,
     /// The model as of its end.
     network: Box<dyn Predict>,
-    /// What it says of dev; a checkpoint does not keep that.
+    /// Its predictions for dev; a checkpoint does not keep them.
     predictions: Option<Vec<Prediction>>,
 }
 
@@ -108,7 +108,7 @@ impl<'m> Training<'m> {
     ///
     /// # Errors
     ///
-    /// What reading the checkpoint brings, and [`TrainError::Checkpoint`] when it cannot be that of a
+    /// Those of reading the checkpoint, and [`TrainError::Checkpoint`] when it cannot be that of a
     /// training on so many texts.
     fn begin(model: &'m mut dyn Model, n_texts: usize, context: &TrainContext<'_>) -> Result<Self> {
         let folder = context.folder.filter(|folder| folder.start() != Start::Anew);
@@ -181,8 +181,8 @@ impl<'m> Training<'m> {
         Err(self.diverged(None, config, context))
     }
 
-    /// Says that a batch's loss, or what it made of the model, is no longer finite. The parameters are
-    /// spoiled: no checkpoint is written.
+    /// Returns the error of a loss, or of parameters, that are no longer finite. No checkpoint is
+    /// written of them.
     fn diverged(
         &self,
         loss: Option<f32>,
@@ -246,7 +246,7 @@ impl<'m> Training<'m> {
     }
 }
 
-/// Says that what a checkpoint holds was not written by a training.
+/// Returns the error of a checkpoint whose content no training can have written.
 fn unsound(context: &TrainContext<'_>) -> TrainError {
     let reason = "its figures are not those of such a training".to_owned();
     TrainError::Checkpoint { path: checkpoint(context).unwrap_or_default(), reason }

@@ -23,18 +23,17 @@ pub(crate) use encode::Encoding;
 pub use encoder::{DEFAULT_LENGTH, EncoderCard, FrozenEncoder};
 pub use report::EncoderReport;
 
-/// How a pretrained encoder reads and represents texts.
+/// The settings of an encoder that is not trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncoderSettings {
-    /// How a text's representation is made of its tokens'; `None` for what the folder says, else
-    /// the mean.
+    /// The pooling of token representations; `None` for the folder's own, else the mean.
     pub pooling: Option<Pooling>,
     /// The most tokens of a text that are read, special ones included; the encoder's positions are
     /// a bound too.
     pub max_length: usize,
     /// The folder in which embeddings are kept between runs; `None` to keep none.
     pub cache: Option<PathBuf>,
-    /// What becomes of texts that the encoder cannot read.
+    /// The treatment of texts that the encoder cannot read.
     pub unreadable: Unreadable,
 }
 
@@ -45,7 +44,7 @@ impl Default for EncoderSettings {
     }
 }
 
-/// Labelled texts for a bundle whose model was not trained on them.
+/// Labeled texts for a bundle whose model was not trained on them.
 #[derive(Clone, Copy, Debug)]
 pub struct FirstNeighbors<'a> {
     /// The texts that become the first neighbors.
@@ -58,7 +57,7 @@ pub struct FirstNeighbors<'a> {
 /// neighbors alone.
 ///
 /// Representations have length 1. Without `neighbors` its datastore is empty, and there are tags
-/// from the first labelled documents of an index on. An older bundle at `out` is replaced once the
+/// from the first labeled documents of an index on. An older bundle at `out` is replaced once the
 /// new one is complete. Where `stop` is raised while texts are encoded, that is an error; what was
 /// encoded is kept for the next run.
 ///
@@ -87,7 +86,7 @@ pub fn bundle_encoder(
         let mut draft = encoder.draft(settings.max_length, out)?;
         let mut report = EncoderReport::untuned(encoder.card(draft.encoder_fingerprint()));
         drop(encoder);
-        // Whether the model runs is found out before anything else.
+        // A model that does not run is found out before anything else.
         let encoder = draft.encoder(options)?;
         if let Some(FirstNeighbors { texts, dev }) = neighbors {
             let readable = |part, texts| readable(part, &encoder, texts, settings.unreadable);

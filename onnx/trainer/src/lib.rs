@@ -1,6 +1,6 @@
 //! Trains autotag's models and exports them as bundles.
 //!
-//! A [`TrainingRun`] goes from labelled texts to a published bundle: it tokenizes, trains with binary
+//! A [`TrainingRun`] goes from labeled texts to a published bundle: it tokenizes, trains with binary
 //! cross-entropy and the multi-label contrastive loss, stops early on dev, tunes k, tau, lambda and
 //! the threshold, writes ONNX, compares the exported model with the trained one, and stores the
 //! training set's representations as the first neighbors.

@@ -1,4 +1,4 @@
-//! What every model is to training: it takes steps, it predicts, and it writes itself into a graph.
+//! The interface between models and training: steps, predictions, states, export.
 
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -98,7 +98,7 @@ pub struct StepLoss {
     pub contrastive: f32,
 }
 
-/// What a model says of a batch of texts.
+/// A model's predictions for a batch of texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predicted {
     /// Representations: [B, R].

@@ -12,7 +12,7 @@ use crate::files::read_regular;
 use crate::rows::row_major;
 use crate::{Result, TrainError};
 
-/// What a model takes over from a pretrained encoder.
+/// The tokens of a pretrained encoder, with their vectors.
 #[derive(Clone, Debug)]
 pub struct Pretrained {
     /// Its tokenizer.

@@ -1,4 +1,4 @@
-//! What training tells while it goes on, and what it brought.
+//! The progress of a training, and its reports.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::dataset::Skipped;
 use crate::model::StepLoss;
 use crate::spec::ModelSpec;
 
-/// What happens while a model is trained.
+/// The progress of a training.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Progress {
@@ -43,7 +43,7 @@ pub enum Progress {
     Stage(&'static str),
 }
 
-/// What one epoch brought.
+/// The figures of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
     /// The epoch, from 1.
@@ -82,7 +82,7 @@ impl EpochReport {
     }
 }
 
-/// What training brought.
+/// The figures of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitReport {
     /// Every epoch.

@@ -68,7 +68,7 @@ pub(crate) struct Setup<'a> {
     vocabulary_size: Option<usize>,
     ngrams: Option<Arc<NgramVocabulary>>,
     frozen: Option<Arc<FrozenEncoder>>,
-    /// Whether texts are read with the encoder's special tokens around them.
+    /// Reads texts with the encoder's special tokens around them.
     pub(crate) special_tokens: bool,
     /// The digest of the pretrained values that are trained further.
     pub(crate) pretrained: Option<String>,

@@ -1,4 +1,4 @@
-//! From labelled texts to a published bundle.
+//! From labeled texts to a published bundle.
 
 mod compare;
 mod read;
@@ -36,7 +36,7 @@ use crate::spec::ModelSpec;
 use compare::{compare, exported};
 use read::Inputs;
 
-/// Goes from labelled texts to a published bundle, for any of the models.
+/// Goes from labeled texts to a published bundle, for any of the models.
 ///
 /// k, tau, lambda and the threshold that are best on dev become the bundle's. An older bundle at `out`
 /// is replaced once the new one is complete, and is left as it was when training fails.
@@ -85,7 +85,7 @@ impl<'a> TrainingRun<'a> {
         TrainingRun { checkpoints: Some((folder, start)), ..self }
     }
 
-    /// Says what becomes of texts that the model cannot read; without it they are left out and counted.
+    /// Sets the treatment of texts that the model cannot read; by default they are left out and counted.
     pub fn unreadable(self, unreadable: Unreadable) -> Self {
         TrainingRun { unreadable, ..self }
     }

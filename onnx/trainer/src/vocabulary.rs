@@ -26,7 +26,7 @@ pub(crate) const PADDING: &str = "[PAD]";
 /// Stands for words of characters that no text of the training set has.
 pub(crate) const UNKNOWN: &str = "[UNK]";
 
-/// What a piece that continues a word begins with.
+/// The prefix of a piece that continues a word.
 pub(crate) const CONTINUING: &str = "##";
 
 /// The bytes of a text that words are learned from: a book's beginning tells its words, and the

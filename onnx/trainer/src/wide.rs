@@ -122,7 +122,7 @@ impl Wide {
         state
     }
 
-    /// Takes a state back.
+    /// Restores a state.
     ///
     /// # Errors
     ///

@@ -13,8 +13,7 @@ use crate::optimizer::AdamConfig;
 /// The adapter's settings: shape, regularization, optimizer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdapterConfig {
-    /// How a text's representation by the encoder is made of its tokens'; `None` for what the
-    /// encoder's folder says, else the mean.
+    /// The encoder's pooling; `None` for its folder's own, else the mean.
     pub pooling: Option<Pooling>,
     /// R: the length of the representation.
     pub hidden: usize,
@@ -22,7 +21,7 @@ pub struct AdapterConfig {
     pub input_dropout: f32,
     /// The share of the representation's values that are dropped before the output layer.
     pub dropout: f32,
-    /// Whether the representation is scaled to length 1.
+    /// Scales the representation to length 1.
     pub normalize: bool,
     /// The optimizer.
     pub adam: AdamConfig,

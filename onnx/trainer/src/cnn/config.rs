@@ -22,7 +22,7 @@ pub struct CnnConfig {
     pub embedding_dropout: f32,
     /// The share of the representation's values that are dropped before the output layer.
     pub dropout: f32,
-    /// Whether the representation is scaled to length 1.
+    /// Scales the representation to length 1.
     pub normalize: bool,
     /// The most tokens of a vocabulary learned from the training set, where no encoder brings one.
     pub vocabulary_size: usize,
@@ -111,7 +111,7 @@ impl CnnConfig {
     }
 }
 
-/// How the embedding and the convolution are written.
+/// The form of the exported embedding and convolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GraphForm {

@@ -13,8 +13,7 @@ use crate::schedule::Schedule;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FinetuneConfig {
-    /// How a text's representation is made of its tokens'; `None` for as the encoder's folder says,
-    /// and the first token's where it says nothing.
+    /// The pooling of token representations; `None` for the folder's own, else the first token's.
     pub pooling: Option<Pooling>,
     /// The encoder's highest learning rate; `None` for one that suits its width
     /// ([`FinetuneConfig::encoder_rate_for`]).
@@ -25,7 +24,7 @@ pub struct FinetuneConfig {
     /// The share of each layer's outputs, and of the representation before the scores, that is
     /// dropped in training.
     pub dropout: f32,
-    /// Whether the representation is scaled to length 1.
+    /// Scales the representation to length 1.
     pub normalize: bool,
     /// The optimizer; its rate is that of the layer of scores.
     pub adam: AdamConfig,

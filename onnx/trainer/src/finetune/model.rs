@@ -23,7 +23,7 @@ use crate::state::{State, StateError};
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 4;
 
-/// What is the same for an encoder in training and once it is trained.
+/// The properties that an encoder in training shares with the trained one.
 #[derive(Clone)]
 struct Shape {
     encoder: BertConfig,
@@ -50,7 +50,7 @@ pub(crate) struct Finetuned {
 impl FinetunedModel {
     /// Starts from a pretrained encoder and a random layer of scores.
     ///
-    /// How often each of the `n_labels` labels is expected is what the training texts' `labels` say.
+    /// The output layer's bias starts at the labels' frequencies in the training texts' `labels`.
     pub(crate) fn new(
         settings: &FinetuneConfig,
         config: &TrainConfig,

@@ -20,7 +20,7 @@ const BATCH_TOKENS: usize = 2048;
 /// The texts after which progress is told and embeddings are kept, for each thread.
 const TEXTS_PER_REPORT: usize = 64;
 
-/// How texts are encoded.
+/// The encoding of data sets.
 pub(crate) struct Encoding<'a> {
     pub(crate) encoder: &'a OnnxEncoder,
     /// The tokens that the encoder reads of a text.
@@ -85,7 +85,7 @@ impl Encoding<'_> {
         Ok((Some(cache), is_known))
     }
 
-    /// Says once that some texts are not read to their end.
+    /// Warns once of texts that are cut.
     fn warn_of_cut(&self, texts: &[(usize, ModelInput)]) {
         let max_length = self.max_length;
         let n_texts = texts.iter().filter(|(_, input)| input.ids().len() >= max_length).count();

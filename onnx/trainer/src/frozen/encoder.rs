@@ -26,14 +26,14 @@ pub struct FrozenEncoder {
     pooling: Pooling,
 }
 
-/// What a bundle tells of the pretrained encoder inside it.
+/// The description of the pretrained encoder inside a bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderCard {
     /// Its shape.
     pub shape: BertConfig,
-    /// How it pools.
+    /// Its pooling.
     pub pooling: Pooling,
-    /// What tells its embeddings from another's.
+    /// Identifies its embedding space.
     pub fingerprint: Fingerprint,
 }
 

@@ -27,7 +27,7 @@ pub struct LdgnConfig {
     /// The share of the label vectors' values that are dropped before each graph and before the
     /// scores.
     pub dropout: f32,
-    /// Whether the representation is scaled to length 1.
+    /// Scales the representation to length 1.
     pub normalize: bool,
     /// The most tokens of a vocabulary learned from the training set, where no encoder brings one.
     pub vocabulary_size: usize,

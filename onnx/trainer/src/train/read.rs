@@ -7,7 +7,7 @@ use autotag_onnx::TextReader;
 use crate::readable::{ReadText, Readable, read};
 use crate::{Dataset, Result, Skipped, Unreadable};
 
-/// What a model reads of both data sets, and of the texts that its export is compared on.
+/// Both data sets as a model reads them, and the texts that its export is compared on.
 pub(super) struct Inputs<'a> {
     pub(super) train: Readable<'a>,
     pub(super) dev: Readable<'a>,

@@ -34,7 +34,7 @@ pub struct WideConfig {
     pub dropout: f32,
     /// The spread that the table starts with: values are drawn from `-spread..=spread`.
     pub spread: f32,
-    /// Whether the representation is scaled to length 1.
+    /// Scales the representation to length 1.
     pub normalize: bool,
     /// The optimizer.
     ///
