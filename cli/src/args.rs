@@ -12,9 +12,9 @@ use crate::commands::{
     ablate, bundle, compare, completions, correct, eval, fetch, index, labels, migrate, repair,
     report, retag, search, tag, train, tune, verify,
 };
-use crate::documents::{BlankLines, InputFormat, ReadOptions};
 use crate::errors;
 use crate::output::inline;
+use autotag_documents::{BlankLines, InputFormat, ReadOptions};
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
 /// texts, while Tantivy indexes them.
@@ -131,7 +131,7 @@ pub(crate) struct DocumentArgs {
 
     /// The files' format; where absent, names ending in .csv or .csv.gz are CSV
     #[arg(long, value_enum, value_name = "jsonl|csv", hide_possible_values = true)]
-    pub(crate) input_format: Option<InputFormat>,
+    input_format: Option<FormatArg>,
 
     /// What stands between two labels in a CSV cell
     #[arg(long, value_name = "TEXT", default_value = ";")]
@@ -144,11 +144,27 @@ pub(crate) struct DocumentArgs {
     pub(crate) max_line_bytes: u64,
 }
 
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum FormatArg {
+    Jsonl,
+    Csv,
+}
+
+impl From<FormatArg> for InputFormat {
+    fn from(format: FormatArg) -> Self {
+        match format {
+            FormatArg::Jsonl => InputFormat::Jsonl,
+            FormatArg::Csv => InputFormat::Csv,
+        }
+    }
+}
+
 impl DocumentArgs {
     /// Returns the options for reading, blank lines passed over.
     pub(crate) fn read_options(&self) -> ReadOptions {
         ReadOptions {
-            format: self.input_format,
+            format: self.input_format.map(Into::into),
             key: self.key.clone(),
             text: self.text.clone(),
             labels: self.labels.clone(),

@@ -19,7 +19,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::Args;
-use autotag_cli::documents;
 
 #[allow(unsafe_code)]
 fn main() -> ExitCode {

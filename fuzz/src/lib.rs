@@ -9,7 +9,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use autotag::LabelVocabulary;
-use autotag_cli::documents::{Documents, InputFormat, ReadOptions};
+use autotag_documents::{Documents, InputFormat, ReadOptions};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{BundleConfig, BundleDraft, Lexicon, ModelBundle, TextReader};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights};

@@ -13,8 +13,8 @@ use crate::args::{Common, DocumentArgs, SettingArgs};
 use crate::commands::labeled::read_to_measure;
 use crate::commands::model::{self, Settings};
 use crate::commands::predict::{Labels, predict_file};
-use crate::documents::Document;
 use crate::output::{self, Report, table};
+use autotag_documents::Document;
 
 /// Compare two bundles on the same labeled documents, with a paired bootstrap
 ///

@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::documents::{Document, ReadError};
 use crate::signals::Stop;
+use autotag_documents::{Document, ReadError};
 
 type Line = Result<Document, ReadError>;
 
@@ -111,7 +111,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::documents::Problem;
+    use autotag_documents::Problem;
 
     fn document(line: u64, n_bytes: usize) -> Line {
         let text = "x".repeat(n_bytes);

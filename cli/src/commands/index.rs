@@ -18,10 +18,10 @@ use crate::args::{Args, Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
 use crate::commands::model::{self, OurTagger, Settings};
 use crate::commands::target;
-use crate::documents::{Document, Documents, ReadError};
 use crate::output;
 use crate::progress::Progress;
 use crate::signals::Stop;
+use autotag_documents::{Document, Documents, ReadError};
 
 use report::{FileReport, IndexReport};
 

@@ -2,42 +2,22 @@
 
 use std::path::Path;
 
+use autotag_documents::{Document, ReadError};
 use autotag_train::LabeledText;
 
 use crate::args::DocumentArgs;
-use crate::documents::{Document, Problem, ReadError, read_all};
 
 /// Reads documents to learn from: each must have labels.
 pub(super) fn read_to_learn(path: &Path, args: &DocumentArgs) -> Result<Vec<Document>, ReadError> {
-    let documents = read_all(path, &args.read_options())?;
-    match documents.iter().find(|document| document.labels.is_empty()) {
-        None => Ok(documents),
-        Some(Document { line, key, .. }) => {
-            let problem = Problem::NoLabels { key: key.clone(), field: args.labels.clone() };
-            Err(ReadError::at(&path.display().to_string(), *line, Some(key.clone()), problem))
-        }
-    }
+    autotag_documents::read_to_learn(path, &args.read_options())
 }
 
-/// Reads documents to measure with; those without labels are left out, since they do not tell
-/// which tags are right.
+/// Reads documents to measure with, those that have labels.
 pub(super) fn read_to_measure(
     path: &Path,
     args: &DocumentArgs,
 ) -> Result<Vec<Document>, ReadError> {
-    let mut documents = read_all(path, &args.read_options())?;
-    let n_documents = documents.len();
-    documents.retain(|document| !document.labels.is_empty());
-    let file = path.display().to_string();
-    if documents.is_empty() {
-        let problem = Problem::NoneLabeled { n_documents, field: args.labels.clone() };
-        return Err(ReadError::of_file(&file, problem));
-    }
-    let n_unlabeled = n_documents - documents.len();
-    if n_unlabeled > 0 {
-        tracing::warn!(file, n_unlabeled, "documents without labels are left out");
-    }
-    Ok(documents)
+    autotag_documents::read_to_measure(path, &args.read_options())
 }
 
 /// Returns documents as the trainer takes them.

@@ -10,8 +10,8 @@ use autotag::{DatastoreReader, EncodedBatch, LabelId, LabelSet, LabelVocabulary,
 use crate::args::Common;
 use crate::commands::labeled::warn_of_unknown;
 use crate::commands::model::Model;
-use crate::documents::Document;
 use crate::progress::Progress;
+use autotag_documents::Document;
 
 /// Documents with everything that their tags depend on, and what it took to get there.
 pub(super) struct Predicted {

@@ -12,8 +12,8 @@ use tantivy_autotag::IndexFolder;
 use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
 use crate::commands::model::{self, Model};
-use crate::documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 use crate::output::{WriteError, print_json_line};
+use autotag_documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 
 /// Tag documents from standard input: one JSON line out for each line in, in their order
 ///

@@ -3,12 +3,15 @@
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read};
 
-use super::input::{Input, read_problem};
-use super::json_object::WantedFields;
-use super::{BlankLines, Document, Problem, ReadError, ReadOptions, Repaired};
+use crate::document::Document;
+use crate::error::{Problem, ReadError};
+use crate::input::{Input, read_problem};
+use crate::json_object::WantedFields;
+use crate::options::{BlankLines, ReadOptions};
+use crate::repaired::Repaired;
 
 /// Reads one document from each line; lines end with a line feed alone.
-pub(super) struct JsonLines {
+pub(crate) struct JsonLines {
     input: Input,
     options: ReadOptions,
     wanted: WantedFields,
@@ -18,17 +21,17 @@ pub(super) struct JsonLines {
 }
 
 impl JsonLines {
-    pub(super) fn new(input: Input, options: &ReadOptions) -> Self {
+    pub(crate) fn new(input: Input, options: &ReadOptions) -> Self {
         let (options, wanted) = (options.clone(), WantedFields::new(options));
         let repaired = Repaired::default();
         JsonLines { input, options, wanted, line: 0, bytes: Vec::new(), repaired }
     }
 
-    pub(super) fn repaired(&self) -> Repaired {
+    pub(crate) fn repaired(&self) -> Repaired {
         self.repaired
     }
 
-    pub(super) fn next(&mut self) -> Option<Result<Document, ReadError>> {
+    pub(crate) fn next(&mut self) -> Option<Result<Document, ReadError>> {
         loop {
             match self.read_line() {
                 Ok(false) => return None,

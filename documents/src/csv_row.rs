@@ -4,20 +4,20 @@ use std::io::{self, BufRead};
 
 /// The cells of a row, without their quotes.
 #[derive(Debug, Default)]
-pub(super) struct Row {
+pub(crate) struct Row {
     bytes: Vec<u8>,
     /// Where each cell that is kept ends in `bytes`.
     ends: Vec<usize>,
     /// The number of cells, kept or not.
-    pub(super) n_cells: u64,
+    pub(crate) n_cells: u64,
     /// The lines that it begins and ends on, counted from 1.
-    pub(super) line: u64,
-    pub(super) last_line: u64,
+    pub(crate) line: u64,
+    pub(crate) last_line: u64,
 }
 
 /// Why a row cannot be read.
 #[derive(Debug)]
-pub(super) enum RowError {
+pub(crate) enum RowError {
     /// Text stands behind the quote that closes a cell.
     AfterQuote {
         line: u64,
@@ -39,7 +39,7 @@ pub(super) enum RowError {
 ///
 /// Why not the `csv` crate? It reads everything behind a quote that never closes as one cell, drops
 /// a closing quote with text behind it, and counts line feeds only.
-pub(super) struct RowReader {
+pub(crate) struct RowReader {
     input: Box<dyn BufRead + Send>,
     scanner: Scanner,
 }
@@ -79,7 +79,7 @@ enum Step {
 
 impl Row {
     /// Returns the cells that are kept, from the first on.
-    pub(super) fn cells(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.ends.len()).map(|number| self.cell(number))
     }
 
@@ -88,7 +88,7 @@ impl Row {
     /// # Panics
     ///
     /// When there is no such cell.
-    pub(super) fn cell(&self, number: usize) -> &[u8] {
+    pub(crate) fn cell(&self, number: usize) -> &[u8] {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
         &self.bytes[start..self.ends[number]]
     }
@@ -105,7 +105,7 @@ impl Row {
 
 impl RowReader {
     /// Reads rows of at most so many bytes, each line counted from 1.
-    pub(super) fn new(input: Box<dyn BufRead + Send>, max_bytes: u64) -> Self {
+    pub(crate) fn new(input: Box<dyn BufRead + Send>, max_bytes: u64) -> Self {
         let scanner = Scanner {
             max_bytes,
             max_cells: usize::MAX,
@@ -120,14 +120,14 @@ impl RowReader {
     }
 
     /// Keeps so many cells of each row from now on; others are only counted.
-    pub(super) fn keep_cells(&mut self, n: usize) {
+    pub(crate) fn keep_cells(&mut self, n: usize) {
         self.scanner.max_cells = n;
     }
 
     /// Reads the next row; false at the end of the file.
     ///
     /// After [`RowError::AfterQuote`] and [`RowError::TooLong`] the next row can be read.
-    pub(super) fn read(&mut self, row: &mut Row) -> Result<bool, RowError> {
+    pub(crate) fn read(&mut self, row: &mut Row) -> Result<bool, RowError> {
         row.clear();
         self.scanner.begin();
         (row.line, row.last_line) = (self.scanner.line, self.scanner.line);

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Problem, ReadError};
+use crate::error::{Problem, ReadError};
 
 /// An opened file.
-pub(super) struct Input {
+pub(crate) struct Input {
     /// What errors call it.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Its bytes, unpacked.
-    pub(super) reader: Box<dyn BufRead + Send>,
+    pub(crate) reader: Box<dyn BufRead + Send>,
 }
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -22,7 +22,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl Input {
     /// Opens a file; `-` is standard input.
-    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ReadError> {
         if path == Path::new("-") {
             static IS_TAKEN: AtomicBool = AtomicBool::new(false);
             if IS_TAKEN.swap(true, Ordering::Relaxed) {
@@ -39,7 +39,7 @@ impl Input {
     }
 
     /// Looks at the first bytes: gzip is told by them, not by the file's name.
-    pub(super) fn new(name: String, bytes: impl Read + Send + 'static) -> Result<Self, ReadError> {
+    pub(crate) fn new(name: String, bytes: impl Read + Send + 'static) -> Result<Self, ReadError> {
         let fail = |error| ReadError::of_file(&name, read_problem(error));
         let packed = peek(BufReader::with_capacity(1 << 16, bytes), GZIP_MAGIC.len());
         let (magic, packed) = packed.map_err(fail)?;
@@ -64,7 +64,7 @@ fn peek<R: BufRead>(mut reader: R, n: usize) -> io::Result<(Vec<u8>, impl BufRea
 }
 
 /// Names the cause of a failed read.
-pub(super) fn read_problem(error: io::Error) -> Problem {
+pub(crate) fn read_problem(error: io::Error) -> Problem {
     // The decoder says so of data that ends early or does not decode; files and pipes do not.
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {

@@ -1,12 +1,15 @@
 //! Documents as rows of comma-separated values below a header.
 
-use super::csv_row::{Row, RowError, RowReader};
-use super::input::{Input, read_problem};
-use super::labels::Labels;
-use super::{Document, Problem, ReadError, ReadOptions, Repaired};
+use crate::csv_row::{Row, RowError, RowReader};
+use crate::document::Document;
+use crate::error::{Problem, ReadError};
+use crate::input::{Input, read_problem};
+use crate::labels::Labels;
+use crate::options::ReadOptions;
+use crate::repaired::Repaired;
 
 /// Reads one document from each row.
-pub(super) struct CsvRows {
+pub(crate) struct CsvRows {
     file: String,
     options: ReadOptions,
     reader: RowReader,
@@ -28,7 +31,7 @@ const MAX_COLUMNS: usize = 1 << 16;
 
 impl CsvRows {
     /// Reads the header.
-    pub(super) fn new(input: Input, options: &ReadOptions) -> Result<Self, ReadError> {
+    pub(crate) fn new(input: Input, options: &ReadOptions) -> Result<Self, ReadError> {
         let mut reader = RowReader::new(input.reader, options.max_line_bytes);
         reader.keep_cells(MAX_COLUMNS);
         let mut rows = CsvRows {
@@ -47,11 +50,11 @@ impl CsvRows {
         Ok(rows)
     }
 
-    pub(super) fn repaired(&self) -> Repaired {
+    pub(crate) fn repaired(&self) -> Repaired {
         self.repaired
     }
 
-    pub(super) fn next(&mut self) -> Option<Result<Document, ReadError>> {
+    pub(crate) fn next(&mut self) -> Option<Result<Document, ReadError>> {
         let columns = self.columns.as_ref()?;
         match self.reader.read(&mut self.row) {
             Ok(false) => None,

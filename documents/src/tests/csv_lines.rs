@@ -1,9 +1,11 @@
 //! Rows, their lines, and quotes where they do not belong.
 
+use std::io::Read;
+
 use proptest::prelude::*;
 
-use super::csv_row::{Row, RowReader};
 use super::*;
+use crate::csv_row::{Row, RowReader};
 
 /// Reads rows below a header of `id,text,labels`: line, last line, and text or what is wrong.
 fn rows(bytes: &[u8]) -> Vec<(u64, u64, String)> {

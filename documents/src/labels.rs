@@ -4,21 +4,21 @@ use std::collections::HashSet;
 
 /// Labels, each once, in the order given.
 #[derive(Debug, Default)]
-pub(super) struct Labels {
+pub(crate) struct Labels {
     names: Vec<String>,
     seen: HashSet<String>,
 }
 
 /// More labels than a document may have.
 #[derive(Debug)]
-pub(super) struct TooMany;
+pub(crate) struct TooMany;
 
 /// The most labels of one document; more are a mistake, and would take memory without bound.
-pub(super) const MAX_LABELS: usize = 1 << 16;
+pub(crate) const MAX_LABELS: usize = 1 << 16;
 
 impl Labels {
     /// Adds a label where it is not there yet.
-    pub(super) fn add(&mut self, name: &str) -> Result<(), TooMany> {
+    pub(crate) fn add(&mut self, name: &str) -> Result<(), TooMany> {
         if self.seen.contains(name) {
             return Ok(());
         }
@@ -31,7 +31,7 @@ impl Labels {
     }
 
     /// Returns them.
-    pub(super) fn into_vec(self) -> Vec<String> {
+    pub(crate) fn into_vec(self) -> Vec<String> {
         self.names
     }
 }

@@ -5,12 +5,13 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::labels::Labels;
-use super::{Problem, ReadOptions};
+use crate::error::Problem;
+use crate::labels::Labels;
+use crate::options::ReadOptions;
 
 /// Which fields of an object are asked for.
 #[derive(Clone, Debug)]
-pub(super) struct WantedFields {
+pub(crate) struct WantedFields {
     /// Each name once.
     names: Vec<String>,
     key: usize,
@@ -21,7 +22,7 @@ pub(super) struct WantedFields {
 /// The values of the fields that are asked for.
 ///
 /// Where a field stands twice in an object, the last one counts.
-pub(super) struct FoundFields<'a> {
+pub(crate) struct FoundFields<'a> {
     wanted: &'a WantedFields,
     values: Vec<FieldValue>,
 }
@@ -43,7 +44,7 @@ enum FieldValue {
 }
 
 impl WantedFields {
-    pub(super) fn new(options: &ReadOptions) -> Self {
+    pub(crate) fn new(options: &ReadOptions) -> Self {
         let mut names: Vec<String> = Vec::new();
         let mut number = |name: &String| {
             names.iter().position(|known| known == name).unwrap_or_else(|| {
@@ -63,7 +64,7 @@ impl WantedFields {
     }
 
     /// Reads an object, the whole of the text.
-    pub(super) fn read(&self, json: &str) -> serde_json::Result<FoundFields<'_>> {
+    pub(crate) fn read(&self, json: &str) -> serde_json::Result<FoundFields<'_>> {
         let mut deserializer = serde_json::Deserializer::from_str(json);
         let values = (&mut deserializer).deserialize_map(ObjectVisitor(self))?;
         deserializer.end()?;
@@ -73,7 +74,7 @@ impl WantedFields {
 
 impl FoundFields<'_> {
     /// Takes the key.
-    pub(super) fn key(&self) -> Result<String, Problem> {
+    pub(crate) fn key(&self) -> Result<String, Problem> {
         let field = || self.name(self.wanted.key);
         match &self.values[self.wanted.key] {
             FieldValue::Nothing => Err(Problem::KeyMissing { field: field() }),
@@ -84,7 +85,7 @@ impl FoundFields<'_> {
     }
 
     /// Joins the texts that are there; one of them must be.
-    pub(super) fn text(&self) -> Result<String, Problem> {
+    pub(crate) fn text(&self) -> Result<String, Problem> {
         let mut parts: Vec<&str> = Vec::with_capacity(self.wanted.text.len());
         for &number in &self.wanted.text {
             match &self.values[number] {
@@ -101,7 +102,7 @@ impl FoundFields<'_> {
     }
 
     /// Returns the labels, none where the field is missing.
-    pub(super) fn labels(mut self) -> Result<Vec<String>, Problem> {
+    pub(crate) fn labels(mut self) -> Result<Vec<String>, Problem> {
         let number = self.wanted.labels;
         match std::mem::take(&mut self.values[number]) {
             FieldValue::Nothing => Ok(Vec::new()),

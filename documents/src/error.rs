@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::{fmt, io};
 
-use super::labels::MAX_LABELS;
-use super::memory_of;
+use crate::document::memory_of;
+use crate::labels::MAX_LABELS;
 
 /// A document, or a whole file, that could not be read.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub enum Problem {
 
 impl Problem {
     /// Says that a document has more labels in a field than are kept.
-    pub(super) fn too_many_labels(field: &str) -> Self {
+    pub(crate) fn too_many_labels(field: &str) -> Self {
         Problem::TooManyLabels { field: field.to_owned(), max: MAX_LABELS }
     }
 }
@@ -112,7 +112,7 @@ impl ReadError {
     }
 
     /// Says on which line the row ends.
-    pub(super) fn until(self, last_line: u64) -> Self {
+    pub(crate) fn until(self, last_line: u64) -> Self {
         ReadError { last_line: Some(last_line), ..self }
     }
 
