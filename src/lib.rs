@@ -16,6 +16,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod fingerprint;
 
 mod error;

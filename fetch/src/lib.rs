@@ -6,8 +6,8 @@
 //!
 //! let folder = models::default_folder("minilm")?;
 //! install(models::MINILM, &folder, &mut |event| match event {
-//!     Event::Runs(command) => println!("$ {command}"),
-//!     Event::Says(line) => println!("{line}"),
+//!     Event::Command(command) => println!("$ {command}"),
+//!     Event::Output(line) => println!("{line}"),
 //!     _ => {}
 //! })?;
 //! # Ok::<(), autotag_fetch::FetchError>(())

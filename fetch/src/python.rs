@@ -8,20 +8,20 @@ use std::process::{Command, Stdio};
 
 use crate::{FetchError, Result, Wheel};
 
-/// What happens while files are fetched.
+/// The progress of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A command is run, as one would type it.
-    Runs(&'a str),
-    /// The command wrote a line.
-    Says(&'a str),
+    /// The command line of a child process that starts.
+    Command(&'a str),
+    /// A line of its output.
+    Output(&'a str),
 }
 
-/// The lines of a failed command that its error repeats.
-const REPEATED: usize = 5;
+/// The last lines of a failed command's output that its error quotes.
+const QUOTED: usize = 5;
 
-/// A Python to run pip and zipfile with.
+/// A Python interpreter that runs pip and zipfile.
 pub(crate) struct Python<'a> {
     /// The program, `python3` but in tests.
     pub(crate) program: &'a OsStr,
@@ -39,19 +39,19 @@ impl Python<'_> {
         }
     }
 
-    /// Unpacks an archive; whether it holds what is wanted shows afterwards.
+    /// Unpacks an archive; the caller checks its content.
     pub(crate) fn unzip(&mut self, archive: &Path, content: &Path) -> Result<()> {
         let mut command = Command::new(self.program);
         command.args(["-m", "zipfile", "-e"]).arg(archive).arg(content);
         self.run(&mut command).map(drop)
     }
 
-    /// Runs a command; where it fails, returns the end of what it wrote.
+    /// Runs a command; where it fails, returns the end of its output.
     fn run(&mut self, command: &mut Command) -> Result<Option<String>> {
-        (self.progress)(Event::Runs(&command_line(command)));
+        (self.progress)(Event::Command(&command_line(command)));
         let program = command.get_program().to_string_lossy().into_owned();
         let cannot_run = |source| FetchError::Run { program: program.clone(), source };
-        // Both streams in one pipe, so that lines stand in their order.
+        // One pipe for both streams keeps the lines in order.
         let (reader, writer) = std::io::pipe().map_err(cannot_run)?;
         let other = writer.try_clone().map_err(cannot_run)?;
         let child = command.stdin(Stdio::null()).stdout(other).stderr(writer).spawn();
@@ -66,9 +66,9 @@ impl Python<'_> {
         for line in BufReader::new(reader).split(b'\n') {
             let line = line.map_err(cannot_run)?;
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-            (self.progress)(Event::Says(&line));
+            (self.progress)(Event::Output(&line));
             last.push_back(line);
-            if last.len() > REPEATED {
+            if last.len() > QUOTED {
                 last.pop_front();
             }
         }

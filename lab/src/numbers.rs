@@ -6,7 +6,7 @@ mod map;
 mod measured;
 mod tables;
 
-use autotag_train::TrainConfig;
+use autotag_train::{ModelSpec, TrainConfig};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -65,6 +65,8 @@ pub struct ModelNumbers {
     pub name: String,
     /// The settings of a run with the contrastive loss.
     pub config: TrainConfig,
+    /// The model.
+    pub spec: ModelSpec,
     /// The file that it started from, where it did not start at random.
     pub start: Option<String>,
     /// The runs that the ablation consists of, and those that are done.
@@ -230,6 +232,7 @@ fn read_model(
     let has_both = |seed: &u64| done.contrastive.iter().any(|run| run.seed() == Some(*seed));
     Ok(Some(ModelNumbers {
         config: ablation.config.clone(),
+        spec: ablation.spec.clone(),
         start: ablation.start.as_ref().map(|(path, _)| path.display().to_string()),
         runs: (ablation.runs.len(), n_done),
         seeds: seeds.filter(has_both).collect(),

@@ -1,4 +1,4 @@
-//! The report: one page with tables and figures, the same tables as Markdown, the numbers as JSON.
+//! The report: one HTML page with tables and figures, and the same tables as Markdown.
 
 mod markdown;
 mod page;

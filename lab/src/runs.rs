@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use crate::parts::{Part, Parts, hex};
+use crate::parts::{Part, Parts};
 use crate::{LabError, Result};
 
 use record::PredictionRecord;
@@ -294,7 +294,7 @@ fn beginning(text: &str) -> String {
 /// Returns an id that is the same for the same value, in every process.
 pub(crate) fn id_of(value: &impl Serialize) -> String {
     let json = serde_json::to_vec(&(FORMAT_VERSION, value)).expect("our own types are plain data");
-    let mut id = hex(&Sha256::digest(json));
+    let mut id = hex::encode(Sha256::digest(json));
     id.truncate(ID_LENGTH);
     id
 }
@@ -317,7 +317,7 @@ pub fn start_digest(start: &Path) -> Result<String> {
             hash_file(&mut hash, &path)?;
         }
     }
-    let mut digest = hex(&hash.finalize());
+    let mut digest = hex::encode(hash.finalize());
     digest.truncate(ID_LENGTH);
     Ok(digest)
 }

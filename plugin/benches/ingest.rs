@@ -1,4 +1,4 @@
-//! What keeping an index's word costs: the journal, memory, disk, and adding to many neighbors.
+//! The cost of crash safety: the journal, memory, disk, and adding to many neighbors.
 //!
 //! ```text
 //! cargo bench -p tantivy-autotag --bench ingest -- journal|append|memory|disk
@@ -90,7 +90,7 @@ fn journal() -> Result<()> {
     }
     let [at_once, journaled] = committed.map(|time| time.as_secs_f64());
     let (journal, ingest) = (journaled - at_once, ingest.as_secs_f64());
-    println!("{N_DOCUMENTS} documents, half of them labelled, commits of {PER_COMMIT}");
+    println!("{N_DOCUMENTS} documents, half of them labeled, commits of {PER_COMMIT}");
     println!("ingest with the journal       {ingest:8.2} s");
     println!("commits of the datastore      {at_once:8.2} s at once");
     println!("                              {journaled:8.2} s with the journal");
@@ -98,7 +98,7 @@ fn journal() -> Result<()> {
     Ok(())
 }
 
-/// Adds 1,000 labelled documents to an index that has 50,000 neighbors.
+/// Adds 1,000 labeled documents to an index that has 50,000 neighbors.
 fn append() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let index = index(&folder.path().join("index"), 50_000)?;
@@ -109,7 +109,7 @@ fn append() -> Result<()> {
         add(&writer, &index, number, texts.next(), true)?;
     }
     writer.commit()?;
-    println!("1000 labelled to 50000 neighbors {:8.2} s", started.elapsed().as_secs_f64());
+    println!("1000 labeled to 50000 neighbors  {:8.2} s", started.elapsed().as_secs_f64());
     writer.close()?;
     Ok(())
 }

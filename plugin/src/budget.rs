@@ -1,5 +1,5 @@
-//! Bounds what is under way: every operation holds a permit from the call that brings it until
-//! Tantivy has indexed it.
+//! Bounds the operations in flight: each holds a permit from its submission until Tantivy has
+//! indexed it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tantivy::schema::document::{CompactDocValue, Document};
 
 use crate::WriterOptions;
 
-/// The most operations and bytes that are under way at once.
+/// The bound on operations and bytes in flight.
 #[derive(Debug)]
 pub(crate) struct Budget {
     max_operations: usize,
@@ -29,7 +29,7 @@ struct Held {
     shut: bool,
 }
 
-/// How long a caller waits for room before it asks whether there will ever be any.
+/// The time that a caller waits for room before it probes whether there will ever be any.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Budget {
@@ -45,8 +45,8 @@ impl Budget {
 
     /// Waits for room; an operation that is larger than the budget gets in once it is alone.
     ///
-    /// Returns `None` after [`Budget::shut`]. While it waits, it asks `probe` from time to time
-    /// whether waiting makes sense; that one may shut the budget.
+    /// Returns `None` after [`Budget::shut`]. While it waits, it calls `probe` at intervals, which
+    /// may shut the budget.
     pub(crate) fn acquire(self: &Arc<Self>, bytes: usize, probe: impl Fn()) -> Option<Permit> {
         let mut held = self.lock();
         while !held.shut && !self.has_room(&held, bytes) {
@@ -67,13 +67,13 @@ impl Budget {
         Some(Permit { budget: self.clone(), bytes })
     }
 
-    /// Gives no more permits, and wakes those who wait for one.
+    /// Grants no more permits, and wakes all that wait for one.
     pub(crate) fn shut(&self) {
         self.lock().shut = true;
         self.room.notify_all();
     }
 
-    /// Returns the number of operations under way.
+    /// Returns the number of operations in flight.
     pub(crate) fn operations(&self) -> usize {
         self.lock().operations
     }
@@ -102,7 +102,7 @@ impl Budget {
     }
 }
 
-/// The right to be under way; given back when dropped.
+/// The right to be in flight; returned when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     budget: Arc<Budget>,
@@ -118,7 +118,7 @@ impl Drop for Permit {
 /// A document that holds its permit until Tantivy's indexing thread drops it.
 ///
 /// Why not a plain document? Tantivy's own queue counts batches, not bytes, so that large documents
-/// would pile up in it without bound. This also tells how long indexing takes.
+/// would pile up in it without bound. This also measures the time of indexing.
 pub(crate) struct Metered {
     document: TantivyDocument,
     started: OnceLock<Instant>,

@@ -1,17 +1,18 @@
-//! What a worker decided: the changes of a chunk, on their way to both stores.
+//! The changes that a worker decided on, on their way to both stores.
 
-use autotag::{DocumentRecord, Embedding};
+use autotag::DocumentRecord;
 
 use crate::budget::{Metered, Permit};
 use crate::ledger::Tally;
 
-/// A chunk's outcome: what to change in both stores, and how much was done.
-pub(crate) struct Processed {
+/// The outcome of a chunk.
+pub(crate) struct ProcessedChunk {
+    /// In the order of the chunk's operations.
     pub(crate) changes: Vec<Change>,
     pub(crate) tally: Tally,
 }
 
-/// What becomes of one key.
+/// The change of one key.
 pub(crate) struct Change {
     pub(crate) key: String,
     /// Whether the key had a neighbor at the last commit.
@@ -19,26 +20,33 @@ pub(crate) struct Change {
     pub(crate) content: Content,
 }
 
-/// What a key has from now on.
+/// The content of a key from now on.
 pub(crate) enum Content {
     /// A document, and what the datastore keeps of it.
     Document(Metered, Kept),
-    /// A document that says the same otherwise; the datastore has all of it already.
+    /// A document with other evidence; what the datastore keeps stays.
     Rewritten(Metered),
     /// Nothing, in either store.
     Nothing(Permit),
 }
 
-/// What the datastore keeps of a document.
+/// The datastore's part of a document.
 pub(crate) struct Kept {
-    /// The neighbor, where people labelled the document.
-    pub(crate) neighbor: Option<NewNeighbor>,
-    /// What is needed to tag it again; absent where it could not be encoded.
+    /// The labels that people gave: the document votes for them, where the record has an embedding.
+    pub(crate) labels: Option<Vec<String>>,
+    /// Its text's answer and people's verdicts; `None` where there is neither.
     pub(crate) record: Option<DocumentRecord>,
 }
 
-/// What makes a document a neighbor from the next commit on.
-pub(crate) struct NewNeighbor {
-    pub(crate) embedding: Embedding,
-    pub(crate) labels: Vec<String>,
+impl Kept {
+    pub(crate) fn new(labels: Option<Vec<String>>, record: DocumentRecord) -> Self {
+        Kept { labels, record: worth_keeping(record) }
+    }
+}
+
+/// Returns a document's record, where it says more than the document itself.
+pub(crate) fn worth_keeping(record: DocumentRecord) -> Option<DocumentRecord> {
+    let is_informative =
+        record.encoded.is_some() || record.is_corrected || !record.rejected.is_empty();
+    is_informative.then_some(record)
 }

@@ -1,44 +1,47 @@
-//! How both stores are committed as one, and what a commit says of itself.
+//! Commits both stores as one: a two-phase commit (Gray, Notes on Data Base Operating Systems, 1978).
+//!
+//! Tantivy coordinates, since its own prepared state does not survive the process; the datastore is the
+//! participant, whose prepared changes can still be applied or dropped by a later process.
 //!
 //! Tantivy's commit is the instant that counts: it publishes the segments and a [`Payload`] with the
 //! commit's generation g, by renaming one file. The datastore's changes wait beside it in a journal
-//! that bears g too. Whoever next opens the index for writing compares the two numbers and knows
-//! whether that instant was reached.
+//! that bears g too. The next writer compares the two numbers and knows whether that
+//! instant was reached.
 //!
-//! After everything that was handed over before has been applied to Tantivy's writer and staged in
-//! the datastore's, a commit goes through these states. "Old" and "new" are the states before and
-//! after it, "Tantivy" is what a search finds, "neighbors" what a reader of the datastore finds.
+//! Once all earlier operations are applied to Tantivy's writer and staged in the datastore's, a commit
+//! goes through these states. "Old" and "new" are the states before and after it, "Tantivy" is what a
+//! search finds, "neighbors" what a reader of the datastore finds.
 //!
 //! | after | Tantivy | neighbors | on disk beside them | what the next writer does |
 //! | --- | --- | --- | --- | --- |
-//! | (before) | old | old | perhaps staged changes and segments, which nobody knows | drops both |
+//! | (before) | old | old | perhaps staged changes and unpublished segments | drops both |
 //! | 1. Tantivy's `prepare_commit` writes the segments | old | old | the same | drops both |
 //! | 2. the datastore's `prepare` makes the journal durable | old | old | journal g, payload older | drops journal and segments |
 //! | 3. Tantivy's commit publishes segments and payload, durably once its folder is synced | new | old | journal g, payload g | applies the journal |
 //! | 4. the datastore's `apply` makes the journal visible and removes it | new | new | payload g | nothing |
 //!
-//! Each of 2, 3 and 4 is atomic: LMDB's transaction, a rename, LMDB's transaction. A death within
+//! Each of 2, 3 and 4 is atomic: LMDB's transaction, a rename, LMDB's transaction. A crash within
 //! one leaves the state before or after it. The rename is made durable, by syncing the folder, before
-//! 4 begins: after a power cut too the datastore is never ahead. The next writer's own work ([`settle`]) is one LMDB
-//! transaction as well and can be interrupted and begun again. [`TaggingWriter::commit`] returns
-//! after 4, so that what it acknowledged is always there; what it did not is there as a whole, when
-//! the process died after 3, or not at all.
+//! 4 begins, so that the datastore is never ahead, even after a power cut. The next writer's own work
+//! ([`recover`]) is one LMDB transaction as well and can be interrupted and begun again.
+//! [`TaggingWriter::commit`] returns after 4, so that an acknowledged commit is never lost; an
+//! unacknowledged one is there as a whole, when the process died after 3, or not at all.
 //!
 //! Where a commit has no new neighbors and removes none, there is no journal, and 2 and 4 do nothing.
 //!
-//! What readers see: each store is always as of one commit. Between 3 and 4, and after a death there
-//! until the index is opened for writing, the datastore is one commit behind Tantivy: documents are
-//! there whose votes do not count yet. It is never ahead.
+//! Readers see each store as of one commit. Between 3 and 4, and after a crash there until the index
+//! is opened for writing, the datastore is one commit behind Tantivy: new labeled documents do not
+//! vote yet.
 //!
 //! Generations count up through all commits of an index. The next is larger than Tantivy's payload
 //! and the datastore's own number, so that a journal can never be taken for that of another commit.
 //! A program that commits to the index without autotag takes the payload away: a journal that waits
 //! then is dropped.
 //!
-//! Work over many documents, such as tagging them again, goes through many commits. How far it got
-//! stands in the payload of each ([`Job`]), so that it goes on there after a death.
+//! A [`Job`] goes through many commits. The payload of each holds its progress, so that it resumes
+//! there after a crash.
 //!
-//! When a step fails, the writer stops: nothing that follows could be told apart from what failed.
+//! When a step fails, the writer stops: a later commit could not be told from the failed one.
 //!
 //! [`TaggingWriter::commit`]: crate::TaggingWriter::commit
 
@@ -55,7 +58,7 @@ use crate::{Error, Result};
 /// The newest version of the payload, which this program writes.
 const VERSION: u32 = 3;
 
-/// What Tantivy keeps beside a commit: who made it.
+/// The payload of a Tantivy commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Payload {
     version: u32,
@@ -63,14 +66,14 @@ pub(crate) struct Payload {
     pub(crate) generation: u64,
     /// The encoder of the datastore that was committed with it.
     pub(crate) encoder: Fingerprint,
-    /// What is under way over several commits, and how far it got.
+    /// The unfinished job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<Job>,
-    /// The CRC-32 of all of this with a 0 in its place.
+    /// The CRC-32 of the payload with 0 as its checksum.
     checksum: u32,
 }
 
-/// The payload as it is written, among whatever else a program may keep there.
+/// The written form, which leaves room for other programs' payloads.
 #[derive(Serialize, Deserialize)]
 struct Envelope<P> {
     autotag: P,
@@ -78,7 +81,7 @@ struct Envelope<P> {
 
 const ENCODES: &str = "numbers and text always encode";
 
-/// What is read first, whatever the version.
+/// The part that every version has.
 #[derive(Deserialize)]
 struct VersionOnly {
     version: u32,
@@ -119,7 +122,7 @@ impl Payload {
 
     /// Returns the payload for a datastore that has this encoder now.
     ///
-    /// Where it had another one, a job begins anew: what it did before was done by that one.
+    /// After a change of the encoder a job starts over: its work was that encoder's.
     pub(crate) fn of_encoder(mut self, encoder: Fingerprint) -> Self {
         if self.encoder != encoder
             && let Some(job) = &mut self.job
@@ -144,7 +147,7 @@ impl Payload {
     }
 }
 
-/// What a commit gives.
+/// The outcome of a commit.
 pub(crate) struct CommitOutcome {
     pub(crate) payload: Payload,
     pub(crate) opstamp: u64,
@@ -154,10 +157,10 @@ pub(crate) struct CommitOutcome {
     pub(crate) datastore: Duration,
 }
 
-/// Brings the datastore to Tantivy's last commit, wherever the process that wrote before died.
+/// Recovers the datastore to Tantivy's last commit, wherever the last writer's process died.
 ///
 /// Both stores must be locked, so that nobody commits meanwhile.
-pub(crate) fn settle(datastore: &mut DatastoreWriter, last: &Payload) -> Result<()> {
+pub(crate) fn recover(datastore: &mut DatastoreWriter, last: &Payload) -> Result<()> {
     match datastore.prepared() {
         None => {}
         Some(generation) if generation == last.generation => {

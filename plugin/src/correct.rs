@@ -1,14 +1,14 @@
-//! What people say of a document's labels, after it was tagged.
+//! Corrections: a person's labels for a document in the index.
 
 use std::collections::BTreeSet;
 
 use autotag::{DatastoreReader, Encoder, LabelId};
 
-use crate::operation::{Action, Corrected, LabelSource};
+use crate::operation::{Action, GivenLabels, LabelSource, Labeling};
 use crate::worker::Worker;
 use crate::{Error, Evidence, Result, TaggingWriter, document, source};
 
-/// What a person says of a document's labels.
+/// A person's verdict on a document's labels.
 ///
 /// ```
 /// use tantivy_autotag::Correction;
@@ -19,21 +19,20 @@ use crate::{Error, Evidence, Result, TaggingWriter, document, source};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correction {
-    /// Whether the document's tags stay but for the labels named.
+    /// Whether the document's tags are kept, except for the labels named.
     keeps_tags: bool,
     add: Vec<String>,
     remove: Vec<String>,
 }
 
 impl Correction {
-    /// Says that a document has these labels and no others; none of them is no error.
+    /// Gives a document exactly these labels, or none.
     pub fn labels(labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let add = labels.into_iter().map(Into::into).collect();
         Correction { keeps_tags: false, add, remove: vec![] }
     }
 
-    /// Says that a document's tags are right, but for labels that it lacks and labels that it does
-    /// not have.
+    /// Keeps a document's tags, but adds and removes some labels.
     pub fn change(
         add: impl IntoIterator<Item = impl Into<String>>,
         remove: impl IntoIterator<Item = impl Into<String>>,
@@ -45,55 +44,55 @@ impl Correction {
 }
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
-    /// Gives a document the labels that a person says it has, in the place of its tags, and makes
-    /// it a neighbor from the next commit on.
+    /// Replaces a document's tags by a person's labels, and makes it a neighbor from the next commit
+    /// on.
     ///
-    /// The labels that the person takes away are rejected: the document does not get them again
-    /// when it is tagged again, until a person gives them. Deleting the document forgets that.
+    /// Removed labels are rejected: tagging the document again does not bring them back, until a
+    /// person gives them. Deleting the document forgets that.
     ///
-    /// The document is that of the last commit. Where its key was changed since, what was handed
-    /// over before is committed first; the next call of [`commit`](TaggingWriter::commit) counts it.
+    /// The document is that of the last commit. Where its key was changed since, earlier operations
+    /// are committed first; the next call of [`commit`](TaggingWriter::commit) counts them.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchDocument`], [`Error::NotStored`] when the schema does not store all of a
-    /// document, [`Error::Label`] for a label that cannot be a facet, is retired, or is taken away
-    /// though nobody knows it; the document stays as it is then. As [`add`](TaggingWriter::add) for
+    /// document, [`Error::Label`] for a label that cannot be a facet, is retired, or is to be removed
+    /// but unknown; the document stays as it is then. As [`add`](TaggingWriter::add) for
     /// earlier documents.
     pub fn correct(&self, key: &str, correction: &Correction) -> Result<()> {
         document::check_key(key)?;
         source::check_stored(&self.schema)?;
         loop {
-            // Not only where the document is refused: what is said of it may be about labels that
-            // the last commit does not know.
-            if self.shared.queue.is_changed(key) {
+            // Committed also where the operation would be accepted: the correction may name labels
+            // that are new since the last commit.
+            if self.pipeline.queue.is_changed(key) {
                 self.commit_with(|_, _| Ok(()))?;
             }
-            let snapshot = self.shared.queue.snapshot()?;
-            let Worker { fields, checks, .. } = &self.shared.worker;
+            let snapshot = self.pipeline.queue.snapshot()?;
+            let Worker { fields, checks, .. } = &self.pipeline.worker;
             let (searcher, generation) = (&snapshot.searcher, snapshot.generation);
-            let found = source::read(searcher, fields, key, generation, checks)?;
-            let Some(committed) = found else {
+            let found = source::read(searcher, fields, key, checks)?;
+            let Some(stored) = found else {
                 return Err(Error::NoSuchDocument { key: key.to_owned() });
             };
             let neighbors = &snapshot.neighbors;
-            let corrected = corrected(key, correction, &committed.evidence, neighbors)?;
+            let corrected = corrected(key, correction, &stored.evidence, neighbors)?;
             drop(snapshot.searcher);
-            let action = Action::Correct(committed, corrected);
-            if self.try_submit(key, action)?.is_none() {
+            let action = Action::Index(stored.document, Labeling::Given(corrected));
+            if self.try_submit(key.to_owned(), action, Some(generation))?.is_none() {
                 return Ok(());
             }
         }
     }
 }
 
-/// Works out the labels that a document has and those that it does not have.
+/// Resolves a correction to the labels that a document has and those that it does not have.
 fn corrected(
     key: &str,
     correction: &Correction,
     evidence: &Evidence,
     neighbors: &DatastoreReader,
-) -> Result<Corrected> {
+) -> Result<GivenLabels> {
     let vocabulary = neighbors.labels();
     let wrong = |source| Error::Label { key: key.to_owned(), source };
     let given = document::check_labels(key, &correction.add)?;
@@ -119,5 +118,5 @@ fn corrected(
     }
     removed.retain(|&id| !labels.contains(vocabulary.name(id)));
     let (labels, rejected) = (labels.into_iter().collect(), removed.into_iter().collect());
-    Ok(Corrected { labels, rejected, source: LabelSource::Person })
+    Ok(GivenLabels { labels, rejected, source: LabelSource::Correction })
 }

@@ -1,5 +1,5 @@
-//! The folders with datastores in an index's folder: the index's own, what others took the place
-//! of, what is being made, and what nobody knows.
+//! The datastores in an index's folder: the current one, replaced ones, unfinished ones, and unknown
+//! ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,19 @@ use crate::error::io_error;
 use crate::files::allow_missing;
 use crate::layout::{BEGUN, SET_ASIDE, is_datastore_name, unfinished_path};
 
-/// Removes the datastores that are known to be of no use any more, and sets others aside.
+/// Removes replaced and unfinished datastores, and sets unknown ones aside.
 ///
 /// The index must be locked for writing.
 pub(crate) fn tidy(own: &Path, description: &Description) -> Result<()> {
     for folder in others(own, &description.datastore)? {
         remove_or_set_aside(own, &folder, description)?;
     }
-    // Left by a death at the very end of an index's making.
+    // Left by a crash at the very end of an index's creation.
     let mark = unfinished_path(own.parent().unwrap_or(own));
     allow_missing(fs::remove_file(&mark)).map_err(io_error("remove", &mark))
 }
 
-/// Makes room under a name: removes what lies there where it is known to be of no use, and sets it
-/// aside where it may be.
+/// Frees a name: removes a replaced or unfinished datastore, and sets an unknown one aside.
 pub(crate) fn remove_or_set_aside(
     own: &Path,
     folder: &Path,
@@ -47,8 +46,7 @@ pub(crate) fn remove_or_set_aside(
     sync_folder(&aside).and_then(|()| sync_folder(own)).map_err(io_error("set aside", folder))
 }
 
-/// Returns the folders that hold datastores of this index, but for the current one: those in its
-/// folder, and those that were set aside.
+/// Returns the folders of all datastores but the current one, including those set aside.
 pub(crate) fn all_others(own: &Path, current: &str) -> Result<Vec<PathBuf>> {
     let mut folders = others(own, current)?;
     let aside = own.join(SET_ASIDE);
@@ -72,7 +70,7 @@ fn others(own: &Path, current: &str) -> Result<Vec<PathBuf>> {
     Ok(others)
 }
 
-/// Tells whether a datastore is being made, from just what is named.
+/// Tells whether a datastore is being made, from the sources named.
 pub(crate) fn is_begun_as(folder: &Path, what: &str) -> bool {
     fs::read_to_string(folder.join(BEGUN)).is_ok_and(|begun| begun == what)
 }
@@ -82,14 +80,14 @@ pub(crate) fn is_begun(folder: &Path) -> bool {
     folder.join(BEGUN).is_file()
 }
 
-/// Notes from what a datastore is going to be made in a new folder.
+/// Records the sources of a datastore that will be made in a new folder.
 pub(crate) fn begin(folder: &Path, what: &str) -> Result<()> {
     fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     let mark = folder.join(BEGUN);
     fs::write(&mark, what).map_err(io_error("write", &mark))
 }
 
-/// Notes that nothing is to be added to a datastore.
+/// Records that a datastore is finished.
 pub(crate) fn finish(folder: &Path) -> Result<()> {
     let mark = folder.join(BEGUN);
     allow_missing(fs::remove_file(&mark)).map_err(io_error("remove", &mark))

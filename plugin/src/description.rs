@@ -23,7 +23,7 @@ pub(crate) const VERSION: u32 = 3;
 /// The oldest version that is read.
 const OLDEST: u32 = 2;
 
-/// What `index.json` holds.
+/// The content of `index.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Description {
     pub(crate) version: u32,
@@ -35,19 +35,19 @@ pub(crate) struct Description {
     pub(crate) bundle_fingerprint: Option<Fingerprint>,
     /// The name of the datastore's folder.
     pub(crate) datastore: String,
-    /// The names of datastores that others took the place of, and that may not be removed yet.
+    /// The names of replaced datastores that may not be removed yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) replaced: Vec<String>,
     /// The CRC-32 of the schema, which never changes.
     pub(crate) schema: u32,
-    /// The CRC-32 of all of this with a 0 in its place.
+    /// The CRC-32 of the description with 0 as its checksum.
     pub(crate) checksum: u32,
 }
 
-/// A bundle, as an index is made of it.
+/// A bundle, as the source of an index.
 #[derive(Clone, Copy, Debug)]
 pub struct BundleSource<'b> {
-    /// Where it lies, for whoever opens the index; kept as it is.
+    /// Its path, recorded as it is for later openings.
     pub path: &'b Path,
     /// Identifies the bundle, its training set and settings included: two that differ in any of these
     /// have different ones.
@@ -56,7 +56,7 @@ pub struct BundleSource<'b> {
     pub training_set: &'b Datastore,
 }
 
-/// A path, as text where it is one.
+/// A path, as text where it is valid UTF-8.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum BundlePath {
@@ -130,7 +130,7 @@ impl Description {
         Description { datastore: name.to_owned(), replaced, ..self.clone() }
     }
 
-    /// Returns the description noting that the datastore of now is of no use once there is another.
+    /// Returns the description with the current datastore among the replaced ones.
     pub(crate) fn with_replaced(&self) -> Description {
         let mut replaced = self.replaced.clone();
         if !replaced.contains(&self.datastore) {
@@ -139,7 +139,7 @@ impl Description {
         Description { replaced, ..self.clone() }
     }
 
-    /// Returns what the description of an index of a bundle is.
+    /// Returns the description of a new index of a bundle.
     pub(crate) fn derived(
         fields: FieldNames,
         schema: &Schema,
@@ -170,7 +170,7 @@ impl Description {
         }
     }
 
-    /// Returns the description in the newest version, under its checksum.
+    /// Returns the description in the newest version, with its checksum.
     pub(crate) fn sealed(mut self) -> Self {
         self.version = VERSION;
         self.checksum = self.expected_checksum();
@@ -186,13 +186,13 @@ pub(crate) fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec_pretty(value).expect("text and numbers always encode")
 }
 
-/// What is read first, whatever the version.
+/// The part that every version has.
 #[derive(Deserialize)]
 struct VersionOnly {
     version: u32,
 }
 
-/// Writes `index.json` so that it is there as a whole or not at all, durably.
+/// Writes `index.json` atomically and durably, and its copy.
 pub(crate) fn publish(path: &Path, description: &Description) -> Result<()> {
     let (file, temporary) = (description_path(path), temporary_path(path));
     let json = to_json(description);
@@ -201,7 +201,7 @@ pub(crate) fn publish(path: &Path, description: &Description) -> Result<()> {
         output.write_all(&json)?;
         output.sync_all()?;
         fs::rename(&temporary, &file)?;
-        // Also the entries themselves: the file's in `autotag`, and `autotag`'s in the folder.
+        // The directory entries too: the file's in `autotag`, and `autotag`'s in the folder.
         sync_folder(&own_folder(path))?;
         sync_folder(path)
     };

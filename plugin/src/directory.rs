@@ -1,4 +1,4 @@
-//! Tantivy's directory of an index folder: its files on disk, `meta.json` under a checksum.
+//! Tantivy's directory of an index folder, with a checksum in `meta.json`.
 //!
 //! It differs from Tantivy's own [`MmapDirectory`], to which it leaves everything else, in this:
 //!
@@ -9,7 +9,7 @@
 //! - A copy of the newest `meta.json` is kept in autotag's folder, for repairs.
 //! - Small files get the mode that the umask says, and not the mode of a private temporary file.
 //! - The lock that readers take is not needed where the folder cannot be written to.
-//! - A lock that is held already can be handed over to whoever asks for it next.
+//! - A held lock can be handed over to the next caller that asks for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,7 +38,7 @@ use crate::{Error, Result};
 pub(crate) struct FolderDirectory {
     files: MmapDirectory,
     path: PathBuf,
-    /// The writer's lock, where it is held already.
+    /// The writer's lock, where it was handed over.
     handed_over: Arc<Mutex<Option<DirectoryLock>>>,
     /// The checksums of segments' files, which never change.
     checksums: Arc<Mutex<BTreeMap<String, u32>>>,
@@ -61,7 +61,7 @@ impl FolderDirectory {
         Ok(FolderDirectory { files, path: path.to_owned(), handed_over, checksums })
     }
 
-    /// Takes the lock of whoever writes.
+    /// Takes the writer's lock.
     ///
     /// # Errors
     ///
@@ -70,15 +70,15 @@ impl FolderDirectory {
         self.acquire_lock(&INDEX_WRITER_LOCK).map_err(|error| self.lock_error(error))
     }
 
-    /// Keeps writers away, as far as the folder's permissions allow.
+    /// Locks writers out, as far as the folder's permissions allow.
     pub(crate) fn lock_for_checking(&self) -> Result<DirectoryLock> {
         let lock = self.acquire_lock(&INDEX_WRITER_LOCK);
         let lock = lock.or_else(|error| self.lock_unwritable(&INDEX_WRITER_LOCK, error));
         lock.map_err(|error| self.lock_error(error))
     }
 
-    /// Gives a held lock to whoever asks for the writer's lock next: Tantivy's writer, which takes
-    /// it by itself.
+    /// Hands a held lock over to the next that asks for the writer's lock: Tantivy's writer, which
+    /// takes it by itself.
     pub(crate) fn hand_over(&self, lock: DirectoryLock) {
         *self.handed_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
     }
@@ -93,7 +93,7 @@ impl FolderDirectory {
         }
     }
 
-    /// Locks a lock file that may only be read; where there is none, nobody ever wrote.
+    /// Locks a lock file that may only be read; without one the index was never written to.
     fn lock_unwritable(&self, lock: &Lock, error: LockError) -> Result<DirectoryLock, LockError> {
         match &error {
             LockError::IoError(source) if is_unwritable(source) => {}
@@ -113,7 +113,7 @@ impl FolderDirectory {
         Ok(DirectoryLock::from(Box::new(file)))
     }
 
-    /// Writes a file as a whole, with the mode that the umask says.
+    /// Writes a file atomically, with the mode of the umask.
     fn write_whole(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let (temporary, mut file) = self.new_temporary()?;
         let mut write = || {
@@ -124,7 +124,7 @@ impl FolderDirectory {
         write().inspect_err(|_| drop(fs::remove_file(&temporary)))
     }
 
-    /// Makes a file under a name that nobody else uses.
+    /// Creates a file under a new name.
     fn new_temporary(&self) -> io::Result<(PathBuf, File)> {
         loop {
             let path = self.path.join(temporary_name());
@@ -150,7 +150,7 @@ impl FolderDirectory {
         all
     }
 
-    /// Keeps a copy of `meta.json`; without it, less can be repaired.
+    /// Writes the copy of `meta.json`; without it, less can be repaired.
     fn keep_copy(&self, sealed: &[u8]) {
         let own = own_folder(&self.path);
         if own.is_dir()
@@ -160,8 +160,7 @@ impl FolderDirectory {
         }
     }
 
-    /// Puts the copy of `meta.json` in its place, where that one is damaged and the copy is whole;
-    /// tells whether it did.
+    /// Restores a damaged `meta.json` from its copy, where that is whole; tells whether it did.
     ///
     /// The folder must be locked for writing.
     pub(crate) fn restore_meta(&self) -> Result<bool> {
@@ -184,12 +183,12 @@ fn is_json(bytes: &[u8]) -> bool {
     serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
-/// Tells whether an error says that a place may not be written to.
+/// Tells whether an error denies write access.
 fn is_unwritable(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Returns a name as Tantivy gives to temporary files, another one at each call.
+/// Returns a new name of the form that Tantivy gives to temporary files.
 fn temporary_name() -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -203,24 +202,24 @@ fn temporary_name() -> String {
     format!(".tmp{}", digits.collect::<String>())
 }
 
-/// What stands before the checksum's digits, and behind them.
+/// The bytes before the checksum's digits, and behind them.
 const SEAL: (&[u8], &[u8]) = (b",\n  \"autotag_checksum\": \"", b"\"\n}\n");
 
 /// The digits of a checksum.
 const DIGITS: usize = 8;
 
-/// What is known of the bytes of a `meta.json`.
+/// The state of a `meta.json` by its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MetaState {
-    /// They are as they were written.
+    /// It is as it was written.
     Sealed,
-    /// They have no checksum: another program wrote them, or an earlier version.
+    /// It has no checksum: another program wrote it, or an earlier version.
     Unsealed,
-    /// They were changed.
+    /// It was changed.
     Changed,
 }
 
-/// The part of `meta.json` that says which files there are.
+/// The part of `meta.json` that lists the files.
 #[derive(Default, Deserialize)]
 struct Listed {
     segments: Vec<ListedSegment>,
@@ -244,15 +243,15 @@ impl ListedSegment {
     }
 }
 
-/// What Tantivy writes at a file's end, as far as we read it.
+/// The part of a file's footer that is read.
 #[derive(Deserialize)]
 struct Footer {
     crc: u32,
 }
 
-/// Reads the checksum that stands in a file's footer: JSON, its length (u32) and a magic number (u32).
+/// Reads the checksum in a file's footer: JSON, its length (u32) and a magic number (u32).
 fn footer_checksum(path: &Path) -> Option<u32> {
-    /// More than any footer has.
+    /// Longer than any footer, in bytes.
     const MAX_FOOTER: u64 = 50_000;
     let mut file = File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
@@ -276,14 +275,14 @@ struct Recorded {
     autotag_files: Checksums,
 }
 
-/// Returns the checksums of segments' files that stand in an index's `meta.json`; none where another
-/// program, or an earlier version, wrote it.
+/// Returns the checksums of segments' files in an index's `meta.json`; none where another program,
+/// or an earlier version, wrote it.
 pub(crate) fn recorded_checksums(index: &Index) -> Checksums {
     let meta = index.directory().atomic_read(Path::new(META)).unwrap_or_default();
     serde_json::from_slice::<Recorded>(&meta).unwrap_or_default().autotag_files
 }
 
-/// Appends the checksums of files to a JSON object, and that of all of it as its last entry.
+/// Appends the checksums of files to a JSON object, and its own checksum as the last entry.
 fn sealed(meta: &[u8], files: &BTreeMap<String, u32>) -> Vec<u8> {
     let Some(object) = meta.trim_ascii_end().strip_suffix(b"}") else { return meta.to_vec() };
     let files = serde_json::to_string(files).expect("names and numbers encode");

@@ -1,18 +1,18 @@
-//! The caller's documents: what is checked when they come, and what is added to them.
+//! The caller's documents: checked on arrival, and completed by tags and evidence.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use autotag::LabelVocabulary;
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
+use autotag::{LabelSet, LabelVocabulary};
 use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
 use crate::{Error, Evidence, Result, TagEvidence, TagFields};
 
-/// What a value costs beside its own bytes: its place in the document and in the queues.
+/// The overhead of a value beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;
 
 /// Checks a document and returns its key.
@@ -30,7 +30,7 @@ pub(crate) fn check(
             return Err(Error::UnknownField { key, field: field.field_id() });
         }
         let entry = schema.get_field_entry(field);
-        if [Some(fields.tags), Some(fields.evidence), fields.suggestions].contains(&Some(field)) {
+        if fields.is_reserved(field) {
             return Err(Error::ReservedField { key, field: entry.name().to_owned() });
         }
         if !fits(value, entry.field_type()) {
@@ -163,6 +163,11 @@ fn attach_facets(document: &mut TantivyDocument, field: Field, tags: &[TagEviden
     for facet in &facets {
         document.add_leaf_field_value(field, ReferenceValueLeaf::Facet(facet.encoded_str()));
     }
+}
+
+/// Returns the names of labels.
+pub(crate) fn label_names(labels: &LabelSet, vocabulary: &LabelVocabulary) -> Vec<String> {
+    labels.ids().iter().map(|&label| vocabulary.name(label).to_owned()).collect()
 }
 
 /// Returns a label's facet.

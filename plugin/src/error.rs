@@ -11,14 +11,14 @@ use crate::job::Job;
 /// The result of this crate's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong while documents are tagged, indexed and searched.
+/// The errors of tagging, indexing and searching documents.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The schema lacks a field that autotag was told to use.
     #[error("the schema has no field {name:?} to hold the {role}: add it or name another one")]
     FieldMissing {
-        /// What the field is for.
+        /// The field's role.
         role: &'static str,
         /// The name given.
         name: String,
@@ -27,7 +27,7 @@ pub enum Error {
     /// A field's type does not fit its use.
     #[error("field {name:?} cannot hold the {role}: it must be {expected}")]
     FieldType {
-        /// What the field is for.
+        /// The field's role.
         role: &'static str,
         /// The field's name.
         name: String,
@@ -42,7 +42,7 @@ pub enum Error {
         name: String,
     },
 
-    /// The list of segments was changed, or what the last commit says of itself.
+    /// The list of segments or the last commit's payload was changed.
     #[error(
         "the index's meta.json was changed after it was written: run `autotag repair` (IndexFolder::repair), or restore the index from a backup"
     )]
@@ -96,7 +96,7 @@ pub enum Error {
     KeyRepeated {
         /// The key field's name.
         field: String,
-        /// How many values there are.
+        /// The number of values.
         count: usize,
     },
 
@@ -149,12 +149,12 @@ pub enum Error {
     Label {
         /// The document's key.
         key: String,
-        /// What is wrong with the label.
+        /// The label's error.
         #[source]
         source: autotag::Error,
     },
 
-    /// A document handed over earlier could not be tagged, and the policy is to fail.
+    /// An earlier document could not be tagged, and the policy is to fail.
     ///
     /// The call that returns this did nothing itself and can be made again.
     #[error(
@@ -163,7 +163,7 @@ pub enum Error {
     Document {
         /// The document's key.
         key: String,
-        /// How many more documents failed since the last report.
+        /// The number of other documents that failed since the last report.
         others: usize,
         /// Why it failed.
         #[source]
@@ -233,7 +233,7 @@ pub enum Error {
         "Tantivy panicked while it {action}: {message}; the index is damaged, `autotag verify` says where"
     )]
     IndexPanicked {
-        /// What was being done, as "searched".
+        /// The action, as "searched".
         action: &'static str,
         /// The panic's message.
         message: String,
@@ -251,7 +251,7 @@ pub enum Error {
     /// Tantivy failed.
     #[error("Tantivy failed while it {action}")]
     Tantivy {
-        /// What was being done, as "added documents".
+        /// The action, as "added documents".
         action: &'static str,
         /// Tantivy's own error.
         #[source]
@@ -271,7 +271,7 @@ pub enum Error {
     Query {
         /// The query.
         query: String,
-        /// What is wrong with it.
+        /// The parser's error.
         #[source]
         source: QueryParserError,
     },
@@ -384,7 +384,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done, as "create".
+        /// The action, as "create".
         action: &'static str,
         /// The system's error.
         #[source]
@@ -414,7 +414,7 @@ pub(crate) fn io_error(action: &'static str, path: &Path) -> impl Fn(io::Error) 
     move |source| Error::Io { path: path.clone(), action, source }
 }
 
-/// Calls a datastore that is open what it is to a writer: an index in use.
+/// Wraps a datastore's error; one that is open already becomes [`Error::InUse`].
 pub(crate) fn in_use(error: autotag::Error) -> Error {
     match error {
         autotag::Error::DatastoreInUse { .. } => Error::InUse,

@@ -1,4 +1,4 @@
-//! Which fields of the caller's schema autotag uses.
+//! The fields of the caller's schema that autotag uses.
 
 use serde::{Deserialize, Serialize};
 use tantivy::schema::{
@@ -16,10 +16,10 @@ pub struct FieldNames {
     pub texts: Vec<String>,
     /// The tags.
     pub tags: String,
-    /// The tags' scores and where they come from.
+    /// The tags' evidence.
     pub evidence: String,
-    /// The suggestions: labels below the threshold that a person may want to look at. Without the
-    /// field they stand in the evidence only, and cannot be searched.
+    /// The suggestions: labels below the threshold, for a person's review. Without the field they are
+    /// in the evidence only, and cannot be searched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestions: Option<String>,
 }
@@ -58,7 +58,7 @@ pub struct TagFields {
     pub texts: Vec<Field>,
     /// The tags: a facet field, stored.
     pub tags: Field,
-    /// The tags' scores and where they come from: a stored text field that is not indexed.
+    /// The tags' evidence: a stored text field that is not indexed.
     pub evidence: Field,
     /// The suggestions, where the schema has a field for them: a facet field, stored.
     pub suggestions: Option<Field>,
@@ -140,6 +140,11 @@ impl TagFields {
             evidence: name(self.evidence),
             suggestions: self.suggestions.map(name),
         })
+    }
+
+    /// Tells whether autotag fills a field.
+    pub(crate) fn is_reserved(&self, field: Field) -> bool {
+        [Some(self.tags), Some(self.evidence), self.suggestions].contains(&Some(field))
     }
 
     /// Checks that every field is in the schema and has the type that its use needs.

@@ -1,4 +1,4 @@
-//! Files in an index's folder that belong to nothing.
+//! Steps on files, and the unused files of an index's folder.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use tantivy::Index;
 use crate::layout::{PARTIAL_COPY, is_of_a_segment, is_temporary, own_folder};
 use crate::{Error, Result};
 
-/// Lists the files of Tantivy's and autotag's that the last commit does not know.
+/// Lists the files of Tantivy and autotag that do not belong to the last commit.
 ///
-/// While somebody writes, these are also what they are about to commit.
+/// While a writer is open, they include the files of its next commit.
 pub(crate) fn unused(folder: &Path, index: &Index) -> Result<Vec<PathBuf>> {
     let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
     let used = metas.list_segment_files();
@@ -19,7 +19,7 @@ pub(crate) fn unused(folder: &Path, index: &Index) -> Result<Vec<PathBuf>> {
     listed.map_err(|source| Error::Io { path: folder.to_owned(), action: "list", source })
 }
 
-/// Removes such files; the index must be locked for writing, and nothing written yet.
+/// Removes unused files; the index must be locked for writing, and nothing written yet.
 pub(crate) fn remove_unused(folder: &Path, index: &Index) -> Result<()> {
     for name in unused(folder, index)? {
         let path = folder.join(name);
@@ -50,7 +50,7 @@ fn list(folder: &Path, used: &HashSet<PathBuf>) -> io::Result<Vec<PathBuf>> {
     Ok(unused)
 }
 
-/// Lists what writing descriptions and copies in autotag's folder left when it was interrupted.
+/// Lists the partial files of interrupted writes in autotag's folder.
 pub(crate) fn half_written(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let own = own_folder(folder);
     let mut files = Vec::new();
@@ -95,7 +95,7 @@ pub(crate) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Replaces a file as a whole; after a power cut it may be any of the two.
+/// Replaces a file atomically, but not durably: a power cut may bring the old one back.
 pub(crate) fn replace_unsynced(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(format!("{}.new", std::process::id()));
     fs::write(&temporary, content)?;

@@ -1,15 +1,7 @@
-//! An index on disk: Tantivy's files, and beside them what autotag keeps.
+//! An index folder: Tantivy's files and autotag's, created and opened.
 //!
-//! ```text
-//! DIR/                          Tantivy's files
-//! DIR/autotag/index.json        format version, field names, encoder, bundle, datastore; written last
-//! DIR/autotag/datastore*/       the index's own neighbors, and what is kept of its documents
-//! DIR/autotag/index.copy.json, meta.copy.json   copies for repairs
-//! DIR/autotag/set-aside/        datastores that nobody knows; only a person removes them
-//! ```
-//!
-//! Whoever changes anything holds Tantivy's writer lock, and reads `index.json` again under it: what
-//! was read before may be another process's past.
+//! Every change is made under Tantivy's writer lock, after reading `index.json` again: another process
+//! may have changed it before the lock was taken.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -26,6 +18,7 @@ use crate::files::{allow_missing, is_missing};
 use crate::layout::{
     DATASTORE, MANAGED, META, META_COPY, copy_path, description_path, own_folder, unfinished_path,
 };
+use crate::writer::opening::check_encoder;
 use crate::{
     Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions, datastores,
     files,
@@ -72,7 +65,7 @@ impl IndexFolder {
     /// Makes an empty index in a new or empty folder, whose neighbors begin as a copy of the
     /// bundle's training set.
     ///
-    /// What an interrupted creation left in the folder is removed first.
+    /// The remains of an interrupted creation are removed first.
     ///
     /// # Errors
     ///
@@ -125,8 +118,8 @@ impl IndexFolder {
         Ok(IndexFolder { path: path.to_owned(), description })
     }
 
-    /// Opens a folder and its datastore for reading, both as of the same bundle, also while another
-    /// process moves the index to another one.
+    /// Opens a folder and its datastore for reading, both of the same bundle, even while another
+    /// process migrates the index.
     ///
     /// # Errors
     ///
@@ -166,7 +159,7 @@ impl IndexFolder {
         self.description.encoder
     }
 
-    /// Returns where the bundle lies, as it was said when the index was made.
+    /// Returns the bundle's path, as it was given when the index was made.
     pub fn bundle(&self) -> &Path {
         self.description.bundle.path()
     }
@@ -190,7 +183,7 @@ impl IndexFolder {
 
     /// Opens the index's own datastore.
     ///
-    /// Where the index got another one since this folder was opened, that one is opened.
+    /// Where the index got another one since this folder was opened, the current one is opened.
     ///
     /// # Errors
     ///
@@ -216,8 +209,8 @@ impl IndexFolder {
         }
     }
 
-    /// Opens the index for tagging, and removes what killed processes left in the folder, as well as
-    /// the datastore of a migration that was not finished.
+    /// Opens the index for tagging, and removes unused files: those of killed processes, and the
+    /// datastore of an unfinished migration.
     ///
     /// # Errors
     ///
@@ -238,13 +231,10 @@ impl IndexFolder {
         tagger: Tagger<E>,
         options: WriterOptions,
     ) -> Result<TaggingWriter<E>> {
-        let (found, expected) = (tagger.encoder().fingerprint(), self.encoder());
-        if found != expected {
-            return Err(Error::EncoderMismatch { index: expected, tagger: found });
-        }
+        check_encoder(&tagger, self.encoder())?;
         let Locked { directory, lock } = locked;
         let (index, fields) = self.index_in(&directory)?;
-        let datastore = Datastore::open(&self.datastore_path(), &expected).map_err(in_use)?;
+        let datastore = Datastore::open(&self.datastore_path(), &self.encoder()).map_err(in_use)?;
         directory.hand_over(lock);
         let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields, options)?;
         files::remove_unused(&self.path, &index)?;
@@ -252,7 +242,7 @@ impl IndexFolder {
         Ok(writer)
     }
 
-    /// Locks the folder, and returns it as it is now.
+    /// Locks the folder and reads it again: the description read before may be outdated.
     pub(crate) fn lock(&self) -> Result<(Locked, IndexFolder)> {
         let directory = FolderDirectory::open(&self.path)?;
         let lock = directory.lock_for_writing()?;
@@ -273,28 +263,28 @@ impl IndexFolder {
     /// Writes the description, whose folder must be locked.
     pub(crate) fn publish(&mut self) -> Result<()> {
         let own = own_folder(&self.path);
-        // A name that is free again may become that of a datastore which nobody knows.
+        // A free name may later be taken by an unknown datastore, which must not be removed.
         self.description.replaced.retain(|name| own.join(name).exists());
         self.description = self.description.clone().sealed();
         publish(&self.path, &self.description)
     }
 }
 
-/// The lock of an index's folder, as whoever changes it holds it.
+/// An index's folder, locked for writing.
 pub(crate) struct Locked {
     pub(crate) directory: FolderDirectory,
     pub(crate) lock: DirectoryLock,
 }
 
-/// What Tantivy writes when an index is made, before anything is committed.
+/// Tantivy's files of a new index without a commit.
 const TANTIVY_FILES: [&str; 2] = [META, MANAGED];
 
-/// Removes what an interrupted creation left, the mark that tells so last.
+/// Removes the remains of an interrupted creation, its mark last.
 ///
 /// Without the mark nothing is removed: a folder `autotag` may be anybody's.
 fn remove_unfinished(path: &Path) -> Result<()> {
     let (own, mark) = (own_folder(path), unfinished_path(path));
-    // An index that something was committed to is none that is being made.
+    // An index with a commit is not one that is being made.
     let is_unused = files::segment_files(path).is_ok_and(|files| files.is_empty());
     if mark.is_file() && is_unused {
         tracing::info!(path = %path.display(), "removing an index whose making was interrupted");
@@ -309,12 +299,12 @@ fn remove_unfinished(path: &Path) -> Result<()> {
         }
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
     }
-    // Fails where something else is in it, which the next check reports.
+    // Fails where other files are in it, which the next check reports.
     let _ = fs::remove_dir(&own);
     Ok(())
 }
 
-/// Refuses a folder with an index, or with files of somebody else's.
+/// Refuses a folder with an index, or with foreign files.
 fn refuse_occupied(path: &Path) -> Result<()> {
     if IndexFolder::exists(path) {
         return Err(Error::IndexExists { path: path.to_owned() });
@@ -322,7 +312,7 @@ fn refuse_occupied(path: &Path) -> Result<()> {
     check_empty(path)
 }
 
-/// Checks that nothing of somebody else's lies in the folder. Lock files are Tantivy's.
+/// Checks that the folder holds no foreign files. Lock files are Tantivy's.
 fn check_empty(path: &Path) -> Result<()> {
     let entries = match fs::read_dir(path) {
         Err(error) if is_missing(&error) => return Ok(()),
@@ -332,7 +322,7 @@ fn check_empty(path: &Path) -> Result<()> {
         let name = entry.map_err(io_error("list", path))?.file_name();
         let found = name.to_string_lossy().into_owned();
         let is_lock = found.starts_with(".tantivy-") && found.ends_with(".lock");
-        // Where another process is about to make an index.
+        // Another process is about to make an index.
         let is_begun = found == "autotag"
             && fs::read_dir(own_folder(path)).is_ok_and(|mut entries| entries.next().is_none());
         if !is_lock && !is_begun {

@@ -1,10 +1,10 @@
-//! Reading Tantivy's files, which panics at some damage.
+//! Guards reads of Tantivy's files, which panic at some damage.
 
 use tantivy::{Index, IndexReader, ReloadPolicy};
 
 use crate::{Error, Result};
 
-/// Runs what reads an index; a panic becomes an error, since damage is most likely its cause.
+/// Runs a read of an index; a panic, most likely caused by damage, becomes an error.
 pub(crate) fn guard<T>(action: &'static str, read: impl FnOnce() -> Result<T>) -> Result<T> {
     let outcome = autotag::guarded(read);
     outcome.unwrap_or_else(|message| Err(Error::IndexPanicked { action, message }))

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 /// A job, and how far it got.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// What is done.
+    /// The task.
     pub task: Task,
-    /// The key of the last document that it has dealt with.
+    /// The key of the last document done.
     pub after: Option<String>,
 }
 
-/// What a job does, with all that it was asked for: whoever goes on with it does the same.
+/// The task of a job, with everything that a later process needs to resume it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Task {
@@ -22,33 +22,32 @@ pub enum Task {
     Retag {
         /// The query that finds them; all documents where it is empty.
         query: String,
-        /// How they are tagged; absent in what an earlier version began, which is finished with the
-        /// settings of the writer.
+        /// The settings; absent in a job of an earlier version, which is finished with the writer's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         settings: Option<TagSettings>,
-        /// The bundle that the index was moved to, where this is part of the move.
+        /// The bundle that the index was migrated to, where this is part of the migration.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         moved_to: Option<Fingerprint>,
     },
-    /// Writes a changed label anew where documents have it.
+    /// Rewrites the documents that have a changed label.
     Relabel {
         /// The label's id in the datastore.
         label: u32,
         /// The name that it had before.
         name: String,
-        /// How it was changed; absent in what an earlier version began.
+        /// The change; absent in a job of an earlier version.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         change: Option<LabelChange>,
     },
 }
 
-/// How documents are tagged: a tagger without its model.
+/// The settings of a tagger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TagSettings {
-    /// How neighbors vote and how much they weigh.
+    /// The interpolation of model scores and neighbors' votes.
     pub interpolation: Interpolation,
-    /// Which scores become tags.
+    /// The selection of tags by their scores.
     pub selection: Selection,
 }
 
@@ -67,13 +66,13 @@ impl TagSettings {
 }
 
 impl Job {
-    /// Tells whether this tags again what a query finds, by these settings.
+    /// Tells whether this tags again the documents of a query, by these settings.
     pub fn is_retagging(&self, of: &str, by: &TagSettings) -> bool {
         let Task::Retag { query, settings, moved_to: None } = &self.task else { return false };
         query.trim() == of.trim() && settings.as_ref() == Some(by)
     }
 
-    /// Tells whether this tags all documents again after the index was moved to a bundle.
+    /// Tells whether this tags all documents again after a migration to a bundle.
     pub fn is_moving_to(&self, bundle: Fingerprint) -> bool {
         matches!(&self.task, Task::Retag { moved_to, .. } if *moved_to == Some(bundle))
     }
@@ -105,30 +104,30 @@ impl fmt::Display for Job {
     }
 }
 
-/// How labels change.
+/// A change of a label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LabelChange {
-    /// Gives a label another name; its earlier names lead to it still.
+    /// Renames a label; its earlier names still lead to it.
     Rename {
         /// A name of the label.
         label: String,
         /// The name that it gets.
         name: String,
     },
-    /// Lets a label stand for another one, wherever that was or will be given or predicted.
+    /// Replaces a label by another one, wherever it was or will be given or predicted.
     Merge {
         /// The label that disappears.
         label: String,
         /// The label that stands for it.
         into: String,
     },
-    /// Takes a label from all documents; it is not given or predicted again.
+    /// Removes a label from all documents; it is not given or predicted again.
     Retire {
         /// The label.
         label: String,
     },
-    /// Takes a merged or retired label into use again.
+    /// Restores a merged or retired label.
     Restore {
         /// The label.
         label: String,
@@ -150,17 +149,17 @@ impl fmt::Display for LabelChange {
     }
 }
 
-/// How far a job got.
+/// The progress of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobProgress {
-    /// The documents that were looked at.
+    /// The number of documents done.
     pub done: usize,
-    /// The documents that are to be looked at.
+    /// The number of all its documents.
     pub total: usize,
 }
 
 impl LabelChange {
-    /// Changes a vocabulary; returns the label and the name that it had.
+    /// Changes a vocabulary; returns the label and its earlier name.
     pub(crate) fn apply(&self, labels: &mut LabelVocabulary) -> autotag::Result<(LabelId, String)> {
         let (LabelChange::Rename { label, .. }
         | LabelChange::Merge { label, .. }

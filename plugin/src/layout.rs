@@ -3,9 +3,9 @@
 //! ```text
 //! DIR/                          Tantivy's files
 //! DIR/autotag/index.json        format version, field names, encoder, bundle, datastore; written last
-//! DIR/autotag/datastore*/       the index's own neighbors, and what is kept of its documents
+//! DIR/autotag/datastore*/       the index's own neighbors, and its documents' records
 //! DIR/autotag/index.copy.json, meta.copy.json   copies for repairs
-//! DIR/autotag/set-aside/        datastores that nobody knows; only a person removes them
+//! DIR/autotag/set-aside/        unknown datastores; only a person removes them
 //! DIR/autotag/damaged/          damaged segments that a repair set aside
 //! ```
 
@@ -23,49 +23,52 @@ pub(crate) const META_COPY: &str = "meta.copy.json";
 /// The name of the first datastore's folder; migrating makes others.
 pub(crate) const DATASTORE: &str = "datastore";
 
-/// The file that says what a datastore is being made from; it is there until the index uses it.
+/// The file that names the sources of a datastore that is being made; it stays until the index uses
+/// the datastore.
 ///
-/// Why? A datastore that was finished, and left when the index went on to another one, looks like
-/// the beginning of the next that is made under its name, but knows nothing of what came since.
+/// Why? A finished datastore that the index has left again looks like an unfinished one under the
+/// same name, but lacks everything that came since.
 pub(crate) const BEGUN: &str = "begun";
 
-/// Where datastores lie that nobody knows.
+/// The folder of unknown datastores, inside autotag's own.
 pub(crate) const SET_ASIDE: &str = "set-aside";
 
-/// The folder that damaged files are moved to, inside autotag's own.
+/// The folder of damaged files that were set aside, inside autotag's own.
 pub(crate) const DAMAGED: &str = "damaged";
 
-/// What is written beside a datastore's file before it is whole.
+/// A partial copy of a datastore.
 pub(crate) const PARTIAL_COPY: &str = "autotag/datastore/data.mdb.partial";
 
-/// The files that every segment has.
+/// The extensions of the files that every segment has.
 pub(crate) const SEGMENT_EXTENSIONS: [&str; 6] =
     ["idx", "pos", "term", "store", "fast", "fieldnorm"];
 
+/// Returns autotag's folder inside an index's.
 pub(crate) fn own_folder(path: &Path) -> PathBuf {
     path.join("autotag")
 }
 
-/// The file that is there while an index is being made.
+/// Returns the file that marks an index as being made.
 pub(crate) fn unfinished_path(path: &Path) -> PathBuf {
     own_folder(path).join("unfinished")
 }
 
+/// Returns the file with the index's description.
 pub(crate) fn description_path(path: &Path) -> PathBuf {
     own_folder(path).join("index.json")
 }
 
-/// A copy for repairs.
+/// Returns the copy of the description, for repairs.
 pub(crate) fn copy_path(path: &Path) -> PathBuf {
     own_folder(path).join("index.copy.json")
 }
 
-/// The file that a description is written to first, by this process.
+/// Returns the file that this process writes a description to first.
 pub(crate) fn temporary_path(path: &Path) -> PathBuf {
     own_folder(path).join(format!("index.{}.new", std::process::id()))
 }
 
-/// What a datastore's folder is called: nothing that leads out of autotag's folder.
+/// Tells whether a name is that of a datastore's folder, which stays inside autotag's folder.
 pub(crate) fn is_datastore_name(name: &str) -> bool {
     let rest = name.strip_prefix("datastore");
     rest.is_some_and(|rest| {
@@ -74,20 +77,20 @@ pub(crate) fn is_datastore_name(name: &str) -> bool {
     })
 }
 
-/// Returns the names that a segment's files have, if it has them.
+/// Returns the possible names of a segment's files.
 pub(crate) fn segment_file_names(id: &str, delete_opstamp: Option<u64>) -> Vec<String> {
     let deletes = delete_opstamp.map(|opstamp| format!("{id}.{opstamp}.del"));
     let always = SEGMENT_EXTENSIONS.iter().map(|extension| format!("{id}.{extension}"));
     always.chain(deletes).collect()
 }
 
-/// Segments' files begin with a UUID of 32 digits.
+/// Tells whether a file is a segment's: its name begins with a UUID of 32 digits.
 pub(crate) fn is_of_a_segment(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default();
     stem.len() == 32 && stem.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Tantivy writes small files under such a name first.
+/// Tells whether a file is a temporary one of Tantivy's, which small files are written to first.
 pub(crate) fn is_temporary(name: &str) -> bool {
     let suffix = name.strip_prefix(".tmp").unwrap_or_default();
     suffix.len() == 6 && suffix.bytes().all(|byte| byte.is_ascii_alphanumeric())

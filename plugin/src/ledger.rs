@@ -1,4 +1,4 @@
-//! What was done: since the last commit, and since the writer was opened.
+//! Counts the work done: since the last commit, and since the writer was opened.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::{
     WriterTimes,
 };
 
-/// What was done to the operations of one chunk.
+/// The work done on one chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) tagged: u64,
     pub(crate) labeled: u64,
     pub(crate) deleted: u64,
-    /// Texts that the encoder was given, and those that needed no encoding.
+    /// Texts that were encoded, and those whose earlier answer was reused.
     pub(crate) encoded: u64,
     pub(crate) reused: u64,
     pub(crate) retagged: RetagReport,
@@ -27,7 +27,7 @@ pub(crate) struct Tally {
 pub(crate) struct Ledger {
     on_failure: OnFailure,
     listed_failures: usize,
-    /// Since the last commit; its times are filled when it is taken.
+    /// The work since the last commit; its times are filled when it is taken.
     summary: CommitSummary,
     times_at_commit: WriterTimes,
     unreported: Option<Unreported>,
@@ -36,11 +36,11 @@ pub(crate) struct Ledger {
     reused: u64,
     batches: u64,
     times: WriterTimes,
-    /// Since the work that tags documents again began.
+    /// The changes of the running job.
     retagged: RetagReport,
 }
 
-/// A failure that the policy says to report, and how many came after it.
+/// A failure to be reported, and the number of failures after it.
 #[derive(Debug)]
 struct Unreported {
     key: String,
@@ -65,7 +65,7 @@ impl Ledger {
         }
     }
 
-    /// Counts a chunk that was applied.
+    /// Adds an applied chunk.
     pub(crate) fn record(&mut self, tally: Tally) {
         self.batches += 1;
         self.documents += tally.tagged + tally.labeled;
@@ -97,14 +97,14 @@ impl Ledger {
         }
     }
 
-    /// Returns the failure that is to be reported, once.
+    /// Takes the failure to be reported.
     pub(crate) fn report(&mut self) -> Option<Error> {
         let Unreported { key, cause, others } = self.unreported.take()?;
         Some(Error::Document { key, others, source: cause })
     }
 
-    /// Takes the summary of what was done since it was last taken. `indexing` is the time that
-    /// Tantivy's threads have spent so far.
+    /// Takes the summary of the work since it was last taken. `indexing` is the time that Tantivy's
+    /// threads have spent so far.
     pub(crate) fn take_summary(&mut self, indexing: Duration) -> CommitSummary {
         let times = self.times(indexing);
         let mut summary = std::mem::take(&mut self.summary);
@@ -113,12 +113,12 @@ impl Ledger {
         summary
     }
 
-    /// Adds time that was spent outside of chunks.
+    /// Adds time spent outside of chunks.
     pub(crate) fn add_times(&mut self, times: &WriterTimes) {
         self.times.add(times);
     }
 
-    /// Returns what was done since the writer was opened, but for what the ledger does not know.
+    /// Returns the work since the writer was opened, as far as the ledger counts it.
     pub(crate) fn stats(&self, indexing: Duration) -> WriterStats {
         WriterStats {
             documents: self.documents,
@@ -130,7 +130,7 @@ impl Ledger {
         }
     }
 
-    /// Takes what was changed by tagging documents again.
+    /// Takes the changes of the running job.
     pub(crate) fn take_retagged(&mut self) -> RetagReport {
         std::mem::take(&mut self.retagged)
     }
@@ -139,7 +139,7 @@ impl Ledger {
         WriterTimes { tantivy: self.times.tantivy + indexing, ..self.times }
     }
 
-    /// Tells whether something would be lost without a commit.
+    /// Tells whether there is uncommitted work.
     pub(crate) fn has_uncommitted(&self) -> bool {
         let CommitSummary { tagged, labeled, deleted, .. } = self.summary;
         tagged + labeled + deleted + self.retagged.changed > 0

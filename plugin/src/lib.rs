@@ -76,8 +76,10 @@ mod change;
 
 mod writer;
 
+mod pipeline;
 mod queue;
 
+mod process;
 mod worker;
 
 mod stores;
@@ -116,7 +118,7 @@ pub use search::{
     tag_path,
 };
 pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
-pub use verify::{Interrupted, Problem, VerifyReport};
+pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
 pub use writer::TaggingWriter;
 
 // The version whose documents, schemas and facets this crate takes and returns.

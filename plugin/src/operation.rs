@@ -1,4 +1,4 @@
-//! What a caller asks for, on its way from the writer through the queue to a worker.
+//! A caller's request, on its way from the writer through the queue to a worker.
 
 use autotag::{DatastoreReader, LabelSet};
 use tantivy::{Searcher, TantivyDocument};
@@ -6,54 +6,56 @@ use tantivy::{Searcher, TantivyDocument};
 use crate::budget::Permit;
 use crate::{Evidence, document};
 
-/// What a caller asked for.
+/// A request for one key.
 pub(crate) struct Operation {
     pub(crate) key: String,
     pub(crate) action: Action,
+    /// The commit whose document the action was made from, if any.
+    pub(crate) made_from: Option<u64>,
     pub(crate) permit: Permit,
 }
 
 pub(crate) enum Action {
-    /// A document that comes without labels.
-    Tag(TantivyDocument),
-    /// A document that comes with labels.
-    Label(TantivyDocument, Vec<String>),
     Delete,
-    /// A document of the last commit that a person has labelled anew.
-    Correct(StoredDocument, Corrected),
-    /// A document of the last commit that is tagged again.
-    Retag(StoredDocument),
-    /// A document of the last commit whose labels have other names.
+    /// Writes a document of the last commit with other evidence; what the datastore keeps stays.
     Rewrite(StoredDocument, Evidence),
+    /// Indexes a document by its text.
+    Index(TantivyDocument, Labeling),
+}
+
+/// Who labels a document that is indexed.
+pub(crate) enum Labeling {
+    /// The tagger.
+    Predict,
+    /// The tagger, once more: the document has this evidence in the last commit.
+    Repredict(Evidence),
+    /// People.
+    Given(GivenLabels),
+}
+
+/// The labels that people gave a document.
+pub(crate) struct GivenLabels {
+    pub(crate) labels: Vec<String>,
+    /// The labels that it does not have.
+    pub(crate) rejected: LabelSet,
+    pub(crate) source: LabelSource,
+}
+
+/// How labels that people gave reached their document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LabelSource {
+    /// They came with it.
+    Document,
+    /// A person corrects the document of the last commit.
+    Correction,
+    /// A person corrected it before it came again.
+    EarlierCorrection,
 }
 
 /// A document as the last commit has it, without what autotag attached.
 pub(crate) struct StoredDocument {
     pub(crate) document: TantivyDocument,
     pub(crate) evidence: Evidence,
-    /// The commit.
-    pub(crate) generation: u64,
-}
-
-/// What a person said of a document's labels.
-#[derive(Default)]
-pub(crate) struct Corrected {
-    pub(crate) labels: Vec<String>,
-    /// Those that it does not have.
-    pub(crate) rejected: LabelSet,
-    pub(crate) source: LabelSource,
-}
-
-/// Where a document's labels come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum LabelSource {
-    /// They came with the document.
-    #[default]
-    Document,
-    /// A person corrected the document.
-    Person,
-    /// A person corrected the document before it came again.
-    Earlier,
 }
 
 /// Operations that are worked on together, and the neighbors to tag them by.
@@ -74,53 +76,37 @@ pub(crate) struct Snapshot {
 }
 
 impl Action {
-    /// Estimates what an operation takes in memory, in bytes.
+    /// Estimates the memory that an operation takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
-        let length = |labels: &[String]| {
-            labels.iter().map(|label| label.len() + size_of::<String>()).sum::<usize>()
-        };
-        let committed_size = |committed: &StoredDocument| {
-            document::size(&committed.document) + committed.evidence.size()
-        };
-        // Its place in a chunk, and with what becomes of it in the next.
+        // Its place in a chunk, and the place of its change in the next one.
         let place = 2 * size_of::<Operation>();
         place
             + match self {
-                Action::Tag(document) => document::size(document),
-                // The labels once as they came, and once in the document's evidence.
-                Action::Label(document, labels) => document::size(document) + 2 * length(labels),
                 Action::Delete => 0,
-                Action::Correct(committed, given) => {
-                    let rejected = size_of::<u32>() * given.rejected.len();
-                    committed_size(committed) + 2 * length(&given.labels) + rejected
+                Action::Rewrite(stored, evidence) => {
+                    document::size(&stored.document) + stored.evidence.size() + evidence.size()
                 }
-                Action::Retag(committed) => committed_size(committed),
-                Action::Rewrite(committed, evidence) => committed_size(committed) + evidence.size(),
+                Action::Index(document, labeling) => document::size(document) + labeling.bytes(),
             }
     }
 
-    /// Tells whether its document is tagged.
-    pub(crate) fn is_tagged(&self) -> bool {
-        matches!(self, Action::Tag(_))
-    }
-
-    /// Tells whether its document is tagged again.
-    pub(crate) fn is_tagged_again(&self) -> bool {
-        matches!(self, Action::Retag(_))
-    }
-
-    /// Tells whether it needs its document's text encoded.
+    /// Tells whether its document's text is encoded.
     pub(crate) fn has_text(&self) -> bool {
-        !matches!(self, Action::Delete | Action::Rewrite(..))
+        matches!(self, Action::Index(..))
     }
+}
 
-    /// Returns the commit whose document this is made from.
-    pub(crate) fn made_from(&self) -> Option<u64> {
+impl Labeling {
+    fn bytes(&self) -> usize {
         match self {
-            Action::Correct(committed, _)
-            | Action::Retag(committed)
-            | Action::Rewrite(committed, _) => Some(committed.generation),
-            Action::Tag(_) | Action::Label(..) | Action::Delete => None,
+            Labeling::Predict => 0,
+            Labeling::Repredict(evidence) => evidence.size(),
+            Labeling::Given(given) => {
+                let length = |label: &String| label.len() + size_of::<String>();
+                let labels: usize = given.labels.iter().map(length).sum();
+                // The labels once as they came, and once in the document's evidence.
+                2 * labels + size_of::<u32>() * given.rejected.len()
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
-//! How a writer works.
+//! The options of a writer.
 
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-/// What happens to a document that cannot be tagged.
+/// The policy for documents that cannot be tagged.
 ///
-/// With each policy the failed key and its cause stand in the next
-/// [`CommitSummary`](crate::CommitSummary), and every other document is indexed.
+/// Under each policy the next [`CommitSummary`](crate::CommitSummary) lists the failed key and its
+/// cause, and every other document is indexed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
     /// The operation has no effect (an older document of that key stays), and the next call to the
@@ -24,31 +24,29 @@ pub enum OnFailure {
     IndexUntagged,
 }
 
-/// How a [`TaggingWriter`](crate::TaggingWriter) works; the defaults suit a small machine.
+/// The options of a [`TaggingWriter`](crate::TaggingWriter); the defaults suit a small machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WriterOptions {
-    /// What happens to a document that cannot be tagged.
+    /// The policy for documents that cannot be tagged.
     pub on_failure: OnFailure,
     /// The number of threads that tag; one per available core where absent.
     pub threads: Option<NonZeroUsize>,
-    /// The most operations that are tagged together.
+    /// The most operations of a chunk, which are tagged together.
     pub chunk_operations: NonZeroUsize,
-    /// The size in bytes from which on no more operations are tagged together.
+    /// The size in bytes at which a chunk is full.
     pub chunk_bytes: NonZeroUsize,
-    /// The most operations that wait or are worked on; `add` blocks beyond it.
+    /// The most operations in flight; `add` blocks beyond it.
     pub pending_operations: NonZeroUsize,
-    /// The size in bytes of the documents that wait or are worked on; `add` blocks beyond it. A
-    /// document that is larger by itself passes alone.
+    /// The most bytes of documents in flight; `add` blocks beyond it. A larger document passes alone.
     pub pending_bytes: NonZeroUsize,
-    /// How long an idle thread waits for more operations before it takes what is there.
+    /// The time that an idle thread waits for a chunk to fill.
     pub linger: Duration,
     /// The number of Tantivy's indexing threads.
     pub tantivy_threads: NonZeroUsize,
     /// The memory in bytes that each of Tantivy's indexing threads fills before it writes a
     /// segment; Tantivy accepts 15 MB and up.
     pub tantivy_memory: usize,
-    /// The documents after which work over many of them, such as tagging again, commits: an
-    /// interruption costs at most so many.
+    /// The number of documents between two commits of a job: an interruption costs at most so many.
     pub job_documents: NonZeroUsize,
     /// The most failures that a commit lists; more are only counted.
     pub listed_failures: usize,
@@ -80,8 +78,10 @@ impl WriterOptions {
         threads.map_or(1, NonZeroUsize::get)
     }
 
-    /// Returns the most operations of a chunk: so few that every thread can have one and another
-    /// one waits for it, or a small bound on pending operations would leave threads idle.
+    /// Returns the most operations of a chunk.
+    ///
+    /// Every thread must be able to have one and another waiting for it, or a small bound on pending
+    /// operations would leave threads idle.
     pub(crate) fn chunk_limit(&self) -> usize {
         let share = self.pending_operations.get() / (2 * self.n_threads());
         self.chunk_operations.get().min(share.max(1))

@@ -1,13 +1,13 @@
-//! Errors as they are told to people.
+//! Errors as messages for users.
 
 use std::error::Error;
 
 use tantivy::TantivyError;
 use tantivy::directory::error::{LockError, OpenDirectoryError, OpenReadError, OpenWriteError};
 
-/// Writes an error without its causes, for people.
+/// Writes an error without its causes, for users.
 ///
-/// Why not its own message? Tantivy's show the values that they hold as programmers see them.
+/// Why not its own message? Tantivy's show their values in Rust's `Debug` form.
 pub fn plainly(error: &(dyn Error + 'static)) -> String {
     match error.downcast_ref() {
         Some(error) => of_tantivy(error),
@@ -36,7 +36,7 @@ fn of_tantivy(error: &TantivyError) -> String {
         TantivyError::LockFailure(LockError::LockBusy, _) => {
             "another process holds the index's lock".to_owned()
         }
-        // What it calls its form for programmers is a sentence.
+        // Its `Debug` form is a sentence.
         TantivyError::DataCorruption(damage) => format!("{damage:?}"),
         error => error.to_string(),
     }

@@ -1,30 +1,33 @@
 //! The queue between the callers and the tagging threads.
 //!
-//! Operations are collected into chunks, which are numbered in the callers' order; any thread works
-//! on any chunk, and their outcomes are applied in the order of the numbers.
+//! Operations are collected into chunks, which are numbered in the order of submission. Any thread
+//! takes any chunk, so they finish out of order; [`Queue::finish`] holds outcomes back until those
+//! before them are applied (a reorder buffer). So the last operation on a key wins, whichever thread
+//! is faster.
+//!
+//! A commit raises a barrier at the next number ([`Queue::pause`]): chunks before it are processed and
+//! applied, chunks behind it wait, since they are to see the commit's neighbors. Callers may submit
+//! meanwhile.
+//!
+//! One mutex guards the whole state; it is never held while texts are encoded or stores are changed.
+//! Two condition variables separate the waiting: `work` wakes tagging threads, `progress` wakes
+//! callers that wait for a commit.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::change::Processed;
+use crate::change::{Change, ProcessedChunk};
 use crate::ledger::Ledger;
 use crate::operation::{Chunk, Operation, Snapshot};
-use crate::{Error, Result, WriterOptions};
-
-/// What becomes of an operation that is handed over.
-pub(crate) enum Pushed {
-    Taken,
-    /// What was changed under its key must be committed first.
-    AfterCommit(Box<Operation>),
-}
+use crate::{Error, Result, WriterOptions, WriterTimes};
 
 pub(crate) struct Queue {
     state: Mutex<State>,
-    /// There is something to work on.
+    /// Signals a chunk to take, or that there will be none.
     work: Condvar,
-    /// Something was applied, or the queue stopped.
+    /// Signals an applied chunk, a finished commit, or that the queue stopped.
     progress: Condvar,
     chunk_operations: usize,
     chunk_bytes: usize,
@@ -32,24 +35,24 @@ pub(crate) struct Queue {
 }
 
 struct State {
-    /// The chunk that is being collected.
+    /// The chunk being collected.
     open: Vec<Operation>,
     open_bytes: usize,
     opened: Instant,
-    /// Chunks that wait for a thread.
+    /// Sealed chunks, waiting for a thread.
     ready: VecDeque<(u64, Vec<Operation>)>,
     next_sequence: u64,
-    /// Chunks that wait for an earlier one to be applied.
-    processed: BTreeMap<u64, Processed>,
+    /// The reorder buffer: outcomes that wait for an earlier chunk to be applied.
+    processed: BTreeMap<u64, ProcessedChunk>,
     next_applied: u64,
     is_applying: bool,
-    /// While a commit is made: the first chunk that is not part of it.
+    /// During a commit: the first chunk behind it.
     barrier: Option<u64>,
-    /// The last commit; absent while the next one is made.
+    /// The last commit; `None` while the next one is made.
     snapshot: Option<Snapshot>,
-    /// The keys that were changed since the last commit.
+    /// The keys changed since the last commit.
     changed: Keys,
-    /// Those that are part of the commit that is being made.
+    /// The keys changed by the commit in progress.
     committing: Keys,
     hasher: RandomState,
     ledger: Ledger,
@@ -58,10 +61,12 @@ struct State {
 }
 
 /// The hashes of changed keys.
+///
+/// Why hashes? They bound the memory; a collision only costs a commit.
 #[derive(Default)]
 struct Keys {
     all: HashSet<u64>,
-    /// Those whose document was made from the one before it.
+    /// The keys whose document was made from its committed version.
     derived: HashSet<u64>,
 }
 
@@ -102,20 +107,22 @@ impl Queue {
         state.ledger.report().map_or(Ok(()), Err)
     }
 
-    /// Appends an operation; its permit has bounded the queue already.
+    /// Appends an operation, whose permit has bounded the queue already; returns it where the changes of
+    /// its key must be committed first.
     ///
-    /// One that was made from a committed document is not taken when that is no longer what its key
-    /// has, and neither is any other one on a key with such an operation: it must see its outcome.
-    /// So must a text that comes for a key which was changed since people said something of it.
-    pub(crate) fn push(&self, operation: Operation) -> Result<Pushed> {
+    /// An operation made from a committed document is refused when its key was changed since. So is
+    /// any later operation on that key: the worker looks keys up in the last commit, so it would miss
+    /// the outcome. For the same reason a text is refused whose key was changed and has a correction
+    /// or rejections, which the text inherits.
+    pub(crate) fn push(&self, operation: Operation) -> Result<Option<Operation>> {
         let mut state = self.lock();
         state.check_stopped()?;
-        if !state.note_key(&operation)? {
-            return Ok(Pushed::AfterCommit(Box::new(operation)));
+        if !state.record_key(&operation)? {
+            return Ok(Some(operation));
         }
         if state.open.is_empty() {
             state.opened = Instant::now();
-            // An idle thread begins to wait for the chunk to fill.
+            // A chunk is begun: an idle thread starts its linger time.
             self.work.notify_one();
         }
         state.open_bytes += operation.permit.bytes;
@@ -124,7 +131,7 @@ impl Queue {
             state.seal();
             self.work.notify_one();
         }
-        Ok(Pushed::Taken)
+        Ok(None)
     }
 
     /// Returns the last commit, waiting while the next one is made.
@@ -146,7 +153,10 @@ impl Queue {
         state.changed.all.contains(&hash) || state.committing.all.contains(&hash)
     }
 
-    /// Waits for a chunk to work on; `None` when there will be no more.
+    /// Waits for a chunk; `None` when there will be no more.
+    ///
+    /// A partial chunk is sealed after its linger time, so that a slow caller's documents are not held
+    /// back until the chunk is full.
     pub(crate) fn take(&self) -> Option<Chunk> {
         let mut state = self.lock();
         loop {
@@ -170,14 +180,16 @@ impl Queue {
         }
     }
 
-    /// Hands in a chunk's outcome, and applies whatever is next in order.
+    /// Hands in a chunk's outcome, and applies all outcomes that are next in order; `apply` returns the
+    /// time spent.
     ///
-    /// Only one thread applies at a time; another one leaves its outcome to it and goes on tagging.
+    /// Only one thread applies at a time; others leave their outcome to it and go on tagging, instead
+    /// of waiting for the stores.
     pub(crate) fn finish(
         &self,
         sequence: u64,
-        processed: Processed,
-        apply: impl Fn(&mut Processed) -> Result<()>,
+        processed: ProcessedChunk,
+        apply: impl Fn(Vec<Change>) -> Result<WriterTimes>,
     ) -> Result<()> {
         let mut state = self.lock();
         state.processed.insert(sequence, processed);
@@ -185,21 +197,21 @@ impl Queue {
             return Ok(());
         }
         state.is_applying = true;
-        while let Some(mut processed) = state.take_next_processed() {
+        while let Some(ProcessedChunk { changes, mut tally }) = state.take_next_processed() {
             drop(state);
-            // On failure the queue stops, and `is_applying` stays set: nothing may follow.
-            apply(&mut processed)?;
+            // On failure the queue stops, and `is_applying` stays set: no later chunk may follow.
+            tally.times.add(&apply(changes)?);
             state = self.lock();
             state.next_applied += 1;
-            state.ledger.record(processed.tally);
+            state.ledger.record(tally);
             self.progress.notify_all();
         }
         state.is_applying = false;
         Ok(())
     }
 
-    /// Waits until everything that was pushed before is applied, and holds back what comes after
-    /// until [`Queue::resume`].
+    /// Waits until all earlier operations are applied, and holds later ones back until
+    /// [`Queue::resume`].
     pub(crate) fn pause(&self) -> Result<()> {
         let mut state = self.lock();
         state.seal();
@@ -213,12 +225,12 @@ impl Queue {
         state.check_stopped()
     }
 
-    /// Lets the snapshot go while the queue is paused: LMDB cannot reuse what a snapshot holds.
+    /// Drops the snapshot while the queue is paused: LMDB cannot reuse pages that a snapshot holds.
     pub(crate) fn release_snapshot(&self) {
         self.lock().snapshot = None;
     }
 
-    /// Goes on after [`Queue::pause`], from what is committed now.
+    /// Ends a pause after a commit, with its snapshot.
     pub(crate) fn resume_committed(&self, snapshot: Snapshot) {
         let mut state = self.lock();
         state.snapshot = Some(snapshot);
@@ -226,7 +238,7 @@ impl Queue {
         self.resume_locked(state);
     }
 
-    /// Goes on after [`Queue::pause`] as if there had been none.
+    /// Ends a pause without a commit: the keys remain changed.
     pub(crate) fn resume(&self) {
         let mut state = self.lock();
         let Keys { all, derived } = std::mem::take(&mut state.committing);
@@ -241,7 +253,7 @@ impl Queue {
         self.progress.notify_all();
     }
 
-    /// Takes no more work, whatever comes; the first cause is kept and returned.
+    /// Stops the queue for good; the first cause is kept and returned.
     pub(crate) fn stop(&self, cause: Error) -> Arc<Error> {
         let mut state = self.lock();
         let cause = state.stopped.get_or_insert_with(|| Arc::new(cause)).clone();
@@ -256,7 +268,7 @@ impl Queue {
         self.work.notify_all();
     }
 
-    /// Tells whether something would be lost without a commit.
+    /// Tells whether there is uncommitted work.
     pub(crate) fn has_uncommitted(&self) -> bool {
         let state = self.lock();
         let is_idle = state.open.is_empty() && state.next_applied == state.next_sequence;
@@ -281,17 +293,16 @@ impl State {
         }
     }
 
-    /// Notes that an operation's key is changed; false where that must wait for a commit.
-    fn note_key(&mut self, operation: &Operation) -> Result<bool> {
+    /// Records the change of an operation's key; false where it must wait for a commit.
+    fn record_key(&mut self, operation: &Operation) -> Result<bool> {
         let hash = self.hasher.hash_one(&operation.key);
         let is_in = |keys: fn(&Keys) -> &HashSet<u64>| {
             keys(&self.changed).contains(&hash) || keys(&self.committing).contains(&hash)
         };
-        let made_from = operation.action.made_from();
-        let may_follow = match made_from {
+        let may_follow = match operation.made_from {
             None if is_in(|keys| &keys.derived) => false,
             None if operation.action.has_text() && is_in(|keys| &keys.all) => {
-                !self.is_said_of(&operation.key)?
+                !self.has_verdict(&operation.key)?
             }
             None => true,
             Some(generation) => {
@@ -302,21 +313,21 @@ impl State {
         if may_follow {
             self.changed.all.insert(hash);
         }
-        if may_follow && made_from.is_some() {
+        if may_follow && operation.made_from.is_some() {
             self.changed.derived.insert(hash);
         }
         Ok(may_follow)
     }
 
-    /// Tells whether people corrected a key's document or rejected labels of it, as far as the last
-    /// commit knows; always while the next one is made.
-    fn is_said_of(&self, key: &str) -> Result<bool> {
+    /// Tells whether the last commit holds a correction or rejections of a key; true, to be safe,
+    /// while the next one is made.
+    fn has_verdict(&self, key: &str) -> Result<bool> {
         let Some(snapshot) = &self.snapshot else { return Ok(true) };
         let record = snapshot.neighbors.documents(&[key])?.remove(0);
         Ok(record.is_some_and(|record| record.is_corrected || !record.rejected.is_empty()))
     }
 
-    /// Makes the chunk that is being collected ready.
+    /// Seals the chunk being collected.
     fn seal(&mut self) {
         if self.open.is_empty() {
             return;
@@ -337,7 +348,7 @@ impl State {
         Some(Chunk { sequence, operations, neighbors, searcher })
     }
 
-    fn take_next_processed(&mut self) -> Option<Processed> {
+    fn take_next_processed(&mut self) -> Option<ProcessedChunk> {
         self.processed.remove(&self.next_applied)
     }
 }

@@ -1,60 +1,141 @@
-//! Making an index's datastore anew from its documents: for another encoder, or after damage.
+//! Rebuilds an index's datastore from its documents: for another encoder, or after damage.
 
 use std::path::Path;
 
+use autotag::datastore::{SealState, check_seal};
 use autotag::tagger::StageTimes;
 use autotag::{
-    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, LabelFate,
-    LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger,
+    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, Fingerprint,
+    LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger, failpoint,
 };
-use tantivy::Searcher;
 use tantivy::query::AllQuery;
+use tantivy::{Index, Searcher};
 
+use crate::change::worth_keeping;
+use crate::commit::{self, Payload};
+use crate::error::in_use;
+use crate::folder::Locked;
+use crate::guard::open_reader;
+use crate::layout::own_folder;
 use crate::operation::StoredDocument;
+use crate::process::{digest, sparsified};
 use crate::segments::SegmentChecks;
-use crate::worker::{digest, sparsified};
-use crate::{JobProgress, Origin, Result, TagFields, document, source};
+use crate::{
+    BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document, source,
+};
 
-/// So many texts, or bytes of them, are encoded at once.
+/// The most texts, and bytes of text, that are encoded at once.
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 4 << 20;
 
-/// After so many documents what was done is committed, so that it need not be done again.
+/// The number of documents between two commits: an interruption costs at most so many.
 const COMMIT_EVERY: usize = 5_000;
 
-/// What a datastore is made of.
-pub(crate) struct Sources<'s, E> {
-    pub(crate) searcher: &'s Searcher,
-    pub(crate) fields: &'s TagFields,
-    pub(crate) tagger: &'s Tagger<E>,
+/// The sources of a datastore.
+struct Sources<'s, E> {
+    searcher: &'s Searcher,
+    fields: &'s TagFields,
+    tagger: &'s Tagger<E>,
     /// The training set of the tagger's bundle.
-    pub(crate) seed: &'s Datastore,
+    seed: &'s Datastore,
     /// The datastore that is replaced, where it can be read.
-    pub(crate) old: Option<&'s Datastore>,
+    old: Option<&'s Datastore>,
 }
 
-/// What making a datastore anew did.
+/// The outcome of rebuilding a datastore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RebuildReport {
-    /// Documents labelled by people that vote again.
+    /// The number of documents labeled by people that vote again.
     pub labeled: u64,
-    /// Texts that had to be encoded.
+    /// The number of texts that had to be encoded.
     pub encoded: u64,
-    /// The keys of documents labelled by people that vote no more: they cannot be encoded.
+    /// The keys of documents labeled by people that no longer vote: they cannot be encoded.
     pub failed: Vec<String>,
+}
+
+impl IndexFolder {
+    /// Rebuilds the datastore under another name, and points the index to it.
+    ///
+    /// `old`, the one that is replaced, has passed its integrity check where it is given.
+    pub(crate) fn replace_datastore<E: Encoder>(
+        &mut self,
+        locked: &Locked,
+        name: &str,
+        tagger: &Tagger<E>,
+        bundle: &BundleSource<'_>,
+        old: Option<&Datastore>,
+        progress: impl FnMut(JobProgress),
+    ) -> Result<RebuildReport> {
+        let (index, fields) = self.index_in(&locked.directory)?;
+        source::check_stored(&index.schema())?;
+        let reader = open_reader(&index)?;
+        // A damaged payload is met in repairs only, which commit nothing before they are done.
+        let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
+        let begun = format!("{generation} {}", bundle.fingerprint);
+        let own = own_folder(&self.path);
+        let new = own.join(name);
+        let encoder = tagger.encoder().fingerprint();
+        let goes_on = datastores::is_begun_as(&new, &begun) && !is_damaged(&new, &encoder);
+        if new.exists() && !goes_on {
+            datastores::remove_or_set_aside(&own, &new, &self.description)?;
+        }
+        datastores::begin(&new, &begun)?;
+        let (searcher, fields) = (&reader.searcher(), &fields);
+        let seed = bundle.training_set;
+        let rebuilt = rebuild(&Sources { searcher, fields, tagger, seed, old }, &new, progress)?;
+        datastores::sync(&new)?;
+        failpoint::reach("migrate::rebuilt");
+        self.description = self.description.with_datastore(name).with_bundle(bundle);
+        self.publish()?;
+        failpoint::reach("migrate::published");
+        datastores::finish(&new)?;
+        Ok(rebuilt)
+    }
+
+    /// Opens the datastore and completes the last commit; `None` where it is damaged.
+    ///
+    /// The index must be locked for writing.
+    pub(crate) fn recovered_datastore(&self, index: &Index) -> Result<Option<Datastore>> {
+        if !matches!(check_seal(&self.datastore_path()), Ok(SealState::Whole | SealState::Unsealed))
+        {
+            return Ok(None);
+        }
+        let recover = || -> Result<Option<Datastore>> {
+            let datastore =
+                Datastore::open(&self.datastore_path(), &self.encoder()).map_err(in_use)?;
+            let last = Payload::of(index, self.encoder())?;
+            commit::recover(&mut datastore.writer().map_err(in_use)?, &last)?;
+            let is_whole = datastore.verify()?.problems.is_empty();
+            Ok(is_whole.then_some(datastore))
+        };
+        match recover() {
+            Err(
+                Error::Datastore(
+                    autotag::Error::DatastoreDamaged { .. } | autotag::Error::NoDatastore { .. },
+                )
+                | Error::CommitChanged,
+            ) => Ok(None),
+            recovered => recovered,
+        }
+    }
+}
+
+fn is_damaged(datastore: &Path, encoder: &Fingerprint) -> bool {
+    let opened = Datastore::open(datastore, encoder);
+    matches!(opened, Err(autotag::Error::DatastoreDamaged { .. }))
 }
 
 /// A document to be encoded and put.
 struct Pending {
     key: String,
     text: String,
-    /// What people said of it.
+    /// The labels that people gave it.
     labels: Vec<String>,
     record: DocumentRecord,
 }
 
-/// Makes a datastore in a folder, or goes on where making it was interrupted.
-pub(crate) fn rebuild<E: Encoder>(
+/// Makes a datastore in a folder, or resumes an interrupted attempt.
+fn rebuild<E: Encoder>(
     sources: &Sources<'_, E>,
     folder: &Path,
     mut progress: impl FnMut(JobProgress),
@@ -96,7 +177,7 @@ struct Rebuild<'s, E> {
     sources: &'s Sources<'s, E>,
     checks: SegmentChecks,
     is_same_encoder: bool,
-    /// What an interrupted attempt had committed.
+    /// The commits of an interrupted attempt.
     known: DatastoreReader,
     writer: DatastoreWriter,
     old: Option<DatastoreReader>,
@@ -106,7 +187,7 @@ struct Rebuild<'s, E> {
 }
 
 impl<E: Encoder> Rebuild<'_, E> {
-    /// Gives the labels the names and fates that they have.
+    /// Carries the labels' names and fates over from the old datastore.
     fn carry_labels(&mut self) -> Result<()> {
         let Some(old) = &self.old else { return Ok(()) };
         let old = old.labels();
@@ -114,12 +195,12 @@ impl<E: Encoder> Rebuild<'_, E> {
         Ok(())
     }
 
-    /// Takes a document up, where there is something to keep of it.
+    /// Takes up a document, where there is something to keep of it.
     fn take(&mut self, key: String) -> Result<()> {
         let is_done = self.known.get(&key)?.is_some_and(|item| item.source == Source::Human)
             || self.known.documents(&[&key])?[0].is_some();
         let Sources { searcher, fields, .. } = self.sources;
-        let read = || source::read(searcher, fields, &key, 0, &self.checks);
+        let read = || source::read(searcher, fields, &key, &self.checks);
         let found = if is_done { None } else { read()? };
         let Some(committed) = found else { return Ok(()) };
         let labels = self.labels_of(&key, &committed)?;
@@ -142,13 +223,11 @@ impl<E: Encoder> Rebuild<'_, E> {
                     self.flush()?;
                 }
             }
-            None if record.encoded.is_some()
-                || record.is_corrected
-                || !record.rejected.is_empty() =>
-            {
-                self.writer.put_document(&key, record)?;
+            None => {
+                if let Some(record) = worth_keeping(record) {
+                    self.writer.put_document(&key, record)?;
+                }
             }
-            None => {}
         }
         Ok(())
     }
@@ -158,22 +237,20 @@ impl<E: Encoder> Rebuild<'_, E> {
         if let Some(old) = &self.old
             && let Some(item) = old.get(key)?.filter(|item| item.source == Source::Human)
         {
-            let name = |&label: &LabelId| old.labels().name(label).to_owned();
-            return Ok(Some(item.labels.ids().iter().map(name).collect()));
+            return Ok(Some(document::label_names(&item.labels, old.labels())));
         }
-        let given = committed.evidence.tags.iter().filter(|tag| tag.origin == Origin::Human);
-        let labels: Vec<String> = given.map(|tag| tag.label.clone()).collect();
+        let labels = committed.evidence.given();
         Ok((!labels.is_empty() && !committed.evidence.silent).then_some(labels))
     }
 
-    /// Returns the ids that rejected labels have now.
+    /// Returns the new ids of rejected labels.
     fn rejected(&self, record: Option<&DocumentRecord>) -> LabelSet {
         let (Some(old), Some(record)) = (&self.old, record) else { return LabelSet::default() };
         let names = record.rejected.ids().iter().map(|&label| old.labels().name(label));
         names.filter_map(|name| self.writer.labels().id(name)).collect()
     }
 
-    /// Encodes what is pending and puts it.
+    /// Encodes the pending documents and puts them.
     fn flush(&mut self) -> Result<()> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;

@@ -1,4 +1,4 @@
-//! Mending a damaged index: what is damaged is set aside, the rest is made to agree.
+//! Repairs a damaged index: sets damaged files aside, and makes both stores agree.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,39 +14,38 @@ use crate::directory::FolderDirectory;
 use crate::error::io_error;
 use crate::folder::Locked;
 use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
-use crate::migrate::check_encoder;
 use crate::rebuild::RebuildReport;
+use crate::writer::opening::check_encoder;
 use crate::{
-    BundleSource, Error, FieldNames, IndexFolder, JobProgress, Problem, Result, TagFields,
-    VerifyReport, WriterOptions, datastores, files, verify,
+    BundleSource, Error, FieldNames, IndexFolder, IndexPart, JobProgress, Problem, Result,
+    TagFields, VerifyReport, WriterOptions, datastores, files, verify,
 };
 
-/// What [`IndexFolder::repair`] did.
+/// The outcome of [`IndexFolder::repair`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RepairReport {
-    /// The files that were made anew from what else is known, by their path inside the index's
-    /// folder.
+    /// The files that were rebuilt from other information, by their path inside the index's folder.
     pub restored: Vec<PathBuf>,
     /// The files that were set aside, by their path inside the index's folder.
     pub set_aside: Vec<PathBuf>,
-    /// The number of documents that were lost with them, where that is known.
+    /// The number of documents lost with them.
     pub documents_lost: u64,
     /// The keys of lost documents, as far as the datastore knows them.
     pub lost: BTreeSet<String>,
     /// The datastore that was found beside the index's own, and agrees with the documents.
     pub found: Option<PathBuf>,
-    /// What was done to the datastore, where it was made anew.
+    /// The outcome of rebuilding the datastore, where that was necessary.
     pub rebuilt: Option<RebuildReport>,
     /// Whether rejections, and changes of labels, were lost with the old datastore.
     pub forgot: bool,
-    /// What verifying the index finds now.
+    /// The integrity check after the repair.
     pub after: VerifyReport,
 }
 
 impl IndexFolder {
     /// Opens a folder to repair it: as [`IndexFolder::open`], but where `index.json` is damaged or
-    /// gone, it is made anew, from its copy or from the bundle, the schema and the datastores.
+    /// gone, it is rebuilt, from its copy or from the bundle, the schema and the datastores.
     ///
     /// # Errors
     ///
@@ -76,12 +75,11 @@ impl IndexFolder {
         Ok(folder)
     }
 
-    /// Mends what can be mended of a damaged index, with the bundle that it was made with, and tells
-    /// what was lost.
+    /// Repairs a damaged index, with the bundle that it was made with.
     ///
     /// Segments that are damaged are set aside in `autotag/damaged` with their documents. Where the
     /// datastore is damaged or disagrees with the documents, one that agrees is looked for among
-    /// those that were set aside; else it is made anew from the documents and the bundle's training
+    /// those that were set aside; else it is rebuilt from the documents and the bundle's training
     /// set, and the one that it was is set aside. An index that is sound is left alone.
     ///
     /// # Errors
@@ -110,7 +108,7 @@ impl IndexFolder {
         if before.neighbors.is_some() && !report.set_aside.is_empty() {
             report.lost = keys_without_document(&self.verify_locked(&locked)?);
         }
-        // What was set aside took documents away of which the datastore knows.
+        // The datastore may know documents of segments that were set aside.
         if !report.set_aside.is_empty() || before.problems.iter().any(is_of_datastore) {
             self.mend_datastore(&locked, tagger, bundle, &mut report, progress)?;
         }
@@ -126,7 +124,7 @@ impl IndexFolder {
         verify::verify(self, &locked.directory, &self.datastore_path())
     }
 
-    /// Finds a datastore that agrees with the documents, or makes it anew.
+    /// Finds a datastore that agrees with the documents, or rebuilds it.
     fn mend_datastore<E: Encoder>(
         &mut self,
         locked: &Locked,
@@ -149,7 +147,7 @@ impl IndexFolder {
             }
         }
         let (index, _) = self.index_in(&locked.directory)?;
-        let old = match self.settled_datastore(&index)? {
+        let old = match self.recovered_datastore(&index)? {
             Some(old) => Some(old),
             None => newest_readable(self, &others),
         };
@@ -182,7 +180,7 @@ fn newest_readable(folder: &IndexFolder, others: &[PathBuf]) -> Option<Datastore
     all.max_by_key(|(generation, _)| *generation).map(|(_, datastore)| datastore)
 }
 
-/// Makes Tantivy's lists of files anew where they are damaged; returns their paths.
+/// Rebuilds Tantivy's lists of files where they are damaged; returns their paths.
 fn mend_tantivy(directory: &FolderDirectory, path: &Path) -> Result<Vec<PathBuf>> {
     let mut restored = Vec::new();
     if directory.restore_meta()? {
@@ -201,7 +199,7 @@ fn mend_tantivy(directory: &FolderDirectory, path: &Path) -> Result<Vec<PathBuf>
     Ok(restored)
 }
 
-/// Works out what `index.json` said; `None` where that cannot be known.
+/// Derives `index.json` from the schema, the datastores and the bundle; `None` where that fails.
 fn derive(
     path: &Path,
     directory: &FolderDirectory,
@@ -235,13 +233,17 @@ fn derive(
     Ok(Some(Description::derived(names, &schema, bundle, &name)))
 }
 
-/// Tells whether making the datastore anew mends a problem.
+/// Tells whether rebuilding the datastore solves a problem.
 fn is_of_datastore(problem: &Problem) -> bool {
     match problem {
         Problem::DamagedFile { path } => path.starts_with("autotag"),
-        Problem::Unreadable { what, .. } => {
-            ["the datastore", "the neighbors", "the journal", "the last commit"].contains(what)
-        }
+        Problem::Unreadable { part, .. } => match part {
+            IndexPart::LastCommit
+            | IndexPart::Datastore
+            | IndexPart::Neighbors
+            | IndexPart::Journal => true,
+            IndexPart::Index | IndexPart::Folder | IndexPart::File | IndexPart::Documents => false,
+        },
         Problem::Datastore(_)
         | Problem::DatastoreAhead { .. }
         | Problem::NoNeighbor { .. }
@@ -256,7 +258,7 @@ fn is_of_datastore(problem: &Problem) -> bool {
     }
 }
 
-/// Takes segments with damaged files out of the index, and moves their files away.
+/// Removes segments with damaged files from the index, and sets their files aside.
 fn set_damaged_segments_aside(
     folder: &IndexFolder,
     locked: &Locked,
@@ -305,7 +307,7 @@ fn write_metas(index: &Index, metas: &IndexMeta) -> Result<()> {
     written.map_err(|source| Error::Io { path: META.into(), action: "write", source })
 }
 
-/// Returns the keys that the datastore knows and the index has not.
+/// Returns the keys of documents that only the datastore has.
 fn keys_without_document(report: &VerifyReport) -> BTreeSet<String> {
     let key = |problem: &Problem| match problem {
         Problem::NoDocument { key } | Problem::Forgotten { key } => Some(key.clone()),

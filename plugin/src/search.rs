@@ -15,7 +15,8 @@ use crate::{Error, Evidence, Result, TagFields, document};
 
 /// Searches an index by text and by tag.
 ///
-/// It sees the index as of its opening or its last [`reload`](TagSearcher::reload); clone it freely.
+/// It searches the index as of its opening or its last [`reload`](TagSearcher::reload); clones are
+/// cheap.
 #[derive(Clone)]
 pub struct TagSearcher {
     reader: IndexReader,
@@ -25,7 +26,7 @@ pub struct TagSearcher {
     fields: TagFields,
 }
 
-/// What to search for.
+/// A search.
 #[derive(Clone, Debug)]
 pub struct SearchRequest {
     /// The query over the text fields, in Tantivy's query language; an empty one finds all.
@@ -39,7 +40,7 @@ pub struct SearchRequest {
     pub facets: Option<Facet>,
     /// The most documents that are returned, the best first.
     pub limit: usize,
-    /// How many of the best are passed over.
+    /// The number of the best documents that are skipped.
     pub offset: usize,
 }
 
@@ -57,7 +58,7 @@ impl Default for SearchRequest {
     }
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct SearchResults {
     /// The number of documents that match.
@@ -68,7 +69,7 @@ pub struct SearchResults {
     pub facets: Vec<FacetCount>,
 }
 
-/// How many documents have a tag, or one below it.
+/// The number of documents that have a tag, or one below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FacetCount {
     /// The tag.
@@ -82,7 +83,7 @@ pub struct FacetCount {
 pub struct FoundDocument {
     /// Its key.
     pub key: String,
-    /// How well it matches.
+    /// Its relevance.
     pub score: Score,
     /// The stored texts of the text fields, in their order.
     pub texts: Vec<String>,
@@ -90,9 +91,9 @@ pub struct FoundDocument {
     pub tags: Vec<Facet>,
     /// Its suggestions; none where the schema has no field for them.
     pub suggestions: Vec<Facet>,
-    /// Why it has them; absent where it was indexed untagged.
+    /// The evidence of its tags; `None` where it was indexed untagged.
     pub evidence: Option<Evidence>,
-    /// All that is stored of it.
+    /// Its stored fields.
     pub document: TantivyDocument,
 }
 
@@ -133,7 +134,7 @@ impl TagSearcher {
     /// # Errors
     ///
     /// [`Error::Query`] when the query cannot be read, [`Error::QueryTooLong`] and
-    /// [`Error::QueryTooDeep`] when it is beyond what is read, [`Error::Evidence`] when a document's
+    /// [`Error::QueryTooDeep`] when it exceeds the limits, [`Error::Evidence`] when a document's
     /// evidence does not decode, [`Error::Tantivy`] when the index cannot be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResults> {
         let query = self.query(request)?;
@@ -228,7 +229,7 @@ impl TagSearcher {
     }
 }
 
-/// Returns what reads queries over the text fields.
+/// Returns the parser of queries over the text fields.
 pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
     let schema = index.schema();
     let is_indexed = |field: &Field| schema.get_field_entry(*field).is_indexed();
@@ -243,12 +244,12 @@ pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
 /// Reads a query; it takes little stack, whatever the query.
 pub(crate) fn parse(parser: &QueryParser, query: &str) -> Result<Box<dyn Query>> {
     bounds::check(query)?;
-    // The parser takes other spaces for parts of a field's name, and looks for its end again and again.
+    // The parser takes other spaces for parts of a field's name, at quadratic cost.
     let parsed = parser.parse_query(&query.replace(char::is_whitespace, " "));
     parsed.map_err(|source| Error::Query { query: query.to_owned(), source })
 }
 
-/// Returns what makes every document have these facets, or one below each.
+/// Returns clauses that require these facets, or one below each.
 fn have(field: Field, facets: &[Facet]) -> impl Iterator<Item = (Occur, Box<dyn Query>)> {
     // The root has no term: every document is below it.
     facets.iter().filter(|facet| !facet.is_root()).map(move |facet| {

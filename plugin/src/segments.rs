@@ -1,9 +1,9 @@
-//! Segments' files are compared with their checksums before they are read, as far as that is cheap,
-//! and in any case before what they hold is written anew.
+//! Verifies the checksums of segments' files: before they are read, as far as that is cheap, and
+//! always before their content is written again.
 //!
-//! Why? Tantivy compares none while it reads. A changed length can make it ask for more memory than
+//! Why? Tantivy verifies none while it reads. A damaged length can make it allocate more memory than
 //! there is, which ends the process. And a merge, or a document that is read back and indexed again,
-//! would write damaged content under a checksum of its own, which nobody could tell then.
+//! would write damaged content under a valid checksum.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ use crate::directory::{Checksums, recorded_checksums};
 use crate::layout::segment_file_names;
 use crate::{Error, Result};
 
-/// The longest file that is checked whenever an index is opened, in bytes.
+/// The longest file that is verified when an index is opened, in bytes.
 const SMALL: usize = 64 << 20;
 
-/// So many bytes are checked at an opening, the smallest files first.
+/// The most bytes that are verified when an index is opened, the smallest files first.
 const CHECKED_AT_OPENING: usize = 256 << 20;
 
-/// Compares files with their checksums, each once.
+/// Verifies files' checksums, each once.
 #[derive(Debug)]
 pub(crate) struct SegmentChecks {
     index: Index,
-    /// The files that are known to be whole; a segment's files never change.
+    /// The verified files; a segment's files never change.
     whole: Mutex<HashSet<PathBuf>>,
 }
 
@@ -36,7 +36,7 @@ impl SegmentChecks {
         SegmentChecks { index, whole: Mutex::default() }
     }
 
-    /// Checks the files of the last commit's segments that are not known yet, but for large ones.
+    /// Verifies the new files of the last commit's segments, except for large ones.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl SegmentChecks {
             }
             match autotag::guarded(|| self.index.directory().get_file_handle(&file)) {
                 Ok(Ok(handle)) => unknown.push((handle.len(), file)),
-                // It belonged to a segment that was merged meanwhile.
+                // Its segment was merged meanwhile.
                 Ok(Err(OpenReadError::FileDoesNotExist(_))) => {}
                 Ok(Err(_)) | Err(_) => return Err(Error::SegmentDamaged { file }),
             }
@@ -69,7 +69,7 @@ impl SegmentChecks {
         Ok(())
     }
 
-    /// Checks the file with a segment's stored documents.
+    /// Verifies a segment's store of documents.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl SegmentChecks {
         }
         match condition(&self.index, file, recorded) {
             Condition::Whole => drop(self.lock().insert(file.to_owned())),
-            // Its segment was merged meanwhile; whoever has opened it can still read it.
+            // Its segment was merged meanwhile; readers that have it open can still read it.
             Condition::Gone => {}
             Condition::Damaged => return Err(Error::SegmentDamaged { file: file.to_owned() }),
         }
@@ -101,7 +101,6 @@ impl SegmentChecks {
 
     fn is_whole(&self, segment: &SegmentMeta, recorded: &Checksums) -> bool {
         let mut files = files(segment).into_iter();
-        // Not every kind of file is there for every segment.
         let damage = files.find_map(|file| self.check(&file, recorded).err());
         if let Some(error) = &damage {
             tracing::error!(%error, "a damaged segment is not merged");
@@ -116,17 +115,17 @@ impl SegmentChecks {
     }
 }
 
-/// What a file's checksum says of it.
+/// The condition of a file by its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Whole,
     Damaged,
-    /// There is none.
+    /// It is missing.
     Gone,
 }
 
-/// Compares a file of an index with its checksum: the one recorded under its name, where there is one,
-/// else the one that it bears.
+/// Verifies a file of an index by the checksum recorded under its name in `meta.json`, else by that
+/// in its footer.
 pub(crate) fn condition(index: &Index, file: &Path, recorded: &Checksums) -> Condition {
     let directory = index.directory();
     let compare = || match recorded.get(file) {
@@ -136,7 +135,7 @@ pub(crate) fn condition(index: &Index, file: &Path, recorded: &Checksums) -> Con
         }
         None => directory.validate_checksum(file),
     };
-    // Tantivy panics where a file is too short for what ends it.
+    // Tantivy panics where a file is shorter than a footer.
     match autotag::guarded(compare) {
         Ok(Ok(true)) => Condition::Whole,
         Ok(Err(OpenReadError::FileDoesNotExist(_))) => Condition::Gone,
@@ -149,7 +148,7 @@ fn files(segment: &SegmentMeta) -> Vec<PathBuf> {
     names.into_iter().map(PathBuf::from).collect()
 }
 
-/// Merges as Tantivy does, but no segment with a damaged file.
+/// Tantivy's merge policy, without segments that have a damaged file.
 #[derive(Debug)]
 pub(crate) struct WholeSegments {
     policy: LogMergePolicy,

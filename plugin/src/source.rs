@@ -1,4 +1,4 @@
-//! Documents as the last commit has them: read back whole, so that they can be written anew.
+//! Reads documents of the last commit back, so that they can be written again.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use crate::operation::StoredDocument;
 use crate::segments::SegmentChecks;
 use crate::{Error, Evidence, Result, TagFields};
 
-/// Checks that nothing of a document is lost when it is read back: every field is stored.
+/// Checks that every field is stored: nothing is lost when a document is read back.
 pub(crate) fn check_stored(schema: &Schema) -> Result<()> {
     match schema.fields().find(|(_, entry)| !entry.is_stored()) {
         Some((_, entry)) => Err(Error::NotStored { field: entry.name().to_owned() }),
@@ -20,13 +20,12 @@ pub(crate) fn check_stored(schema: &Schema) -> Result<()> {
     }
 }
 
-/// Reads the document of a key, whose segment's stored documents must be whole; `None` where there is
+/// Reads the document of a key, after the checksum of its segment's store; `None` where there is
 /// none.
 pub(crate) fn read(
     searcher: &Searcher,
     fields: &TagFields,
     key: &str,
-    generation: u64,
     checks: &SegmentChecks,
 ) -> Result<Option<StoredDocument>> {
     const LOOKED_UP: &str = "looked a key up";
@@ -36,14 +35,13 @@ pub(crate) fn read(
     let stored: TantivyDocument =
         searcher.doc(address).map_err(Error::tantivy("read a document"))?;
     let evidence = Evidence::from_document(&stored, fields)?.unwrap_or_default();
-    let own = [Some(fields.tags), Some(fields.evidence), fields.suggestions];
     let mut document = TantivyDocument::new();
     for (field, value) in stored.field_values() {
-        if !own.contains(&Some(field)) {
+        if !fields.is_reserved(field) {
             document.add_field_value(field, value);
         }
     }
-    Ok(Some(StoredDocument { document, evidence, generation }))
+    Ok(Some(StoredDocument { document, evidence }))
 }
 
 fn address(
@@ -67,7 +65,7 @@ fn address(
     Ok(None)
 }
 
-/// Returns the keys of the documents that a query finds, in their order.
+/// Returns the keys of a query's documents, in their order.
 pub(crate) fn keys(
     searcher: &Searcher,
     fields: &TagFields,

@@ -1,4 +1,4 @@
-//! What a writer tells of its work.
+//! Reports of a writer's work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::Evidence;
 
-/// Where the time went, summed over the threads.
+/// The time spent in each stage, summed over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriterTimes {
     /// Splitting texts into tokens.
@@ -32,7 +32,7 @@ impl WriterTimes {
         self.datastore += more.datastore;
     }
 
-    /// Returns what was spent since an earlier reading of the same writer.
+    /// Returns the time since an earlier reading of the same writer.
     pub(crate) fn since(&self, earlier: &WriterTimes) -> WriterTimes {
         WriterTimes {
             tokenize: self.tokenize.saturating_sub(earlier.tokenize),
@@ -47,36 +47,36 @@ impl WriterTimes {
 /// A writer's work since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriterStats {
-    /// Documents that were handed over to Tantivy, tagged or with labels of their own.
+    /// Documents given to Tantivy, tagged or with labels of their own.
     pub documents: u64,
-    /// Texts that the encoder was given.
+    /// Texts that were encoded.
     pub encoded: u64,
-    /// Texts that it was not given, since it had answered them before under the same key.
+    /// Texts whose earlier answer was reused: they are the same as before under the same key.
     pub reused: u64,
-    /// Operations that wait or are worked on.
+    /// Operations in flight.
     pub queue_depth: usize,
-    /// Batches in which operations were worked on.
+    /// Chunks of operations.
     pub batches: u64,
-    /// Where the time went, summed over the threads.
+    /// The time spent in each stage, summed over the threads.
     pub times: WriterTimes,
     /// The time since the writer was opened.
     pub wall: Duration,
 }
 
-/// What a commit made visible and durable.
+/// The summary of a commit.
 #[derive(Clone, Debug, Default)]
 pub struct CommitSummary {
     /// Documents that were tagged.
     pub tagged: u64,
     /// Documents that came with labels and are neighbors from now on.
     pub labeled: u64,
-    /// Deletions that were asked for, whether there was such a document or not.
+    /// Requested deletions, of existing documents or not.
     pub deleted: u64,
     /// Documents that could not be tagged.
     pub failed: u64,
     /// The first of the failed documents, as many as the options list.
     pub failures: Vec<FailedDocument>,
-    /// Where the time went since the last commit, summed over the threads.
+    /// The time spent in each stage since the last commit, summed over the threads.
     pub times: WriterTimes,
     /// Tantivy's number of the commit.
     pub opstamp: u64,
@@ -84,16 +84,16 @@ pub struct CommitSummary {
     pub generation: u64,
 }
 
-/// What tagging documents again changed.
+/// The changes of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RetagReport {
-    /// Documents that were looked at.
+    /// Documents examined.
     pub documents: u64,
-    /// Those of them that have other tags now.
+    /// Documents whose tags changed.
     pub changed: u64,
-    /// How many documents have a label now that they had not before, by label.
+    /// The number of documents that gained a label, by label.
     pub gained: BTreeMap<String, u64>,
-    /// How many documents have a label no more, by label.
+    /// The number of documents that lost a label, by label.
     pub lost: BTreeMap<String, u64>,
 }
 

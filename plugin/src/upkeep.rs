@@ -1,7 +1,7 @@
-//! Work over many documents of an index: tagging them again, giving labels other names.
+//! Runs jobs: tags documents again, or changes a label in all documents that have it.
 //!
-//! A job goes through the documents in the order of their keys and commits now and then; each
-//! commit's payload says how far it got. Searches and other writing go on meanwhile.
+//! A job goes through the documents in the order of their keys and commits at intervals; each
+//! commit's payload holds its progress. Searches and other writing go on meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -14,23 +14,21 @@ use tantivy::schema::IndexRecordOption;
 
 use crate::job::{Job, JobProgress, LabelChange, TagSettings, Task};
 use crate::ledger::Ledger;
-use crate::operation::{Action, Snapshot, StoredDocument};
+use crate::operation::{Action, Labeling, Snapshot, StoredDocument};
 use crate::worker::Worker;
-use crate::{
-    Error, Evidence, Origin, Result, RetagReport, TaggingWriter, document, search, source,
-};
+use crate::{Error, Evidence, Result, RetagReport, TaggingWriter, document, search, source};
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
-    /// Tags documents again by the neighbors and settings of now, and tells what changed.
+    /// Tags documents again by the current neighbors and settings.
     ///
     /// `query`, in Tantivy's query language, finds them; an empty one finds all. Documents whose
-    /// labels people gave keep them. What the encoder said of a text is used again where the
-    /// datastore has it, else the stored text is encoded. A document that cannot be encoded keeps
+    /// labels people gave keep them. The encoder's answer to a text is reused where the datastore
+    /// has it; else the stored text is encoded. A document that cannot be encoded keeps
     /// its tags; with [`OnFailure::Fail`](crate::OnFailure::Fail) that interrupts the job.
     ///
-    /// Everything that was handed over before is committed first. The process may die meanwhile:
-    /// [`resume`](TaggingWriter::resume) goes on where the last commit was made, with the settings
-    /// that the writer's tagger has now.
+    /// All earlier operations are committed first. After a crash
+    /// [`resume`](TaggingWriter::resume) goes on from the last commit, with the settings that the
+    /// writer's tagger has now.
     ///
     /// # Errors
     ///
@@ -63,24 +61,23 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<RetagReport> {
         let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         source::check_stored(&self.schema)?;
-        let settings = Some(TagSettings::of(&self.shared.worker.tagger()));
+        let settings = Some(TagSettings::of(&self.pipeline.worker.tagger()));
         let task = Task::Retag { query: query.to_owned(), settings, moved_to };
         // Before it begins: a query that cannot be read would never be finished.
-        self.query(&task, &self.shared.queue.snapshot()?)?;
+        self.query(&task, &self.pipeline.queue.snapshot()?)?;
         self.begin(|_| Ok(task))?;
         self.run_job(progress)
     }
 
     /// Changes a label everywhere: in the datastore at once, then in all documents that have it.
     ///
-    /// The process may die meanwhile: [`resume`](TaggingWriter::resume) goes on with the documents.
-    /// Documents that were not labelled by people get a restored label back when they are tagged
+    /// After a crash [`resume`](TaggingWriter::resume) goes on with the documents.
+    /// Documents that were not labeled by people get a restored label back when they are tagged
     /// again.
     ///
     /// # Errors
     ///
-    /// [`Error::Datastore`] with what is wrong with the labels that are named; nothing is changed
-    /// then. As [`retag`](TaggingWriter::retag) otherwise.
+    /// [`Error::Datastore`] when the change does not fit the labels; nothing is changed then. As [`retag`](TaggingWriter::retag) otherwise.
     pub fn change_labels(
         &self,
         change: &LabelChange,
@@ -95,14 +92,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         self.run_job(progress)
     }
 
-    /// Returns the job that was begun and not finished; it waits for
-    /// [`resume`](TaggingWriter::resume).
+    /// Returns the unfinished job, which waits for [`resume`](TaggingWriter::resume).
     pub fn unfinished_job(&self) -> Option<Job> {
         self.committed.lock().unwrap_or_else(PoisonError::into_inner).job.clone()
     }
 
-    /// Goes on with the job that was begun and not finished, with the settings that it was begun
-    /// with; does nothing where there is none.
+    /// Resumes the unfinished job, with the settings that it was begun with; does nothing where
+    /// there is none.
     ///
     /// # Errors
     ///
@@ -112,9 +108,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         self.run_job(progress)
     }
 
-    /// Lets a job that another thread works on stop at its next document: it commits what is done,
-    /// returns what was changed, and waits for [`resume`](TaggingWriter::resume). Does nothing where
-    /// none is worked on.
+    /// Interrupts a job that another thread runs: at its next document it commits, returns its
+    /// report so far, and waits for [`resume`](TaggingWriter::resume). Does nothing where none runs.
     pub fn interrupt_job(&self) {
         self.interrupts_job.store(true, Ordering::Relaxed);
     }
@@ -132,12 +127,12 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     fn run_job(&self, progress: impl FnMut(JobProgress)) -> Result<RetagReport> {
         let Some(job) = self.unfinished_job() else { return Ok(RetagReport::default()) };
-        let worker = &self.shared.worker;
+        let worker = &self.pipeline.worker;
         let settings = match &job.task {
             Task::Retag { settings, .. } => settings.clone(),
             Task::Relabel { .. } => None,
         };
-        // It stays until the next job: what an interrupted one handed over may not be tagged yet.
+        // It stays until the next job: documents of an interrupted one may still be in the queue.
         worker.set_job_tagger(settings.map(|settings| settings.put_into(worker.tagger())));
         self.work_through(job, progress)
     }
@@ -147,7 +142,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         Job { task, after }: Job,
         mut progress: impl FnMut(JobProgress),
     ) -> Result<RetagReport> {
-        let queue = &self.shared.queue;
+        let queue = &self.pipeline.queue;
         queue.ledger(Ledger::take_retagged);
         self.interrupts_job.store(false, Ordering::Relaxed);
         let keys = self.keys(&task, &queue.snapshot()?)?;
@@ -179,27 +174,27 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         committed.map(drop)
     }
 
-    /// Hands one document over; one that was changed since the last commit is up to date anyway.
+    /// Submits one document; one that was changed since the last commit is up to date anyway.
     fn work_on(&self, task: &Task, key: &str) -> Result<()> {
         loop {
-            let Snapshot { generation, neighbors, searcher } = self.shared.queue.snapshot()?;
-            let Worker { fields, checks, .. } = &self.shared.worker;
-            let Some(committed) = source::read(&searcher, fields, key, generation, checks)? else {
+            let Snapshot { generation, neighbors, searcher } = self.pipeline.queue.snapshot()?;
+            let Worker { fields, checks, .. } = &self.pipeline.worker;
+            let Some(stored) = source::read(&searcher, fields, key, checks)? else {
                 return Ok(());
             };
-            let Some(action) = action(task, key, committed, &neighbors)? else { return Ok(()) };
+            let Some(action) = action(task, key, stored, &neighbors)? else { return Ok(()) };
             drop((searcher, neighbors));
-            let refused = self.try_submit(key, action)?;
-            if refused.is_none() || self.shared.queue.is_changed(key) {
+            let refused = self.try_submit(key.to_owned(), action, Some(generation))?;
+            if refused.is_none() || self.pipeline.queue.is_changed(key) {
                 return Ok(());
             }
         }
     }
 
-    /// Returns the keys of the documents that a job is about, in their order.
+    /// Returns the keys of a job's documents, in their order.
     fn keys(&self, task: &Task, snapshot: &Snapshot) -> Result<BTreeSet<String>> {
         let query = self.query(task, snapshot)?;
-        let fields = &self.shared.worker.fields;
+        let fields = &self.pipeline.worker.fields;
         let mut keys = source::keys(&snapshot.searcher, fields, query.as_ref())?;
         if let Task::Relabel { label, .. } = task {
             let neighbors = &snapshot.neighbors;
@@ -216,7 +211,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     fn query(&self, task: &Task, snapshot: &Snapshot) -> Result<Box<dyn Query>> {
-        let fields = &self.shared.worker.fields;
+        let fields = &self.pipeline.worker.fields;
         match task {
             Task::Retag { query, .. } if query.trim().is_empty() => Ok(Box::new(AllQuery)),
             Task::Retag { query, .. } => {
@@ -236,37 +231,41 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 }
 
-/// Returns what a task does to a document; `None` where that is nothing.
+/// Returns the action of a task on a document; `None` where it has none.
 fn action(
     task: &Task,
     key: &str,
-    committed: StoredDocument,
+    stored: StoredDocument,
     neighbors: &DatastoreReader,
 ) -> Result<Option<Action>> {
-    let item = neighbors.get(key)?.filter(|item| item.source == Source::Human);
-    match task {
-        Task::Retag { .. } => {
-            let evidence = &committed.evidence;
-            let is_given = evidence.tags.iter().any(|tag| tag.origin == Origin::Human);
-            if item.is_some() || evidence.silent {
-                return Ok(None);
-            }
-            if is_given {
-                // An encoder that the index was migrated to cannot encode it.
-                let evidence = Evidence { silent: true, ..evidence.clone() };
-                return Ok(Some(Action::Rewrite(committed, evidence)));
-            }
-            Ok(Some(Action::Retag(committed)))
+    let given = neighbors.get(key)?.filter(|item| item.source == Source::Human);
+    let labels = neighbors.labels();
+    Ok(match (task, given) {
+        (Task::Retag { .. }, Some(_)) => None,
+        (Task::Retag { .. }, None) => retag(stored),
+        (Task::Relabel { .. }, Some(item)) => {
+            rewrite(stored, Evidence::human(&document::label_names(&item.labels, labels)))
         }
-        Task::Relabel { .. } => {
-            let name = |&label: &LabelId| neighbors.labels().name(label).to_owned();
-            let given = item.map(|item| item.labels.ids().iter().map(name).collect::<Vec<_>>());
-            let evidence = match given {
-                Some(labels) => Evidence::human(&labels),
-                None => committed.evidence.relabeled(neighbors.labels()),
-            };
-            let is_new = evidence != committed.evidence;
-            Ok(is_new.then_some(Action::Rewrite(committed, evidence)))
+        (Task::Relabel { .. }, None) => {
+            let evidence = stored.evidence.relabeled(labels);
+            rewrite(stored, evidence)
         }
+    })
+}
+
+/// Tags a document again that is no neighbor; the labels that people gave it stay.
+fn retag(stored: StoredDocument) -> Option<Action> {
+    if stored.evidence.silent {
+        return None;
     }
+    if stored.evidence.given().is_empty() {
+        return Some(Action::Index(stored.document, Labeling::Repredict(stored.evidence)));
+    }
+    // The encoder that the index was migrated to cannot encode it.
+    let evidence = Evidence { silent: true, ..stored.evidence.clone() };
+    Some(Action::Rewrite(stored, evidence))
+}
+
+fn rewrite(stored: StoredDocument, evidence: Evidence) -> Option<Action> {
+    (evidence != stored.evidence).then(|| Action::Rewrite(stored, evidence))
 }

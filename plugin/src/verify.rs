@@ -1,4 +1,4 @@
-//! Integrity check of an index at rest: whether its files are whole, and its two stores agree.
+//! Integrity check of an index at rest: its files are whole, and its two stores agree.
 
 mod report;
 
@@ -17,16 +17,17 @@ use crate::layout::{META, SEGMENT_EXTENSIONS};
 use crate::segments::{Condition, condition};
 use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, Task, files};
 
-pub use report::{Interrupted, Problem, VerifyReport};
+pub use report::{IndexPart, Interrupted, Problem, VerifyReport};
 
 /// The labels that people gave, by key.
 type Labels = HashMap<String, BTreeSet<String>>;
 
 impl IndexFolder {
-    /// Checks an index at rest, changing nothing: the files' checksums, the fingerprints, that the
-    /// datastore can be read and hangs together, and that both stores hold the same: every document
-    /// that people labelled votes with its labels, and every neighbor that is not of the training
-    /// set has its document.
+    /// Checks the integrity of an index at rest; changes nothing.
+    ///
+    /// It covers the files' checksums, the fingerprints, the integrity of the datastore, and the
+    /// agreement of both stores: every document that people labeled votes with its labels, and every
+    /// neighbor that is not of the training set has its document.
     ///
     /// Where a commit was interrupted, the stores are compared as they will be once the index is
     /// opened for writing. The folder need not be writable.
@@ -34,18 +35,18 @@ impl IndexFolder {
     /// # Errors
     ///
     /// [`Error::InUse`] while a writer has the index open or this process its datastore; whatever
-    /// is wrong with the index stands in the report.
+    /// is wrong with the index is in the report.
     pub fn verify(&self) -> Result<VerifyReport> {
         let directory = FolderDirectory::open(&self.path)?;
-        // Held to the end: nobody writes meanwhile.
+        // Held to the end, against writers.
         let _lock = directory.lock_for_checking()?;
         let current = IndexFolder::open(&self.path)?;
         verify(&current, &directory, &current.datastore_path())
     }
 }
 
-/// Checks all that can be checked of an index that is locked, with one of its datastores; only what
-/// keeps the index from being at rest is an error.
+/// Checks a locked index with one of its datastores, as far as they can be read; only an index that
+/// is not at rest is an error.
 pub(crate) fn verify(
     folder: &IndexFolder,
     directory: &FolderDirectory,
@@ -53,21 +54,21 @@ pub(crate) fn verify(
 ) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let mut documents = None;
-    if let Some((index, fields)) = report.note("the index", folder.index_in(directory)) {
+    if let Some((index, fields)) = report.note(IndexPart::Index, folder.index_in(directory)) {
         if !folder.is_schema_of(&index) {
             report.add(Problem::DamagedFile { path: META.into() });
         }
         // Tantivy panics at some of what a changed `meta.json` says.
         let read =
             guard("read the index", || Ok(verify_tantivy(folder, &index, &fields, &mut report)));
-        documents = report.note("the index", read).flatten();
+        documents = report.note(IndexPart::Index, read).flatten();
     }
     if !is_as_sealed(folder, datastore, &mut report) {
         return Ok(report);
     }
     let datastore = match Datastore::open(datastore, &folder.encoder()) {
         Err(autotag::Error::DatastoreInUse { .. }) => return Err(Error::InUse),
-        datastore => report.note("the datastore", datastore),
+        datastore => report.note(IndexPart::Datastore, datastore),
     };
     let known = datastore.and_then(|datastore| verify_datastore(&datastore, &mut report));
     if let (Some(documents), Some(known)) = (documents, known) {
@@ -76,9 +77,9 @@ pub(crate) fn verify(
     Ok(report)
 }
 
-/// Tells whether the datastore's file can be opened without danger.
+/// Tells whether the datastore's file is safe to open: LMDB trusts the pages that it maps.
 fn is_as_sealed(folder: &IndexFolder, path: &Path, report: &mut VerifyReport) -> bool {
-    match report.note("the datastore", check_seal(path)) {
+    match report.note(IndexPart::Datastore, check_seal(path)) {
         Some(SealState::Damaged) => {
             let file = path.join("data.mdb");
             let path = file.strip_prefix(&folder.path).unwrap_or(&file).to_owned();
@@ -98,14 +99,14 @@ fn verify_tantivy(
     report: &mut VerifyReport,
 ) -> Option<Documents> {
     let last = Payload::of(index, folder.encoder());
-    if let Some(last) = report.note("the last commit", last) {
+    if let Some(last) = report.note(IndexPart::LastCommit, last) {
         let is_of_datastore = last.encoder == folder.encoder();
         (report.generation, report.job) = (last.generation, last.job);
         report.is_migrated = !is_of_datastore;
     }
     let unused = files::unused(folder.path(), index);
-    report.unused_files = report.note("the folder", unused).unwrap_or_default();
-    let damaged = report.note("a file of the index", damaged_files(index))?;
+    report.unused_files = report.note(IndexPart::Folder, unused).unwrap_or_default();
+    let damaged = report.note(IndexPart::File, damaged_files(index))?;
     let is_whole = damaged.is_empty();
     for path in damaged {
         report.add(Problem::DamagedFile { path });
@@ -114,12 +115,12 @@ fn verify_tantivy(
         return None;
     }
     let metas = index.load_metas().map_err(Error::tantivy("read the last commit"));
-    let metas = report.note("the last commit", metas)?;
+    let metas = report.note(IndexPart::LastCommit, metas)?;
     if report.generation == 0 && !metas.segments.is_empty() {
         report.add(Problem::UnknownCommit);
     }
     let documents = read_documents(index, &metas, fields, report);
-    let documents = report.note("the documents", documents)?;
+    let documents = report.note(IndexPart::Documents, documents)?;
     report.documents = Some(documents.labels.len() as u64);
     report.labeled = documents.labels.values().filter(|labels| !labels.is_empty()).count() as u64;
     Some(documents)
@@ -142,14 +143,14 @@ pub(crate) fn damaged_files(index: &Index) -> Result<BTreeSet<PathBuf>> {
     Ok(metas.list_segment_files().into_iter().filter(is_damaged).collect())
 }
 
-/// What is known of all documents.
+/// The documents of the index, as far as they concern the datastore.
 #[derive(Default)]
 struct Documents {
-    /// No label where a document was tagged.
+    /// Empty where a document was tagged.
     labels: Labels,
-    /// Those without any tag: people may have said that they have none.
+    /// Those without any tag: people may have given them none.
     untagged: BTreeSet<String>,
-    /// Those whose labels are known not to vote.
+    /// Those whose labels do not vote.
     silent: BTreeSet<String>,
 }
 
@@ -188,7 +189,7 @@ fn read_documents(
     Ok(documents)
 }
 
-/// Counts the documents that the index of keys leads to, deleted ones too.
+/// Counts the documents in the postings of all keys, deleted ones too.
 fn count_keys(segment: &SegmentReader, fields: &TagFields) -> tantivy::Result<u32> {
     let index = segment.inverted_index(fields.key)?;
     let mut terms = index.terms().stream()?;
@@ -231,18 +232,18 @@ impl Documents {
     }
 }
 
-/// What the datastore knows of the index's documents: as it is once the index is opened for writing.
+/// The datastore's side of the index's documents, as of the next opening for writing.
 struct Known {
     /// The neighbors that came with documents.
     neighbors: Labels,
-    /// The documents of which something is kept.
+    /// The documents with a record.
     kept: BTreeSet<String>,
     labels: LabelVocabulary,
 }
 
 /// Checks the datastore.
 fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<Known> {
-    let own = report.note("the datastore", datastore.verify())?;
+    let own = report.note(IndexPart::Datastore, datastore.verify())?;
     let n_listed = own.problems.len() as u64;
     for problem in own.problems {
         report.add(Problem::Datastore(problem));
@@ -255,10 +256,10 @@ fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<
     if own.n_problems > 0 {
         return None;
     }
-    let (mut known, training) = report.note("the neighbors", read_known(datastore))?;
+    let (mut known, training) = report.note(IndexPart::Neighbors, read_known(datastore))?;
     report.neighbors = Some((known.neighbors.len() + training) as u64);
     report.training = training as u64;
-    let prepared = report.note("the journal", datastore.prepared())?;
+    let prepared = report.note(IndexPart::Journal, datastore.prepared())?;
     if let Some(prepared) = prepared {
         if prepared.generation == index_at {
             report.interrupted = Some(Interrupted::Completed);
@@ -270,7 +271,7 @@ fn verify_datastore(datastore: &Datastore, report: &mut VerifyReport) -> Option<
     Some(known)
 }
 
-/// Returns what is known of documents, and the number of all other neighbors.
+/// Reads the datastore's side of documents, and counts all other neighbors.
 fn read_known(datastore: &Datastore) -> autotag::Result<(Known, usize)> {
     let reader = datastore.reader()?;
     let (mut labels, mut n_training) = (Labels::new(), 0);
@@ -319,7 +320,7 @@ fn resolved(names: &BTreeSet<String>, labels: &LabelVocabulary) -> BTreeSet<Stri
     names.iter().filter_map(|name| labels.resolve_name(name).map(str::to_owned)).collect()
 }
 
-/// Checks that what people labelled votes, as it is labelled, and nothing else does.
+/// Checks that the documents that people labeled vote with their labels, and nothing else does.
 fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
     let Known { mut neighbors, kept, labels } = known;
     for key in kept {
@@ -327,7 +328,7 @@ fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
             report.add(Problem::Forgotten { key });
         }
     }
-    // Documents do not all have a label yet that is being changed.
+    // A label that is being changed may still be missing in some documents.
     let changing = report.job.as_ref().and_then(|job| match &job.task {
         Task::Relabel { label, .. } if (*label as usize) < labels.len() => {
             labels.resolve(LabelId(*label)).map(|label| labels.name(label).to_owned())
@@ -345,7 +346,7 @@ fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
             }
         }
         match neighbor {
-            // A tagged document may vote under no label, where people said that it has none.
+            // A document to which people gave no label is a neighbor without labels.
             Some(neighbor) if neighbor.is_empty() && documents.untagged.contains(&key) => {}
             Some(neighbor) if neighbor != document || (was_untagged && neighbor.is_empty()) => {
                 report.add(Problem::Labels { key, document, neighbor });

@@ -1,16 +1,17 @@
-//! What earlier versions wrote is still read: the bundle and the index in `tests/fixtures`, made by
-//! `cargo run --example fixtures`.
+//! Files of earlier versions stay readable: the bundle and the index in `tests/fixtures`.
 //!
-//! LMDB's files are those of one kind of machine: 64 bits, little-endian, pages of 4 KiB. Apple's
-//! own processors have others.
+//! LMDB's files depend on the machine: these are of 64 bits, little-endian, with pages of 4 KiB. Apple's
+//! own processors have larger pages.
 #![cfg(all(
     target_pointer_width = "64",
     target_endian = "little",
     not(all(target_vendor = "apple", target_arch = "aarch64"))
 ))]
 
+mod make;
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use autotag::{Encoded, Encoder, LabelFate};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
@@ -31,7 +32,7 @@ struct Fixtures {
 impl Fixtures {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), folder.path());
+        copy(&self::folder(), folder.path());
         Fixtures { folder }
     }
 
@@ -48,6 +49,10 @@ impl Fixtures {
         assert!(report.is_sound(), "{report:#?}");
         report
     }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
 fn copy(from: &Path, to: &Path) {

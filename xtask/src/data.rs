@@ -13,13 +13,13 @@ use crate::debtags::{self, Descriptions, Packages};
 use crate::tour::{self, Tour};
 use crate::{user_data, wheel};
 
-/// Counts up when the files are made in another way, so that old ones are made again.
+/// The version of the files; older ones are made again.
 const VERSION: u32 = 1;
 
-/// Is written last: a folder without it is not complete.
+/// The marker file, written last: a folder without it is incomplete.
 const COMPLETE: &str = "complete.json";
 
-/// Where the documents come from.
+/// The documents' origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     Debtags,
@@ -30,7 +30,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Data {
     folder: PathBuf,
-    /// Changes with the files' content.
+    /// Identifies the files' content.
     pub(crate) fingerprint: String,
     pub(crate) tour: Tour,
 }
@@ -72,7 +72,7 @@ pub(crate) fn prepare(source: &Source, out: &Path) -> Result<Data> {
     open(&folder, &origin).with_context(|| format!("cannot read {} back", folder.display()))
 }
 
-/// Writes a file that appears with all of its text or not at all.
+/// Writes a file atomically.
 pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     let partial = path.with_added_extension("partial");
     let write = || {
@@ -84,7 +84,7 @@ pub(crate) fn write_whole(path: &Path, text: &str) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Says what the files are made from.
+/// Describes what the files are made from.
 fn origin(source: &Source) -> Result<Value> {
     Ok(match source {
         Source::Debtags => json!({ "version": VERSION, "debtags": true }),

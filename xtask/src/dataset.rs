@@ -43,7 +43,7 @@ impl Part {
     }
 }
 
-/// How many documents and labels [`write()`] put where.
+/// The numbers of documents and labels that [`write()`] put into each file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) train: usize,

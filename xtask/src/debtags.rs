@@ -10,7 +10,7 @@ use crate::dataset::Document;
 /// Tags that fewer training packages carry are left out of the data set.
 pub(crate) const MIN_PACKAGES: usize = 20;
 
-/// What the package lists say, before descriptions are joined.
+/// The packages of the lists, before their descriptions are joined.
 #[derive(Debug, Default)]
 pub(crate) struct Packages {
     packages: Vec<Package>,
@@ -85,7 +85,7 @@ impl Stanza {
         self.0.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str())
     }
 
-    /// Takes in a line: a field, or a line that continues the field before it.
+    /// Adds a line: a field, or a line that continues the field before it.
     fn push_line(&mut self, line: &str) {
         if line.starts_with([' ', '\t']) {
             if let Some((_, value)) = self.0.last_mut() {

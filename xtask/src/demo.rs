@@ -1,7 +1,7 @@
 //! The main job, end to end: data, training, evaluation, index, search.
 //!
-//! Every step leaves a file that says what it was made from, written after everything else. A
-//! later run that finds it as expected skips the step; what an interrupted step left is removed.
+//! Every step writes a marker file last, which names its input. A later run skips the step where the marker
+//! fits, and removes what an interrupted step left.
 
 use std::env;
 use std::ffi::OsStr;
@@ -19,7 +19,7 @@ use crate::setup::{self, Build};
 use crate::tour::Tour;
 use crate::wheel;
 
-/// What the user asked of the demo.
+/// The demo's options.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Labeled documents to use in place of Debtags.
@@ -110,10 +110,10 @@ fn build() -> Result<PathBuf> {
 }
 
 /// The model of the demo: on the dev part of the Debian packages it is the best of those that need no
-/// pretrained encoder to run (README has the figures).
+/// pretrained encoder to run (docs/results.md has the figures).
 const MODEL: &str = "wide-cnn";
 
-/// Where everything lies once the data are there.
+/// The demo's files, once the data set exists.
 struct Demo {
     program: PathBuf,
     bundle: PathBuf,
@@ -144,7 +144,7 @@ impl Demo {
         });
         let mark = Mark::beside(&self.bundle, key);
         if mark.is_set() && self.verify()? {
-            eprintln!("{} is there and whole: not trained again", self.bundle.display());
+            eprintln!("{} is there and intact: not trained again", self.bundle.display());
             return Ok(());
         }
         mark.clear()?;
@@ -251,7 +251,7 @@ impl Demo {
     }
 }
 
-/// Says that a folder is complete, and what it was made from: a file beside the folder.
+/// A marker beside a folder: the folder is complete, and was made from what the marker names.
 struct Mark {
     folder: PathBuf,
     file: PathBuf,
@@ -265,13 +265,13 @@ impl Mark {
         Self { folder: folder.to_owned(), file: folder.with_file_name(name), key }
     }
 
-    /// Tells whether the folder is complete and was made from the same.
+    /// Tells whether the folder is complete and was made from the same input.
     fn is_set(&self) -> bool {
         let text = fs::read(&self.file).unwrap_or_default();
         self.folder.is_dir() && serde_json::from_slice::<Value>(&text).is_ok_and(|v| v == self.key)
     }
 
-    /// Removes the folder, the mark first.
+    /// Removes the marker, then the folder.
     fn clear(&self) -> Result<()> {
         if self.file.exists() {
             fs::remove_file(&self.file)

@@ -1,11 +1,11 @@
-//! Shows why documents got their tags: what `autotag tag --explain` answers, for people.
+//! Renders the JSON of `autotag tag --explain` for people.
 
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// How many labels of a neighbor are shown.
+/// The most labels shown of a neighbor.
 const MAX_LABELS: usize = 4;
 
 /// Renders the answers, one JSON object per line.

@@ -1,6 +1,6 @@
-//! The project's own commands: `cargo xtask setup`, `demo`, `storm` and `test`.
+//! The project's own commands: `cargo xtask setup`, `demo`, `storm`, `fixtures` and `test`.
 
-// A program of commands talks to whoever typed them.
+// A command-line program prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -51,6 +51,10 @@ Usage: cargo xtask <COMMAND>
       that nothing acknowledged is lost, nothing is half there, and damage is told.
       Prints what was survived.
 
+  fixtures
+      Replace the bundle and the index in tests/fixtures, which later versions
+      must open, by new ones. Do so when the version of a format changes.
+
   test
       Set up, then check format, lints, tests, doc tests and docs.
 
@@ -59,13 +63,14 @@ Examples:
   cargo xtask demo --data tickets.jsonl --out /tmp/tickets
 ";
 
-/// What the user typed.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
     Help,
     Setup(Build),
     Demo(Options),
     Storm(Storm),
+    Fixtures,
     Test,
 }
 
@@ -86,6 +91,7 @@ fn main() -> ExitCode {
         Task::Setup(build) => setup::onnxruntime(build),
         Task::Demo(options) => demo::run(&options),
         Task::Storm(storm) => storm.run(),
+        Task::Fixtures => test::make_fixtures(),
         Task::Test => test::run(),
     };
     match result {
@@ -97,7 +103,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line; the error says what is wrong with it.
+/// Parses the command line; the error names what is wrong.
 fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
     let mut args = args.into_iter();
     let command = args.next().ok_or("no command given")?;
@@ -114,8 +120,9 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         },
         "demo" => parse_demo(rest).map(Task::Demo),
         "storm" => parse_storm(&rest).map(Task::Storm),
+        "fixtures" if rest.is_empty() => Ok(Task::Fixtures),
         "test" if rest.is_empty() => Ok(Task::Test),
-        "test" => Err(format!("test takes no options, not {}", rest.join(" "))),
+        "fixtures" | "test" => Err(format!("{command} takes no options, not {}", rest.join(" "))),
         _ => Err(format!("there is no command {command}")),
     }
 }
@@ -175,6 +182,7 @@ mod tests {
     fn commands_and_their_options_are_read() {
         assert_eq!(parse_line("setup"), Ok(Task::Setup(Build::Cpu)));
         assert_eq!(parse_line("setup --gpu"), Ok(Task::Setup(Build::Gpu)));
+        assert_eq!(parse_line("fixtures"), Ok(Task::Fixtures));
         assert_eq!(parse_line("test"), Ok(Task::Test));
         assert_eq!(parse_line("storm"), Ok(Task::Storm(Storm::default())));
         let storm = Storm { kills: 20, rounds: 3, ..Storm::default() };
@@ -196,6 +204,7 @@ mod tests {
             ("bild", "bild"),
             ("setup --cuda", "--cuda"),
             ("test now", "now"),
+            ("fixtures out", "fixtures takes no options, not out"),
             ("storm --kills", "--kills"),
             ("storm --rounds 0", "0"),
             ("storm --changes=many", "many"),

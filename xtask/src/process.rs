@@ -51,9 +51,9 @@ pub(crate) fn succeeds(command: &mut Command) -> Result<bool> {
     }
 }
 
-/// Returns cargo as it was called, without what it tells this process about this package.
+/// Returns cargo as it was called, without the variables that describe this package.
 ///
-/// Why removed? Build scripts that watch those variables would run again under `cargo xtask`.
+/// Why? Build scripts that watch those variables would run again under `cargo xtask`.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {

@@ -10,7 +10,7 @@ use autotag_fetch::{data_home, models};
 
 use crate::wheel::{self, Wheel};
 
-/// The environment variable with which the user names a library of their own.
+/// The environment variable that names the user's own library.
 const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
 
 /// The builds of ONNX Runtime.
@@ -95,7 +95,7 @@ pub(crate) fn onnxruntime(build: Build) -> Result<()> {
         let library = PathBuf::from(library);
         eprintln!("{PATH_VARIABLE} is set: {} is used, nothing is fetched", library.display());
         if !library.is_file() {
-            bail!("{PATH_VARIABLE} names {}, which is no file", library.display());
+            bail!("{PATH_VARIABLE} names {}, which is not a file", library.display());
         }
         return Ok(());
     }
@@ -139,7 +139,7 @@ fn wheels(build: Build, os: &str, arch: &str) -> Result<&'static [Wheel]> {
     }
 }
 
-/// Says what set-up cannot install.
+/// Explains what the user must install.
 fn explain_gpu(folder: &Path) {
     eprintln!(
         "The CUDA 13 and cuDNN 9 libraries lie beside ONNX Runtime; the machine itself needs an \

@@ -1,11 +1,11 @@
-//! Kills, rounds of many processes and damage, more of them than the test command has.
+//! Stress tests: kills, concurrent processes and damaged files, in larger numbers than in `cargo xtask test`.
 
 use anyhow::Result;
 
 use crate::process;
 use crate::test::FEATURES;
 
-/// How much of each.
+/// The number of repetitions of each kind.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Storm {
     pub(crate) kills: u64,
@@ -19,7 +19,7 @@ impl Default for Storm {
     }
 }
 
-/// The tests that take part; each prints what it survived.
+/// The stress tests; each prints what it survived.
 const TESTS: [&str; 7] = [
     "crash::soak::soak",
     "crash::rounds::rounds_of_many_processes_lose_nothing",
@@ -31,7 +31,7 @@ const TESTS: [&str; 7] = [
 ];
 
 impl Storm {
-    /// Runs it, up to the first test that fails.
+    /// Runs the stress tests up to the first failure.
     pub(crate) fn run(&self) -> Result<()> {
         let mut command = process::cargo();
         command.args(["test", "--workspace", "--lib", "--test", "plugin", "--test", "onnx"]);

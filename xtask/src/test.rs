@@ -23,6 +23,17 @@ const EXAMPLES: [&str; 3] = ["tag_on_ingest", "faceted_search", "async_service"]
 /// everything would be compiled again.
 pub(crate) const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autotag-cli/burn"];
 
+/// Makes the committed fixtures anew.
+///
+/// An ignored test does so, with the crates and features that all tests are built with: this program
+/// depends on none of them, since set-up builds it first.
+pub(crate) fn make_fixtures() -> Result<()> {
+    setup::onnxruntime(Build::Cpu)?;
+    let mut command = process::cargo();
+    command.args(["test", "--workspace", "--test", "suite"]).args(FEATURES);
+    process::run(command.args(["--", "--ignored", "--exact", "fixtures::make::fixtures"]))
+}
+
 fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.run("set-up", || setup::onnxruntime(Build::Cpu))?;
     steps.run("format", || process::run(process::cargo().args(["fmt", "--all", "--check"])))?;

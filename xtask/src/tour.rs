@@ -1,4 +1,4 @@
-//! What the demo asks the index, so that the answers show something on any data.
+//! The demo's search questions, chosen so that the answers are telling on any data.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ pub(crate) struct Tour {
 }
 
 impl Tour {
-    /// Writes the questions down; [`Tour::from_json`] reads them.
+    /// Serializes the questions; [`Tour::from_json`] reads them.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "queries": self.queries,
@@ -42,7 +42,7 @@ impl Tour {
 /// Programs that came after Debtags' volunteers.
 const WELL_KNOWN: [&str; 6] = ["ripgrep", "restic", "kitty", "hugo", "podman", "neovim"];
 
-/// How many documents without labels are explained.
+/// The number of unlabeled documents that are explained.
 const N_EXPLAINED: usize = 3;
 
 /// Returns the questions about Debian's packages.

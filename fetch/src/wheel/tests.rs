@@ -92,7 +92,7 @@ fn a_wheel_is_fetched_once_and_again_when_a_file_has_changed() {
     assert_eq!(installed(&python, wheel(), &folder).0.unwrap(), Outcome::Installed);
     fs::write(folder.join(RECORD), "{").unwrap();
     assert_eq!(installed(&python, wheel(), &folder).0.unwrap(), Outcome::Installed);
-    assert!(!is_whole(&folder, &[Wheel { sha256: "11", ..wheel() }]));
+    assert!(!is_intact(&folder, &[Wheel { sha256: "11", ..wheel() }]));
 }
 
 #[test]

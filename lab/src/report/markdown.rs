@@ -1,20 +1,20 @@
-//! The tables as Markdown, for a page that is kept with the code.
+//! The tables as Markdown, for a page kept with the code.
 
 use std::fmt::Write;
 
 use crate::numbers::{DataNumbers, ModelNumbers, Numbers};
 use crate::report::table::{self, Table};
 
-/// Writes every data set's tables, each between two lines by which [`into_markdown`] finds them.
+/// Renders every data set's tables, between marker lines by which [`into_markdown`] finds them.
 pub fn markdown(numbers: &Numbers) -> String {
     numbers.data_sets.iter().map(|data| format!("{}\n", section(data))).collect()
 }
 
-/// Puts every data set's tables into a page: in the place of those that it has, else at its end.
+/// Replaces every data set's tables in a page, or appends them.
 pub fn into_markdown(page: &str, numbers: &Numbers) -> String {
     let mut page = page.to_owned();
     for data in &numbers.data_sets {
-        let (begin, end) = marks(&data.name);
+        let (begin, end) = markers(&data.name);
         let found = page.find(&begin).and_then(|from| {
             let length = page[from..].find(&end)?;
             Some(from..from + length + end.len())
@@ -32,35 +32,29 @@ pub fn into_markdown(page: &str, numbers: &Numbers) -> String {
     page
 }
 
-fn marks(name: &str) -> (String, String) {
+fn markers(name: &str) -> (String, String) {
     // A comment may not hold two hyphens.
     let name = name.replace("--", "- -");
     (format!("<!-- tables of {name} -->"), format!("<!-- end of {name} -->"))
 }
 
 fn section(data: &DataNumbers) -> String {
-    let (begin, end) = marks(&data.name);
+    let (begin, end) = markers(&data.name);
     let mut text = format!("{begin}\n");
-    let DataNumbers { n_train, n_dev, n_labels, labels_per_text, .. } = data;
-    let (part, n_measured) = &data.measured;
-    let _ = writeln!(
-        text,
-        "\n{n_train} texts to learn from, {n_dev} dev; the figures are of {n_measured} texts ({part}). \
-         {n_labels} labels, {labels_per_text:.1} per text.\n"
-    );
+    let _ = writeln!(text, "\n{}\n", table::sizes(data));
     for note in &data.notes {
         let _ = writeln!(text, "- {}", cell(note));
     }
     for table in table::systems(data) {
-        text += &written(&table);
+        text += &render(&table);
     }
     for model in &data.models {
-        text += &of_model(model, &data.measured.0);
+        text += &model_section(model, &data.measured.0);
     }
     format!("{}\n\n{end}\n", text.trim_end())
 }
 
-fn of_model(model: &ModelNumbers, measured: &str) -> String {
+fn model_section(model: &ModelNumbers, measured: &str) -> String {
     let (planned, done) = model.runs;
     let mut text = format!("\n### --model {}\n", cell(&model.name));
     if done < planned {
@@ -73,7 +67,7 @@ fn of_model(model: &ModelNumbers, measured: &str) -> String {
         table::costs(model),
     ];
     for table in tables.iter().filter(|table| !table.rows.is_empty()) {
-        text += &written(table);
+        text += &render(table);
     }
     for (title, name, curves) in [
         ("Figure 2: micro-F1 against k", "k", &model.by_k),
@@ -81,19 +75,19 @@ fn of_model(model: &ModelNumbers, measured: &str) -> String {
         ("Figure 4: micro-F1 against gamma", "gamma", &model.by_gamma),
     ] {
         if !curves.curves.is_empty() {
-            text += &written(&Table { title: title.to_owned(), ..table::curves(name, curves) });
+            text += &render(&Table { title: title.to_owned(), ..table::curves(name, curves) });
         }
     }
     if let Some(details) = model.details.as_ref().filter(|details| !details.by_frequency.is_empty())
     {
         let title = "Micro-F1 by the number of training texts that have a label".to_owned();
         let note = format!("{}.", details.run);
-        text += &written(&Table { title, note, ..table::frequencies(details) });
+        text += &render(&Table { title, note, ..table::frequencies(details) });
     }
     text
 }
 
-fn written(table: &Table) -> String {
+fn render(table: &Table) -> String {
     let mut text = format!("\n**{}**\n", cell(&table.title));
     if !table.note.is_empty() {
         let _ = writeln!(text, "\n{}", cell(&table.note));
@@ -109,7 +103,7 @@ fn written(table: &Table) -> String {
     text
 }
 
-/// Makes text that Markdown shows as it is, on one line.
+/// Escapes a text for a Markdown cell, on one line.
 fn cell(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,7 +1,7 @@
 //! The figures, drawn as SVG that takes its colors from the page.
 //!
-//! Inks are fixed colors here; the page's style sheet replaces each by one that suits a light or a
-//! dark page. Lines differ in their dashes and markers too, points in their shapes.
+//! Colors are fixed here; the page's style sheet replaces each by one for a light or a dark page. Lines also
+//! differ in dashes and markers, points in shapes, so that color is not needed to read them.
 
 use plotters::coord::Shift;
 use plotters::coord::types::{RangedCoordf64, RangedCoordi32};
@@ -11,9 +11,9 @@ use crate::{LabError, Result};
 
 /// Text and axes.
 const INK: RGBColor = RGBColor(0x1a, 0x1a, 0x1a);
-/// The lines behind.
+/// Grid lines.
 const GRID: RGBColor = RGBColor(0xd8, 0xd8, 0xd8);
-/// The series, in their order.
+/// The series, in order.
 const SERIES: [RGBColor; 3] =
     [RGBColor(0x1f, 0x5f, 0xa8), RGBColor(0xc2, 0x41, 0x0c), RGBColor(0x15, 0x80, 0x3d)];
 
@@ -23,27 +23,27 @@ const SIZE: (u32, u32) = (560, 360);
 /// The size of a map, whose axes are alike.
 const MAP_SIZE: (u32, u32) = (440, 440);
 
-/// The letters' height.
-const LETTERS: u32 = 18;
+/// The font size.
+const FONT_SIZE: u32 = 18;
 
 /// The size of a marker.
 const MARKER: i32 = 5;
 
 /// Lines over a horizontal axis with names.
 pub(super) struct Lines {
-    /// What the figure is called where it cannot be drawn, and read out where it cannot be seen.
+    /// The figure's name, in errors and for screen readers.
     pub(super) name: &'static str,
-    /// What stands below and beside the axes.
+    /// The labels of the horizontal and the vertical axis.
     pub(super) axes: (String, String),
     /// The names on the horizontal axis.
     pub(super) x: Vec<String>,
-    /// The lines, at most as many as there are inks.
+    /// The lines, at most as many as there are colors.
     pub(super) series: Vec<Series>,
 }
 
 /// One line.
 pub(super) struct Series {
-    /// Its values, each with the deviation that is drawn around it.
+    /// Its values, each with its deviation, drawn as whiskers.
     pub(super) values: Vec<(f64, f64)>,
 }
 
@@ -92,10 +92,10 @@ pub(super) fn lines(figure: &Lines) -> Result<String> {
 }
 
 fn letters() -> TextStyle<'static> {
-    ("sans-serif", LETTERS).into_font().color(&INK)
+    ("sans-serif", FONT_SIZE).into_font().color(&INK)
 }
 
-/// Returns the stretch that values with their deviations lie in, with room around them.
+/// Returns the range of values with their deviations, and a margin.
 fn range<'a>(values: impl Iterator<Item = &'a (f64, f64)>) -> (f64, f64) {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for (value, deviation) in values {
@@ -187,7 +187,7 @@ pub(super) fn reliability(name: &'static str, series: &[Vec<(f64, f64)>]) -> Res
     })
 }
 
-/// The most labels that are told apart in a map; more count as so many.
+/// The most shared labels that a map distinguishes; more count as so many.
 pub(super) const MOST_SHARED: usize = 3;
 
 /// Draws a text among its neighbors, each with the shape of the number of labels it shares: an empty
@@ -235,7 +235,7 @@ fn star(area: &Area<'_>, (x, y): (i32, i32)) -> Result<(), DrawError> {
 
 type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
-/// Draws on an empty area and returns the SVG, named for those who cannot see it.
+/// Draws on an empty area and returns the SVG, with its name for screen readers.
 fn draw(
     name: &'static str,
     size: (u32, u32),

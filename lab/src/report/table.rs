@@ -1,10 +1,10 @@
-//! Tables as both the page and Markdown show them.
+//! Tables for both the page and Markdown.
 
 use crate::numbers::{
     Comparison, CostRow, Curves, DataNumbers, Details, ModelNumbers, Row, SharedRow, Spread,
 };
 
-/// A table: a title, a word on how to read it, and cells.
+/// A table: a title, a note on how to read it, and cells.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Table {
     pub(super) title: String,
@@ -15,7 +15,17 @@ pub(super) struct Table {
     pub(super) rows: Vec<Vec<String>>,
 }
 
-/// The tables 3 and 4 of a data set: all systems as set, then tuned.
+/// Says how large a data set is, and of which texts its figures are.
+pub(super) fn sizes(data: &DataNumbers) -> String {
+    let DataNumbers { n_train, n_dev, n_labels, labels_per_text, .. } = data;
+    let (part, n_measured) = &data.measured;
+    format!(
+        "{n_train} texts to learn from, {n_dev} dev; the figures are of {n_measured} texts ({part}). \
+         {n_labels} labels, {labels_per_text:.1} per text."
+    )
+}
+
+/// Tables 3 and 4 of a data set: all systems as set, then tuned.
 pub(super) fn systems(data: &DataNumbers) -> Vec<Table> {
     let rows = |tuned| {
         let models = data.models.iter().flat_map(|model| &model.rows);
@@ -52,7 +62,7 @@ fn system_cells(row: &Row) -> Vec<String> {
     ]
 }
 
-/// What was chosen on dev.
+/// The settings chosen on dev.
 pub(super) fn settings(model: &ModelNumbers) -> Table {
     let tuned = model.rows.iter().filter(|row| row.tuned);
     let rows = tuned.flat_map(|row| {
@@ -138,7 +148,7 @@ pub(super) fn costs(model: &ModelNumbers) -> Table {
         ]
     };
     Table {
-        title: "Tables 7 and 8: what neighbors cost".to_owned(),
+        title: "Tables 7 and 8: cost of neighbors".to_owned(),
         note: "Measured when the run was made, on all threads together; other work on the machine \
                counts too."
             .to_owned(),
@@ -251,7 +261,7 @@ pub(super) fn confused(details: &Details) -> Table {
         ]
     };
     Table {
-        title: "Labels taken for others".to_owned(),
+        title: "Confused labels".to_owned(),
         note:
             "The first label was missed in a text in which the second was wrongly given; the last \
                column is the share of the texts in which the first was missed."

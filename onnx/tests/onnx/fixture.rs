@@ -129,8 +129,7 @@ pub(crate) fn reseal(bundle: &Path) {
         serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     for (name, entry) in manifest["files"].as_object_mut().unwrap() {
         let bytes = fs::read(bundle.join(name)).unwrap();
-        let digest: String =
-            Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex::encode(Sha256::digest(&bytes));
         *entry = serde_json::json!({"bytes": bytes.len(), "sha256": digest});
     }
     fs::write(path, manifest.to_string()).unwrap();

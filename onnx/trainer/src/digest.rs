@@ -27,6 +27,6 @@ impl Digest {
 
     /// Returns the digest in hexadecimal.
     pub(crate) fn into_hex(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(self.0.finalize())
     }
 }

@@ -1,6 +1,7 @@
-//! What verifying an index finds.
+//! The findings of an integrity check.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
 use autotag::datastore::DatastoreProblem;
@@ -9,7 +10,7 @@ use serde::Serialize;
 use crate::plainly::plainly;
 use crate::{Job, Result};
 
-/// So many problems are listed; more are only counted.
+/// The most problems that are listed; more are only counted.
 const MAX_LISTED: usize = 100;
 
 /// The findings of [`IndexFolder::verify`](crate::IndexFolder::verify).
@@ -20,38 +21,75 @@ pub struct VerifyReport {
     pub generation: u64,
     /// The number of documents, where they can be read.
     pub documents: Option<u64>,
-    /// Those of them whose labels people gave.
+    /// The number of documents whose labels people gave.
     pub labeled: u64,
     /// The number of neighbors, where they can be read.
     pub neighbors: Option<u64>,
-    /// Those of them that are of the training set.
+    /// The number of neighbors of the training set.
     pub training: u64,
-    /// Whether the index was made one of another encoder's, and nothing was committed since.
+    /// Whether the index was migrated to another encoder, and nothing was committed since.
     pub is_migrated: bool,
-    /// The job that was begun and not finished.
+    /// The unfinished job.
     pub job: Option<Job>,
-    /// What becomes of a commit that was interrupted, once the index is opened for writing.
+    /// The fate of an interrupted commit once the index is opened for writing.
     pub interrupted: Option<Interrupted>,
-    /// Files that no commit knows, as killed processes leave them. Opening the index for writing
-    /// removes them; they do no harm.
+    /// Files that belong to no commit, as killed processes leave them. They are harmless; opening the
+    /// index for writing removes them.
     pub unused_files: Vec<PathBuf>,
-    /// The first problems that were found.
+    /// The first problems, at most 100.
     pub problems: Vec<Problem>,
     /// The number of problems.
     pub n_problems: u64,
 }
 
-/// What becomes of a commit that a process did not live to complete.
+/// The fate of a commit whose process died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Interrupted {
-    /// Its documents are there, and its neighbors wait to join them.
+    /// Its documents are published; its neighbors follow.
     Completed,
-    /// Nothing of it is there, and nothing will be.
+    /// It is dropped as a whole.
     Dropped,
 }
 
-/// Something in an index that should not be.
+/// A part of an index that is read by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IndexPart {
+    /// The schema and the list of segments.
+    Index,
+    /// The last commit: its payload and its list of segments.
+    LastCommit,
+    /// The folder's list of files.
+    Folder,
+    /// A file of a segment.
+    File,
+    /// The stored documents.
+    Documents,
+    /// The datastore.
+    Datastore,
+    /// The datastore's items.
+    Neighbors,
+    /// The datastore's journal.
+    Journal,
+}
+
+impl fmt::Display for IndexPart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            IndexPart::Index => "the index",
+            IndexPart::LastCommit => "the last commit",
+            IndexPart::Folder => "the folder",
+            IndexPart::File => "a file of the index",
+            IndexPart::Documents => "the documents",
+            IndexPart::Datastore => "the datastore",
+            IndexPart::Neighbors => "the neighbors",
+            IndexPart::Journal => "the journal",
+        })
+    }
+}
+
+/// A violation of an index's integrity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -62,17 +100,17 @@ pub enum Problem {
         path: PathBuf,
     },
     /// A part of the index cannot be read.
-    #[error("{what} cannot be read: {cause}")]
+    #[error("{part} cannot be read: {cause}")]
     Unreadable {
         /// The part.
-        what: &'static str,
+        part: IndexPart,
         /// The error and its causes.
         cause: String,
     },
-    /// The datastore is wrong in itself.
+    /// The datastore's own integrity check failed.
     #[error("the datastore: {0}")]
     Datastore(DatastoreProblem),
-    /// The datastore has commits that the index has not.
+    /// The datastore has commits that the index lacks.
     #[error(
         "the datastore is at commit {datastore}, the index at {index}: was one restored alone?"
     )]
@@ -85,7 +123,7 @@ pub enum Problem {
     /// A document has no key.
     #[error("a document has no key")]
     NoKey,
-    /// Another program made the last commit: what it changed is unknown to the datastore.
+    /// Another program made the last commit: the datastore lacks its changes.
     #[error(
         "the last commit was not made by autotag, or what it said of itself is gone: what it changed is unknown to the neighbors; `repair` makes both agree"
     )]
@@ -95,11 +133,11 @@ pub enum Problem {
     Count {
         /// The segment's id.
         segment: String,
-        /// What was counted.
+        /// The things counted.
         what: &'static str,
-        /// As meta.json says.
+        /// Their number in meta.json.
         listed: u32,
-        /// As they are.
+        /// Their number in the segment.
         found: u32,
     },
     /// Two documents have the same key.
@@ -114,26 +152,26 @@ pub enum Problem {
         /// The document's key.
         key: String,
     },
-    /// People labelled a document, and it has no vote.
-    #[error("document {key:?} was labelled by people but is no neighbor")]
+    /// A document that people labeled is no neighbor.
+    #[error("document {key:?} was labeled by people but is no neighbor")]
     NoNeighbor {
         /// The document's key.
         key: String,
     },
-    /// A neighbor came with a document that is not there.
+    /// A neighbor's document is missing.
     #[error("neighbor {key:?} has no document")]
     NoDocument {
         /// The neighbor's key.
         key: String,
     },
-    /// Something is kept of a document that is not there.
+    /// A record's document is missing.
     #[error("there is no document {key:?}, of which something is kept to tag it again")]
     Forgotten {
         /// The document's key.
         key: String,
     },
     /// A document and its neighbor have different labels.
-    #[error("document {key:?} is labelled {document:?}, its neighbor {neighbor:?}")]
+    #[error("document {key:?} is labeled {document:?}, its neighbor {neighbor:?}")]
     Labels {
         /// Their key.
         key: String,
@@ -157,14 +195,14 @@ impl VerifyReport {
         }
     }
 
-    /// Notes that a part cannot be read, and goes on.
+    /// Records the error of a part that cannot be read.
     pub(super) fn note<T, E: std::error::Error + 'static>(
         &mut self,
-        what: &'static str,
+        part: IndexPart,
         outcome: Result<T, E>,
     ) -> Option<T> {
         outcome
-            .map_err(|error| self.add(Problem::Unreadable { what, cause: with_causes(&error) }))
+            .map_err(|error| self.add(Problem::Unreadable { part, cause: with_causes(&error) }))
             .ok()
     }
 }

@@ -1,6 +1,6 @@
 //! Opening both stores for writing, in the state of the last commit.
 
-use autotag::{Datastore, LabelVocabulary, failpoint};
+use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger, failpoint};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
 use tantivy::{Index, IndexWriter};
 
@@ -27,10 +27,10 @@ pub(super) fn open_stores(
     let mut datastore = datastore.writer().map_err(in_use)?;
     // Not before both are locked: another writer may have been committing.
     let last = Payload::of(index, encoder)?.of_encoder(encoder);
-    // It may have died before its commit was durable.
+    // The last writer may have died before its commit was durable.
     commit::sync(index)?;
     failpoint::reach("open::locked");
-    commit::settle(&mut datastore, &last)?;
+    commit::recover(&mut datastore, &last)?;
     failpoint::reach("open::settled");
     // A process that was killed leaves segment files that no commit knows.
     let collected = tantivy.garbage_collect_files().wait();
@@ -59,8 +59,16 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
     Ok(tantivy)
 }
 
+/// Checks that a tagger has an index's or a bundle's encoder.
+pub(crate) fn check_encoder<E: Encoder>(tagger: &Tagger<E>, expected: Fingerprint) -> Result<()> {
+    match tagger.encoder().fingerprint() {
+        found if found == expected => Ok(()),
+        found => Err(Error::EncoderMismatch { index: expected, tagger: found }),
+    }
+}
+
 /// Checks that the ids of the model's labels mean the same in the datastore.
-pub(super) fn check_labels(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
+pub(super) fn check_vocabulary(model: &LabelVocabulary, datastore: &LabelVocabulary) -> Result<()> {
     let mut stored = datastore.first_names();
     for (id, expected) in model.names().enumerate() {
         let found = stored.next().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! Processes that are killed while they write, and what the next one finds.
+//! Crash tests: processes are killed while they write, and the next one recovers.
 //!
 //! A child process (this test binary again) storms an index with operations that the parent can
-//! compute as well, and logs what was acknowledged. The parent kills it with SIGKILL and compares
-//! what both stores hold with a model of the acknowledged operations.
+//! compute as well, and logs the acknowledged ones. The parent kills it with SIGKILL and compares
+//! both stores with a model of the acknowledged operations.
 
 mod child;
 mod model;

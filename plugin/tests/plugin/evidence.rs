@@ -1,4 +1,4 @@
-//! What is stored beside the tags.
+//! The evidence that is stored beside the tags.
 
 use tantivy_autotag::{Evidence, Origin};
 

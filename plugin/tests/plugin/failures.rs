@@ -1,4 +1,4 @@
-//! Documents that cannot be tagged, and what stops the writer.
+//! Documents that cannot be tagged, and failures that stop the writer.
 
 use std::error::Error as _;
 
@@ -90,7 +90,7 @@ fn indexing_untagged_replaces_the_old_document() {
 }
 
 #[test]
-fn a_labelled_document_that_cannot_be_encoded_keeps_its_labels_but_does_not_vote() {
+fn a_labeled_document_that_cannot_be_encoded_keeps_its_labels_but_does_not_vote() {
     let fixture = Fixture::new();
     let writer = open(&fixture, OnFailure::IndexUntagged);
     writer.add_labeled(fixture.document("a", "purring"), ["cat"]).unwrap();

@@ -1,5 +1,4 @@
-//! Disks that fail while an index is written: nothing acknowledged is lost, nothing else is half
-//! there.
+//! Disk failures while an index is written: no acknowledged work is lost, nothing is half done.
 
 mod datastore_side;
 mod directory;

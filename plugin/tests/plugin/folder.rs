@@ -1,4 +1,4 @@
-//! An index on disk.
+//! The index folder.
 
 use std::fs;
 use std::path::Path;

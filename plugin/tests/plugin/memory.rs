@@ -1,4 +1,4 @@
-//! What waits in the writer is counted by what it takes.
+//! Operations in flight are counted by their memory.
 
 use std::fs;
 use std::process::{Command, Stdio};

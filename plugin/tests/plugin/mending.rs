@@ -1,4 +1,4 @@
-//! Moving an index to another encoder, and mending a damaged one.
+//! Migration to another encoder, and repair of a damaged index.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Segments that are merged while documents are replaced.
+//! Merges of segments while documents are replaced.
 
 use std::fs;
 use std::path::PathBuf;

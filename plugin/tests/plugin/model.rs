@@ -1,4 +1,4 @@
-//! Any operations against plain maps.
+//! Random operations, compared with a reference model.
 
 mod reference;
 

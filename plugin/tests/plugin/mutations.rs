@@ -1,5 +1,5 @@
-//! Whatever is changed in an index's files: it is told, or it changes no answer; nothing kills or
-//! panics, and a repair ends sound or says what it could not save.
+//! Mutations of an index's files: each is reported or changes no answer, none crashes or panics, and a
+//! repair ends sound or reports its losses.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::support::{LABELS, Words, bundle, copy, document, tagger};
 use crate::verify::{Sample, files};
 
-/// How many changes the short version makes.
+/// The number of mutations in the short version.
 const CHANGES: u64 = 60;
 
 /// Set by whoever wants more.
@@ -35,7 +35,7 @@ struct Task {
     seeds: std::ops::Range<u64>,
 }
 
-/// What came of the changes.
+/// The outcomes of the mutations.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Outcomes {
     refused: u64,

@@ -1,4 +1,4 @@
-//! What is checked when an index is opened for tagging.
+//! Checks at the opening of an index for tagging.
 
 use autotag::Datastore;
 use tantivy::schema::{Schema, TEXT};

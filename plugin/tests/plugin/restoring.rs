@@ -1,4 +1,4 @@
-//! What is known twice is made anew from what is left, and what nobody knows is looked at first.
+//! Redundant files are rebuilt from their copies, and unknown datastores are tried first.
 
 use std::fs;
 use std::path::{Path, PathBuf};

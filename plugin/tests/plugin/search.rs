@@ -125,7 +125,7 @@ fn search_on_a_thread(searcher: &TagSearcher, query: String, stack: usize) -> Re
     thread::Builder::new().stack_size(stack).spawn(search).unwrap().join().unwrap()
 }
 
-/// What a query may be nested by, before and behind what is inside.
+/// The ways of nesting a query: its text before and behind the inner query.
 const NESTINGS: [(&str, &str); 22] = [
     ("(", ")"),
     ("( ", " )"),

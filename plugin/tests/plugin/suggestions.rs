@@ -66,7 +66,7 @@ fn suggestions_are_kept_apart_from_tags_and_found() {
     assert_eq!(suggested(&searcher, &["/use"]).unwrap(), ["vim"]);
     assert_eq!(suggested(&searcher, &["role::library"]).unwrap(), ["zlib"]);
     assert_eq!(suggested(&searcher, &["role::program"]).unwrap(), [""; 0]);
-    // What a person labelled has no suggestions.
+    // A document that a person labeled has no suggestions.
     assert!(fixture.found("ed").unwrap().suggestions.is_empty());
 }
 

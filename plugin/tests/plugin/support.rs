@@ -1,4 +1,4 @@
-//! An encoder that needs no model, and indexes to try it on.
+//! An encoder without a model, and indexes to test it on.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -29,7 +29,7 @@ pub(crate) const DIMENSIONS: usize = 16;
 pub(crate) struct Words {
     labels: LabelVocabulary,
     fingerprint: Fingerprint,
-    /// How long each text takes.
+    /// The time that each text takes.
     delay: Duration,
     pub(crate) n_encoded: AtomicUsize,
 }

@@ -1,4 +1,4 @@
-//! What is done to documents that are in the index: corrected, tagged again, relabelled.
+//! Upkeep of documents in the index: corrections, tagging again, changes of labels.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -119,7 +119,7 @@ fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwis
     }
     writer.retag("", |_| {}).unwrap();
     assert_eq!(fixture.tags("z"), ["/cat"]);
-    // A labelled document says otherwise.
+    // A labeled document says otherwise.
     writer.add_labeled(fixture.document("z", "program"), ["dog"]).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("z"), ["/dog"]);

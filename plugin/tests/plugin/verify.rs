@@ -1,11 +1,11 @@
-//! Checking an index at rest finds what is wrong with it, and nothing else.
+//! The integrity check finds all damage, and nothing else.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use autotag::{Datastore, Embedding, Fingerprint, Source};
 use tantivy_autotag::{
-    Error, IndexFolder, OnFailure, Problem, TaggingWriter, VerifyReport, WriterOptions,
+    Error, IndexFolder, IndexPart, OnFailure, Problem, TaggingWriter, VerifyReport, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -15,7 +15,7 @@ use crate::support::{
 
 const ENCODER: Fingerprint = Fingerprint([7; 32]);
 
-/// An index with tagged and labelled documents, of several commits.
+/// An index with tagged and labeled documents, of several commits.
 pub(crate) struct Sample {
     folder: TempDir,
 }
@@ -102,7 +102,7 @@ pub(crate) fn flip(file: &Path, byte: usize, bit: u8) {
 fn a_whole_index_is_sound_and_counted() {
     let report = Sample::new().verify();
     assert!(report.is_sound(), "{report:#?}");
-    // Of 20 labelled: 5 without any label, one deleted, one tagged anew.
+    // Of 20 labeled: 5 without any label, one deleted, one tagged anew.
     assert_eq!((report.documents, report.labeled), (Some(39), 13));
     assert_eq!((report.neighbors, report.training), (Some(18), 1));
     assert_eq!((report.interrupted, report.unused_files.len()), (None, 0));
@@ -238,7 +238,10 @@ fn a_changed_description_or_a_broken_meta_file_is_told() {
     fs::write(&description, json).unwrap();
     fs::write(sample.path().join("meta.json"), "{").unwrap();
     let problems = sample.verify().problems;
-    assert!(matches!(&problems[0], Problem::Unreadable { what: "the index", .. }), "{problems:?}");
+    assert!(
+        matches!(&problems[0], Problem::Unreadable { part: IndexPart::Index, .. }),
+        "{problems:?}"
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Adding, labelling, replacing, deleting, committing.
+//! Adding, labeling, replacing, deleting, committing.
 
 use std::num::NonZeroUsize;
 
@@ -39,7 +39,7 @@ fn nothing_is_visible_before_the_commit() {
 }
 
 #[test]
-fn labelled_documents_vote_from_the_next_commit_on_with_labels_the_model_does_not_know() {
+fn labeled_documents_vote_from_the_next_commit_on_with_labels_the_model_does_not_know() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
     writer.add_labeled(fixture.document("cat", "purring whiskers"), ["animal::cat"]).unwrap();
@@ -74,7 +74,7 @@ fn the_same_key_replaces() {
 }
 
 #[test]
-fn tagging_a_labelled_document_anew_takes_its_vote_away() {
+fn tagging_a_labeled_document_anew_takes_its_vote_away() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
     writer.add_labeled(fixture.document("a", "purring"), ["cat"]).unwrap();
@@ -153,7 +153,7 @@ fn a_label_given_twice_counts_once_and_a_wrong_one_is_refused_at_the_call() {
 }
 
 #[test]
-fn a_document_may_be_labelled_with_nothing() {
+fn a_document_may_be_labeled_with_nothing() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
     writer.add_labeled(fixture.document("a", "program"), [""; 0]).unwrap();

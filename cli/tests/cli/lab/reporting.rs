@@ -99,7 +99,7 @@ fn every_table_and_figure_has_its_numbers() {
         "Figure 3",
         "Figure 4",
         "Reliability",
-        "Labels taken for others",
+        "Confused labels",
         "Wrong tags",
         "Missed labels",
     ] {

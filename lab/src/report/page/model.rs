@@ -1,6 +1,6 @@
-//! What the page says of one model.
+//! One model's section of the page.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
 use crate::Result;
 use crate::numbers::{
@@ -9,37 +9,37 @@ use crate::numbers::{
 use crate::report::plot::{self, Lines, MOST_SHARED, Series};
 use crate::report::table;
 
-use super::element::{
-    Key, escape, figure, folded, legend, long_table, plot as plot_element, table as table_element,
-};
+use super::element::{self, Key, figure, folded, legend, long_table};
 
-pub(super) fn section(anchor: &str, data: &DataNumbers, model: &ModelNumbers) -> Result<String> {
-    let mut text = format!("<section>\n<h3 id=\"{anchor}\">--model {}</h3>\n", escape(&model.name));
-    text += &words(model);
-    text += &table_element(&table::comparisons(model, &data.measured.0));
-    text += &folded(&table::settings(model));
-    text += &by_k_and_lambda(model)?;
-    text += &by_gamma(model)?;
-    if let Some(map) = &model.map {
-        text += &neighborhood(map)?;
-    }
-    for table in [table::coefficient(model), table::shared(model), table::costs(model)] {
-        text += &table_element(&table);
-    }
-    if let Some(details) = &model.details {
-        text += &closely(anchor, details)?;
-    }
-    let config = serde_json::to_string_pretty(&model.config).unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "<details><summary>Settings of the runs with the contrastive loss</summary><pre>{}</pre></details>",
-        escape(&config)
-    );
-    text += "</section>\n";
-    Ok(text)
+pub(super) fn section(anchor: &str, data: &DataNumbers, model: &ModelNumbers) -> Result<Markup> {
+    let map = model.map.as_ref().map(neighborhood).transpose()?;
+    let details = model.details.as_ref().map(|details| closely(anchor, details)).transpose()?;
+    let settings = [
+        serde_json::to_string_pretty(&model.spec).unwrap_or_default(),
+        serde_json::to_string_pretty(&model.config).unwrap_or_default(),
+    ];
+    Ok(html! {
+        section {
+            h3 id=(anchor) { "--model " (model.name) }
+            p { (summary(model)) }
+            (element::table(&table::comparisons(model, &data.measured.0)))
+            (folded(&table::settings(model)))
+            (by_k_and_lambda(model)?)
+            (by_gamma(model)?)
+            @if let Some(map) = map { (map) }
+            @for table in [table::coefficient(model), table::shared(model), table::costs(model)] {
+                (element::table(&table))
+            }
+            @if let Some(details) = details { (details) }
+            details {
+                summary { "Settings of the runs with the contrastive loss" }
+                pre { (settings.join("\n")) }
+            }
+        }
+    })
 }
 
-fn words(model: &ModelNumbers) -> String {
+fn summary(model: &ModelNumbers) -> String {
     let (planned, done) = model.runs;
     let seeds: Vec<String> = model.seeds.iter().map(u64::to_string).collect();
     let start =
@@ -53,7 +53,7 @@ fn words(model: &ModelNumbers) -> String {
     if done < planned {
         text += &format!(" {done} of {planned} runs are done: the same autotag ablate goes on.");
     }
-    format!("<p>{}</p>\n", escape(&text))
+    text
 }
 
 fn lines(name: &'static str, axis: &str, curves: &Curves) -> Result<String> {
@@ -68,59 +68,61 @@ fn lines(name: &'static str, axis: &str, curves: &Curves) -> Result<String> {
     })
 }
 
-fn line_legend(curves: &Curves) -> String {
+fn line_legend(curves: &Curves) -> Markup {
     let names = curves.curves.iter().enumerate();
     let entries = names.map(|(number, curve)| (Key::Line(number), curve.name.clone()));
     legend(&entries.collect::<Vec<_>>())
 }
 
-fn by_k_and_lambda(model: &ModelNumbers) -> Result<String> {
+fn by_k_and_lambda(model: &ModelNumbers) -> Result<Markup> {
     if model.by_k.curves.is_empty() {
-        return Ok(String::new());
+        return Ok(Markup::default());
     }
     let interpolation = &model.config.interpolation;
     let (k, tau, lambda) =
         (interpolation.k, interpolation.temperature.get(), interpolation.proportion);
     let plots = [
-        plot_element("against k", &lines("Figure 2: micro-F1 against k", "k", &model.by_k)?),
-        plot_element(
+        element::plot("against k", lines("Figure 2: micro-F1 against k", "k", &model.by_k)?),
+        element::plot(
             "against lambda",
-            &lines("Figure 2: micro-F1 against lambda", "lambda", &model.by_lambda)?,
+            lines("Figure 2: micro-F1 against lambda", "lambda", &model.by_lambda)?,
         ),
     ];
-    let numbers = folded(&table::curves("k", &model.by_k))
-        + &folded(&table::curves("lambda", &model.by_lambda));
-    let words = format!(
+    let numbers = html! {
+        (folded(&table::curves("k", &model.by_k)))
+        (folded(&table::curves("lambda", &model.by_lambda)))
+    };
+    let explanation = format!(
         "The others are k = {k}, tau = {tau}, lambda = {lambda}, threshold .5. Lambda 0 is the model \
          alone, 1 its neighbors alone. Mean over seeds; whiskers are one standard deviation."
     );
     let title = "Figure 2: micro-F1 against k and against lambda";
-    Ok(figure(title, &line_legend(&model.by_k), &words, &plots, &numbers))
+    Ok(figure(title, line_legend(&model.by_k), &explanation, &plots, numbers))
 }
 
-fn by_gamma(model: &ModelNumbers) -> Result<String> {
+fn by_gamma(model: &ModelNumbers) -> Result<Markup> {
     if model.by_gamma.curves.is_empty() {
-        return Ok(String::new());
+        return Ok(Markup::default());
     }
     let plots =
-        [plot_element("", &lines("Figure 4: micro-F1 against gamma", "gamma", &model.by_gamma)?)];
-    let words = format!(
+        [element::plot("", lines("Figure 4: micro-F1 against gamma", "gamma", &model.by_gamma)?)];
+    let explanation = format!(
         "One training for each value, seed {}; 0 leaves the contrastive loss out. The axis is not to \
          scale.",
         model.config.seed
     );
     let numbers = folded(&table::curves("gamma", &model.by_gamma));
     let title = "Figure 4: micro-F1 against gamma";
-    Ok(figure(title, &line_legend(&model.by_gamma), &words, &plots, &numbers))
+    Ok(figure(title, line_legend(&model.by_gamma), &explanation, &plots, numbers))
 }
 
-fn neighborhood(map: &Map) -> Result<String> {
+fn neighborhood(map: &Map) -> Result<Markup> {
     let mut plots = Vec::new();
     for view in &map.views {
         let points: Vec<_> = view.neighbors.iter().map(|point| (point.at, point.shared)).collect();
         let svg = plot::map("Figure 3: a text among its neighbors", view.text, &points)?;
         let title = format!("{}: {:.2} labels shared on average", view.name, view.mean_shared);
-        plots.push(plot_element(&title, &svg));
+        plots.push(element::plot(&title, svg));
     }
     let shared = |n: usize| match n {
         0 => "no label shared".to_owned(),
@@ -131,29 +133,30 @@ fn neighborhood(map: &Map) -> Result<String> {
     let mut entries = vec![(Key::Text, "the text".to_owned())];
     entries.extend((0..=MOST_SHARED).map(|n| (Key::Shared(n), shared(n))));
     let n_neighbors = map.views.first().map_or(0, |view| view.neighbors.len());
-    let words = format!(
+    let explanation = format!(
         "t-SNE of the text {:?} ({}) and its {n_neighbors} nearest training texts. “{}”",
         map.key,
         map.labels.join(", "),
         map.text
     );
     let title = "Figure 3: a text among its neighbors";
-    Ok(figure(title, &legend(&entries), &words, &plots, ""))
+    Ok(figure(title, legend(&entries), &explanation, &plots, Markup::default()))
 }
 
-fn closely(anchor: &str, details: &Details) -> Result<String> {
-    let mut text =
-        format!("<h4>One run, closely</h4>\n<p class=\"note\">{}.</p>\n", escape(&details.run));
-    text += &reliability(details)?;
-    text += &frequency(details)?;
-    text += &long_table(&format!("{anchor}-labels"), &table::labels(details));
-    text += &table_element(&table::confused(details));
-    text += &mistakes("Wrong tags with the highest scores", &details.false_positives);
-    text += &mistakes("Missed labels with the lowest scores", &details.false_negatives);
-    Ok(text)
+fn closely(anchor: &str, details: &Details) -> Result<Markup> {
+    Ok(html! {
+        h4 { "One run, closely" }
+        p.note { (details.run) "." }
+        (reliability(details)?)
+        (frequency(details)?)
+        (long_table(&format!("{anchor}-labels"), &table::labels(details)))
+        (element::table(&table::confused(details)))
+        (mistakes("Wrong tags with the highest scores", &details.false_positives))
+        (mistakes("Missed labels with the lowest scores", &details.false_negatives))
+    })
 }
 
-fn reliability(details: &Details) -> Result<String> {
+fn reliability(details: &Details) -> Result<Markup> {
     let points = |bins: &[ReliabilityBin]| bins.iter().map(|bin| (bin.score, bin.right)).collect();
     let series: Vec<Vec<(f64, f64)>> =
         vec![points(&details.reliability_model), points(&details.reliability_knn)];
@@ -163,15 +166,15 @@ fn reliability(details: &Details) -> Result<String> {
         (Key::Line(1), "model + kNN, as set".to_owned()),
         (Key::Diagonal, "score and share agree".to_owned()),
     ];
-    let words = "Labels by tenths of their score. Below the diagonal scores promise too much, above it \
+    let explanation = "Labels by tenths of their score. Below the diagonal scores promise too much, above it \
                  too little.";
     let title = "Reliability: how often a label with a score is right";
-    Ok(figure(title, &legend(&entries), words, &[plot_element("", &svg)], ""))
+    Ok(figure(title, legend(&entries), explanation, &[element::plot("", svg)], Markup::default()))
 }
 
-fn frequency(details: &Details) -> Result<String> {
+fn frequency(details: &Details) -> Result<Markup> {
     if details.by_frequency.is_empty() {
-        return Ok(String::new());
+        return Ok(Markup::default());
     }
     let bins = &details.by_frequency;
     let svg = plot::lines(&Lines {
@@ -184,43 +187,41 @@ fn frequency(details: &Details) -> Result<String> {
         ],
     })?;
     let entries = [(Key::Line(0), "model".to_owned()), (Key::Line(1), "model + kNN".to_owned())];
-    let words = "Both tuned on dev. Where the second line is higher, neighbors help such labels.";
+    let explanation =
+        "Both tuned on dev. Where the second line is higher, neighbors help such labels.";
     let title = "Micro-F1 by the number of training texts that have a label";
     let numbers = folded(&table::frequencies(details));
-    Ok(figure(title, &legend(&entries), words, &[plot_element("", &svg)], &numbers))
+    Ok(figure(title, legend(&entries), explanation, &[element::plot("", svg)], numbers))
 }
 
-fn mistakes(title: &str, mistakes: &[Mistake]) -> String {
-    if mistakes.is_empty() {
-        return String::new();
+fn mistakes(title: &str, mistakes: &[Mistake]) -> Markup {
+    html! {
+        @if !mistakes.is_empty() {
+            h4 { (title) }
+            ol.mistakes { @for mistake in mistakes { (self::mistake(mistake)) } }
+        }
     }
-    let items: String = mistakes.iter().map(mistake).collect();
-    format!("<h4>{}</h4>\n<ol class=\"mistakes\">\n{items}</ol>\n", escape(title))
 }
 
-fn mistake(mistake: &Mistake) -> String {
+fn mistake(mistake: &Mistake) -> Markup {
     let Mistake { key, text, label, score, model, knn, given, neighbors } = mistake;
-    let neighbor = |neighbor: &MistakeNeighbor| {
-        let MistakeNeighbor { key, text, weight, has_label } = neighbor;
-        let (class, has) = if *has_label { ("has", "has it") } else { ("", "has it not") };
-        let start: String = text.chars().take(100).collect();
-        format!(
-            "<li><span class=\"{class}\">{weight:.2} {has}</span> – {}: {}</li>",
-            escape(key),
-            escape(&start)
-        )
-    };
-    let neighbors: String = neighbors.iter().map(neighbor).collect();
-    let neighbors = match neighbors.is_empty() {
-        true => "<p class=\"soft\">No neighbor voted.</p>".to_owned(),
-        false => format!("<ul>{neighbors}</ul>"),
-    };
-    format!(
-        "<li><span class=\"tag\">{}</span> {score:.3} (model {model:.3}, neighbors {knn:.3}); given: \
-         {}<br><strong>{}</strong> <span class=\"soft\">{}</span>{neighbors}</li>\n",
-        escape(label),
-        escape(&given.join(", ")),
-        escape(key),
-        escape(text)
-    )
+    html! {
+        li {
+            span.tag { (label) }
+            (format!(" {score:.3} (model {model:.3}, neighbors {knn:.3}); given: ")) (given.join(", "))
+            br;
+            strong { (key) } " " span.soft { (text) }
+            @if neighbors.is_empty() { p.soft { "No neighbor voted." } }
+            @else { ul { @for neighbor in neighbors { (self::neighbor(neighbor)) } } }
+        }
+    }
+}
+
+fn neighbor(neighbor: &MistakeNeighbor) -> Markup {
+    let MistakeNeighbor { key, text, weight, has_label } = neighbor;
+    let has = if *has_label { "has it" } else { "has it not" };
+    let start: String = text.chars().take(100).collect();
+    html! {
+        li { span.has[*has_label] { (format!("{weight:.2} {has}")) } " – " (key) ": " (start) }
+    }
 }

@@ -19,7 +19,7 @@ use tantivy_autotag::{
 use super::model::{Entry, Operation, batch_size, operation};
 use crate::support::{LABELS, Words, bundle, document, schema, tagger};
 
-/// What a child is to do.
+/// A child's task.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Storm {
     pub(super) index: PathBuf,
@@ -28,13 +28,13 @@ pub(super) struct Storm {
     pub(super) round: u64,
     /// It ends by itself after so many commits.
     pub(super) commits: u64,
-    /// How long it waits before each operation.
+    /// The pause before each operation.
     pub(super) delay_us: u64,
-    /// Whether the index is to be made first.
+    /// Whether it makes the index first.
     pub(super) create: bool,
 }
 
-/// What a child wrote down before it died.
+/// The log of a child, written until it died.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Log {
     pub(super) is_open: bool,

@@ -1,11 +1,11 @@
-//! The operations of a storm, and what an index holds after them.
+//! The operations of a storm, and a model of the index after them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::support::LABELS;
 
-/// What one key holds.
+/// The content of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Entry {
     pub(super) text: String,
@@ -70,7 +70,7 @@ pub(super) fn operation(round: u64, number: u64) -> (String, Operation) {
     (key, Operation::Put(Entry { text: words.join(" "), labels, is_corrected: false }))
 }
 
-/// Some stretches have no labelled document: their commits may leave the datastore alone.
+/// Some stretches have no labeled document: their commits may leave the datastore alone.
 fn is_plain(round: u64, number: u64) -> bool {
     Random::new(round ^ (number / 25) << 32).below(4) == 0
 }

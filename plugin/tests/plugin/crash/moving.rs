@@ -1,4 +1,4 @@
-//! A process is killed while it moves an index to another encoder; the next one goes on.
+//! A process is killed while it migrates an index to another encoder; the next one resumes.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use crate::verify::Sample;
 /// Names the index that is moved.
 const MOVED: &str = "AUTOTAG_TEST_MOVED";
 
-/// The documents of the sample that people labelled and that can be encoded.
+/// The documents of the sample that people labeled and that can be encoded.
 const N_LABELED: u64 = 17;
 
 fn start(sample: &Sample, failpoint: &str) -> Child {

@@ -1,4 +1,4 @@
-//! What an index holds, read from both stores and compared.
+//! The content of an index, read from both stores and compared.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,7 +51,7 @@ fn human_labels(found: &FoundDocument) -> Option<Vec<String>> {
 
 type Labels = Vec<String>;
 
-/// Returns the labels and the embeddings of what people labelled.
+/// Returns the labels and the embeddings of documents that people labeled.
 fn neighbors(reader: &DatastoreReader) -> BTreeMap<String, (Labels, Vec<f32>)> {
     let mut neighbors = BTreeMap::new();
     let mut has_seed = false;

@@ -1,4 +1,4 @@
-//! A process is killed at every step of a commit, of its recovery, and of an index's making.
+//! A process is killed at every step of a commit, of its recovery, and of an index's creation.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
-//! The order in which the making and the moving of an index reach the disk, as the system sees it.
+//! The order in which the creation and the migration of an index reach the disk, by system calls.
 //!
-//! What a power cut may undo is what was not synced: a name must not lead to a file before that file
-//! is durable.
+//! A power cut may undo whatever was not synced: a name must not lead to a file before that file is
+//! durable.
 
 use std::fs;
 use std::path::Path;

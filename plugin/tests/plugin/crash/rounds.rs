@@ -1,5 +1,5 @@
-//! Many processes on one index at once: they make it, write to it, correct, move and repair it, and
-//! some are killed. After each round everything acknowledged is there.
+//! Many processes on one index at once: they create it, write to it, correct, migrate and repair it, and
+//! some are killed. After each round all acknowledged work is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use super::model::Random;
 use crate::support::{LABELS, Words, datastore_options, document, schema, tagger};
 use crate::verify::embedding;
 
-/// How many rounds the short version has.
+/// The number of rounds in the short version.
 const ROUNDS: u64 = 30;
 
 /// Set by whoever wants more.
@@ -73,7 +73,7 @@ impl Bundle {
     }
 }
 
-/// What a process is to do.
+/// A process's task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Role {
     /// Make the index where there is none, and add documents under keys that begin with this.
@@ -123,7 +123,7 @@ impl Task {
     }
 }
 
-/// What a process says of its work.
+/// A process's report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Event {
     /// A document may have a label from here on; without one it was only added.
@@ -251,7 +251,7 @@ fn read(task: &Task) -> Result<()> {
     Ok(())
 }
 
-/// What the documents may be labeled, by key; `None` where people have said nothing of one.
+/// The possible labels of documents, by key; `None` where people gave none.
 type Known = BTreeMap<String, BTreeSet<Option<String>>>;
 
 struct Rounds {

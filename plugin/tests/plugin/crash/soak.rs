@@ -8,10 +8,10 @@ use super::child::{self, Log};
 use super::model::Random;
 use super::points::Victim;
 
-/// How often the short version kills.
+/// The number of kills in the short version.
 const KILLS: u64 = 15;
 
-/// How long a child may take to open the index.
+/// The longest time that a child may take to open the index.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Set by whoever wants more kills.

@@ -122,7 +122,7 @@ fn fill_the_disk() {
     }
 }
 
-/// What became of a process that no file of more than so many bytes may be written by.
+/// The outcome of a process under a limit on the size of its files.
 #[derive(Debug)]
 struct Fate {
     n_acknowledged: usize,

@@ -1,4 +1,4 @@
-//! A Tantivy directory that fails when it is told to.
+//! A Tantivy directory with injected failures.
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
@@ -13,7 +13,7 @@ use tantivy::directory::{
 };
 use tantivy::{Directory, directory};
 
-/// How a change of the disk fails.
+/// The manner of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Nothing is done: the disk is full.
@@ -33,7 +33,7 @@ pub(super) enum Duration {
     Forever,
 }
 
-/// What fails.
+/// The target of a failure.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     pub(super) kind: Kind,

@@ -1,4 +1,4 @@
-//! The order in which a commit reaches the disk, as far as a power cut can tell.
+//! The order in which a commit reaches the disk, as far as it matters after a power cut.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::support::{LABELS, Words, datastore_options, document, schema, tagger};
 
-/// What reached the disk, and what the datastore had waiting at that instant.
+/// A sync, and the datastore's prepared commit at that instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
     /// `meta.json` was renamed into its place.

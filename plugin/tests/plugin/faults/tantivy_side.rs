@@ -21,10 +21,10 @@ use crate::support::{
 /// No session takes longer, or it hangs.
 const PATIENCE: Time = Time::from_secs(60);
 
-/// A document's text, and whether people labelled it.
+/// A document's text, and whether people labeled it.
 type State = BTreeMap<&'static str, (&'static str, bool)>;
 
-/// What a session does: `Some` text to add, by a person or not, `None` to delete.
+/// An operation of a session: `Some` text to add, by a person or not, `None` to delete.
 type Batch = &'static [(&'static str, Option<(&'static str, bool)>)];
 
 const BATCHES: [Batch; 3] = [
@@ -77,7 +77,7 @@ fn write(writer: &TaggingWriter<Words>, fields: &TagFields, batch: Batch) -> Res
     writer.commit().map(drop)
 }
 
-/// How far a session came: batches acknowledged, and the error that ended it.
+/// The progress of a session: batches acknowledged, and the error that ended it.
 struct Outcome {
     n_acknowledged: usize,
     error: Option<Error>,

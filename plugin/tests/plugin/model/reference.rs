@@ -1,4 +1,4 @@
-//! What an index must hold, in plain maps.
+//! A reference model of an index, in plain maps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ struct Label {
     fate: Fate,
 }
 
-/// What is known of a document.
+/// The model of a document.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Doc {
     pub(super) text: String,
@@ -149,7 +149,7 @@ impl State {
         true
     }
 
-    /// Tags again what people have not labelled.
+    /// Tags documents again that people have not labeled.
     fn retag(&mut self) {
         let labels = self.clone();
         for doc in self.docs.values_mut().filter(|doc| doc.given.is_none()) {
