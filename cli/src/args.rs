@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autotag::{Proportion, Selection, Temperature, Threshold};
+use autotag_documents::{BlankLines, InputFormat, ReadOptions};
+use autotag_engine::SettingsOverride;
 use autotag_onnx::Device;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -14,7 +16,6 @@ use crate::commands::{
 };
 use crate::errors;
 use crate::output::inline;
-use autotag_documents::{BlankLines, InputFormat, ReadOptions};
 
 /// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
 /// texts, while Tantivy indexes them.
@@ -195,6 +196,12 @@ pub(crate) struct SettingArgs {
     /// The score from which on a label becomes a tag, 0 to 1
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     pub(crate) threshold: Option<Threshold>,
+}
+
+impl From<SettingArgs> for SettingsOverride {
+    fn from(SettingArgs { k, tau, lambda, threshold }: SettingArgs) -> Self {
+        SettingsOverride { k, temperature: tau, proportion: lambda, threshold }
+    }
 }
 
 /// What is suggested.

@@ -25,7 +25,6 @@ mod job;
 mod labeled;
 mod model;
 mod predict;
-mod target;
 
 use anyhow::Context;
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
+use autotag_engine::target;
 use autotag_lab::{
     Ablation, LabProgress, Laboratory, LinearConfig, Parts, Question, RunsFolder, Standing,
     start_digest,
@@ -13,8 +14,8 @@ use serde::Serialize;
 
 use crate::args::{Args, Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
+use crate::commands::model;
 use crate::commands::train::{Epochs, HyperArgs, ModelArg, ModelParser, Setup};
-use crate::commands::{model, target};
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 

@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use autotag::metrics::Confusion;
 use autotag::tune::{Method, Prediction};
 use autotag::{Interpolation, Selection};
+use autotag_documents::Document;
+use autotag_engine::Settings;
 use autotag_lab::{BootstrapOptions, PairedDifference, decide, decisions, paired_bootstrap, total};
 use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
 use crate::commands::labeled::read_to_measure;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::commands::predict::{Labels, predict_file};
 use crate::output::{self, Report, table};
-use autotag_documents::Document;
 
 /// Compare two bundles on the same labeled documents, with a paired bootstrap
 ///
@@ -85,7 +86,7 @@ fn measure(
     common: &Common,
 ) -> anyhow::Result<(Side, Vec<Confusion>)> {
     let model = model::open(bundle, common)?;
-    let settings = model.settings.clone().or(&args.settings);
+    let settings = model.engine.settings.clone().overridden(args.settings.into());
     let Settings { interpolation, selection } = settings;
     let mut labels = Labels::new(&model)?;
     let k = interpolation.k.get();

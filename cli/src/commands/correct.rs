@@ -7,7 +7,7 @@ use serde::Serialize;
 use tantivy_autotag::{Correction, IndexFolder, OnFailure, parse_label, tag_path};
 
 use crate::args::{Args, Common};
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report, inline};
 
 /// Say which labels documents have, in the place of their tags
@@ -86,9 +86,8 @@ pub(crate) fn run(args: &CorrectArgs, common: &Common) -> anyhow::Result<()> {
         Args::wrong_usage("correct", &problem);
     }
     let index = IndexFolder::open(&args.index)?;
-    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
-    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
-    let writer = model::writer(&index, tagger, OnFailure::Fail, common)?;
+    let engine = model::of_index(&index, args.bundle.as_deref(), common)?;
+    let writer = model::writer(&engine, &index, OnFailure::Fail)?;
     let correction = args.correction();
     // Each once, so that nothing is committed before all of them are known.
     for key in args.keys.iter().collect::<BTreeSet<_>>() {

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
 use autotag::{Encoder, Interpolation, Selection};
+use autotag_engine::Settings;
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
 use crate::commands::labeled::read_to_measure;
-use crate::commands::model::{self, Model, Settings};
+use crate::commands::model::{self, Model};
 use crate::commands::predict::{Labels, Predicted, predict_file};
 use crate::output;
 
@@ -49,7 +50,7 @@ pub(crate) struct EvalArgs {
 
 /// Returns the methods to measure; a model without labels of its own says nothing alone.
 fn methods(model: &Model) -> &'static [Method] {
-    match model.encoder.labels().is_empty() {
+    match model.engine.encoder.labels().is_empty() {
         true => &[Method::Knn, Method::Interpolated],
         false => &[Method::Model, Method::Knn, Method::Interpolated],
     }
@@ -62,8 +63,8 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
         None => None,
     };
     let model = model::open(&args.bundle, common)?;
-    let settings = Settings::default().or(&args.settings);
-    let own = args.bundle_settings.then_some(&model.settings);
+    let settings = Settings::default().overridden(args.settings.into());
+    let own = args.bundle_settings.then_some(&model.engine.settings);
     let k = settings.interpolation.k.max(own.map_or(NonZeroUsize::MIN, |own| own.interpolation.k));
     let k = if dev.is_some() { k.get().max(MAX_K) } else { k.get() };
 

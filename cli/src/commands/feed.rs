@@ -5,8 +5,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::signals::Stop;
 use autotag_documents::{Document, ReadError};
+
+use crate::signals::Stop;
 
 type Line = Result<Document, ReadError>;
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use autotag_documents::{Document, Documents, ReadError};
+use autotag_engine::{Engine, TrainingSet, target};
 use autotag_onnx::{ModelBundle, OnnxEncoder};
 use tantivy_autotag::tantivy::TantivyDocument;
 use tantivy_autotag::tantivy::schema::Schema;
@@ -16,12 +18,10 @@ use tantivy_autotag::{
 
 use crate::args::{Args, Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
-use crate::commands::model::{self, OurTagger, Settings};
-use crate::commands::target;
+use crate::commands::model;
 use crate::output;
 use crate::progress::Progress;
 use crate::signals::Stop;
-use autotag_documents::{Document, Documents, ReadError};
 
 use report::{FileReport, IndexReport};
 
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
     let existing =
         if IndexFolder::exists(&args.index) { Some(IndexFolder::open(&args.index)?) } else { None };
     let bundle = match &existing {
-        Some(folder) => model::bundle_of(folder, args.bundle.as_deref())?,
+        Some(folder) => Engine::bundle_of(folder, args.bundle.as_deref())?,
         None => {
             let bundle = bundle_for_new(args);
             target::check_index(&args.index)?;
@@ -108,15 +108,14 @@ pub(crate) fn run(args: &IndexArgs, common: &Common) -> anyhow::Result<()> {
         }
     };
     // Before an index is made: a model that cannot be loaded leaves none behind.
-    let encoder = model::encoder(&bundle, common)?;
+    let mut engine = model::load(bundle, common)?;
     let folder = match existing {
         Some(folder) => folder,
-        None => create(&args.index, &bundle)?,
+        None => create(&args.index, &engine.bundle)?,
     };
-    let mut settings = Settings::of(&bundle).or(&args.settings);
-    args.review.put_into(&mut settings.selection);
-    let tagger = settings.tagger(encoder);
-    let mut indexer = Indexer::open(&folder, tagger, args, common)?;
+    engine.settings = engine.settings.overridden(args.settings.into());
+    args.review.put_into(&mut engine.settings.selection);
+    let mut indexer = Indexer::open(&folder, &engine, args, common)?;
     let started = Instant::now();
     let mut reports = Vec::with_capacity(files.len());
     for (path, documents) in files {
@@ -172,9 +171,8 @@ fn create(index: &Path, bundle: &ModelBundle) -> anyhow::Result<IndexFolder> {
     let suggestions = Some("suggestions".to_owned());
     let names = FieldNames { suggestions, ..FieldNames::default() };
     let fields = TagFields::add_to(&mut schema, &names)?;
-    let (seed, path) = (bundle.datastore()?, model::lasting_path(bundle));
-    let source = model::source(bundle, &path, &seed);
-    match IndexFolder::create(index, schema.build(), &fields, &source) {
+    let training_set = TrainingSet::open(bundle)?;
+    match IndexFolder::create(index, schema.build(), &fields, &training_set.source()) {
         // Another process was faster.
         Err(Error::IndexExists { .. }) => Ok(IndexFolder::open(index)?),
         created => Ok(created?),
@@ -199,11 +197,11 @@ struct Indexer<'a> {
 impl<'a> Indexer<'a> {
     fn open(
         folder: &IndexFolder,
-        tagger: OurTagger,
+        engine: &Engine,
         args: &'a IndexArgs,
         common: &'a Common,
     ) -> anyhow::Result<Self> {
-        let writer = model::writer(folder, tagger, args.on_failure.into(), common)?;
+        let writer = model::writer(engine, folder, args.on_failure.into())?;
         let fields = TagFields::from_schema(writer.schema(), folder.names())?;
         let stop = Stop::watch()?;
         let (uncommitted, n_files, stopped_at) = (0, 0, None);

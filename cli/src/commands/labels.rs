@@ -9,7 +9,7 @@ use tantivy_autotag::{IndexFolder, LabelChange, OnFailure, RetagReport, SearchRe
 use crate::args::Common;
 use crate::commands::correct::label;
 use crate::commands::job;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -100,9 +100,8 @@ pub(crate) fn run(args: &LabelsArgs, common: &Common) -> anyhow::Result<()> {
 
 fn make(args: &LabelsArgs, change: &LabelChange, common: &Common) -> anyhow::Result<RetagReport> {
     let index = IndexFolder::open(&args.index)?;
-    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
-    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
-    let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
+    let engine = model::of_index(&index, args.bundle.as_deref(), common)?;
+    let writer = model::writer(&engine, &index, OnFailure::Skip)?;
     let stop = Stop::watch()?;
     // The same command again after an interruption: its label is changed, its documents are not yet.
     let is_same = writer.unfinished_job().is_some_and(|job| job.is_making(change));

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use autotag_engine::TrainingSet;
 use autotag_onnx::ModelBundle;
 use serde::Serialize;
 use tantivy_autotag::{IndexFolder, JobProgress, OnFailure, RetagReport};
 
 use crate::args::Common;
 use crate::commands::job::{self, JobBar};
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
 
@@ -47,18 +48,18 @@ struct Migrated {
 pub(crate) fn run(args: &MigrateArgs, common: &Common) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut index = IndexFolder::open(&args.index)?;
-    let bundle = ModelBundle::open(&args.bundle)?;
-    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
+    let engine = model::load(ModelBundle::open(&args.bundle)?, common)?;
     let mut migrated = Migrated::default();
-    let (seed, path) = (bundle.datastore()?, model::lasting_path(&bundle));
-    let source = model::source(&bundle, &path, &seed);
+    let training_set = TrainingSet::open(&engine.bundle)?;
+    let source = training_set.source();
     let progress = JobBar::begin("encode", common);
-    let options = model::writer_options(OnFailure::Skip, common);
+    let options = engine.writer_options(OnFailure::Skip);
+    let tagger = engine.tagger();
     let (writer, rebuilt) = index.migrate(tagger, &source, options, |at| progress.show(at))?;
     drop(progress);
     (migrated.labeled, migrated.failed) = (rebuilt.labeled, rebuilt.failed);
     let stop = Stop::watch()?;
-    let fingerprint = bundle.fingerprint();
+    let fingerprint = engine.bundle.fingerprint();
     let retag = |progress: &mut dyn FnMut(JobProgress)| writer.retag_moved(fingerprint, progress);
     let is_same = writer.unfinished_job().is_some_and(|job| job.is_moving_to(fingerprint));
     migrated.retagged = match job::finish_earlier(&writer, &stop, common)? {

@@ -90,7 +90,7 @@ fn predict(
     let progress = Progress::begin("encode", Some(documents.len() as u64), common.quiet.into());
     let started = Instant::now();
     let texts: Vec<&str> = documents.iter().map(|document| document.text.as_str()).collect();
-    let shares = model.tagger(&Default::default()).encode_on(model.threads, &texts, |share| {
+    let shares = model.engine.tagger().encode_on(model.engine.threads, &texts, |share| {
         progress.add(share.len() as u64);
         share
     });

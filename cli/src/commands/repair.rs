@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
+use autotag_engine::{Engine, TrainingSet};
 use autotag_onnx::ModelBundle;
 use serde::Serialize;
 use tantivy_autotag::{IndexFolder, RepairReport};
 
 use crate::args::Common;
 use crate::commands::job::JobBar;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report, inline};
 
 /// Mend what can be mended of a damaged index, and tell what was lost
@@ -58,16 +59,16 @@ pub(crate) fn run(args: &RepairArgs, common: &Common) -> anyhow::Result<()> {
     let is_described = opened.is_ok();
     let bundle = match (&args.bundle, opened) {
         (Some(bundle), _) => ModelBundle::open(bundle)?,
-        (None, Ok(index)) => model::bundle_of(&index, None)?,
+        (None, Ok(index)) => Engine::bundle_of(&index, None)?,
         (None, Err(error)) => {
             return Err(anyhow::Error::from(error).context(
                 "the index does not tell where its bundle is: say so with --bundle <BUNDLE>",
             ));
         }
     };
-    let (seed, path) = (bundle.datastore()?, model::lasting_path(&bundle));
-    let source = model::source(&bundle, &path, &seed);
-    let tagger = Settings::of(&bundle).tagger(model::encoder(&bundle, common)?);
+    let training_set = TrainingSet::open(&bundle)?;
+    let source = training_set.source();
+    let tagger = model::load(bundle, common)?.tagger();
     let mut index = IndexFolder::recover(&args.index, &source)?;
     let progress = JobBar::begin("rebuild", common);
     let mut report = index.repair(&tagger, &source, |at| progress.show(at))?;

@@ -5,13 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use autotag_engine::target;
 use autotag_lab::report::{html, into_markdown};
 use autotag_lab::{BootstrapOptions, NumberOptions, Numbers, RunsFolder};
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::commands::compare::resamples;
-use crate::commands::target;
+
 use crate::output::{self, Report, inline};
 
 /// Show the runs of `autotag ablate` as one page with the paper's tables and figures

@@ -8,7 +8,7 @@ use tantivy_autotag::{IndexFolder, OnFailure, RetagReport, TagSettings};
 
 use crate::args::{Common, ReviewArgs, SettingArgs};
 use crate::commands::job;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 
@@ -58,13 +58,11 @@ struct RetagOutput {
 pub(crate) fn run(args: &RetagArgs, common: &Common) -> anyhow::Result<()> {
     let started = Instant::now();
     let index = IndexFolder::open(&args.index)?;
-    let bundle = model::bundle_of(&index, args.bundle.as_deref())?;
-    let encoder = model::encoder(&bundle, common)?;
-    let mut settings = Settings::of(&bundle).or(&args.settings);
-    args.review.put_into(&mut settings.selection);
-    let tagger = settings.tagger(encoder);
-    let settings = TagSettings::of(&tagger);
-    let writer = model::writer(&index, tagger, OnFailure::Skip, common)?;
+    let mut engine = model::of_index(&index, args.bundle.as_deref(), common)?;
+    engine.settings = engine.settings.overridden(args.settings.into());
+    args.review.put_into(&mut engine.settings.selection);
+    let settings = TagSettings::of(&engine.tagger());
+    let writer = model::writer(&engine, &index, OnFailure::Skip)?;
     let stop = Stop::watch()?;
     let is_same =
         writer.unfinished_job().is_some_and(|job| job.is_retagging(&args.query, &settings));

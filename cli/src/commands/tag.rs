@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use autotag::{DatastoreReader, EncodeError, Encoder, Tag, Tagger, Tagging};
+use autotag_documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 use serde::Serialize;
 use tantivy_autotag::IndexFolder;
 
@@ -13,7 +14,6 @@ use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
 use crate::commands::model::{self, Model};
 use crate::output::{WriteError, print_json_line};
-use autotag_documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 
 /// Tag documents from standard input: one JSON line out for each line in, in their order
 ///
@@ -55,7 +55,7 @@ const BATCH: usize = 256;
 pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
     let model = open(args, common)?;
     let datastore = model.datastore.reader()?;
-    let mut tagger = model.tagger(&args.settings);
+    let mut tagger = model.tagger(args.settings);
     args.review.put_into(&mut tagger.selection);
     let options = ReadOptions { blank_lines: BlankLines::Report, ..args.documents.read_options() };
     let documents = Documents::open(Path::new("-"), &options)?;
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
     let mut output = BufWriter::new(io::stdout().lock());
     let (mut n_lines, mut n_failed) = (0, 0);
     while let Some(lines) = feed.take(BATCH) {
-        for answer in answer(&tagger, &datastore, &lines, model.threads, detail)? {
+        for answer in answer(&tagger, &datastore, &lines, model.engine.threads, detail)? {
             n_failed += usize::from(matches!(answer, Answer::Failed { .. }));
             print_json_line(&mut output, &answer)?;
         }
@@ -86,9 +86,8 @@ fn open(args: &TagArgs, common: &Common) -> anyhow::Result<Model> {
     match (&args.index, &args.bundle) {
         (Some(index), bundle) => {
             let (index, datastore) = IndexFolder::open_with_datastore(index)?;
-            let bundle = model::bundle_of(&index, bundle.as_deref())?;
-            let encoder = model::encoder(&bundle, common)?;
-            Ok(model::with_datastore(&bundle, encoder, datastore, common))
+            let engine = model::of_index(&index, bundle.as_deref(), common)?;
+            Ok(Model { engine, datastore })
         }
         (None, Some(bundle)) => model::open(bundle, common),
         (None, None) => unreachable!("the command line requires one of them"),

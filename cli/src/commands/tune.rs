@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
 use autotag::{Proportion, Selection, Temperature};
-use autotag_onnx::{BundleDraft, ModelBundle};
+use autotag_engine::Settings;
+use autotag_onnx::BundleDraft;
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, proportion, temperature};
 use crate::commands::labeled::read_to_measure;
-use crate::commands::model::{self, Settings};
+use crate::commands::model;
 use crate::commands::predict::{Labels, Predicted, predict_file};
 use crate::output;
 
@@ -110,15 +111,14 @@ impl TuneArgs {
 pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
     BundleDraft::check_target(&args.out)?;
     let documents = read_to_measure(&args.data, &args.documents)?;
-    let bundle = ModelBundle::open(&args.bundle)?;
-    let encoder = model::encoder(&bundle, common)?;
-    let model = model::with_datastore(&bundle, encoder, bundle.datastore()?, common);
-    let before = model.settings.clone();
+    let model = model::open(&args.bundle, common)?;
+    let before = model.engine.settings.clone();
     let most = args.grid().ks.into_iter().chain([before.interpolation.k]).max();
     let k = most.map_or(MAX_K, NonZeroUsize::get);
     let mut labels = Labels::new(&model)?;
     let predicted = predict_file(&model, &args.data, &documents, &mut labels, k, common)?;
     let (record, after) = tune(args, &predicted, labels.n_known(), &before);
+    let bundle = model.engine.bundle.clone();
     drop((model, labels));
 
     let training = record.write_into(bundle.config().training.clone());

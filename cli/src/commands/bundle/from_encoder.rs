@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use autotag::Interpolation;
+use autotag_engine::target;
 use autotag_onnx::{BundleDraft, ModelBundle};
 use autotag_train::bert::Pooling;
 use autotag_train::frozen::{
@@ -14,7 +15,7 @@ use serde::Serialize;
 use crate::args::{Common, DocumentArgs};
 use crate::commands::encoding::Encoding;
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
-use crate::commands::{model, target};
+use crate::commands::model;
 use crate::output::{self, Report};
 use crate::signals::Stop;
 

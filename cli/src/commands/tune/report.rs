@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use autotag::metrics::Evaluation;
 use autotag::{Interpolation, Selection};
+use autotag_engine::Settings;
 use autotag_onnx::ModelBundle;
 use serde::Serialize;
 
 use super::record::{LabelRecord, TuneRecord, name};
-use crate::commands::model::Settings;
 use crate::output::{self, Report, table};
 
 /// The new bundle, and what its settings are worth.

@@ -4,11 +4,16 @@ use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context, bail};
 use tantivy_autotag::Error;
 
+use crate::error::{EngineError, Result};
+
 /// Checks that a new index can be made in a folder: a new one, or one without files.
-pub(super) fn check_index(path: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// Names what lies in the way.
+pub fn check_index(path: &Path) -> Result<()> {
     if metadata(path)?.is_some_and(|found| found.is_dir()) {
         check_no_files(path)?;
     }
@@ -16,31 +21,33 @@ pub(super) fn check_index(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Checks that a file can be written, a new one or in the place of an older one.
-pub(super) fn check_file(path: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// Names what lies in the way.
+pub fn check_file(path: &Path) -> Result<()> {
     match metadata(path)? {
-        Some(found) if found.is_dir() => {
-            bail!("{} is a folder: name a file to write to", path.display())
-        }
+        Some(found) if found.is_dir() => Err(EngineError::IsFolder { path: path.to_path_buf() }),
         Some(found) if found.is_file() => {
             let opened = File::options().append(true).open(path);
-            opened.with_context(|| format!("{} cannot be written", path.display()))?;
+            opened.map_err(|source| EngineError::WriteFile { path: path.to_path_buf(), source })?;
             Ok(())
         }
         // Such as a terminal.
         Some(_) => Ok(()),
         None if metadata(parent(path))?.is_none() => {
-            let (path, folder) = (path.display(), parent(path).display());
-            bail!("{path} cannot be written: there is no folder {folder}, make it first")
+            let (path, folder) = (path.to_path_buf(), parent(path).to_path_buf());
+            Err(EngineError::NoFolder { path, folder })
         }
         None => check_folder(parent(path)),
     }
 }
 
-fn check_no_files(path: &Path) -> anyhow::Result<()> {
-    let unreadable = || format!("the folder {} cannot be read", path.display());
+fn check_no_files(path: &Path) -> Result<()> {
+    let unreadable = |source| EngineError::ReadFolder { path: path.to_path_buf(), source };
     let mut other = None;
-    for entry in fs::read_dir(path).with_context(unreadable)? {
-        let name = entry.with_context(unreadable)?.file_name().to_string_lossy().into_owned();
+    for entry in fs::read_dir(path).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
         if name == "autotag" {
             // What an interrupted creation left, which another one removes.
             return Ok(());
@@ -57,21 +64,23 @@ fn check_no_files(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Checks that files can be written to a folder, or that it can be made in the nearest one above it.
-pub(super) fn check_folder(path: &Path) -> anyhow::Result<()> {
+///
+/// # Errors
+///
+/// Names what lies in the way.
+pub fn check_folder(path: &Path) -> Result<()> {
     match metadata(path)? {
         None => check_folder(parent(path)),
-        Some(found) if !found.is_dir() => {
-            bail!("{} is a file: nothing can be written below it", path.display())
-        }
+        Some(found) if !found.is_dir() => Err(EngineError::IsFile { path: path.to_path_buf() }),
         Some(_) => {
             let made = tempfile::Builder::new().prefix(".autotag-").tempdir_in(path);
-            made.with_context(|| format!("nothing can be written to {}", path.display()))?;
+            made.map_err(|source| EngineError::WriteFolder { path: path.to_path_buf(), source })?;
             Ok(())
         }
     }
 }
 
-fn metadata(path: &Path) -> anyhow::Result<Option<Metadata>> {
+fn metadata(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
         // What lies below a file is not there either; whoever looks further finds the file.
@@ -80,7 +89,7 @@ fn metadata(path: &Path) -> anyhow::Result<Option<Metadata>> {
         {
             Ok(None)
         }
-        Err(error) => Err(error).with_context(|| format!("{} cannot be looked at", path.display())),
+        Err(source) => Err(EngineError::Inspect { path: path.to_path_buf(), source }),
     }
 }
 
@@ -96,8 +105,8 @@ fn parent(path: &Path) -> &Path {
 mod tests {
     use super::*;
 
-    fn refused(checked: anyhow::Result<()>) -> String {
-        format!("{:#}", checked.unwrap_err())
+    fn refused(checked: Result<()>) -> String {
+        checked.unwrap_err().to_string()
     }
 
     #[test]
