@@ -158,7 +158,7 @@ pub enum Error {
     ///
     /// The call that returns this did nothing itself and can be made again.
     #[error(
-        "document {key:?} could not be tagged and was left out (as were {others} others): mend it and add it again, or choose another failure policy"
+        "document {key:?} could not be tagged and was left out (as were {others} others): fix it and add it again, or choose another failure policy"
     )]
     Document {
         /// The document's key.
@@ -183,7 +183,7 @@ pub enum Error {
 
     /// The datastore's labels do not begin with the model's.
     #[error(
-        "label {id} is {found:?} in the datastore and {expected:?} in the model: the datastore was made for another model, make it anew from the bundle"
+        "label {id} is {found:?} in the datastore and {expected:?} in the model: the datastore was made for another model, rebuild it from the bundle"
     )]
     LabelMismatch {
         /// The first label that differs.
@@ -213,7 +213,7 @@ pub enum Error {
 
     /// The writer stopped after a failure that it cannot work around.
     #[error(
-        "the writer has stopped and takes no more work: mend the cause and open the index again; what was committed is safe"
+        "the writer has stopped and takes no more work: fix the cause and open the index again; all commits are safe"
     )]
     Stopped {
         /// Why it stopped.
@@ -335,8 +335,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The making of an index was interrupted.
-    #[error("{} holds an index whose making was interrupted: make it again, nothing was in it yet", path.display())]
+    /// The creation of an index was interrupted.
+    #[error("{} holds an index whose creation was interrupted: create it again, it was still empty", path.display())]
     IndexUnfinished {
         /// The folder.
         path: PathBuf,

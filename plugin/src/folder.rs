@@ -110,7 +110,7 @@ impl IndexFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::NoIndex`], [`Error::IndexUnfinished`] when its making was interrupted,
+    /// [`Error::NoIndex`], [`Error::IndexUnfinished`] when its creation was interrupted,
     /// [`Error::IndexVersion`] when a newer program made it, [`Error::DescriptionDamaged`],
     /// [`Error::DescriptionChanged`] and [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
@@ -287,7 +287,7 @@ fn remove_unfinished(path: &Path) -> Result<()> {
     // An index with a commit is not one that is being made.
     let is_unused = files::segment_files(path).is_ok_and(|files| files.is_empty());
     if mark.is_file() && is_unused {
-        tracing::info!(path = %path.display(), "removing an index whose making was interrupted");
+        tracing::info!(path = %path.display(), "removing an index whose creation was interrupted");
         for file in TANTIVY_FILES.map(|name| path.join(name)) {
             allow_missing(fs::remove_file(&file)).map_err(io_error("remove", &file))?;
         }

@@ -23,7 +23,7 @@ pub(crate) struct Tally {
     pub(crate) times: WriterTimes,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Ledger {
     on_failure: OnFailure,
     listed_failures: usize,
@@ -50,19 +50,8 @@ struct Unreported {
 
 impl Ledger {
     pub(crate) fn new(options: &WriterOptions) -> Self {
-        Ledger {
-            on_failure: options.on_failure,
-            listed_failures: options.listed_failures,
-            summary: CommitSummary::default(),
-            times_at_commit: WriterTimes::default(),
-            unreported: None,
-            documents: 0,
-            encoded: 0,
-            reused: 0,
-            batches: 0,
-            times: WriterTimes::default(),
-            retagged: RetagReport::default(),
-        }
+        let WriterOptions { on_failure, listed_failures, .. } = *options;
+        Ledger { on_failure, listed_failures, ..Ledger::default() }
     }
 
     /// Adds an applied chunk.

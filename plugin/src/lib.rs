@@ -47,51 +47,50 @@
 //! [`IndexFolder`] lays an index and its datastore out on disk.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+// Leaves.
 mod error;
-mod plainly;
-
 mod evidence;
 mod fields;
-mod options;
-
-mod layout;
-
-mod files;
-
-mod description;
-
-mod directory;
-
+mod guard;
 mod job;
-
-mod document;
-
-mod budget;
-mod operation;
-
-mod ledger;
+mod options;
+mod plainly;
 mod stats;
 
-mod change;
-
+// From `TaggingWriter::add` to a commit.
 mod writer;
 
-mod pipeline;
+mod budget;
+mod document;
+mod operation;
+
 mod queue;
+
+mod pipeline;
 
 mod process;
 mod worker;
 
+mod change;
+
+mod ledger;
 mod stores;
 
 mod commit;
 
+// Work on documents in the index.
 mod correct;
 mod source;
 mod upkeep;
 
-mod guard;
 mod search;
+
+// The folder on disk.
+mod layout;
+
+mod description;
+mod directory;
+mod files;
 mod segments;
 
 mod datastores;

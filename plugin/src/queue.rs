@@ -34,11 +34,13 @@ pub(crate) struct Queue {
     linger: Duration,
 }
 
+#[derive(Default)]
 struct State {
     /// The chunk being collected.
     open: Vec<Operation>,
     open_bytes: usize,
-    opened: Instant,
+    /// The time of its first operation.
+    opened: Option<Instant>,
     /// Sealed chunks, waiting for a thread.
     ready: VecDeque<(u64, Vec<Operation>)>,
     next_sequence: u64,
@@ -72,24 +74,8 @@ struct Keys {
 
 impl Queue {
     pub(crate) fn new(options: &WriterOptions, snapshot: Snapshot) -> Self {
-        let state = State {
-            open: Vec::new(),
-            open_bytes: 0,
-            opened: Instant::now(),
-            ready: VecDeque::new(),
-            next_sequence: 0,
-            processed: BTreeMap::new(),
-            next_applied: 0,
-            is_applying: false,
-            barrier: None,
-            snapshot: Some(snapshot),
-            changed: Keys::default(),
-            committing: Keys::default(),
-            hasher: RandomState::new(),
-            ledger: Ledger::new(options),
-            stopped: None,
-            is_closed: false,
-        };
+        let (snapshot, ledger) = (Some(snapshot), Ledger::new(options));
+        let state = State { snapshot, ledger, ..State::default() };
         Queue {
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -120,8 +106,8 @@ impl Queue {
         if !state.record_key(&operation)? {
             return Ok(Some(operation));
         }
-        if state.open.is_empty() {
-            state.opened = Instant::now();
+        if state.opened.is_none() {
+            state.opened = Some(Instant::now());
             // A chunk is begun: an idle thread starts its linger time.
             self.work.notify_one();
         }
@@ -166,11 +152,11 @@ impl Queue {
             if let Some(chunk) = state.take_ready() {
                 return Some(chunk);
             }
-            if state.barrier.is_some() || state.open.is_empty() {
+            let Some(opened) = state.opened.filter(|_| state.barrier.is_none()) else {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
-            }
-            let rest = self.linger.saturating_sub(state.opened.elapsed());
+            };
+            let rest = self.linger.saturating_sub(opened.elapsed());
             if rest.is_zero() {
                 state.seal();
             } else {
@@ -334,7 +320,7 @@ impl State {
         }
         self.ready.push_back((self.next_sequence, std::mem::take(&mut self.open)));
         self.next_sequence += 1;
-        self.open_bytes = 0;
+        (self.open_bytes, self.opened) = (0, None);
     }
 
     fn take_ready(&mut self) -> Option<Chunk> {

@@ -31,17 +31,6 @@ const BATCH_BYTES: usize = 4 << 20;
 /// The number of documents between two commits: an interruption costs at most so many.
 const COMMIT_EVERY: usize = 5_000;
 
-/// The sources of a datastore.
-struct Sources<'s, E> {
-    searcher: &'s Searcher,
-    fields: &'s TagFields,
-    tagger: &'s Tagger<E>,
-    /// The training set of the tagger's bundle.
-    seed: &'s Datastore,
-    /// The datastore that is replaced, where it can be read.
-    old: Option<&'s Datastore>,
-}
-
 /// The outcome of rebuilding a datastore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RebuildReport {
@@ -80,16 +69,32 @@ impl IndexFolder {
             datastores::remove_or_set_aside(&own, &new, &self.description)?;
         }
         datastores::begin(&new, &begun)?;
-        let (searcher, fields) = (&reader.searcher(), &fields);
-        let seed = bundle.training_set;
-        let rebuilt = rebuild(&Sources { searcher, fields, tagger, seed, old }, &new, progress)?;
+        if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(&new, &encoder) {
+            bundle.training_set.copy_to(&new)?;
+        }
+        let datastore = Datastore::open(&new, &encoder)?;
+        let rebuild = Rebuild {
+            searcher: reader.searcher(),
+            fields,
+            tagger,
+            checks: SegmentChecks::new(index),
+            is_same_encoder: old.is_some_and(|old| old.encoder() == encoder),
+            known: datastore.reader()?,
+            writer: datastore.writer()?,
+            old: old.map(Datastore::reader).transpose()?,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            report: RebuildReport::default(),
+        };
+        let report = rebuild.run(progress)?;
+        drop(datastore);
         datastores::sync(&new)?;
         failpoint::reach("migrate::rebuilt");
         self.description = self.description.with_datastore(name).with_bundle(bundle);
         self.publish()?;
         failpoint::reach("migrate::published");
         datastores::finish(&new)?;
-        Ok(rebuilt)
+        Ok(report)
     }
 
     /// Opens the datastore and completes the last commit; `None` where it is damaged.
@@ -134,74 +139,51 @@ struct Pending {
     record: DocumentRecord,
 }
 
-/// Makes a datastore in a folder, or resumes an interrupted attempt.
-fn rebuild<E: Encoder>(
-    sources: &Sources<'_, E>,
-    folder: &Path,
-    mut progress: impl FnMut(JobProgress),
-) -> Result<RebuildReport> {
-    let encoder = sources.tagger.encoder().fingerprint();
-    if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(folder, &encoder) {
-        sources.seed.copy_to(folder)?;
-    }
-    let datastore = Datastore::open(folder, &encoder)?;
-    let old = sources.old.map(Datastore::reader).transpose()?;
-    let mut rebuild = Rebuild {
-        sources,
-        checks: SegmentChecks::new(sources.searcher.index().clone()),
-        is_same_encoder: sources.old.is_some_and(|old| old.encoder() == encoder),
-        known: datastore.reader()?,
-        writer: datastore.writer()?,
-        old,
-        pending: Vec::new(),
-        pending_bytes: 0,
-        rebuilt: RebuildReport::default(),
-    };
-    rebuild.carry_labels()?;
-    let keys = source::keys(sources.searcher, sources.fields, &AllQuery)?;
-    let total = keys.len();
-    for (done, key) in (1..).zip(keys) {
-        rebuild.take(key)?;
-        if done % COMMIT_EVERY == 0 {
-            rebuild.flush()?;
-            rebuild.writer.commit()?;
-        }
-        progress(JobProgress { done, total });
-    }
-    rebuild.flush()?;
-    rebuild.writer.commit()?;
-    Ok(rebuild.rebuilt)
-}
-
-struct Rebuild<'s, E> {
-    sources: &'s Sources<'s, E>,
+/// The work of filling a new datastore, or of resuming an interrupted attempt.
+struct Rebuild<'t, E> {
+    searcher: Searcher,
+    fields: TagFields,
+    tagger: &'t Tagger<E>,
     checks: SegmentChecks,
     is_same_encoder: bool,
     /// The commits of an interrupted attempt.
     known: DatastoreReader,
     writer: DatastoreWriter,
+    /// The datastore that is replaced, where it can be read.
     old: Option<DatastoreReader>,
     pending: Vec<Pending>,
     pending_bytes: usize,
-    rebuilt: RebuildReport,
+    report: RebuildReport,
 }
 
 impl<E: Encoder> Rebuild<'_, E> {
-    /// Carries the labels' names and fates over from the old datastore.
-    fn carry_labels(&mut self) -> Result<()> {
-        let Some(old) = &self.old else { return Ok(()) };
-        let old = old.labels();
-        self.writer.change_labels(|labels| carry_labels(old, labels))?;
-        Ok(())
+    fn run(mut self, mut progress: impl FnMut(JobProgress)) -> Result<RebuildReport> {
+        if let Some(old) = &self.old {
+            self.writer.change_labels(|labels| carry_labels(old.labels(), labels))?;
+        }
+        let keys = source::keys(&self.searcher, &self.fields, &AllQuery)?;
+        let total = keys.len();
+        for (done, key) in (1..).zip(keys) {
+            self.take(key)?;
+            if done % COMMIT_EVERY == 0 {
+                self.flush()?;
+                self.writer.commit()?;
+            }
+            progress(JobProgress { done, total });
+        }
+        self.flush()?;
+        self.writer.commit()?;
+        Ok(self.report)
     }
 
     /// Takes up a document, where there is something to keep of it.
     fn take(&mut self, key: String) -> Result<()> {
         let is_done = self.known.get(&key)?.is_some_and(|item| item.source == Source::Human)
             || self.known.documents(&[&key])?[0].is_some();
-        let Sources { searcher, fields, .. } = self.sources;
-        let read = || source::read(searcher, fields, &key, &self.checks);
-        let found = if is_done { None } else { read()? };
+        if is_done {
+            return Ok(());
+        }
+        let found = source::read(&self.searcher, &self.fields, &key, &self.checks)?;
         let Some(committed) = found else { return Ok(()) };
         let labels = self.labels_of(&key, &committed)?;
         let record = match &self.old {
@@ -209,7 +191,7 @@ impl<E: Encoder> Rebuild<'_, E> {
             None => None,
         };
         let rejected = self.rejected(record.as_ref());
-        let text = document::text(&committed.document, fields).into_owned();
+        let text = document::text(&committed.document, &self.fields).into_owned();
         let content = digest(&text);
         let is_corrected = record.as_ref().is_some_and(|record| record.is_corrected);
         let encoded = record.filter(|record| self.is_same_encoder && record.content == content);
@@ -257,8 +239,8 @@ impl<E: Encoder> Rebuild<'_, E> {
         let is_new = |pending: &&Pending| pending.record.encoded.is_none();
         let texts: Vec<&str> =
             pending.iter().filter(is_new).map(|pending| pending.text.as_str()).collect();
-        let answers = self.sources.tagger.encode(&texts, &mut StageTimes::default());
-        self.rebuilt.encoded += texts.len() as u64;
+        let answers = self.tagger.encode(&texts, &mut StageTimes::default());
+        self.report.encoded += texts.len() as u64;
         let mut answers = answers.outcomes();
         for Pending { key, labels, mut record, .. } in pending {
             if record.encoded.is_none() {
@@ -266,13 +248,13 @@ impl<E: Encoder> Rebuild<'_, E> {
                 record.encoded = answer.ok().map(sparsified);
             }
             let Some(Encoded { embedding, .. }) = &record.encoded else {
-                self.rebuilt.failed.push(key);
+                self.report.failed.push(key);
                 continue;
             };
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
             self.writer.put(&key, embedding, &labels, Source::Human)?;
             self.writer.put_document(&key, record)?;
-            self.rebuilt.labeled += 1;
+            self.report.labeled += 1;
         }
         Ok(())
     }

@@ -267,5 +267,5 @@ fn retag(stored: StoredDocument) -> Option<Action> {
 }
 
 fn rewrite(stored: StoredDocument, evidence: Evidence) -> Option<Action> {
-    (evidence != stored.evidence).then(|| Action::Rewrite(stored, evidence))
+    (evidence != stored.evidence).then_some(Action::Rewrite(stored, evidence))
 }

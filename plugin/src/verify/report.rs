@@ -125,7 +125,7 @@ pub enum Problem {
     NoKey,
     /// Another program made the last commit: the datastore lacks its changes.
     #[error(
-        "the last commit was not made by autotag, or what it said of itself is gone: what it changed is unknown to the neighbors; `repair` makes both agree"
+        "the last commit was not made by autotag, or its payload is gone: the neighbors lack its changes; `repair` makes both agree"
     )]
     UnknownCommit,
     /// A segment has another number of documents than the list of segments says.
@@ -165,7 +165,7 @@ pub enum Problem {
         key: String,
     },
     /// A record's document is missing.
-    #[error("there is no document {key:?}, of which something is kept to tag it again")]
+    #[error("the datastore keeps a record of document {key:?}, which is not there")]
     Forgotten {
         /// The document's key.
         key: String,
