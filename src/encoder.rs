@@ -291,7 +291,7 @@ fn check_scores(scores: impl Iterator<Item = f32>) -> Result<()> {
     Ok(())
 }
 
-/// Why one text could not be encoded.
+/// The reason why one text could not be encoded.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {

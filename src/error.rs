@@ -5,7 +5,7 @@ use crate::Fingerprint;
 /// The result of the core's fallible functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong in the core.
+/// Errors of the core.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,7 +25,7 @@ pub enum Error {
     LabelName {
         /// The name given.
         name: String,
-        /// What is wrong with it and what to do.
+        /// The fault and its remedy.
         reason: &'static str,
     },
 
@@ -66,7 +66,7 @@ pub enum Error {
     LabelInactive {
         /// The label's name.
         name: String,
-        /// What became of it.
+        /// Its state.
         state: &'static str,
     },
 
@@ -82,7 +82,7 @@ pub enum Error {
     Embedding {
         /// The vector's length.
         dimensions: usize,
-        /// What is wrong with it.
+        /// The fault.
         reason: &'static str,
     },
 

@@ -143,7 +143,7 @@ impl From<Proportion> for Written {
     }
 }
 
-/// How many neighbors vote, how sharply, and how much their vote weighs.
+/// The number of neighbors that vote, the sharpness of their weights, and the weight of their vote.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interpolation {
     /// The number of neighbors k.

@@ -1,4 +1,4 @@
-//! Tags texts with a model's scores interpolated with the votes of the k nearest labelled texts.
+//! Tags texts with a model's scores interpolated with the votes of the k nearest labeled texts.
 //!
 //! The path, from left to right:
 //!
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`Tagger`] composes it. An [`Encoder`] (the crate `autotag-onnx` has one that runs ONNX models)
-//! turns texts into [`Embedding`]s and [`Scores`]; a [`Datastore`] holds the labelled texts'
+//! turns texts into [`Embedding`]s and [`Scores`]; a [`Datastore`] holds the labeled texts'
 //! embeddings and finds the nearest ones; [`interpolate`] and [`select`] are pure functions.
 //!
 //! The method is that of "Contrastive Learning-Enhanced Nearest Neighbor Mechanism for Multi-Label
@@ -42,6 +42,8 @@ pub mod select;
 
 pub mod tagger;
 
+mod evidence;
+
 pub mod metrics;
 pub mod tune;
 
@@ -51,6 +53,7 @@ pub use datastore::{
 };
 pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
 pub use error::{Error, Result};
+pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};

@@ -6,7 +6,7 @@ use crate::interpolate::LabelScore;
 use crate::select::{Selection, select};
 use crate::{LabelId, LabelSet};
 
-/// How well predicted tags and rankings match the labels that people gave.
+/// Measures of predicted tags and rankings against the labels that people gave.
 ///
 /// Every measure is within 0..=1. With TP, FP and FN counted over all documents:
 /// F1 = 2 TP / (2 TP + FP + FN), 0 where nothing was predicted or given.

@@ -53,7 +53,7 @@ impl From<Threshold> for f32 {
     }
 }
 
-/// Which labels become tags, and which are suggested to whoever reviews them.
+/// The thresholds and caps that make tags of labels, and suggestions for review.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
     /// The threshold of every label that has none of its own.

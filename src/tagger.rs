@@ -19,11 +19,11 @@ use crate::{
 #[derive(Debug)]
 pub struct Tagger<E> {
     encoder: Arc<E>,
-    /// How neighbors vote and how much they weigh.
+    /// The vote of the neighbors and its weight: k, tau, lambda.
     pub interpolation: Interpolation,
-    /// Which scores become tags.
+    /// The thresholds and caps that select tags.
     pub selection: Selection,
-    /// How neighbors are searched.
+    /// The kind of neighbor search.
     pub search: SearchMode,
 }
 
@@ -50,7 +50,7 @@ pub struct Vote {
     pub weight: f32,
 }
 
-/// What tagging one text gives.
+/// The tags, suggestions and votes of one text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tagging {
     /// The tags, the highest score first.
@@ -62,7 +62,7 @@ pub struct Tagging {
     pub neighbors: Vec<Vote>,
 }
 
-/// How long a batch spent in each stage.
+/// The time that a batch spent in each stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// Splitting texts into tokens.

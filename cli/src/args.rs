@@ -17,7 +17,7 @@ use crate::commands::{
 use crate::errors;
 use crate::output::inline;
 
-/// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labelled
+/// Tags texts with many labels each: a model's scores mixed with the votes of the nearest labeled
 /// texts, while Tantivy indexes them.
 #[derive(Debug, Parser)]
 #[command(name = "autotag", version, max_term_width = 100, after_help = EXAMPLES)]
@@ -54,7 +54,7 @@ gzip; `-` is standard input. `autotag COMMAND --help` tells more.";
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
-    /// How results are printed
+    /// The output format
     #[arg(long, global = true, value_enum, default_value = "table", hide_possible_values = true)]
     #[arg(value_name = "table|json")]
     pub(crate) format: Format,
@@ -63,25 +63,25 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) onnxruntime: Option<PathBuf>,
 
-    /// Where models run: `auto` takes a GPU where one works, `cuda:N` fails where it does not
+    /// The device that models run on: `auto` takes a GPU where one works, `cuda:N` fails where it does not
     #[arg(long, global = true, default_value = "auto", value_name = "auto|cpu|cuda:N")]
     pub(crate) device: Device,
 
-    /// Threads to work with; one for each core where absent
+    /// The number of threads; one for each core where absent
     #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
 
-    /// Say more on standard error; twice for everything. AUTOTAG_LOG overrides it (such as
+    /// Log more to standard error; twice for everything. AUTOTAG_LOG overrides it (such as
     /// `autotag=debug`)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 
-    /// Say nothing on standard error but errors
+    /// Write nothing but errors to standard error
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 }
 
-/// How results are printed.
+/// An output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
@@ -114,7 +114,7 @@ pub(crate) enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// How documents are read.
+/// The format of documents, and the names of their fields.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Input")]
 pub(crate) struct DocumentArgs {
@@ -126,7 +126,7 @@ pub(crate) struct DocumentArgs {
     #[arg(long, value_name = "FIELDS", default_value = "text", value_delimiter = ',')]
     pub(crate) text: Vec<String>,
 
-    /// The field with the labels; a document where it is missing, null or empty is unlabelled
+    /// The field with the labels; a document where it is missing, null or empty is unlabeled
     #[arg(long, value_name = "FIELD", default_value = "labels")]
     pub(crate) labels: String,
 
@@ -134,7 +134,7 @@ pub(crate) struct DocumentArgs {
     #[arg(long, value_enum, value_name = "jsonl|csv", hide_possible_values = true)]
     input_format: Option<FormatArg>,
 
-    /// What stands between two labels in a CSV cell
+    /// The separator of labels in a CSV cell
     #[arg(long, value_name = "TEXT", default_value = ";")]
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) label_separator: String,
@@ -176,7 +176,7 @@ impl DocumentArgs {
     }
 }
 
-/// How neighbors vote, how much they weigh, and what becomes a tag.
+/// Settings in the place of the bundle's.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingArgs {
@@ -184,16 +184,16 @@ pub(crate) struct SettingArgs {
     #[arg(long, value_name = "N")]
     pub(crate) k: Option<NonZeroUsize>,
 
-    /// The temperature of the votes: small lets the nearest decide, large lets all vote alike
+    /// The temperature of the votes: the smaller, the more the nearest weigh
     #[arg(long, value_name = "TAU", value_parser = temperature)]
     pub(crate) tau: Option<Temperature>,
 
     /// The weight of the neighbors, 0 (the model alone) to 1 (the neighbors alone), or `adaptive`:
-    /// for each text as much as they confirm what the model is confident of
+    /// for each text by how far they confirm the model's confident labels
     #[arg(long, value_name = "LAMBDA|adaptive", value_parser = proportion)]
     pub(crate) lambda: Option<Proportion>,
 
-    /// The score from which on a label becomes a tag, 0 to 1
+    /// The lowest score of a tag, 0 to 1
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     pub(crate) threshold: Option<Threshold>,
 }
@@ -204,24 +204,24 @@ impl From<SettingArgs> for SettingsOverride {
     }
 }
 
-/// What is suggested.
+/// The threshold of suggestions.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct ReviewArgs {
-    /// The score from which on a label that is no tag is suggested, 0 to 1; where absent the
+    /// The lowest score of a suggestion, a label that is no tag, 0 to 1; where absent the
     /// bundle's, which may have none
     #[arg(long, value_name = "SCORE", value_parser = threshold)]
     review: Option<Threshold>,
 }
 
 impl ReviewArgs {
-    /// Puts what is given in the place of a selection's own.
+    /// Overrides the threshold of a selection.
     pub(crate) fn put_into(self, selection: &mut Selection) {
         selection.review = self.review.or(selection.review);
     }
 }
 
-/// More threads than any machine's: a typing error shall not start millions.
+/// More threads than any machine's: a typing error must not start millions.
 const MAX_THREADS: usize = 4096;
 
 fn threads(text: &str) -> Result<NonZeroUsize, String> {

@@ -194,7 +194,7 @@ pub(crate) fn shorten(text: &str, n: usize) -> String {
 mod tests {
     use super::*;
 
-    /// What a terminal obeys or hides, one of each kind.
+    /// One character of each kind that a terminal obeys or hides.
     const HIDDEN: &str = "\0\x07\x08\t\n\r\x1b\x7f\u{85}\u{9b}\u{9d}\u{ad}\u{61c}\u{200b}\u{200e}\
         \u{2028}\u{2029}\u{202a}\u{202e}\u{2060}\u{2066}\u{2069}\u{feff}\u{fffb}\u{e0041}";
 

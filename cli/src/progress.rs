@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// How often a plain line is written.
+/// The interval of plain lines.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Tells whether bars can be drawn.
@@ -89,7 +89,7 @@ impl Drop for Progress {
     }
 }
 
-/// Whether the user wants to see progress.
+/// The user's wish to see no progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Quiet {
     /// Nothing is shown.

@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 #[derive(Debug, Default)]
 pub(crate) struct Row {
     bytes: Vec<u8>,
-    /// Where each cell that is kept ends in `bytes`.
+    /// The end of each kept cell in `bytes`.
     ends: Vec<usize>,
     /// The number of cells, kept or not.
     pub(crate) n_cells: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Row {
     pub(crate) last_line: u64,
 }
 
-/// Why a row cannot be read.
+/// A row that cannot be read.
 #[derive(Debug)]
 pub(crate) enum RowError {
     /// Text stands behind the quote that closes a cell.
@@ -60,7 +60,7 @@ struct Scanner {
     after_quote: Option<u64>,
 }
 
-/// Where in a cell.
+/// The position in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Start,

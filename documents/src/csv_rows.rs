@@ -18,7 +18,7 @@ pub(crate) struct CsvRows {
     repaired: Repaired,
 }
 
-/// Where the fields stand in a row.
+/// The columns of the fields.
 struct Columns {
     n: usize,
     key: usize,

@@ -11,7 +11,7 @@ pub struct Document {
     pub key: String,
     /// The text; it may be empty.
     pub text: String,
-    /// The labels, each once, in the order given; none for an unlabelled document.
+    /// The labels, each once, in the order given; none for an unlabeled document.
     pub labels: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Why a document could not be read.
+//! The errors of reading.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -17,11 +17,11 @@ pub struct ReadError {
     pub last_line: Option<u64>,
     /// The document's key, where it could be read.
     pub key: Option<String>,
-    /// What is wrong.
+    /// The problem.
     pub problem: Box<Problem>,
 }
 
-/// What is wrong with a line or file; each message says what to do.
+/// A problem of a line or file; each message says what to do.
 #[allow(missing_docs)]
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
@@ -74,7 +74,7 @@ pub enum Problem {
     #[error("the text in {field:?} must be a string")]
     TextType { field: String },
     #[error(
-        "the labels in {field:?} must be an array of strings, or null for an unlabelled document"
+        "the labels in {field:?} must be an array of strings, or null for an unlabeled document"
     )]
     LabelsType { field: String },
     #[error("there are more than {max} labels in {field:?}: leave labels out")]
@@ -118,7 +118,7 @@ impl ReadError {
 
     /// Estimates what it takes in memory, in bytes.
     pub fn memory(&self) -> usize {
-        // What a problem names stands in its message.
+        // The message contains the strings that a problem holds.
         let named = self.problem.to_string().len();
         let strings = memory_of(&self.file) + self.key.as_ref().map_or(0, memory_of);
         size_of::<ReadError>() + size_of::<Problem>() + strings + named

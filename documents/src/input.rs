@@ -11,7 +11,7 @@ use crate::error::{Problem, ReadError};
 
 /// An opened file.
 pub(crate) struct Input {
-    /// What errors call it.
+    /// Its name in errors.
     pub(crate) name: String,
     /// Its bytes, unpacked.
     pub(crate) reader: Box<dyn BufRead + Send>,

@@ -1,4 +1,4 @@
-//! How a file is read.
+//! The options of reading.
 
 use std::path::Path;
 

@@ -47,7 +47,8 @@ impl Engine {
     /// index's.
     pub fn bundle_of(index: &IndexFolder, given: Option<&Path>) -> Result<ModelBundle> {
         let bundle = ModelBundle::open(given.unwrap_or(index.bundle())).map_err(|source| {
-            EngineError::BundleOfIndex { index: index.path().to_path_buf(), source }
+            let (index, source) = (index.path().to_path_buf(), Box::new(source));
+            EngineError::BundleOfIndex { index, source }
         })?;
         let (expected, found) = (index.encoder(), bundle.encoder_fingerprint());
         if found != expected {

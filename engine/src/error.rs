@@ -20,7 +20,7 @@ pub enum EngineError {
     #[error(
         "the bundle of the index {} cannot be opened: say with --bundle where it is", index.display()
     )]
-    BundleOfIndex { index: PathBuf, source: OnnxError },
+    BundleOfIndex { index: PathBuf, source: Box<OnnxError> },
     #[error("{} is a folder: name a file to write to", path.display())]
     IsFolder { path: PathBuf },
     #[error("{} is a file: nothing can be written below it", path.display())]

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use autotag::{Encoder, Interpolation, Proportion, Selection, Tagger, Temperature, Threshold};
 use autotag_onnx::ModelBundle;
 
-/// How neighbors vote, and which labels become tags.
+/// The settings of tagging.
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Settings {

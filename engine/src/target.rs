@@ -49,7 +49,7 @@ fn check_no_files(path: &Path) -> Result<()> {
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
         if name == "autotag" {
-            // What an interrupted creation left, which another one removes.
+            // Left by an interrupted creation; the next one removes it.
             return Ok(());
         }
         // Locks are no files of anyone's.
@@ -83,7 +83,7 @@ pub fn check_folder(path: &Path) -> Result<()> {
 fn metadata(path: &Path) -> Result<Option<Metadata>> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
-        // What lies below a file is not there either; whoever looks further finds the file.
+        // A path below a file is absent too; the check of its parent finds the file.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
         {

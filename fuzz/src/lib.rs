@@ -1,4 +1,4 @@
-//! What autotag reads from disk, given any bytes: it answers or refuses, and never panics.
+//! Readers of files, given any bytes: they answer or refuse, and never panic.
 //!
 //! Each function is a target for cargo-fuzz; `fuzz/corpus/TARGET` holds inputs worth keeping, which
 //! the crate's test replays. `CONTRIBUTING.md` says how to look for more.
@@ -15,7 +15,7 @@ use autotag_onnx::{BundleConfig, BundleDraft, Lexicon, ModelBundle, TextReader};
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights};
 use autotag_train::{Dataset, LabeledText, Pretrained, WordVectors};
 
-/// A target: what is done with any bytes.
+/// A target, a function of any bytes.
 pub type Target = fn(&[u8]);
 
 /// All targets with the names of their corpora.

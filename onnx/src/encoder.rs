@@ -1,41 +1,22 @@
 //! Texts through an ONNX model.
 
+mod options;
 mod pool;
 mod session;
 mod weights;
 
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
 use autotag::{EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary};
 
-use crate::bundle::{self, Contents, ModelBundle};
-use crate::{Device, DeviceInUse, ModelInput, Result, TextReader};
+use crate::bundle::files::MODEL;
+use crate::bundle::model;
+use crate::bundle::opened::{Contents, ModelBundle};
+use crate::{DeviceInUse, ModelInput, Result, TextReader};
+pub use options::OnnxOptions;
 use pool::Pool;
 use session::{Answer, Model};
-
-/// How a model is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OnnxOptions {
-    /// Where it is run.
-    pub device: Device,
-    /// How many batches are encoded at the same time; on the CPU the sessions share the weights.
-    pub sessions: NonZeroUsize,
-    /// The threads of each session.
-    pub intra_threads: NonZeroUsize,
-}
-
-impl Default for OnnxOptions {
-    /// Returns one session of one thread per core, on the best device.
-    ///
-    /// Several batches at once use the cores better than several threads in one small batch.
-    fn default() -> Self {
-        let sessions = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        OnnxOptions { device: Device::Auto, sessions, intra_threads: NonZeroUsize::MIN }
-    }
-}
 
 impl OnnxOptions {
     /// Checks that the device asked for can be used, without loading a model.
@@ -87,8 +68,8 @@ impl OnnxEncoder {
     pub(crate) fn load(folder: &Path, contents: &Contents, options: &OnnxOptions) -> Result<Self> {
         let config = &contents.config;
         let reader = TextReader::open(folder, config)?;
-        let path = folder.join(bundle::MODEL);
-        let proto = bundle::model::read_checked(&path, &contents.model, config)?;
+        let path = folder.join(MODEL);
+        let proto = model::read_checked(&path, &contents.model, config)?;
         let test = reader.test_inputs();
         let (sessions, device) = session::load(path, proto, config, options, &test)?;
         tracing::info!(%device, sessions = sessions.len(), "loaded the model");

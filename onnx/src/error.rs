@@ -2,19 +2,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::Device;
-use crate::bundle::InputKind;
+use crate::bundle::input::InputKind;
+use crate::runtime::requirements::{TELEMETRY_VARIABLE, VERSION};
 
 /// The result of this crate's fallible functions.
 pub type Result<T, E = OnnxError> = std::result::Result<T, E>;
 
-/// What can go wrong with ONNX Runtime, a device or a model bundle.
+/// Errors of ONNX Runtime, a device or a model bundle.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
     /// ONNX Runtime's library is nowhere.
     #[error(
         "ONNX Runtime was not found (looked at {}): run `cargo xtask setup` in the project's checkout (`cargo xtask setup --gpu` for CUDA), or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel",
-        crate::runtime::list(looked_at)
+        list(looked_at)
     )]
     RuntimeMissing {
         /// The places looked at, in their order.
@@ -25,7 +26,7 @@ pub enum OnnxError {
     #[error(
         "{} cannot be used as ONNX Runtime: {reason}; run `cargo xtask setup` in the project's checkout, or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel, version {}",
         path.display(),
-        crate::runtime::VERSION
+        VERSION
     )]
     RuntimeUnusable {
         /// The library.
@@ -37,7 +38,7 @@ pub enum OnnxError {
     /// ONNX Runtime would report to its vendor, and the environment cannot be changed any more.
     #[error(
         "ONNX Runtime is not loaded, since it would report to its vendor: set {0}=1 in the environment that the program is started with, or have the program call `autotag_onnx::runtime::disable_telemetry` before it starts threads",
-        crate::runtime::TELEMETRY_VARIABLE
+        TELEMETRY_VARIABLE
     )]
     TelemetryOn,
 
@@ -355,4 +356,13 @@ impl OnnxError {
     pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> OnnxError {
         move |source| OnnxError::Io { path: path.to_path_buf(), action, source }
     }
+}
+
+/// Writes paths for an error message.
+fn list(paths: &[PathBuf]) -> String {
+    if paths.is_empty() {
+        return "no place: neither XDG_DATA_HOME nor HOME is set".to_owned();
+    }
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(", ")
 }

@@ -1,4 +1,4 @@
-//! What turns a text into a model's inputs: the files of a bundle, and the reading itself.
+//! The reading of a text into a model's inputs, and the files of a bundle for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,12 +7,14 @@ use std::time::Duration;
 use autotag::EncodeError;
 use tokenizers::Tokenizer;
 
-use crate::bundle::{self, BundleConfig, InputKind, files};
+use crate::bundle::config::BundleConfig;
+use crate::bundle::files::{self, NGRAMS, TOKENIZER};
+use crate::bundle::input::InputKind;
 use crate::ngrams::{Features, NgramVocabulary};
 use crate::tokenize::{self, beginning};
 use crate::{BYTES_PER_TOKEN, OnnxError, Result, TextTokenizer};
 
-/// How long a bundle's vocabularies may take until they have been read and tried.
+/// The longest time that a bundle's vocabularies may take until they have been read and tried.
 const READY_WITHIN: Duration = Duration::from_secs(15);
 
 /// The tokenizer, the vocabulary of n-grams, or both, as a model's [`InputKind`] asks for.
@@ -42,10 +44,10 @@ impl Lexicon {
         let mut files = Vec::new();
         if let Some(tokenizer) = &self.tokenizer {
             let json = tokenizer.to_string(false).map_err(tokenizer_error(folder))?;
-            files.push((bundle::TOKENIZER, json.into_bytes()));
+            files.push((TOKENIZER, json.into_bytes()));
         }
         if let Some(ngrams) = &self.ngrams {
-            files.push((bundle::NGRAMS, ngrams.to_json()));
+            files.push((NGRAMS, ngrams.to_json()));
         }
         Ok(files)
     }
@@ -70,7 +72,7 @@ fn read_ngrams(path: &Path) -> Result<NgramVocabulary> {
     NgramVocabulary::from_json(&files::read(path)?).map_err(unusable)
 }
 
-/// What a model reads of one text: token ids, n-grams, or both.
+/// A model's input for one text: token ids, n-grams, or both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelInput {
     /// The token ids; none where the model reads n-grams only.
@@ -178,13 +180,13 @@ impl Files {
         let mut lexicon = Lexicon::default();
         let mut speed = None;
         if config.input.reads_tokens() {
-            let bytes = files::read(&folder.join(bundle::TOKENIZER))?;
+            let bytes = files::read(&folder.join(TOKENIZER))?;
             let (tokenizer, its_speed) = tokenize::read(&bytes).map_err(tokenizer_error(folder))?;
             lexicon.tokenizer = Some(tokenizer);
             speed = Some(its_speed);
         }
         if config.input.reads_ngrams() {
-            lexicon.ngrams = Some(Arc::new(read_ngrams(&folder.join(bundle::NGRAMS))?));
+            lexicon.ngrams = Some(Arc::new(read_ngrams(&folder.join(NGRAMS))?));
         }
         let reader = TextReader::new(lexicon, config).map_err(tokenizer_error(folder))?;
         if let (Some(tokenizer), Some(speed)) = (&reader.tokenizer, speed) {

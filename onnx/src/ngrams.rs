@@ -80,7 +80,7 @@ fn at_most_all<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer.deserialize_seq(Entries(PhantomData))
 }
 
-/// What makes a vocabulary of n-grams unusable.
+/// The fault of an unusable vocabulary of n-grams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NgramFault {

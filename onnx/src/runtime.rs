@@ -32,16 +32,12 @@ use ort::logging::LogLevel;
 
 use crate::{OnnxError, Result};
 
-/// The version of ONNX Runtime that set-up installs and the tests run with.
-///
-/// Any version from 1.24 on is accepted.
-pub const VERSION: &str = "1.31.1";
+pub(crate) mod requirements;
+
+pub use requirements::{TELEMETRY_VARIABLE, VERSION};
 
 /// The environment variable that names the library.
 pub const PATH_VARIABLE: &str = "ORT_DYLIB_PATH";
-
-/// The environment variable that keeps ONNX Runtime from reporting to its vendor.
-pub const TELEMETRY_VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
 
 /// The folder inside [`setup_folder`] that holds the build for CUDA; it is preferred.
 pub const GPU_FOLDER: &str = "1.31.1-gpu";
@@ -266,15 +262,6 @@ fn load_failure(error: &LoadDynamicError) -> String {
 
 fn unusable(path: PathBuf, reason: String) -> OnnxError {
     OnnxError::RuntimeUnusable { path, reason }
-}
-
-/// Writes paths for an error message.
-pub(crate) fn list(paths: &[PathBuf]) -> String {
-    if paths.is_empty() {
-        return "no place: neither XDG_DATA_HOME nor HOME is set".to_owned();
-    }
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    paths.join(", ")
 }
 
 #[cfg(test)]

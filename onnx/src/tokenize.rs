@@ -9,7 +9,7 @@ use std::sync::Arc;
 use autotag::EncodeError;
 use tokenizers::{PostProcessor as _, Tokenizer, TruncationParams};
 
-use crate::bundle::BundleConfig;
+use crate::bundle::config::BundleConfig;
 use guard::guarded;
 pub(crate) use guard::{GuardError, within};
 pub(crate) use untrusted::Speed;

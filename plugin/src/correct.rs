@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use autotag::{DatastoreReader, Encoder, LabelId};
+use autotag::{DatastoreReader, Encoder, Evidence, LabelId};
 
 use crate::operation::{Action, GivenLabels, LabelSource, Labeling};
 use crate::worker::Worker;
-use crate::{Error, Evidence, Result, TaggingWriter, document, source};
+use crate::{Error, Result, TaggingWriter, document, source};
 
 /// A person's verdict on a document's labels.
 ///
@@ -103,7 +103,7 @@ fn corrected(
     }
     let mut removed: BTreeSet<LabelId> = BTreeSet::new();
     for label in &correction.remove {
-        removed.extend(vocabulary.resolve(vocabulary.known(label).map_err(wrong)?));
+        removed.extend(vocabulary.resolve(vocabulary.require(label).map_err(wrong)?));
     }
     for tag in &evidence.tags {
         let Some(id) = vocabulary.id(&tag.label).and_then(|id| vocabulary.resolve(id)) else {

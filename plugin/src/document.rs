@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
-use autotag::{LabelSet, LabelVocabulary};
+use autotag::{Evidence, LabelSet, LabelVocabulary, TagEvidence};
 use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
-use crate::{Error, Evidence, Result, TagEvidence, TagFields};
+use crate::{Error, Result, TagFields};
 
 /// The overhead of a value beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;

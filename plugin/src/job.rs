@@ -165,11 +165,11 @@ impl LabelChange {
         | LabelChange::Merge { label, .. }
         | LabelChange::Retire { label }
         | LabelChange::Restore { label }) = self;
-        let id = labels.known(label)?;
+        let id = labels.require(label)?;
         let before = labels.name(id).to_owned();
         match self {
             LabelChange::Rename { name, .. } => labels.rename(id, name)?,
-            LabelChange::Merge { into, .. } => labels.merge(id, labels.known(into)?)?,
+            LabelChange::Merge { into, .. } => labels.merge(id, labels.require(into)?)?,
             LabelChange::Retire { .. } => labels.retire(id)?,
             LabelChange::Restore { .. } => labels.restore(id),
         }

@@ -3,7 +3,7 @@
 //! A [`TaggingWriter`] takes the place of Tantivy's `IndexWriter`. A document that comes without
 //! labels is tagged by the core's [`Tagger`](autotag::Tagger); one that comes with labels keeps them
 //! and becomes a neighbor by which later documents are tagged. Tags are facets of the caller's own
-//! schema, and why a document has them, its [`Evidence`], is stored beside them. [`TagSearcher`]
+//! schema, and why a document has them, its [`Evidence`](autotag::Evidence), is stored beside them. [`TagSearcher`]
 //! answers queries with drill-down and counts; any other Tantivy code can read the index as well.
 //!
 //! ```no_run
@@ -104,7 +104,6 @@ mod verify;
 pub use correct::Correction;
 pub use description::BundleSource;
 pub use error::{Error, Result};
-pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
 pub use fields::{FieldNames, TagFields};
 pub use folder::IndexFolder;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};

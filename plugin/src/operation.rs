@@ -1,10 +1,10 @@
 //! A caller's request, on its way from the writer through the queue to a worker.
 
-use autotag::{DatastoreReader, LabelSet};
+use autotag::{DatastoreReader, Evidence, LabelSet};
 use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::Permit;
-use crate::{Evidence, document};
+use crate::document;
 
 /// A request for one key.
 pub(crate) struct Operation {

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use autotag::tagger::StageTimes;
 use autotag::{
-    DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, ItemId, LabelId, LabelSet,
-    LabelVocabulary, StoredItem, Tagger,
+    DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, Evidence, ItemId, LabelId,
+    LabelSet, LabelVocabulary, StoredItem, Tagger,
 };
 use sha2::{Digest, Sha256};
 use tantivy::{Searcher, TantivyDocument};
@@ -16,7 +16,7 @@ use crate::change::{Change, Content, Kept, ProcessedChunk};
 use crate::ledger::Tally;
 use crate::operation::{Action, Chunk, GivenLabels, LabelSource, Labeling, Operation};
 use crate::worker::Worker;
-use crate::{Evidence, FailedDocument, OnFailure, Result, document, source};
+use crate::{FailedDocument, OnFailure, Result, document, source};
 
 /// Model scores below count as 0, so that those kept of a document take little room.
 const LEAST_SCORE: f32 = 1.0 / 4096.0;
@@ -232,7 +232,7 @@ impl<E: Encoder> Step<'_, E> {
             let excluded = self.vocabulary().resolve_set(&rejected);
             tagging.tags.retain(|tag| !excluded.contains(tag.label));
             tagging.suggestions.retain(|tag| !excluded.contains(tag.label));
-            let evidence = Evidence::predicted(&tagging, self.neighbors)?;
+            let evidence = Evidence::predicted(&tagging, self.neighbors);
             match before {
                 None => self.tally.tagged += 1,
                 Some(before) => {
@@ -258,7 +258,7 @@ impl<E: Encoder> Step<'_, E> {
     ) {
         let GivenLabels { labels, rejected, source } = given;
         let labels = resolved(labels, self.vocabulary());
-        let evidence = Evidence { silent: encoded.is_err(), ..Evidence::human(&labels) };
+        let evidence = Evidence { not_voting: encoded.is_err(), ..Evidence::human(&labels) };
         // What a person says of a document that is there already must not be lost.
         let is_indexed =
             encoded.is_ok() || source == LabelSource::Correction || self.keeps_failed();

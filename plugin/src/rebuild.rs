@@ -222,7 +222,7 @@ impl<E: Encoder> Rebuild<'_, E> {
             return Ok(Some(document::label_names(&item.labels, old.labels())));
         }
         let labels = committed.evidence.given();
-        Ok((!labels.is_empty() && !committed.evidence.silent).then_some(labels))
+        Ok((!labels.is_empty() && !committed.evidence.not_voting).then_some(labels))
     }
 
     /// Returns the new ids of rejected labels.

@@ -4,6 +4,7 @@ mod bounds;
 
 use std::sync::Arc;
 
+use autotag::Evidence;
 use tantivy::collector::{Count, FacetCollector, TopDocs};
 use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, QueryParser, TermQuery};
 use tantivy::schema::{Facet, Field, IndexRecordOption, Schema, Value};
@@ -11,7 +12,7 @@ use tantivy::{DocAddress, Index, IndexReader, Score, Searcher, TantivyDocument, 
 
 use crate::guard::{guard, open_reader};
 use crate::segments::SegmentChecks;
-use crate::{Error, Evidence, Result, TagFields, document};
+use crate::{Error, Result, TagFields, document};
 
 /// Searches an index by text and by tag.
 ///
@@ -204,7 +205,7 @@ impl TagSearcher {
             texts: texts.collect(),
             tags: facets(&document, self.fields.tags),
             suggestions: self.fields.suggestions.map_or(vec![], |field| facets(&document, field)),
-            evidence: Evidence::from_document(&document, &self.fields)?,
+            evidence: self.fields.evidence_of(&document)?,
             document,
         })
     }

@@ -10,7 +10,7 @@ use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, Term};
 use crate::guard::guard;
 use crate::operation::StoredDocument;
 use crate::segments::SegmentChecks;
-use crate::{Error, Evidence, Result, TagFields};
+use crate::{Error, Result, TagFields};
 
 /// Checks that every field is stored: nothing is lost when a document is read back.
 pub(crate) fn check_stored(schema: &Schema) -> Result<()> {
@@ -34,7 +34,7 @@ pub(crate) fn read(
     checks.check_stored(searcher.segment_reader(address.segment_ord))?;
     let stored: TantivyDocument =
         searcher.doc(address).map_err(Error::tantivy("read a document"))?;
-    let evidence = Evidence::from_document(&stored, fields)?.unwrap_or_default();
+    let evidence = fields.evidence_of(&stored)?.unwrap_or_default();
     let mut document = TantivyDocument::new();
     for (field, value) in stored.field_values() {
         if !fields.is_reserved(field) {

@@ -3,10 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use autotag::EncodeError;
+use autotag::{EncodeError, Evidence};
 use serde::Serialize;
-
-use crate::Evidence;
 
 /// The time spent in each stage, summed over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use autotag::{DatastoreReader, DatastoreWriter, Encoder, Fingerprint, LabelId, Source, failpoint};
+use autotag::{
+    DatastoreReader, DatastoreWriter, Encoder, Evidence, Fingerprint, LabelId, Source, failpoint,
+};
 use tantivy::Term;
 use tantivy::query::{AllQuery, BooleanQuery, Query, TermQuery};
 use tantivy::schema::IndexRecordOption;
@@ -16,7 +18,7 @@ use crate::job::{Job, JobProgress, LabelChange, TagSettings, Task};
 use crate::ledger::Ledger;
 use crate::operation::{Action, Labeling, Snapshot, StoredDocument};
 use crate::worker::Worker;
-use crate::{Error, Evidence, Result, RetagReport, TaggingWriter, document, search, source};
+use crate::{Error, Result, RetagReport, TaggingWriter, document, search, source};
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Tags documents again by the current neighbors and settings.
@@ -255,14 +257,14 @@ fn action(
 
 /// Tags a document again that is no neighbor; the labels that people gave it stay.
 fn retag(stored: StoredDocument) -> Option<Action> {
-    if stored.evidence.silent {
+    if stored.evidence.not_voting {
         return None;
     }
     if stored.evidence.given().is_empty() {
         return Some(Action::Index(stored.document, Labeling::Repredict(stored.evidence)));
     }
     // The encoder that the index was migrated to cannot encode it.
-    let evidence = Evidence { silent: true, ..stored.evidence.clone() };
+    let evidence = Evidence { not_voting: true, ..stored.evidence.clone() };
     Some(Action::Rewrite(stored, evidence))
 }
 

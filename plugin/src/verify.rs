@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use autotag::datastore::{PreparedChanges, SealState, check_seal};
-use autotag::{Datastore, LabelId, LabelVocabulary, Source};
+use autotag::{Datastore, Evidence, LabelId, LabelVocabulary, Origin, Source};
 use tantivy::schema::{IndexRecordOption, Value};
 use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument};
 
@@ -15,7 +15,7 @@ use crate::directory::{FolderDirectory, recorded_checksums};
 use crate::guard::guard;
 use crate::layout::{META, SEGMENT_EXTENSIONS};
 use crate::segments::{Condition, condition};
-use crate::{Error, Evidence, IndexFolder, Origin, Result, TagFields, Task, files};
+use crate::{Error, IndexFolder, Result, TagFields, Task, files};
 
 pub use report::{IndexPart, Interrupted, Problem, VerifyReport};
 
@@ -151,7 +151,7 @@ struct Documents {
     /// Those without any tag: people may have given them none.
     untagged: BTreeSet<String>,
     /// Those whose labels do not vote.
-    silent: BTreeSet<String>,
+    not_voting: BTreeSet<String>,
 }
 
 fn read_documents(
@@ -211,7 +211,7 @@ impl Documents {
         let Some(key) = value.as_ref().and_then(Value::as_str).map(str::to_owned) else {
             return report.add(Problem::NoKey);
         };
-        let evidence = match Evidence::from_document(document, fields) {
+        let evidence = match fields.evidence_of(document) {
             Ok(evidence) => evidence.unwrap_or_default(),
             Err(_) => {
                 report.add(Problem::Evidence { key: key.clone() });
@@ -221,8 +221,8 @@ impl Documents {
         if evidence.tags.is_empty() {
             self.untagged.insert(key.clone());
         }
-        if evidence.silent {
-            self.silent.insert(key.clone());
+        if evidence.not_voting {
+            self.not_voting.insert(key.clone());
         }
         let human = evidence.tags.into_iter().filter(|tag| tag.origin == Origin::Human);
         let labels = human.map(|tag| tag.label).collect();
@@ -352,7 +352,7 @@ fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
                 report.add(Problem::Labels { key, document, neighbor });
             }
             Some(_) => {}
-            None if was_untagged || documents.silent.contains(&key) => {}
+            None if was_untagged || documents.not_voting.contains(&key) => {}
             None => report.add(Problem::NoNeighbor { key }),
         }
     }

@@ -1,4 +1,4 @@
-//! What a committed operation changes in LMDB: items with their keys and numbers, and documents.
+//! Applies committed operations to LMDB: items with their keys and numbers, and documents.
 
 use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;

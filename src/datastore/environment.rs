@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arroy::distances::Euclidean;
 use heed::byteorder::BigEndian;
 use heed::types::{Bytes, Str, U32, U64};
 use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 
+use super::files::{CLOSING, DATA_FILE, SMALLEST_FILE, io_error, lmdb_error};
 use super::format::{Header, HeaderError, VERSION, encode_history};
 use super::locks::{MAX_READERS, lock_for_writing};
+use super::options::StorageOptions;
+use super::pages;
 use super::seal::{SealState, check_seal};
-use super::{StorageOptions, pages};
 use crate::{Error, LabelId, LabelVocabulary, Result};
 
 /// The databases inside the environment; `format` says what they hold.
@@ -51,16 +53,7 @@ pub(super) const CENTER: &str = "center";
 /// The key of the journal in `meta`, which is there while changes wait to be applied.
 pub(super) const JOURNAL: &str = "journal";
 
-/// The environment's file inside the folder.
-pub(super) const DATA_FILE: &str = "data.mdb";
-
-/// Two meta pages: no environment is smaller.
-pub(super) const SMALLEST_FILE: u64 = 2 * 4096;
-
-/// How long a handle that is being dropped on another thread may take to close.
-pub(super) const CLOSING: Duration = Duration::from_secs(5);
-
-/// How an environment is used in this process.
+/// The access of this process to an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Transactions of both kinds, with LMDB's locks.
@@ -301,43 +294,6 @@ pub(super) fn read_header(
         }
         Err(HeaderError::Damaged) => {
             Err(Error::DatastoreDamaged { path: path(), what: "its header" })
-        }
-    }
-}
-
-/// What tells an environment's file from any other, under whatever name: device and inode.
-#[cfg(unix)]
-pub(super) fn file_id(folder: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let file = fs::metadata(folder.join(DATA_FILE)).ok()?;
-    Some((file.dev(), file.ino()))
-}
-
-/// Elsewhere only the folder's canonical name tells.
-#[cfg(not(unix))]
-pub(super) fn file_id(_folder: &Path) -> Option<(u64, u64)> {
-    None
-}
-
-/// Returns what turns a file system's error into ours.
-pub(super) fn io_error(path: &Path, action: &'static str) -> impl Fn(std::io::Error) -> Error {
-    move |source| Error::Io { path: path.to_owned(), action, source }
-}
-
-/// Returns what turns LMDB's error into ours: what does not decode is damage.
-pub(super) fn lmdb_error(folder: &Path, action: &'static str) -> impl Fn(heed::Error) -> Error {
-    use MdbError::{Corrupted, Incompatible, Invalid, PageNotFound, VersionMismatch};
-    move |source| {
-        let path = folder.to_owned();
-        match source {
-            heed::Error::Mdb(Invalid | VersionMismatch) => {
-                Error::DatastoreDamaged { path, what: "its file" }
-            }
-            heed::Error::Mdb(Corrupted | PageNotFound | Incompatible) => {
-                Error::DatastoreDamaged { path, what: "a page" }
-            }
-            heed::Error::Decoding(_) => Error::DatastoreDamaged { path, what: "a value" },
-            source => Error::Lmdb { path, action, source },
         }
     }
 }

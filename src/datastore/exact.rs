@@ -76,10 +76,6 @@ impl ExactIndex {
         Some(())
     }
 
-    pub(super) fn dimensions(&self) -> usize {
-        self.dimensions
-    }
-
     pub(super) fn n_rows(&self) -> usize {
         self.half_norms.len()
     }

@@ -1,4 +1,4 @@
-//! What lies on disk: little-endian records, one format version for all of them.
+//! The disk format: little-endian records, one format version for all of them.
 //!
 //! Database `meta` holds the [`Header`] and the trees' center; `items` maps an item's number (u32,
 //! big-endian, so that LMDB's order is the numbers') to its [`Record`]; `keys` maps keys to numbers;
@@ -9,10 +9,8 @@
 //!
 //! Every value but Arroy's ends with the CRC-32 of what stands before it: LMDB has no checksums.
 
-use super::DocumentRecord;
-use crate::{
-    Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores, Source,
-};
+use super::item::{DocumentRecord, Source};
+use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
 
 /// The only format version that this program reads and writes.
 pub(super) const VERSION: u32 = 2;
@@ -30,7 +28,7 @@ fn unseal(bytes: &[u8]) -> Option<&[u8]> {
     (crc32fast::hash(content) == u32::from_le_bytes(*checksum)).then_some(content)
 }
 
-/// What a datastore says of itself.
+/// The header: a datastore's shape, encoder and generation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Header {
     pub(super) dimensions: u32,
@@ -45,7 +43,7 @@ pub(super) struct Header {
     pub(super) trees_checksum: u32,
 }
 
-/// Why a header cannot be used.
+/// The reason why a header cannot be used.
 #[derive(Debug, PartialEq)]
 pub(super) enum HeaderError {
     Version(u32),
@@ -103,7 +101,8 @@ pub(super) fn decode_vector(bytes: &[u8], dimensions: usize) -> Option<Vec<f32>>
         .then(|| words(values).map(f32::from_le_bytes).collect())
 }
 
-/// What makes the operations in `staged` durable: they wait to be applied or discarded as a whole.
+/// The record that makes the operations in `staged` durable: they wait to be applied or discarded as a
+/// whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Journal {
     /// The generation that the datastore has once they are applied.
@@ -273,7 +272,7 @@ pub(super) fn decode_document(bytes: &[u8], dimensions: usize) -> Option<Documen
     input.0.is_empty().then_some(document)
 }
 
-/// What is kept of a document, without the embedding where that stands in a neighbor.
+/// A decoded document record, without the embedding where that stands in a neighbor.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DocumentView {
     pub(super) content: [u8; 16],

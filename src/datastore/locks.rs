@@ -1,4 +1,4 @@
-//! Who may write: the files that processes lock, and what to do where they cannot be written.
+//! Write access: the files that processes lock, and what to do where they cannot be written.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::environment::{CLOSING, DATA_FILE, io_error};
+use super::files::{CLOSING, DATA_FILE, io_error};
 use crate::{Error, Result};
 
 /// Whoever writes holds an advisory lock on this file.
@@ -21,7 +21,7 @@ pub(super) const MAX_READERS: u32 = 512;
 /// The length that LMDB gives its file: a head of 128 bytes and 64 for each reader.
 pub(super) const LMDB_FILE_BYTES: u64 = 128 + 64 * MAX_READERS as u64;
 
-/// How long others may hold the writer's lock to fill the file up, or to look at who holds it.
+/// The time that others may hold the writer's lock to fill the file up, or to look at who holds it.
 const MOMENT: Duration = Duration::from_millis(500);
 
 /// Takes the lock of whoever writes; waits for those who read without LMDB's locks, and a moment for

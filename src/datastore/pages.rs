@@ -15,19 +15,19 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use super::environment::{DATA_FILE, io_error};
+use super::files::{DATA_FILE, io_error};
 use super::locks::is_written;
 use crate::{Error, Result};
 
 use walk::{Flaw, Metas, metas, walk};
 
-/// How often a file is read again that another process changes meanwhile.
+/// The attempts at reading a file that another process changes meanwhile.
 const ATTEMPTS: u32 = 10;
 
-/// How long another process gets before the second attempt; later ones wait longer.
+/// The pause before the second attempt; later ones wait longer.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What a file holds that LMDB may open.
+/// The structure of a file that LMDB may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Structure {
     /// The number of databases.

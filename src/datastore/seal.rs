@@ -9,9 +9,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::environment::DATA_FILE;
+use super::files::DATA_FILE;
 
-/// What the seal of a datastore says.
+/// The state of a datastore's file, as its seal tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealState {
     /// The file is as its last writer left it.

@@ -1,20 +1,23 @@
-//! Which search answers: exact or Arroy's trees, by what each was measured to cost.
+//! The search: exact or by the index, whichever was measured to cost less.
 
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ndarray::{ArrayView2, s};
 
 use super::exact::Found;
-use super::reader::Snapshot;
+use super::index::NeighborIndex;
+use super::item::Neighbor;
+use super::options::SearchMode;
+use super::snapshot::Snapshot;
 use super::store::Store;
-use super::{Neighbor, SearchMode, trees};
+use super::trees::Trees;
 use crate::Result;
 
 /// Below so many items a scan always costs less than descending trees.
 const ALWAYS_EXACT: usize = 5_000;
 
-/// How often each search is timed before one is chosen; the best time counts.
+/// The measurements of each search before one is chosen; the best time counts.
 const MEASUREMENTS: u32 = 3;
 
 /// The queries of a batch that the trees are timed with: their cost does not hang on the batch.
@@ -23,9 +26,13 @@ const TIMED_QUERIES: usize = 8;
 /// The batch sizes from which an exact search shares its work among more queries.
 const BATCH_CLASSES: [usize; 4] = [1, 4, 16, 64];
 
-/// What searching one datastore was measured to cost, by class of batch size.
-#[derive(Debug, Default)]
-pub(super) struct Costs([Option<Cost>; BATCH_CLASSES.len()]);
+/// Searches one datastore: exactly, or by its index.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) index: Box<dyn NeighborIndex>,
+    /// The measured costs, by class of batch size.
+    costs: Mutex<[Option<Cost>; BATCH_CLASSES.len()]>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Cost {
@@ -36,140 +43,140 @@ struct Cost {
     arroy: Duration,
 }
 
-/// Finds the k nearest items of each query.
-pub(super) fn nearest(
-    store: &Store,
-    snapshot: &Snapshot,
-    queries: ArrayView2<'_, f32>,
-    k: usize,
-    mode: SearchMode,
-) -> Result<Vec<Vec<Neighbor>>> {
-    let n_items = snapshot.vectors.n_rows();
-    let queries = queries.as_standard_layout();
-    let queries = queries.view();
-    let _span =
-        tracing::debug_span!("nearest", n_queries = queries.nrows(), k, n_items, ?mode).entered();
-    let found = match mode {
-        SearchMode::Exact => snapshot.vectors.nearest(queries, k),
-        SearchMode::Arroy => arroy_or_exact(store, snapshot, queries, k)?,
-        SearchMode::Auto => auto(store, snapshot, queries, k)?,
-    };
-    let neighbors = |found: Vec<Found>| {
-        found.into_iter().map(|(row, distance)| snapshot.neighbor(row, distance)).collect()
-    };
-    Ok(found.into_iter().map(neighbors).collect())
+impl Default for Search {
+    fn default() -> Self {
+        Search { index: Box::new(Trees::default()), costs: Mutex::default() }
+    }
 }
 
-fn arroy_or_exact(
-    store: &Store,
-    snapshot: &Snapshot,
-    queries: ArrayView2<'_, f32>,
-    k: usize,
-) -> Result<Vec<Vec<Found>>> {
-    match arroy(store, snapshot, queries, k)? {
-        Some(found) => Ok(found),
-        None => {
-            tracing::debug!(snapshot.generation, "the trees are newer: searching exactly");
-            Ok(snapshot.vectors.nearest(queries, k))
+impl Search {
+    /// Finds the k nearest items of each query.
+    pub(super) fn nearest(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+        queries: ArrayView2<'_, f32>,
+        k: usize,
+        mode: SearchMode,
+    ) -> Result<Vec<Vec<Neighbor>>> {
+        let n_items = snapshot.vectors.n_rows();
+        let queries = queries.as_standard_layout();
+        let queries = queries.view();
+        let _span = tracing::debug_span!("nearest", n_queries = queries.nrows(), k, n_items, ?mode)
+            .entered();
+        let choice = match mode {
+            SearchMode::Auto => self.choice(n_items, queries.nrows()),
+            mode => Some(mode),
+        };
+        let found = match choice {
+            Some(SearchMode::Arroy) => self.indexed_or_exact(store, snapshot, queries, k)?,
+            Some(_) => snapshot.vectors.nearest(queries, k),
+            None => self.measure(store, snapshot, queries, k)?,
+        };
+        let neighbors = |found: Vec<Found>| {
+            found.into_iter().map(|(row, distance)| snapshot.neighbor(row, distance)).collect()
+        };
+        Ok(found.into_iter().map(neighbors).collect())
+    }
+
+    fn indexed_or_exact(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+        queries: ArrayView2<'_, f32>,
+        k: usize,
+    ) -> Result<Vec<Vec<Found>>> {
+        let found = self.indexed(store, snapshot, queries, k)?;
+        Ok(found.unwrap_or_else(|| {
+            tracing::debug!(snapshot.generation, "the index is newer: searching exactly");
+            snapshot.vectors.nearest(queries, k)
+        }))
+    }
+
+    /// Searches the index, or returns `None` where it is that of a newer commit.
+    fn indexed(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+        queries: ArrayView2<'_, f32>,
+        k: usize,
+    ) -> Result<Option<Vec<Vec<Found>>>> {
+        let k = k.min(snapshot.vectors.n_rows());
+        let ids = store.read(|txn| {
+            if store.header(txn)?.generation != snapshot.generation {
+                return Ok(None);
+            }
+            // There is no index before the first commit.
+            if k == 0 {
+                return Ok(Some(vec![Vec::new(); queries.nrows()]));
+            }
+            self.index.nearest(store, txn, queries, k).map(Some)
+        })?;
+        let Some(ids) = ids else { return Ok(None) };
+        let mut found = Vec::with_capacity(queries.nrows());
+        for (query, ids) in queries.rows().into_iter().zip(ids) {
+            let rows: Option<Vec<usize>> = ids.into_iter().map(|id| snapshot.row(id)).collect();
+            let rows = rows.ok_or_else(|| store.damaged("its trees"))?;
+            let query = query.to_slice().expect("queries have the standard layout");
+            found.push(snapshot.vectors.ranked(query, rows, k));
         }
+        Ok(Some(found))
     }
-}
 
-/// Searches the trees, or returns `None` where they are those of a newer commit.
-fn arroy(
-    store: &Store,
-    snapshot: &Snapshot,
-    queries: ArrayView2<'_, f32>,
-    k: usize,
-) -> Result<Option<Vec<Vec<Found>>>> {
-    let k = k.min(snapshot.vectors.n_rows());
-    let ids = store.read(|txn| {
-        if store.header(txn)?.generation != snapshot.generation {
-            return Ok(None);
+    /// Returns the cheaper search, or `None` where it is not known yet.
+    pub(super) fn choice(&self, n_items: usize, n_queries: usize) -> Option<SearchMode> {
+        if n_items < ALWAYS_EXACT || n_queries == 0 {
+            return Some(SearchMode::Exact);
         }
-        // Arroy has no trees before the first commit.
-        if k == 0 {
-            return Ok(Some(vec![Vec::new(); queries.nrows()]));
+        let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let cost = costs[class(n_queries)].filter(|cost| cost.holds_for(n_items))?;
+        (cost.n_measurements >= MEASUREMENTS).then(|| cost.cheaper())
+    }
+
+    /// Answers exactly, times both searches and remembers what they took.
+    fn measure(
+        &self,
+        store: &Store,
+        snapshot: &Snapshot,
+        queries: ArrayView2<'_, f32>,
+        k: usize,
+    ) -> Result<Vec<Vec<Found>>> {
+        let n_items = snapshot.vectors.n_rows();
+        let started = Instant::now();
+        let found = snapshot.vectors.nearest(queries, k);
+        let exact = started.elapsed() / queries.nrows() as u32;
+        let timed = queries.slice(s![..queries.nrows().min(TIMED_QUERIES), ..]);
+        let started = Instant::now();
+        if self.indexed(store, snapshot, timed, k)?.is_some() {
+            let arroy = started.elapsed() / timed.nrows() as u32;
+            self.remember(queries.nrows(), Cost { n_items, n_measurements: 1, exact, arroy });
         }
-        trees::nearest(store, txn, queries, k).map(Some)
-    })?;
-    let Some(ids) = ids else { return Ok(None) };
-    let mut found = Vec::with_capacity(queries.nrows());
-    for (query, ids) in queries.rows().into_iter().zip(ids) {
-        let rows: Option<Vec<usize>> = ids.into_iter().map(|id| snapshot.row(id)).collect();
-        let rows = rows.ok_or_else(|| store.damaged("its trees"))?;
-        let query = query.to_slice().expect("queries have the standard layout");
-        found.push(snapshot.vectors.ranked(query, rows, k));
+        Ok(found)
     }
-    Ok(Some(found))
-}
 
-fn auto(
-    store: &Store,
-    snapshot: &Snapshot,
-    queries: ArrayView2<'_, f32>,
-    k: usize,
-) -> Result<Vec<Vec<Found>>> {
-    match choice(store, snapshot.vectors.n_rows(), queries.nrows()) {
-        Some(SearchMode::Arroy) => arroy_or_exact(store, snapshot, queries, k),
-        Some(_) => Ok(snapshot.vectors.nearest(queries, k)),
-        None => measure(store, snapshot, queries, k),
+    fn remember(&self, n_queries: usize, measured: Cost) {
+        let mut costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = &mut costs[class(n_queries)];
+        let cost = match *known {
+            Some(before) if before.holds_for(measured.n_items) => before.merged(measured),
+            _ => measured,
+        };
+        *known = Some(cost);
+        tracing::debug!(
+            n_items = cost.n_items,
+            n_queries,
+            exact_us = cost.exact.as_micros() as u64,
+            arroy_us = cost.arroy.as_micros() as u64,
+            cheaper = ?cost.cheaper(),
+            decided = cost.n_measurements >= MEASUREMENTS,
+            "search cost"
+        );
     }
-}
-
-/// Returns the cheaper search, or `None` where it is not known yet.
-pub(super) fn choice(store: &Store, n_items: usize, n_queries: usize) -> Option<SearchMode> {
-    if n_items < ALWAYS_EXACT || n_queries == 0 {
-        return Some(SearchMode::Exact);
-    }
-    let costs = store.costs.lock().unwrap_or_else(PoisonError::into_inner);
-    let cost = costs.0[class(n_queries)].filter(|cost| cost.holds_for(n_items))?;
-    (cost.n_measurements >= MEASUREMENTS).then(|| cost.cheaper())
 }
 
 /// Returns the position of a batch's class of size.
 fn class(n_queries: usize) -> usize {
     BATCH_CLASSES.iter().rposition(|&least| n_queries >= least).unwrap_or(0)
-}
-
-/// Answers exactly, times both searches and remembers what they took.
-fn measure(
-    store: &Store,
-    snapshot: &Snapshot,
-    queries: ArrayView2<'_, f32>,
-    k: usize,
-) -> Result<Vec<Vec<Found>>> {
-    let n_items = snapshot.vectors.n_rows();
-    let started = Instant::now();
-    let found = snapshot.vectors.nearest(queries, k);
-    let exact = started.elapsed() / queries.nrows() as u32;
-    let timed = queries.slice(s![..queries.nrows().min(TIMED_QUERIES), ..]);
-    let started = Instant::now();
-    if arroy(store, snapshot, timed, k)?.is_some() {
-        let arroy = started.elapsed() / timed.nrows() as u32;
-        let cost = Cost { n_items, n_measurements: 1, exact, arroy };
-        remember(store, queries.nrows(), cost);
-    }
-    Ok(found)
-}
-
-fn remember(store: &Store, n_queries: usize, measured: Cost) {
-    let mut costs = store.costs.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = &mut costs.0[class(n_queries)];
-    let cost = match *known {
-        Some(before) if before.holds_for(measured.n_items) => before.merged(measured),
-        _ => measured,
-    };
-    *known = Some(cost);
-    tracing::debug!(
-        n_items = cost.n_items,
-        n_queries,
-        exact_us = cost.exact.as_micros() as u64,
-        arroy_us = cost.arroy.as_micros() as u64,
-        cheaper = ?cost.cheaper(),
-        decided = cost.n_measurements >= MEASUREMENTS,
-        "search cost"
-    );
 }
 
 impl Cost {

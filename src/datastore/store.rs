@@ -1,29 +1,27 @@
-//! One LMDB environment: opened once per process, its map growing with its content.
+//! One LMDB environment: records in, records out, its map growing with its content.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{PoisonError, RwLock};
 
 use heed::{Env, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::environment::{
-    Access, CENTER, DATA_FILE, Databases, HEADER, JOURNAL, PAGE_MULTIPLE, SMALLEST_FILE,
-    check_length, file_id, fill_up, initialize, io_error, lmdb_error, look_inside, open_env,
-    read_header, refuse_existing, wait_until_closed,
+    Access, CENTER, Databases, HEADER, JOURNAL, PAGE_MULTIPLE, check_length, fill_up, initialize,
+    look_inside, open_env, read_header, refuse_existing, wait_until_closed,
 };
-use super::format::{Header, Journal, decode_history, decode_vector, encode_vector};
+use super::files::{DATA_FILE, io_error, lmdb_error};
+use super::format::{Header, Journal, Operation, RecordView, decode_history};
 use super::locks::{
-    is_written, lock_for_reading, lock_for_writing, not_writable, prepare_files, sync_with_parent,
+    lock_for_reading, lock_for_writing, not_writable, prepare_files, sync_with_parent,
 };
-use super::reader::Snapshot;
-use super::search::Costs;
-use super::{DatastoreOptions, StorageOptions, pages};
+use super::options::{DatastoreOptions, StorageOptions};
+use super::pages;
 use crate::{Error, Fingerprint, LabelId, LabelVocabulary, Result, failpoint};
 
-/// An open environment, its newest snapshot and what searching it costs.
+/// An open environment.
 pub(super) struct Store {
     folder: PathBuf,
     env: Env<WithoutTls>,
@@ -33,14 +31,9 @@ pub(super) struct Store {
     access: Access,
     storage: StorageOptions,
     is_damaged: AtomicBool,
-    /// Set once Arroy may be let at its nodes.
-    pub(super) are_trees_checked: OnceLock<()>,
     /// Every transaction holds it for reading; resizing the map, which LMDB allows only while this
     /// process has no transaction, holds it for writing. No thread may take it twice.
     map: RwLock<()>,
-    /// The snapshot of the newest generation that was asked for.
-    pub(super) newest: Mutex<Option<Arc<Snapshot>>>,
-    pub(super) costs: Mutex<Costs>,
 }
 
 impl fmt::Debug for Store {
@@ -53,19 +46,13 @@ impl fmt::Debug for Store {
     }
 }
 
-/// The environments that are open in this process, by canonical folder: LMDB forbids opening one
-/// twice, whatever the name.
-static OPEN: Mutex<Option<HashMap<PathBuf, Weak<Store>>>> = Mutex::new(None);
-
 impl Store {
     /// Makes an environment in a folder that has none.
     pub(super) fn create(
         folder: &Path,
         options: &DatastoreOptions,
         storage: StorageOptions,
-    ) -> Result<Arc<Store>> {
-        fs::create_dir_all(folder).map_err(io_error(folder, "create"))?;
-        let folder = fs::canonicalize(folder).map_err(io_error(folder, "find"))?;
+    ) -> Result<Store> {
         let header = Header {
             dimensions: to_u32("dimensions", options.dimensions.get())?,
             n_trees: to_u32("n_trees", options.n_trees.get())?,
@@ -75,57 +62,38 @@ impl Store {
             n_centered: 0,
             trees_checksum: 0,
         };
-        open_or_share(&folder, Access::ReadWrite, || {
-            // First without the lock, whose file would be new beside a datastore that is there.
-            refuse_existing(&folder)?;
-            let _lock = lock_for_writing(&folder)?;
-            wait_until_closed(&folder);
-            refuse_existing(&folder)?;
-            prepare_files(&folder)?;
-            let env = open_env(&folder, Access::ReadWrite, storage)?;
-            let databases = initialize(&folder, &env, &header, &options.labels, storage)?;
-            fill_up(&folder, &env)?;
-            sync_with_parent(&folder)?;
-            Ok(Store::new(folder.clone(), env, databases, &header, Access::ReadWrite, storage))
-        })
+        // First without the lock, whose file would be new beside a datastore that is there.
+        refuse_existing(folder)?;
+        let _lock = lock_for_writing(folder)?;
+        wait_until_closed(folder);
+        refuse_existing(folder)?;
+        prepare_files(folder)?;
+        let env = open_env(folder, Access::ReadWrite, storage)?;
+        let databases = initialize(folder, &env, &header, &options.labels, storage)?;
+        fill_up(folder, &env)?;
+        sync_with_parent(folder)?;
+        Ok(Store::new(folder, env, databases, &header, Access::ReadWrite, storage))
     }
 
-    /// Opens the environment in a folder, or shares the one that is open for reading already.
-    pub(super) fn open(
-        folder: &Path,
-        encoder: &Fingerprint,
-        access: Access,
-        storage: StorageOptions,
-    ) -> Result<Arc<Store>> {
-        let no_datastore = || Error::NoDatastore { path: folder.to_owned() };
-        let folder = fs::canonicalize(folder).map_err(|_| no_datastore())?;
-        let data_file = fs::metadata(folder.join(DATA_FILE)).map_err(|_| no_datastore())?;
-        if data_file.is_file() && data_file.len() < SMALLEST_FILE {
-            return Err(too_short(&folder));
-        }
-        let store = open_or_share(&folder, access, || {
-            wait_until_closed(&folder);
-            let access = match access {
-                Access::ReadWrite if data_file.is_file() => settle_access(&folder)?,
-                access => access,
-            };
-            let _reading = keep_writers_out(&folder, access)?;
-            pages::check(&folder)?;
-            let env = open_env(&folder, access, storage)?;
-            check_length(&folder, &env, access)?;
-            let inside = look_inside(&folder, &env)?;
-            let (databases, header) = inside.ok_or_else(no_datastore)?;
-            Ok(Store::new(folder.clone(), env, databases, &header, access, storage))
-        })?;
-        if store.encoder != *encoder {
-            let (path, found) = (store.folder.clone(), store.encoder);
-            return Err(Error::EncoderMismatch { path, expected: *encoder, found });
-        }
-        Ok(store)
+    /// Opens the environment in a folder.
+    pub(super) fn open(folder: &Path, access: Access, storage: StorageOptions) -> Result<Store> {
+        wait_until_closed(folder);
+        let access = match access {
+            Access::ReadWrite if folder.join(DATA_FILE).is_file() => granted_access(folder)?,
+            access => access,
+        };
+        let _reading = keep_writers_out(folder, access)?;
+        pages::check(folder)?;
+        let env = open_env(folder, access, storage)?;
+        check_length(folder, &env, access)?;
+        let inside = look_inside(folder, &env)?;
+        let (databases, header) =
+            inside.ok_or_else(|| Error::NoDatastore { path: folder.to_owned() })?;
+        Ok(Store::new(folder, env, databases, &header, access, storage))
     }
 
     fn new(
-        folder: PathBuf,
+        folder: &Path,
         env: Env<WithoutTls>,
         databases: Databases,
         header: &Header,
@@ -133,7 +101,7 @@ impl Store {
         storage: StorageOptions,
     ) -> Store {
         Store {
-            folder,
+            folder: folder.to_owned(),
             env,
             databases,
             dimensions: header.dimensions as usize,
@@ -141,15 +109,16 @@ impl Store {
             access,
             storage,
             is_damaged: AtomicBool::new(false),
-            are_trees_checked: OnceLock::new(),
             map: RwLock::new(()),
-            newest: Mutex::new(None),
-            costs: Mutex::default(),
         }
     }
 
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    pub(super) fn access(&self) -> Access {
+        self.access
     }
 
     pub(super) fn encoder(&self) -> Fingerprint {
@@ -305,18 +274,34 @@ impl Store {
         vocabulary.has_all_targets().then_some(vocabulary).ok_or_else(|| self.damaged("a label"))
     }
 
-    /// Returns the point that the trees take for the origin; `None` before there are trees.
-    pub(super) fn center(&self, txn: &RoTxn) -> Result<Option<Vec<f32>>> {
-        let bytes = self.databases.meta.get(txn, CENTER).map_err(self.lmdb("read its center"))?;
-        let decode =
-            |bytes| decode_vector(bytes, self.dimensions).ok_or_else(|| self.damaged("its center"));
-        bytes.map(decode).transpose()
+    /// Returns the items as the transaction sees them, in the order of their numbers.
+    pub(super) fn items<'t>(
+        &'t self,
+        txn: &'t RoTxn,
+    ) -> Result<impl Iterator<Item = Result<(u32, RecordView<'t>)>>> {
+        let lmdb = self.lmdb("read the items");
+        let entries = self.databases.items.iter(txn).map_err(&lmdb)?;
+        Ok(entries.map(move |entry| {
+            let (id, bytes) = entry.map_err(&lmdb)?;
+            Ok((id, self.record(bytes)?))
+        }))
     }
 
-    /// Sets the point that the trees take for the origin.
-    pub(super) fn put_center(&self, txn: &mut RwTxn, center: &[f32]) -> Result<()> {
-        let put = self.databases.meta.put(txn, CENTER, &encode_vector(center));
-        put.map_err(self.lmdb("wrote its center"))
+    /// Returns an item as the transaction sees it.
+    pub(super) fn item<'t>(&self, txn: &'t RoTxn, id: u32) -> Result<Option<RecordView<'t>>> {
+        let bytes = self.databases.items.get(txn, &id).map_err(self.lmdb("read an item"))?;
+        bytes.map(|bytes| self.record(bytes)).transpose()
+    }
+
+    fn record<'b>(&self, bytes: &'b [u8]) -> Result<RecordView<'b>> {
+        RecordView::decode(bytes, self.dimensions).ok_or_else(|| self.damaged("an item"))
+    }
+
+    /// Returns a staged operation, which must be there.
+    pub(super) fn staged(&self, txn: &RoTxn, number: u64) -> Result<Operation> {
+        let bytes = self.databases.staged.get(txn, &number).map_err(self.lmdb("read it"))?;
+        let operation = bytes.and_then(|bytes| Operation::decode(bytes, self.dimensions));
+        operation.ok_or_else(|| self.damaged("a staged change"))
     }
 
     /// Takes the lock that only one writer at a time holds, over all processes.
@@ -351,41 +336,8 @@ impl Store {
     }
 }
 
-/// Opens an environment, which nobody else in this process does meanwhile, or shares the one that
-/// is open; only immutable ones can be shared.
-fn open_or_share(
-    folder: &Path,
-    access: Access,
-    open: impl FnOnce() -> Result<Store>,
-) -> Result<Arc<Store>> {
-    let mut registry = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let stores = registry.get_or_insert_default();
-    stores.retain(|_, store| store.strong_count() > 0);
-    match stores.get(folder).and_then(Weak::upgrade) {
-        Some(store) if (store.access, access) == (Access::Immutable, Access::Immutable) => {
-            return Ok(store);
-        }
-        // It has no lock that another handle could break.
-        Some(store) if store.access == Access::Unwritable => return Ok(store),
-        Some(_) => return Err(Error::DatastoreInUse { path: folder.to_owned() }),
-        None => {}
-    }
-    // A hard link in another folder: LMDB's locks lie beside each, and would not know of each other.
-    let file = file_id(folder);
-    let is_same = |store: &Store| {
-        let is_alone = (store.access, access) != (Access::Immutable, Access::Immutable);
-        is_alone && file.is_some() && file_id(&store.folder) == file
-    };
-    if stores.values().filter_map(Weak::upgrade).any(|store| is_same(&store)) {
-        return Err(Error::DatastoreInUse { path: folder.to_owned() });
-    }
-    let store = Arc::new(open()?);
-    stores.insert(folder.to_owned(), Arc::downgrade(&store));
-    Ok(store)
-}
-
-/// Finds out whether a datastore can be written to.
-fn settle_access(folder: &Path) -> Result<Access> {
+/// Returns the access that this process has where it asks for all.
+fn granted_access(folder: &Path) -> Result<Access> {
     match prepare_files(folder) {
         Err(Error::DatastoreNotWritable { .. }) => Ok(Access::Unwritable),
         prepared => prepared.map(|()| Access::ReadWrite),
@@ -397,15 +349,6 @@ fn keep_writers_out(folder: &Path, access: Access) -> Result<Option<File>> {
     match access {
         Access::Unwritable => lock_for_reading(folder),
         Access::ReadWrite | Access::Immutable => Ok(None),
-    }
-}
-
-/// Says that a file is too short for a datastore: damaged, unless another process is creating it.
-fn too_short(folder: &Path) -> Error {
-    let path = folder.to_owned();
-    match is_written(folder) {
-        true => Error::DatastoreInUse { path },
-        false => Error::DatastoreDamaged { path, what: "its file, which is truncated," },
     }
 }
 

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::Error;
+use crate::{Embedding, Error, LabelSet, LabelVocabulary};
 
 mod damage;
 #[cfg(unix)]
@@ -53,7 +53,7 @@ fn fill(datastore: &Datastore, vectors: &[Vec<f32>]) -> DatastoreReader {
 
 fn found_keys(reader: &DatastoreReader, query: &[f32], k: usize, mode: SearchMode) -> Vec<String> {
     let neighbors = reader.nearest(embedding(query).as_row(), k, mode).unwrap().remove(0);
-    let key = |neighbor: &Neighbor| reader.key(neighbor.item).unwrap().unwrap();
+    let key = |neighbor: &Neighbor| reader.key(neighbor.item).unwrap().to_owned();
     neighbors.iter().map(key).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::OnceLock;
 
 use arroy::distances::Euclidean;
 use heed::types::Bytes;
@@ -11,14 +12,16 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use roaring::RoaringBitmap;
 
-use super::format::{Header, RecordView};
+use super::environment::CENTER;
+use super::format::{Header, decode_vector, encode_vector};
+use super::index::NeighborIndex;
+use super::report::{DatastoreProblem, DatastoreReport};
 use super::store::Store;
 use crate::{Error, Result, guarded};
 
-mod nodes;
+use nodes::INDEX;
 
-/// Arroy can hold several indexes in one database; ours has one.
-const INDEX: u16 = 0;
+mod nodes;
 
 /// The third byte of the keys of Arroy's vectors; those of its other nodes are smaller.
 const ITEM_MODE: u8 = 3;
@@ -33,49 +36,135 @@ const SEED: u64 = 0x0a07_7a60;
 /// measures it.
 const CANDIDATES: f64 = 64.0;
 
-/// Brings the trees to the items as they are now, of which those `touched` were changed.
+/// Arroy's trees, with the items' mean beside them, around which they hold the items.
 ///
 /// Why a center? Arroy 0.9 splits by planes through the origin: it drops the offset that it computes
 /// for Euclidean distances. Representations that are mostly positive lie on one side of such planes.
 /// Distances do not change when all vectors move together, so the trees hold them moved by the items'
 /// mean, which is computed anew whenever the items have doubled.
-pub(super) fn update(
-    store: &Store,
-    txn: &mut RwTxn,
-    touched: &RoaringBitmap,
-    header: &mut Header,
-) -> Result<()> {
-    if header.n_items > header.n_centered.saturating_mul(2) {
-        rebuild(store, txn)?;
-        header.n_centered = header.n_items;
-    } else if let Some(center) = checked_center(store, txn)? {
-        replace(store, txn, touched, &center)?;
-    }
-    build(store, txn, header.n_trees as usize)?;
-    header.trees_checksum = checksum(store, txn)?;
-    Ok(())
+#[derive(Debug, Default)]
+pub(super) struct Trees {
+    /// Set once Arroy may be let at its nodes; what is written afterwards is right.
+    is_checked: OnceLock<()>,
 }
 
-/// Returns the trees' center once they may be changed; `None` before there are any.
-fn checked_center(store: &Store, txn: &RoTxn) -> Result<Option<Vec<f32>>> {
-    check_once(store, txn)?;
-    store.center(txn)
+impl NeighborIndex for Trees {
+    fn update(&self, store: &Store, txn: &mut RwTxn, touched: &RoaringBitmap) -> Result<()> {
+        let mut header = store.header(txn)?;
+        if header.n_items > header.n_centered.saturating_mul(2) {
+            rebuild(store, txn)?;
+            header.n_centered = header.n_items;
+        } else {
+            self.check_once(store, txn)?;
+            // There are no trees before the first items.
+            if let Some(center) = center(store, txn)? {
+                replace(store, txn, touched, &center)?;
+            }
+        }
+        build(store, txn, header.n_trees as usize)?;
+        header.trees_checksum = checksum(store, txn)?;
+        store.put_header(txn, &header)
+    }
+
+    fn nearest(
+        &self,
+        store: &Store,
+        txn: &RoTxn,
+        queries: ArrayView2<'_, f32>,
+        k: usize,
+    ) -> Result<Vec<Vec<u32>>> {
+        self.check_once(store, txn)?;
+        let mut found = Vec::with_capacity(queries.nrows());
+        let center = center(store, txn)?.ok_or_else(|| store.damaged("its center"))?;
+        let searched = no_panic(store, || -> arroy::Result<()> {
+            let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
+            let n_candidates = n_candidates(reader.n_items() as usize, reader.n_trees(), k);
+            for query in queries.rows() {
+                let query: Vec<f32> = centered(query.iter().copied(), &center).collect();
+                let mut search = reader.nns(k);
+                search.search_k(n_candidates);
+                found.push(search.by_vector(txn, &query)?.into_iter().map(|(id, _)| id).collect());
+            }
+            Ok(())
+        })?;
+        searched.map_err(arroy_error(store, "searched the trees"))?;
+        Ok(found)
+    }
+
+    fn verify(
+        &self,
+        store: &Store,
+        txn: &RoTxn,
+        ids: &RoaringBitmap,
+        report: &mut DatastoreReport,
+    ) -> Result<()> {
+        let header = store.header(txn)?;
+        let Some(center) = center(store, txn)? else {
+            // There are no trees before the first commit.
+            if header.n_centered > 0 || !ids.is_empty() {
+                report.add(DatastoreProblem::ChangedTrees);
+            }
+            return Ok(());
+        };
+        if !are_whole(store, txn, &header)? {
+            // What leads back to itself would be followed for ever.
+            report.add(DatastoreProblem::ChangedTrees);
+            return Ok(());
+        }
+        let reached = reached(store, txn)?;
+        for item in ids ^ &reached {
+            report.add(DatastoreProblem::Trees { item });
+        }
+        for item in ids & &reached {
+            // One that does not decode is reported already.
+            let Ok(Some(record)) = store.item(txn, item) else { continue };
+            let stored = vector(store, txn, item)?;
+            let is_same = stored.is_some_and(|stored| {
+                let expected = centered(record.values(), &center).map(f32::to_bits);
+                stored.iter().copied().map(f32::to_bits).eq(expected)
+            });
+            if !is_same {
+                report.add(DatastoreProblem::Trees { item });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Trees {
+    /// Checks Arroy's nodes before the first use of them.
+    fn check_once(&self, store: &Store, txn: &RoTxn) -> Result<()> {
+        if self.is_checked.get().is_none() {
+            if !are_whole(store, txn, &store.header(txn)?)? {
+                return Err(store.damaged("its trees"));
+            }
+            let _ = self.is_checked.set(());
+        }
+        Ok(())
+    }
+}
+
+/// Returns the point that the trees take for the origin; `None` before there are trees.
+fn center(store: &Store, txn: &RoTxn) -> Result<Option<Vec<f32>>> {
+    let bytes = store.databases.meta.get(txn, CENTER).map_err(store.lmdb("read its center"))?;
+    let decode =
+        |bytes| decode_vector(bytes, store.dimensions).ok_or_else(|| store.damaged("its center"));
+    bytes.map(decode).transpose()
 }
 
 /// Puts all items into empty trees, around their own center.
 fn rebuild(store: &Store, txn: &mut RwTxn) -> Result<()> {
-    let lmdb = store.lmdb("read the items");
     let mut sum = vec![0.0f64; store.dimensions];
     let mut ids = RoaringBitmap::new();
-    for entry in store.databases.items.iter(txn).map_err(&lmdb)? {
-        let (id, bytes) = entry.map_err(&lmdb)?;
-        let record = record(store, bytes)?;
+    for item in store.items(txn)? {
+        let (id, record) = item?;
         sum.iter_mut().zip(record.values()).for_each(|(sum, value)| *sum += f64::from(value));
         ids.insert(id);
     }
     let n_items = ids.len().max(1) as f64;
     let center: Vec<f32> = sum.into_iter().map(|sum| (sum / n_items) as f32).collect();
-    store.put_center(txn, &center)?;
+    let put = store.databases.meta.put(txn, CENTER, &encode_vector(&center));
+    put.map_err(store.lmdb("wrote its center"))?;
     writer(store).clear(txn).map_err(arroy_error(store, "cleared the trees"))?;
     replace(store, txn, &ids, &center)
 }
@@ -85,28 +174,20 @@ fn replace(store: &Store, txn: &mut RwTxn, ids: &RoaringBitmap, center: &[f32]) 
     let writer = writer(store);
     let mut vector = Vec::with_capacity(store.dimensions);
     for id in ids {
-        let bytes = store.databases.items.get(txn, &id).map_err(store.lmdb("read an item"))?;
-        let Some(bytes) = bytes else {
+        let Some(record) = store.item(txn, id)? else {
             let deleted = writer.del_item(txn, id);
             deleted.map_err(arroy_error(store, "deleted an item"))?;
             continue;
         };
         vector.clear();
-        vector.extend(centered(record(store, bytes)?.values(), center));
+        vector.extend(centered(record.values(), center));
         writer.add_item(txn, id, &vector).map_err(arroy_error(store, "added an item"))?;
     }
     Ok(())
 }
 
-fn record<'b>(store: &Store, bytes: &'b [u8]) -> Result<RecordView<'b>> {
-    RecordView::decode(bytes, store.dimensions).ok_or_else(|| store.damaged("an item"))
-}
-
 /// Returns a vector as the trees hold it.
-pub(super) fn centered(
-    values: impl Iterator<Item = f32>,
-    center: &[f32],
-) -> impl Iterator<Item = f32> {
+fn centered(values: impl Iterator<Item = f32>, center: &[f32]) -> impl Iterator<Item = f32> {
     values.zip(center).map(|(value, center)| value - center)
 }
 
@@ -119,20 +200,8 @@ fn build(store: &Store, txn: &mut RwTxn, n_trees: usize) -> Result<()> {
     built.map_err(arroy_error(store, "built the trees"))
 }
 
-/// Checks Arroy's nodes before the first use of them; what is written afterwards is right.
-///
-fn check_once(store: &Store, txn: &RoTxn) -> Result<()> {
-    if store.are_trees_checked.get().is_none() {
-        if !are_whole(store, txn, &store.header(txn)?)? {
-            return Err(store.damaged("its trees"));
-        }
-        let _ = store.are_trees_checked.set(());
-    }
-    Ok(())
-}
-
 /// Tells whether Arroy's nodes are those that were written, and such as it can follow.
-pub(super) fn are_whole(store: &Store, txn: &RoTxn, header: &Header) -> Result<bool> {
+fn are_whole(store: &Store, txn: &RoTxn, header: &Header) -> Result<bool> {
     Ok(nodes::can_be_followed(store, txn)? && checksum(store, txn)? == header.trees_checksum)
 }
 
@@ -150,33 +219,8 @@ pub(super) fn checksum(store: &Store, txn: &RoTxn) -> Result<u32> {
     Ok(hasher.finalize())
 }
 
-/// Finds the numbers of about k nearest items for each query, in no particular order.
-pub(super) fn nearest(
-    store: &Store,
-    txn: &RoTxn,
-    queries: ArrayView2<'_, f32>,
-    k: usize,
-) -> Result<Vec<Vec<u32>>> {
-    check_once(store, txn)?;
-    let mut found = Vec::with_capacity(queries.nrows());
-    let center = store.center(txn)?.ok_or_else(|| store.damaged("its center"))?;
-    let searched = no_panic(store, || -> arroy::Result<()> {
-        let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
-        let n_candidates = n_candidates(reader.n_items() as usize, reader.n_trees(), k);
-        for query in queries.rows() {
-            let query: Vec<f32> = centered(query.iter().copied(), &center).collect();
-            let mut search = reader.nns(k);
-            search.search_k(n_candidates);
-            found.push(search.by_vector(txn, &query)?.into_iter().map(|(id, _)| id).collect());
-        }
-        Ok(())
-    })?;
-    searched.map_err(arroy_error(store, "searched the trees"))?;
-    Ok(found)
-}
-
 /// Follows every branch of the trees, and returns the numbers of the items that they lead to.
-pub(super) fn reached(store: &Store, txn: &RoTxn) -> Result<RoaringBitmap> {
+fn reached(store: &Store, txn: &RoTxn) -> Result<RoaringBitmap> {
     let found = no_panic(store, || -> arroy::Result<RoaringBitmap> {
         let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
         let mut search = reader.nns(reader.n_items() as usize);
@@ -188,7 +232,7 @@ pub(super) fn reached(store: &Store, txn: &RoTxn) -> Result<RoaringBitmap> {
 }
 
 /// Returns the vector that the trees have for an item.
-pub(super) fn vector(store: &Store, txn: &RoTxn, id: u32) -> Result<Option<Vec<f32>>> {
+fn vector(store: &Store, txn: &RoTxn, id: u32) -> Result<Option<Vec<f32>>> {
     let found = no_panic(store, || writer(store).item_vector(txn, id))?;
     found.map_err(arroy_error(store, "read an item"))
 }

@@ -5,141 +5,14 @@ use std::collections::BTreeMap;
 use heed::RoTxn;
 use roaring::RoaringBitmap;
 
-use super::format::{Header, Operation, RecordView, decode_document};
+use super::format::{Operation, RecordView, decode_document};
+use super::index::NeighborIndex;
+use super::report::{DatastoreProblem, DatastoreReport, PreparedChange, PreparedChanges};
 use super::store::Store;
-use super::{LabelSet, LabelVocabulary, trees};
-use crate::{Embedding, Error, Result};
-
-/// So many problems are listed; more are only counted.
-const MAX_LISTED: usize = 100;
-
-/// What [`Datastore::verify`](super::Datastore::verify) found.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct DatastoreReport {
-    /// The number of items.
-    pub n_items: u64,
-    /// The datastore's generation.
-    pub generation: u64,
-    /// The first problems that were found.
-    pub problems: Vec<DatastoreProblem>,
-    /// The number of problems.
-    pub n_problems: u64,
-}
-
-/// Something in a datastore that should not be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DatastoreProblem {
-    /// The header counts other items than there are.
-    #[error("the header counts {counted} items where there are {found}")]
-    Count {
-        /// As the header says.
-        counted: u64,
-        /// As they are.
-        found: u64,
-    },
-    /// LMDB counts other entries in a database than there are.
-    #[error("the database {database:?} counts {counted} entries where there are {found}")]
-    Entries {
-        /// The database.
-        database: &'static str,
-        /// As LMDB says.
-        counted: u64,
-        /// As they are.
-        found: u64,
-    },
-    /// An item's bytes are no item.
-    #[error("item {item} does not decode")]
-    Item {
-        /// The item's number.
-        item: u32,
-    },
-    /// An item cannot be found by its key.
-    #[error("item {item} is not found by its key {key:?}")]
-    Unreachable {
-        /// The item's number.
-        item: u32,
-        /// Its key.
-        key: String,
-    },
-    /// A key has no item of its own.
-    #[error("key {key:?} leads to item {item}, which is not its own")]
-    Key {
-        /// The key.
-        key: String,
-        /// The number that it leads to.
-        item: u32,
-    },
-    /// What is kept of a document does not decode.
-    #[error("what is kept of document {key:?} does not decode")]
-    Document {
-        /// The document's key.
-        key: String,
-    },
-    /// The trees are not those that were written.
-    #[error("the trees were changed after they were written")]
-    ChangedTrees,
-    /// The trees hold an item otherwise than it is, or not at all, or one that is not there.
-    #[error("the trees are not those of item {item}")]
-    Trees {
-        /// The item's number.
-        item: u32,
-    },
-    /// Something as a whole cannot be read.
-    #[error("{0}")]
-    Unreadable(String),
-}
-
-/// Changes that a writer prepared and nobody has applied or discarded yet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PreparedChanges {
-    /// The generation that the datastore has once they are applied.
-    pub generation: u64,
-    /// The labels as they are once they are applied.
-    pub labels: LabelVocabulary,
-    /// What becomes of neighbors, in its order.
-    pub changes: Vec<PreparedChange>,
-    /// The documents of which something is kept (true) or nothing more is (false).
-    pub documents: BTreeMap<String, bool>,
-}
-
-/// What becomes of the neighbor of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PreparedChange {
-    /// The key.
-    pub key: String,
-    /// The labels that the item which is put under the key was given; `None` where its item is
-    /// deleted.
-    pub labels: Option<LabelSet>,
-}
-
-impl DatastoreReport {
-    fn add(&mut self, problem: DatastoreProblem) {
-        self.n_problems += 1;
-        if self.problems.len() < MAX_LISTED {
-            self.problems.push(problem);
-        }
-    }
-
-    /// Notes a failure, and goes on.
-    fn note<T>(&mut self, outcome: Result<T>) -> Option<T> {
-        outcome.map_err(|error| self.add(DatastoreProblem::Unreadable(with_causes(&error)))).ok()
-    }
-}
-
-fn with_causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text += &format!(": {error}");
-        cause = error.source();
-    }
-    text
-}
+use crate::{Embedding, LabelVocabulary, Result};
 
 /// Reads everything, as one commit left it.
-pub(super) fn verify(store: &Store) -> Result<DatastoreReport> {
+pub(super) fn verify(store: &Store, index: &dyn NeighborIndex) -> Result<DatastoreReport> {
     store.read(|txn| {
         let mut report = DatastoreReport::default();
         let Some(header) = report.note(store.header(txn)) else { return Ok(report) };
@@ -159,7 +32,7 @@ pub(super) fn verify(store: &Store) -> Result<DatastoreReport> {
         report.note(checked);
         let checked = check_documents(store, txn, &vocabulary, &mut report);
         report.note(checked);
-        let checked = check_trees(store, txn, &header, &ids, &mut report);
+        let checked = index.verify(store, txn, &ids, &mut report);
         report.note(checked);
         let prepared = read_prepared(store, txn);
         report.note(prepared);
@@ -254,47 +127,6 @@ fn check_documents(
     Ok(())
 }
 
-/// Checks that the trees are those that were written, hold the items' vectors and lead to all.
-fn check_trees(
-    store: &Store,
-    txn: &RoTxn,
-    header: &Header,
-    ids: &RoaringBitmap,
-    report: &mut DatastoreReport,
-) -> Result<()> {
-    let Some(center) = store.center(txn)? else {
-        // There are no trees before the first commit.
-        if header.n_centered > 0 || !ids.is_empty() {
-            report.add(DatastoreProblem::ChangedTrees);
-        }
-        return Ok(());
-    };
-    if !trees::are_whole(store, txn, header)? {
-        // What leads back to itself would be followed for ever.
-        report.add(DatastoreProblem::ChangedTrees);
-        return Ok(());
-    }
-    let lmdb = store.lmdb("read the items");
-    let reached = trees::reached(store, txn)?;
-    for item in ids ^ &reached {
-        report.add(DatastoreProblem::Trees { item });
-    }
-    for item in ids & &reached {
-        let bytes = store.databases.items.get(txn, &item).map_err(&lmdb)?;
-        let record = bytes.and_then(|bytes| RecordView::decode(bytes, store.dimensions));
-        let Some(record) = record else { continue };
-        let stored = trees::vector(store, txn, item)?;
-        let is_same = stored.is_some_and(|stored| {
-            let expected = trees::centered(record.values(), &center).map(f32::to_bits);
-            stored.iter().copied().map(f32::to_bits).eq(expected)
-        });
-        if !is_same {
-            report.add(DatastoreProblem::Trees { item });
-        }
-    }
-    Ok(())
-}
-
 /// Reads the changes in the journal; `None` where there is none.
 pub(super) fn read_prepared(store: &Store, txn: &RoTxn) -> Result<Option<PreparedChanges>> {
     let Some(journal) = store.journal(txn)? else { return Ok(None) };
@@ -305,7 +137,7 @@ pub(super) fn read_prepared(store: &Store, txn: &RoTxn) -> Result<Option<Prepare
     labels.has_all_targets().then_some(()).ok_or_else(|| store.damaged("its journal"))?;
     let (mut changes, mut documents) = (Vec::new(), BTreeMap::new());
     for number in 0..journal.n_operations {
-        match staged(store, txn, number)? {
+        match store.staged(txn, number)? {
             Operation::Put(record) => {
                 let known = record.labels.ids().iter().all(|label| label.index() < labels.len());
                 if !known {
@@ -322,11 +154,4 @@ pub(super) fn read_prepared(store: &Store, txn: &RoTxn) -> Result<Option<Prepare
         }
     }
     Ok(Some(PreparedChanges { generation: journal.generation, labels, changes, documents }))
-}
-
-/// Reads a staged operation, which must be there.
-pub(super) fn staged(store: &Store, txn: &RoTxn, number: u64) -> Result<Operation> {
-    let bytes = store.databases.staged.get(txn, &number).map_err(store.lmdb("read it"))?;
-    let operation = bytes.and_then(|bytes| Operation::decode(bytes, store.dimensions));
-    operation.ok_or_else(|| store.damaged("a staged change"))
 }

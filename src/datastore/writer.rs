@@ -7,13 +7,13 @@ use std::sync::Arc;
 use heed::RwTxn;
 
 use super::apply::{Ids, apply_one};
-use super::environment::io_error;
+use super::files::io_error;
 use super::format::{Journal, MAX_LABELS, Operation, Record, encode_history};
+use super::item::{DocumentRecord, Source};
 use super::locks::write_error;
 use super::seal::{SealState, break_seal, check_seal, seal};
+use super::shared::Shared;
 use super::store::Store;
-use super::verify::staged;
-use super::{DocumentRecord, Source, trees};
 use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary, Result, failpoint};
 
 /// The longest key, in bytes: LMDB's limit.
@@ -31,7 +31,7 @@ pub const MAX_KEY_BYTES: usize = 511;
 /// process.
 #[derive(Debug)]
 pub struct DatastoreWriter {
-    store: Arc<Store>,
+    shared: Arc<Shared>,
     /// The committed labels, and those of staged items behind them.
     vocabulary: LabelVocabulary,
     n_committed_labels: usize,
@@ -50,7 +50,8 @@ pub struct DatastoreWriter {
 }
 
 impl DatastoreWriter {
-    pub(super) fn begin(store: &Arc<Store>) -> Result<Self> {
+    pub(super) fn begin(shared: &Arc<Shared>) -> Result<Self> {
+        let store = &shared.store;
         let lock = store.lock_for_writing()?;
         refuse_broken_seal(store)?;
         let folder = store.folder();
@@ -62,7 +63,7 @@ impl DatastoreWriter {
             Ok((store.vocabulary(txn)?, store.journal(txn)?, n_staged))
         })?;
         let mut writer = DatastoreWriter {
-            store: store.clone(),
+            shared: shared.clone(),
             n_committed_labels: committed.len(),
             vocabulary: committed,
             changed_labels: BTreeSet::new(),
@@ -85,7 +86,7 @@ impl DatastoreWriter {
 
     /// Takes over what a writer prepared that neither applied nor discarded it.
     fn take_over(&mut self, journal: &Journal, n_staged: u64) -> Result<()> {
-        let damaged = || self.store.damaged("its journal");
+        let damaged = || self.shared.store.damaged("its journal");
         if journal.n_operations != n_staged {
             return Err(damaged());
         }
@@ -119,7 +120,7 @@ impl DatastoreWriter {
     ) -> Result<()> {
         self.refuse_prepared()?;
         check_key(key)?;
-        check_dimensions(self.store.dimensions, embedding)?;
+        check_dimensions(self.shared.store.dimensions, embedding)?;
         let labels = self.label_ids(labels)?;
         let embedding = embedding.values().into();
         self.stage(&Operation::Put(Record { key: key.into(), labels, source, embedding }))
@@ -147,7 +148,7 @@ impl DatastoreWriter {
         self.refuse_prepared()?;
         check_key(key)?;
         if let Some(embedding) = document.embedding() {
-            check_dimensions(self.store.dimensions, embedding)?;
+            check_dimensions(self.shared.store.dimensions, embedding)?;
         }
         check_scores(&document)?;
         self.stage(&Operation::PutDocument(key.into(), document))
@@ -214,7 +215,7 @@ impl DatastoreWriter {
         if self.is_empty() {
             return Ok(());
         }
-        let (store, n_operations) = (&self.store, self.n_operations());
+        let (store, n_operations) = (&self.shared.store, self.n_operations());
         let _span = tracing::debug_span!("prepare", n_operations, generation).entered();
         let labels = self.staged_labels().map(|id| (id, self.vocabulary.history(id))).collect();
         let journal = Journal { generation, n_operations, labels };
@@ -260,7 +261,7 @@ impl DatastoreWriter {
         if self.prepared.is_none() {
             return Ok(());
         }
-        let store = &self.store;
+        let store = &self.shared.store;
         let committed = store.read(|txn| store.vocabulary(txn))?;
         failpoint::reach("datastore::discard");
         store.write("dropped staged changes", |txn| store.clear_staged(txn))?;
@@ -278,7 +279,7 @@ impl DatastoreWriter {
         }
         let _span = tracing::debug_span!("commit", n_operations = self.n_operations()).entered();
         failpoint::reach("datastore::apply");
-        self.store.write("committed", |txn| self.apply_to(txn))?;
+        self.shared.store.write("committed", |txn| self.apply_to(txn))?;
         failpoint::reach("datastore::applied");
         self.n_committed_labels = self.vocabulary.len();
         self.changed_labels.clear();
@@ -292,7 +293,7 @@ impl DatastoreWriter {
         match self.prepared {
             None => Ok(()),
             Some(generation) => {
-                let path = self.store.folder().to_owned();
+                let path = self.shared.store.folder().to_owned();
                 Err(Error::DatastorePrepared { path, generation })
             }
         }
@@ -329,7 +330,8 @@ impl DatastoreWriter {
     fn stage(&mut self, operation: &Operation) -> Result<()> {
         let operation = operation.encode().into_boxed_slice();
         let bytes = operation.len() + size_of::<Box<[u8]>>();
-        if !self.buffer.is_empty() && self.buffer_bytes + bytes > self.store.storage().staged_bytes
+        if !self.buffer.is_empty()
+            && self.buffer_bytes + bytes > self.shared.store.storage().staged_bytes
         {
             self.spill()?;
         }
@@ -340,7 +342,7 @@ impl DatastoreWriter {
 
     /// Moves the buffer into the database `staged`, in a transaction of its own.
     fn spill(&mut self) -> Result<()> {
-        self.store.write("staged changes", |txn| self.put_buffer(txn))?;
+        self.shared.store.write("staged changes", |txn| self.put_buffer(txn))?;
         failpoint::reach("datastore::spilled");
         self.n_spilled += self.buffer.len() as u64;
         self.clear_buffer();
@@ -349,8 +351,8 @@ impl DatastoreWriter {
 
     fn put_buffer(&self, txn: &mut RwTxn) -> Result<()> {
         for (number, operation) in (self.n_spilled..).zip(&self.buffer) {
-            let put = self.store.databases.staged.put(txn, &number, operation);
-            put.map_err(self.store.lmdb("staged changes"))?;
+            let put = self.shared.store.databases.staged.put(txn, &number, operation);
+            put.map_err(self.shared.store.lmdb("staged changes"))?;
         }
         Ok(())
     }
@@ -362,11 +364,11 @@ impl DatastoreWriter {
 
     /// Applies all changes in their order and rebuilds the trees.
     fn apply_to(&self, txn: &mut RwTxn) -> Result<()> {
-        let store = &self.store;
+        let store = &self.shared.store;
         let mut header = store.header(txn)?;
         let mut ids = Ids::load(store, txn)?;
         for number in 0..self.n_spilled {
-            let operation = staged(store, txn, number)?;
+            let operation = store.staged(txn, number)?;
             apply_one(store, txn, &mut ids, &operation)?;
         }
         for bytes in &self.buffer {
@@ -379,8 +381,8 @@ impl DatastoreWriter {
         store.clear_staged(txn)?;
         header.generation = self.prepared.unwrap_or(header.generation + 1);
         header.n_items = ids.used.len();
-        trees::update(store, txn, &ids.touched, &mut header)?;
         store.put_header(txn, &header)?;
+        self.shared.search.index.update(store, txn, &ids.touched)?;
         failpoint::reach("datastore::built");
         Ok(())
     }
@@ -388,8 +390,8 @@ impl DatastoreWriter {
     fn put_labels(&self, txn: &mut RwTxn) -> Result<()> {
         for id in self.staged_labels() {
             let history = encode_history(&self.vocabulary.history(id));
-            let put = self.store.databases.labels.put(txn, &id.0, &history);
-            put.map_err(self.store.lmdb("wrote the labels"))?;
+            let put = self.shared.store.databases.labels.put(txn, &id.0, &history);
+            put.map_err(self.shared.store.lmdb("wrote the labels"))?;
         }
         Ok(())
     }
@@ -398,9 +400,9 @@ impl DatastoreWriter {
 impl Drop for DatastoreWriter {
     /// Seals the file, while the lock is still held; one that damage was met in is not vouched for.
     fn drop(&mut self) {
-        if self.store.is_damaged() {
+        if self.shared.store.is_damaged() {
             tracing::warn!("the datastore is damaged, and left unsealed");
-        } else if let Err(error) = seal(self.store.folder()) {
+        } else if let Err(error) = seal(self.shared.store.folder()) {
             tracing::warn!(%error, "the datastore is left unsealed");
         }
     }
@@ -428,7 +430,7 @@ fn check_key(key: &str) -> Result<()> {
 }
 
 /// Refuses an embedding of another length than the datastore's.
-pub(super) fn check_dimensions(expected: usize, embedding: &Embedding) -> Result<()> {
+fn check_dimensions(expected: usize, embedding: &Embedding) -> Result<()> {
     let found = embedding.values().len();
     if found == expected { Ok(()) } else { Err(Error::Dimensions { expected, found }) }
 }

@@ -1,7 +1,7 @@
-//! How many right and wrong labels have which score: one pass over it tries all thresholds.
+//! Histograms of right and wrong labels by score: one pass over one tries all thresholds.
 
+use super::evaluate::{Objective, Prediction};
 use crate::interpolate::{CONFIDENT, adaptive_lambda};
-use crate::tune::{Objective, Prediction};
 use crate::{LabelId, Proportion, Scores, Threshold};
 
 /// The number of steps that thresholds are tried in.
@@ -79,12 +79,12 @@ impl TaggedDocument {
     }
 }
 
-/// How many right and wrong labels have a score in each bin of 1/200; bin 0 is not counted.
+/// Counts of right and wrong labels in each bin of 1/200 of the score; bin 0 is not counted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Histogram {
     right: Box<[u32]>,
     wrong: Box<[u32]>,
-    /// How many documents were given the label.
+    /// The number of documents that were given the label.
     n_given: u32,
 }
 

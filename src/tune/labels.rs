@@ -2,8 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+use super::evaluate::{Method, Objective, Prediction};
+use super::grid::{Tuned, tagged};
 use super::histogram::{BINS, Histogram, best_bin, best_threshold, bin, count, edge, f1, likely};
-use super::{Method, Objective, Prediction, Tuned, tagged};
 use crate::{Interpolation, Threshold};
 
 /// Thresholds for each label, and what they are worth on documents that they were not chosen on.
@@ -39,7 +40,7 @@ const FOLDS: usize = 5;
 ///
 /// Where `smoothing` is `None` it is chosen by cross-validation over 5 stretches of the documents,
 /// and where no smoothing beats one threshold for all labels there, that one stays. `n_labels` is
-/// what [`evaluate`](super::evaluate) is given.
+/// what [`evaluate`](super::evaluate()) is given.
 pub fn tune_labels(
     predictions: &[Prediction],
     n_labels: usize,

@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::ItemId;
+use crate::{
+    Interpolation, ItemId, LabelId, LabelSet, Neighbor, Proportion, Scores, Selection, Threshold,
+};
 
 fn prediction(given: &[u32], model: &[f32], neighbors: &[(f32, &[u32])]) -> Prediction {
     let labels = |ids: &[u32]| ids.iter().copied().map(LabelId).collect::<LabelSet>();

@@ -23,7 +23,7 @@ use crate::output::{self, Report, shorten, table};
 Examples:
   autotag bundle show bundle
   autotag bundle verify bundle --device cuda:0
-  autotag bundle from-encoder --encoder minilm --data labelled.jsonl --out bundle")]
+  autotag bundle from-encoder --encoder minilm --data labeled.jsonl --out bundle")]
 pub(crate) struct BundleArgs {
     #[command(subcommand)]
     command: BundleCommand,
@@ -60,14 +60,14 @@ pub(crate) fn run(args: &BundleArgs, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a bundle holds.
+/// A bundle's contents.
 #[derive(Debug, Serialize)]
 struct Shown {
     path: PathBuf,
     fingerprint: String,
     encoder_fingerprint: String,
     config: BundleConfig,
-    /// The number of labelled texts that vote.
+    /// The number of labeled texts that vote.
     neighbors: usize,
     labels: Vec<String>,
 }
@@ -98,7 +98,7 @@ impl Report for Shown {
         row("representation", dimensions(config));
         row("reads", reads(config));
         row("labels", format!("{}: {}", self.labels.len(), shorten(&self.labels.join(", "), 400)));
-        row("neighbors", format!("{} labelled texts", self.neighbors));
+        row("neighbors", format!("{} labeled texts", self.neighbors));
         let (k, tau) = (interpolation.k, interpolation.temperature.get());
         row("votes", format!("k = {k}, tau = {tau}, lambda = {}", interpolation.proportion));
         row("threshold", thresholds(&config.selection));
@@ -154,7 +154,7 @@ fn trained(report: &TrainReport) -> String {
     )
 }
 
-/// What verifying found.
+/// The outcome of an integrity check.
 #[derive(Debug, Serialize)]
 struct Verified {
     path: PathBuf,

@@ -67,7 +67,7 @@ impl CorrectArgs {
     }
 }
 
-/// What was done, as it is printed.
+/// The result, as it is printed.
 #[derive(Debug, Serialize)]
 struct Corrected {
     generation: u64,

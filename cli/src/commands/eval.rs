@@ -1,4 +1,4 @@
-//! `autotag eval`: how well a bundle's model, its neighbors, and both tag labelled documents.
+//! `autotag eval`: how well a bundle's model, its neighbors, and both tag labeled documents.
 
 mod report;
 
@@ -17,7 +17,7 @@ use crate::output;
 
 use report::{EvalReport, Row};
 
-/// Measure a bundle on labelled documents: the model alone, its neighbors alone, and both
+/// Measure a bundle on labeled documents: the model alone, its neighbors alone, and both
 ///
 /// Without options k, tau, lambda and the threshold are the paper's: 5, 1, 0.5 and 0.5.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "BUNDLE")]
     bundle: PathBuf,
 
-    /// The labelled documents to measure on
+    /// The labeled documents to measure on
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 

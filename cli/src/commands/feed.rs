@@ -15,7 +15,7 @@ type Line = Result<Document, ReadError>;
 const MAX_LINES: usize = 1024;
 const MAX_BYTES: usize = 32 << 20;
 
-/// How often whoever waits for a line looks whether the program was asked to end.
+/// The interval at which waiting for a line checks for a signal.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Lines that are read ahead.

@@ -77,12 +77,12 @@ pub(crate) fn run(args: &ModelArgs, common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where the encoder is.
+/// The fetched encoder.
 #[derive(Debug, Serialize)]
 struct Fetched {
     model: &'static str,
     folder: PathBuf,
-    /// Whether nothing had to be fetched.
+    /// Nothing had to be fetched.
     was_there: bool,
 }
 

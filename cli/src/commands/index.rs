@@ -25,16 +25,16 @@ use crate::signals::Stop;
 
 use report::{FileReport, IndexReport};
 
-/// Index documents with their tags: labelled ones become neighbors, the others are tagged
+/// Index documents with their tags: labeled ones become neighbors, the others are tagged
 ///
 /// The index is made where there is none. Its neighbors begin with the bundle's training set; every
-/// labelled document votes from the end of its file on, so name labelled files first. A document
+/// labeled document votes from the end of its file on, so name labeled files first. A document
 /// replaces the one that has its key; what a person said by `autotag correct` of that one's labels
 /// stays, until a person or a labeled document says otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  autotag index --bundle bundle --index index --data labelled.jsonl new.jsonl.gz")]
+  autotag index --bundle bundle --index index --data labeled.jsonl new.jsonl.gz")]
 pub(crate) struct IndexArgs {
     /// The bundle; where the index exists, in place of the one that it was made with
     #[arg(long, value_name = "BUNDLE")]
@@ -48,7 +48,7 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
 
-    /// What happens with a document that cannot be read or tagged: `fail` stops, keeping the
+    /// The policy for a document that cannot be read or tagged: `fail` stops, keeping the
     /// documents before it; `skip` leaves it out; `untagged` indexes it without tags
     #[arg(long, value_enum, value_name = "POLICY", default_value = "fail")]
     on_failure: Policy,
@@ -72,7 +72,7 @@ pub(crate) struct IndexArgs {
     documents: DocumentArgs,
 }
 
-/// What happens with a document that cannot be read or tagged.
+/// The policy for documents that cannot be read or tagged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Policy {
     Fail,
@@ -190,7 +190,7 @@ struct Indexer<'a> {
     stop: Stop,
     /// The number of files that were begun.
     n_files: usize,
-    /// Where a signal ended the work.
+    /// The place where a signal ended the work.
     stopped_at: Option<At>,
 }
 

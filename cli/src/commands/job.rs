@@ -1,4 +1,4 @@
-//! What commands that go through an index's documents share: progress, orderly ends, a report.
+//! Jobs over an index's documents: progress, interruption, the report.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::output;
 use crate::progress::Progress;
 use crate::signals::Stop;
 
-/// How far a job got, as a bar.
+/// A job's progress bar.
 pub(super) struct JobBar {
     label: &'static str,
     quiet: bool,

@@ -1,4 +1,4 @@
-//! Labelled documents to learn from and to measure with.
+//! Labeled documents to learn from and to measure with.
 
 use std::path::Path;
 

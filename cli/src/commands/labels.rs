@@ -177,7 +177,7 @@ impl Report for LabelList {
     }
 }
 
-/// What a change brought.
+/// The result of a change, as it is printed.
 #[derive(Debug, Serialize)]
 struct Changed(RetagReport);
 

@@ -16,7 +16,7 @@ use crate::signals::Stop;
 
 /// Make an index one of another bundle's, and tag its documents again
 ///
-/// The neighbors become the new bundle's training set and the documents that people labelled, encoded
+/// The neighbors become the new bundle's training set and the documents that people labeled, encoded
 /// anew where the bundle has another model; what people rejected, renamed, merged and retired stays
 /// so. Then all other documents are tagged again, by the bundle's settings. Searches go on meanwhile.
 /// Interrupted, the same command goes on where it was.
@@ -34,10 +34,10 @@ pub(crate) struct MigrateArgs {
     bundle: PathBuf,
 }
 
-/// What was done, as it is printed.
+/// The result, as it is printed.
 #[derive(Debug, Default, Serialize)]
 struct Migrated {
-    /// Documents labelled by people that vote again.
+    /// Documents labeled by people that vote again.
     labeled: u64,
     /// The keys of those that cannot be encoded and vote no more.
     failed: Vec<String>,
@@ -75,8 +75,8 @@ pub(crate) fn run(args: &MigrateArgs, common: &Common) -> anyhow::Result<()> {
 impl Report for Migrated {
     fn to_text(&self) -> String {
         let mut table = output::table(&["documents", "number"], 1);
-        table.add_row(["labelled by people, voting", &self.labeled.to_string()]);
-        table.add_row(["labelled by people, not encodable", &self.failed.len().to_string()]);
+        table.add_row(["labeled by people, voting", &self.labeled.to_string()]);
+        table.add_row(["labeled by people, not encodable", &self.failed.len().to_string()]);
         let retagged = job::retagged_text(&self.retagged);
         let mut text = format!("{table}\n\n{retagged}\n{:.1} seconds\n", self.seconds);
         for key in self.failed.iter().take(20) {

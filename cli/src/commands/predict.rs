@@ -1,4 +1,4 @@
-//! Encodes labelled documents and finds their neighbors, timing both.
+//! Encodes labeled documents and finds their neighbors, timing both.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -34,7 +34,7 @@ pub(crate) struct RepairArgs {
     bundle: Option<PathBuf>,
 }
 
-/// What was done, as it is printed.
+/// The result, as it is printed.
 #[derive(Debug, Serialize)]
 struct Repaired {
     sound: bool,
@@ -47,9 +47,9 @@ struct Repaired {
     datastore_found: Option<String>,
     datastore_rebuilt: bool,
     texts_encoded: u64,
-    /// Documents labelled by people that vote no more.
+    /// Documents labeled by people that vote no more.
     not_encodable: Vec<String>,
-    /// Whether rejections and changes of labels were lost.
+    /// Rejections and changes of labels were lost.
     forgot: bool,
     problems: Vec<String>,
 }

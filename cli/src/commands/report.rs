@@ -40,7 +40,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
 
-    /// How often the texts are drawn anew to tell how sure a difference is
+    /// The number of bootstrap resamples of the texts, for confidence intervals of differences
     #[arg(long, value_name = "N", default_value_t = BootstrapOptions::default().resamples)]
     #[arg(value_parser = resamples)]
     resamples: usize,
@@ -81,7 +81,7 @@ fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// What was written, and of which runs.
+/// The report that was written, and its runs.
 #[derive(Debug, Serialize)]
 struct Reported {
     out: PathBuf,

@@ -47,7 +47,7 @@ pub(crate) struct RetagArgs {
     review: ReviewArgs,
 }
 
-/// What was done, as it is printed.
+/// The result, as it is printed.
 #[derive(Debug, Serialize)]
 struct RetagOutput {
     #[serde(flatten)]

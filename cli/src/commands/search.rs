@@ -43,7 +43,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
 
-    /// How many of the best are passed over
+    /// The number of the best to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use autotag::{DatastoreReader, EncodeError, Encoder, Tag, Tagger, Tagging};
+use autotag::{DatastoreReader, EncodeError, Encoder, Evidence, TagEvidence, Tagger, Tagging};
 use autotag_documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 use serde::Serialize;
 use tantivy_autotag::IndexFolder;
@@ -18,7 +18,7 @@ use crate::output::{WriteError, print_json_line};
 /// Tag documents from standard input: one JSON line out for each line in, in their order
 ///
 /// Every answer is {"id", "tags": [{"label", "score"}, ...]}, with "suggestions" like "tags" where
-/// there are some. A line that cannot be tagged is
+/// there are some; with --explain it has the evidence that an index stores. A line that cannot be tagged is
 /// answered by {"id", "line", "error"}; the others are still tagged, and the exit code is 1.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -31,11 +31,11 @@ pub(crate) struct TagArgs {
     #[arg(long, value_name = "BUNDLE")]
     bundle: Option<PathBuf>,
 
-    /// Let an index's labelled documents vote, instead of the bundle's training set alone
+    /// Let an index's labeled documents vote, instead of the bundle's training set alone
     #[arg(long, value_name = "DIR")]
     index: Option<PathBuf>,
 
-    /// Add the model's and the neighbors' part of each score, and the neighbors that voted
+    /// Add the model's and the neighbors' part of each score, its origin, and the neighbors that voted
     #[arg(long)]
     explain: bool,
 
@@ -101,18 +101,21 @@ enum Detail {
     Explained,
 }
 
-/// What a line is answered with.
+/// The answer to a line.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Answer {
+    Explained {
+        id: String,
+        #[serde(flatten)]
+        evidence: Evidence,
+    },
     Tagged {
         id: String,
-        tags: Vec<TagAnswer>,
+        tags: Vec<ScoredLabel>,
         /// Absent where nothing is suggested.
         #[serde(skip_serializing_if = "Vec::is_empty")]
-        suggestions: Vec<TagAnswer>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        neighbors: Option<Vec<NeighborAnswer>>,
+        suggestions: Vec<ScoredLabel>,
     },
     Failed {
         id: Option<String>,
@@ -123,26 +126,9 @@ enum Answer {
 }
 
 #[derive(Debug, Serialize)]
-struct TagAnswer {
+struct ScoredLabel {
     label: String,
     score: f32,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    parts: Option<Parts>,
-}
-
-/// What a score is made of.
-#[derive(Debug, Serialize)]
-struct Parts {
-    model: Option<f32>,
-    knn: f32,
-}
-
-#[derive(Debug, Serialize)]
-struct NeighborAnswer {
-    key: String,
-    distance: f32,
-    weight: f32,
-    labels: Vec<String>,
 }
 
 /// Answers lines in their order.
@@ -162,7 +148,7 @@ fn answer<E: Encoder>(
             Err(error) => unread(error),
             Ok(document) => {
                 let tagging = taggings.next().expect("one outcome for each text");
-                tagged(document, tagging, datastore, detail)?
+                tagged(document, tagging, datastore, detail)
             }
         });
     }
@@ -179,35 +165,24 @@ fn tagged(
     tagging: Result<Tagging, EncodeError>,
     datastore: &DatastoreReader,
     detail: Detail,
-) -> anyhow::Result<Answer> {
+) -> Answer {
     let id = document.key.clone();
     let tagging = match tagging {
         Ok(tagging) => tagging,
         Err(error) => {
             let (id, line) = (Some(id), Some(document.line));
-            return Ok(Answer::Failed { id, line, error: with_causes(&error) });
+            return Answer::Failed { id, line, error: with_causes(&error) };
         }
     };
-    let name = |label| datastore.labels().name(label).to_owned();
-    let is_explained = detail == Detail::Explained;
-    let answer = |tag: &Tag| TagAnswer {
-        label: name(tag.label),
-        score: tag.score,
-        parts: is_explained.then_some(Parts { model: tag.model, knn: tag.knn }),
-    };
-    let tags = tagging.tags.iter().map(answer).collect();
-    let suggestions = tagging.suggestions.iter().map(answer).collect();
-    let mut neighbors = Vec::new();
-    for vote in tagging.neighbors.iter().filter(|_| is_explained) {
-        neighbors.push(NeighborAnswer {
-            key: datastore.key(vote.neighbor.item)?.unwrap_or_default(),
-            distance: vote.neighbor.distance,
-            weight: vote.weight,
-            labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
-        });
+    let evidence = Evidence::predicted(&tagging, datastore);
+    if detail == Detail::Explained {
+        return Answer::Explained { id, evidence };
     }
-    let neighbors = is_explained.then_some(neighbors);
-    Ok(Answer::Tagged { id, tags, suggestions, neighbors })
+    let scored = |tags: Vec<TagEvidence>| {
+        tags.into_iter().map(|TagEvidence { label, score, .. }| ScoredLabel { label, score })
+    };
+    let (tags, suggestions) = (scored(evidence.tags), scored(evidence.suggestions));
+    Answer::Tagged { id, tags: tags.collect(), suggestions: suggestions.collect() }
 }
 
 /// Writes an error and its causes on one line.

@@ -1,4 +1,4 @@
-//! `autotag tune`: a bundle with the settings that do best on labelled documents.
+//! `autotag tune`: a bundle with the settings that do best on labeled documents.
 
 mod record;
 mod report;
@@ -20,7 +20,7 @@ use crate::output;
 pub(super) use record::TuneRecord;
 use report::TuneReport;
 
-/// Find the settings that do best on labelled documents, and write a bundle with them
+/// Find the settings that do best on labeled documents, and write a bundle with them
 ///
 /// Tries k, tau, lambda and thresholds, without training: the new bundle has the same model and
 /// neighbors, and indexes made with the old one go on with it. Take documents that the model was
@@ -34,7 +34,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "BUNDLE")]
     bundle: PathBuf,
 
-    /// The labelled documents to do best on
+    /// The labeled documents to do best on
     #[arg(long, value_name = "DEV")]
     data: PathBuf,
 
@@ -42,7 +42,7 @@ pub(crate) struct TuneArgs {
     #[arg(long, value_name = "BUNDLE")]
     out: PathBuf,
 
-    /// What is to be as large as it can: `micro` is the F1 of all tags together, `macro` the mean
+    /// The objective: `micro` is the F1 of all tags together, `macro` the mean
     /// of the labels' own F1
     #[arg(long, value_enum, value_name = "F1", default_value = "micro")]
     objective: ObjectiveArg,
@@ -51,8 +51,7 @@ pub(crate) struct TuneArgs {
     #[arg(long)]
     per_label: bool,
 
-    /// How many of a label's examples the average of all labels counts as, so that a rare label's
-    /// threshold stays near that of all; chosen by cross-validation where absent
+    /// The weight of all labels' threshold, in examples of a label: a rare label's own stays near it; chosen by cross-validation where absent
     #[arg(long, value_name = "N", requires = "per_label", value_parser = smoothing)]
     smoothing: Option<f64>,
 
@@ -75,7 +74,7 @@ pub(crate) struct TuneArgs {
     documents: DocumentArgs,
 }
 
-/// What is to be as large as it can.
+/// The objective.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ObjectiveArg {
     Micro,

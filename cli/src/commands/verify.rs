@@ -23,7 +23,7 @@ pub(crate) struct VerifyArgs {
     index: PathBuf,
 }
 
-/// What was found, as it is printed.
+/// The findings, as they are printed.
 #[derive(Debug, Serialize)]
 struct Verified {
     sound: bool,
@@ -33,7 +33,7 @@ struct Verified {
     neighbors: Option<u64>,
     training: u64,
     interrupted_commit: Option<Interrupted>,
-    /// What was begun and interrupted, in words.
+    /// The description of an interrupted job.
     unfinished_job: Option<String>,
     unused_files: Vec<String>,
     n_problems: u64,
@@ -75,7 +75,7 @@ impl Report for Verified {
         let count = |n: Option<u64>| n.map_or("unreadable".to_owned(), |n| n.to_string());
         table.add_row(["last commit".to_owned(), self.generation.to_string()]);
         table.add_row(["documents".to_owned(), count(self.documents)]);
-        table.add_row(["documents labelled by people".to_owned(), self.labeled.to_string()]);
+        table.add_row(["documents labeled by people".to_owned(), self.labeled.to_string()]);
         table.add_row(["neighbors".to_owned(), count(self.neighbors)]);
         table.add_row(["neighbors of the training set".to_owned(), self.training.to_string()]);
         table.add_row(["unused files".to_owned(), self.unused_files.len().to_string()]);

@@ -91,7 +91,7 @@ fn every_command_works_with_an_encoder_that_scores_no_label() {
     assert_eq!(config["max_length"], json!(POSITIONS));
     assert_eq!(config["interpolation"]["proportion"], json!(1.0));
     let shown = autotag(&format!("bundle show {bundle}")).ok();
-    assert!(shown.contains("and no more") && shown.contains("300 labelled"), "{shown}");
+    assert!(shown.contains("and no more") && shown.contains("300 labeled"), "{shown}");
     autotag(&format!("bundle verify {bundle}")).ok();
 
     let line = format!("eval --bundle {bundle} --data {test} --tune {dev} --format json");

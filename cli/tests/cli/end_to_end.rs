@@ -237,7 +237,7 @@ fn training_twice_with_one_seed_gives_the_same_model() {
     assert_eq!(shown[0]["neighbors"], 60);
 }
 
-/// Writes labelled documents as CSV.
+/// Writes labeled documents as CSV.
 fn csv(documents: &[Value]) -> String {
     let row = |document: &Value| {
         let labels: Vec<&str> =

@@ -1,4 +1,4 @@
-//! Runs the program, and makes small labelled data and a small bundle.
+//! Runs the program, and makes small labeled data and a small bundle.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -127,7 +127,7 @@ const TOPICS: [(&str, &str); 6] = [
     ("field::space", "orbit rocket planet comet telescope galaxy lunar asteroid crater star"),
 ];
 
-/// Labelled documents, each about one or two of six topics, the same for the same seed.
+/// Labeled documents, each about one or two of six topics, the same for the same seed.
 pub(crate) fn documents(n: usize, seed: u64) -> Vec<Value> {
     let mut random = Random(seed);
     let document = |number: usize| {

@@ -10,7 +10,7 @@ use crate::support::{
     Folder, Run, SMALL, autotag, autotag_with, bundle, command, documents, lines, unlabeled,
 };
 
-/// An index of 20 labelled documents, keys 5-N, and 30 tagged ones, keys 6-N.
+/// An index of 20 labeled documents, keys 5-N, and 30 tagged ones, keys 6-N.
 fn index(folder: &Folder) -> String {
     let labeled = folder.write("labeled.jsonl", lines(&documents(20, 5)));
     let plain = folder.write("plain.jsonl", lines(&unlabeled(&documents(30, 6))));
@@ -111,7 +111,7 @@ fn labels_are_renamed_merged_retired_and_restored() {
     autotag(&format!("labels --index {index} retire field::space")).ok();
     assert_eq!(count("field::space"), Some(0));
 
-    // They hold for whatever comes, labelled or not.
+    // They hold for whatever comes, labeled or not.
     let text = "orbit rocket planet comet wave coral reef";
     let given = json!({"id": "a", "text": text, "labels": ["field::space", "field::ocean"]});
     let data = folder.write("more.jsonl", lines(&[given, json!({"id": "b", "text": text})]));

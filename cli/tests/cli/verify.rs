@@ -20,7 +20,7 @@ fn a_sound_index_is_counted_and_a_damaged_one_is_an_error() {
     assert_eq!((&report["documents"], &report["labeled"]), (&json!(50), &json!(20)));
     assert_eq!((&report["neighbors"], &report["training"]), (&json!(320), &json!(300)));
     let text = autotag(&format!("verify --index {index}")).ok();
-    assert!(text.contains("documents labelled by people"), "{text}");
+    assert!(text.contains("documents labeled by people"), "{text}");
 
     let store = fs::read_dir(&index).unwrap().map(|entry| entry.unwrap().path());
     let store = store.filter(|path| path.extension().is_some_and(|name| name == "store"));

@@ -1,4 +1,4 @@
-//! What is kept of a JSON object, and what is not.
+//! The memory that a JSON object takes.
 
 use super::*;
 

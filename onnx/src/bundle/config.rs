@@ -4,7 +4,8 @@ use std::path::Path;
 use autotag::{Interpolation, Selection};
 use serde::{Deserialize, Serialize};
 
-use super::{CONFIG, files};
+use super::files::{self, CONFIG};
+use super::input::InputKind;
 use crate::{OnnxError, Result};
 
 /// The format version that this program writes, and the newest one that it reads.
@@ -18,32 +19,6 @@ pub const MAX_DIMENSIONS: usize = 1 << 16;
 
 /// The most labels that a bundle's model may score.
 pub const MAX_LABELS: usize = 1 << 24;
-
-/// What the model reads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum InputKind {
-    /// `input_ids` and `attention_mask`, int64 [batch, length].
-    #[default]
-    TokenIds,
-    /// `feature_ids` int64 and `feature_weights` float32 [batch, features]: weighted word n-grams.
-    Ngrams,
-    /// All four: the inputs of [`InputKind::TokenIds`] and of [`InputKind::Ngrams`].
-    TokensAndNgrams,
-}
-
-impl InputKind {
-    /// Tells whether a tokenizer makes a part of the input.
-    pub fn reads_tokens(self) -> bool {
-        self != InputKind::Ngrams
-    }
-
-    /// Tells whether a vocabulary of n-grams makes a part of the input.
-    pub fn reads_ngrams(self) -> bool {
-        self != InputKind::TokenIds
-    }
-}
 
 /// A bundle's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,19 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use autotag::datastore::DatastoreOptions;
 use autotag::{Datastore, Fingerprint, Interpolation, LabelVocabulary, Selection};
-use serde::Serialize;
 use tempfile::TempDir;
 
+use super::config::{BundleConfig, FORMAT_VERSION};
+use super::files::{CARD, CONFIG, DATASTORE, LABELS, MANIFEST, MODEL, write, write_json};
 use super::manifest::{self, Manifest};
-use super::{
-    BundleConfig, CARD, CONFIG, Contents, DATASTORE, FORMAT_VERSION, LABELS, MANIFEST, MODEL,
-    ModelBundle, core_error, encoder_fingerprint, model,
-};
+use super::model;
+use super::opened::{Contents, ModelBundle, core_error, encoder_fingerprint};
 use crate::{Lexicon, OnnxEncoder, OnnxError, OnnxOptions, Result};
 
 /// The datastore's file in its folder.
@@ -289,18 +287,6 @@ fn parent(target: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = File::create(path).map_err(OnnxError::io(path, "create"))?;
-    file.write_all(bytes).map_err(OnnxError::io(path, "write"))
-}
-
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(value)
-        .map_err(|source| OnnxError::Json { path: path.to_path_buf(), source })?;
-    json.push(b'\n');
-    write(path, &json)
 }
 
 /// Waits until the disk has every file and folder below a folder, and the folder itself.

@@ -1,11 +1,21 @@
 //! Reading a bundle's files, which may come from anybody: plain files only, of a bounded length.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 
-use super::{CARD, CONFIG, LABELS, MANIFEST, MODEL, NGRAMS, TOKENIZER};
+use serde::Serialize;
+
 use crate::{OnnxError, Result};
+
+pub(crate) const CONFIG: &str = "config.json";
+pub(crate) const LABELS: &str = "labels.json";
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+pub(crate) const NGRAMS: &str = "ngrams.json";
+pub(crate) const MODEL: &str = "model.onnx";
+pub(crate) const DATASTORE: &str = "datastore";
+pub(crate) const CARD: &str = "card.md";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// The most bytes of each file that is read into memory; the table in the documentation of
 /// [`crate::bundle`] repeats them.
@@ -73,4 +83,16 @@ fn check_length(path: &Path, found: u64) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(value)
+        .map_err(|source| OnnxError::Json { path: path.to_path_buf(), source })?;
+    json.push(b'\n');
+    write(path, &json)
+}
+
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = File::create(path).map_err(OnnxError::io(path, "create"))?;
+    file.write_all(bytes).map_err(OnnxError::io(path, "write"))
 }

@@ -9,7 +9,7 @@ use autotag::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{MANIFEST, files};
+use super::files::{self, MANIFEST};
 use crate::{OnnxError, Result};
 
 /// What whoever opens a datastore for writing leaves beside it.
@@ -52,7 +52,7 @@ impl Manifest {
 
     /// Writes the manifest into a bundle's folder.
     pub(super) fn write(&self, bundle: &Path) -> Result<()> {
-        super::draft::write_json(&bundle.join(MANIFEST), self)
+        files::write_json(&bundle.join(MANIFEST), self)
     }
 
     /// Returns the digest of a file that every bundle has.

@@ -1,4 +1,4 @@
-//! What can be known of a model's file without running it.
+//! Checks of a model's file that need not run it.
 
 use std::path::Path;
 
@@ -6,7 +6,9 @@ use autotag::Fingerprint;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::{BundleConfig, InputKind, files, manifest, operators};
+use super::config::BundleConfig;
+use super::input::InputKind;
+use super::{files, manifest, operators};
 use crate::proto::{
     AttributeProto, ElementType, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
     ValueInfoProto,

@@ -252,34 +252,34 @@ mod wire {
         }
         None
     }
+}
 
-    #[cfg(test)]
-    mod tests {
-        use prost::Message;
+#[cfg(test)]
+mod tests {
+    use prost::Message;
 
-        use super::*;
-        use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+    use super::wire::constants_bytes;
+    use crate::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 
-        #[test]
-        fn only_the_values_of_constants_are_counted() {
-            let tensor = TensorProto {
-                dims: vec![500; 3],
-                float_data: vec![1.0; 10],
-                raw_data: Some(vec![7; 1000].into()),
-                name: Some("x".repeat(300)),
-                ..TensorProto::default()
-            };
-            let graph = GraphProto {
-                node: vec![NodeProto::default(); 100],
-                initializer: vec![tensor; 2],
-                ..GraphProto::default()
-            };
-            let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
-            let bytes = model.encode_to_vec();
-            assert_eq!(constants_bytes(&bytes), 2 * 1040);
-            for length in 0..bytes.len() {
-                assert!(constants_bytes(&bytes[..length]) <= length);
-            }
+    #[test]
+    fn only_the_values_of_constants_are_counted() {
+        let tensor = TensorProto {
+            dims: vec![500; 3],
+            float_data: vec![1.0; 10],
+            raw_data: Some(vec![7; 1000].into()),
+            name: Some("x".repeat(300)),
+            ..TensorProto::default()
+        };
+        let graph = GraphProto {
+            node: vec![NodeProto::default(); 100],
+            initializer: vec![tensor; 2],
+            ..GraphProto::default()
+        };
+        let model = ModelProto { graph: Some(graph), ..ModelProto::default() };
+        let bytes = model.encode_to_vec();
+        assert_eq!(constants_bytes(&bytes), 2 * 1040);
+        for length in 0..bytes.len() {
+            assert!(constants_bytes(&bytes[..length]) <= length);
         }
     }
 }

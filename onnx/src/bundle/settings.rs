@@ -6,8 +6,11 @@ use std::path::Path;
 
 use autotag::{Interpolation, Selection};
 
+use super::config::BundleConfig;
+use super::draft::BundleDraft;
+use super::files::{self, CONFIG, MANIFEST};
 use super::manifest::Manifest;
-use super::{BundleConfig, BundleDraft, CONFIG, ModelBundle, files};
+use super::opened::{Contents, ModelBundle};
 use crate::{OnnxError, Result};
 
 impl ModelBundle {
@@ -33,10 +36,9 @@ impl ModelBundle {
             BundleConfig { interpolation, selection, training, ..self.contents.config.clone() };
         let (manifest, fingerprint) = Manifest::read(&self.path)?;
         if fingerprint != self.fingerprint {
-            return Err(OnnxError::FileChanged { path: self.path.join(super::MANIFEST) });
+            return Err(OnnxError::FileChanged { path: self.path.join(MANIFEST) });
         }
-        let draft =
-            BundleDraft::empty(target, super::Contents { config, ..self.contents.clone() })?;
+        let draft = BundleDraft::empty(target, Contents { config, ..self.contents.clone() })?;
         for name in manifest.names().filter(|&name| name != CONFIG) {
             copy(&self.path.join(name), &draft.folder().join(name))?;
         }

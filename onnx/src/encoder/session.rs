@@ -13,10 +13,10 @@ use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, Tensor};
 use prost::Message;
 
-use super::OnnxOptions;
+use super::options::OnnxOptions;
 use super::weights::SharedModel;
-use crate::bundle::BundleConfig;
-use crate::bundle::InputKind;
+use crate::bundle::config::BundleConfig;
+use crate::bundle::input::InputKind;
 use crate::bundle::model::{
     ATTENTION_MASK, EMBEDDING, FEATURE_IDS, FEATURE_WEIGHTS, INPUT_IDS, SCORES,
 };
@@ -73,7 +73,7 @@ fn cuda(runtime: &Runtime, number: u32) -> ort::Result<ExecutionProviderDispatch
     Ok(CUDA::default().with_device_id(number).build().error_on_failure())
 }
 
-/// How long a model may take for one or two short texts before it is refused.
+/// The longest time that a model may take for one or two short texts.
 const TEST_RUN: Duration = Duration::from_secs(120);
 
 struct Loader<'a> {

@@ -3,10 +3,10 @@
 //! Each method adds one node (and constants for lists of integers) and returns its output; the
 //! meaning is that of ONNX's operator of the same name in the operator set 18.
 
-use super::{GraphBuilder, Value};
+use super::builder::{GraphBuilder, Value};
 use crate::proto::ElementType;
 
-/// What a reduction does with the dimensions that it reduces.
+/// The fate of the dimensions that a reduction reduces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reduced {
     /// They stay, with length 1.

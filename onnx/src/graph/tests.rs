@@ -2,6 +2,7 @@ use ort::session::Session;
 use ort::value::Tensor;
 
 use super::*;
+use crate::proto::ElementType;
 use crate::runtime;
 
 /// Runs a model on `x` [2, 3] of 32-bit floating point and returns its output `y`.

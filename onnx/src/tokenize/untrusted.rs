@@ -31,7 +31,7 @@ const MAX_TOKEN: usize = 4096;
 /// usual value is 100.
 const MAX_WORD: u64 = 1000;
 
-/// What makes a tokenizer's file unusable.
+/// The fault of an unusable tokenizer's file.
 #[derive(Debug)]
 pub(super) struct TokenizerFault {
     step: &'static str,
@@ -79,7 +79,7 @@ struct TokenizerModel {
     max_input_chars_per_word: Option<u64>,
 }
 
-/// Whether a tokenizer's time for a text is known.
+/// The state of a tokenizer's trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speed {
     /// It goes with the text's length.

@@ -130,7 +130,7 @@ fn a_bundle_with_its_datastore_is_verified_and_left_as_it_is() {
     let query = encoder.encode(&[encoder.tokenize("b a").unwrap()]).row(0).unwrap();
     let neighbors = reader.nearest(query.embedding.as_row(), 1, SearchMode::Exact).unwrap();
     assert!(neighbors[0][0].distance < 1e-3);
-    assert_eq!(reader.key(neighbors[0][0].item).unwrap().as_deref(), Some("first"));
+    assert_eq!(reader.key(neighbors[0][0].item), Some("first"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use crate::init::glorot;
 use crate::layers::{OutputLayer, normalize_rows};
 use crate::model::Predicted;
-use crate::optimizer::Moments;
+use crate::optimizer::Adam;
 use crate::parameters::Parameters;
 use crate::rows::{product, row_major};
 use crate::state::{State, StateError};
@@ -32,11 +32,11 @@ pub use config::AdapterConfig;
 pub struct AdapterParameters {
     /// W: [R, D].
     pub hidden: Array2<f32>,
-    /// c: [R].
+    /// c: `[R]`.
     pub hidden_bias: Array1<f32>,
     /// O: [L, R].
     pub output: Array2<f32>,
-    /// b: [L].
+    /// b: `[L]`.
     pub output_bias: Array1<f32>,
 }
 
@@ -51,19 +51,9 @@ pub struct AdapterNetwork {
 #[derive(Clone, Debug)]
 pub struct Adapter {
     network: AdapterNetwork,
-    optimizer: AdapterAdam,
+    optimizer: Adam,
     gradients: step::Gradients,
     seed: u64,
-}
-
-/// Adam's running means of every parameter, and the number of steps.
-#[derive(Clone, Debug)]
-struct AdapterAdam {
-    hidden: Moments,
-    hidden_bias: Moments,
-    output: Moments,
-    output_bias: Moments,
-    n_steps: i32,
 }
 
 impl Adapter {
@@ -77,14 +67,8 @@ impl Adapter {
             output: glorot(&mut rng, n_labels, n_hidden),
             output_bias: Array1::zeros(n_labels),
         };
-        let optimizer = AdapterAdam {
-            hidden: Moments::of(&parameters.hidden),
-            hidden_bias: Moments::of(&parameters.hidden_bias),
-            output: Moments::of(&parameters.output),
-            output_bias: Moments::of(&parameters.output_bias),
-            n_steps: 0,
-        };
         let network = AdapterNetwork { config, parameters };
+        let optimizer = Adam::new(&network);
         Adapter { network, optimizer, gradients: step::Gradients::default(), seed }
     }
 
@@ -95,9 +79,7 @@ impl Adapter {
 
     /// Returns everything that the next step depends on.
     pub fn state(&self) -> State<'_> {
-        let mut state = self.network.state();
-        state.put_all("adam/", self.optimizer.state());
-        state
+        self.optimizer.state(&self.network)
     }
 
     /// Restores a state.
@@ -106,28 +88,7 @@ impl Adapter {
     ///
     /// [`StateError`] when the state is of a model of another shape.
     pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.network.restore(state)?;
-        self.optimizer.restore(&state.below("adam/"))
-    }
-}
-
-impl AdapterAdam {
-    fn state(&self) -> State<'_> {
-        let mut state = State::default();
-        state.put_counts("n_steps", vec![self.n_steps as u64]);
-        state.put_all("hidden/", self.hidden.state());
-        state.put_all("hidden_bias/", self.hidden_bias.state());
-        state.put_all("output/", self.output.state());
-        state.put_all("output_bias/", self.output_bias.state());
-        state
-    }
-
-    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.n_steps = state.count("n_steps")? as i32;
-        self.hidden.restore(&state.below("hidden/"))?;
-        self.hidden_bias.restore(&state.below("hidden_bias/"))?;
-        self.output.restore(&state.below("output/"))?;
-        self.output_bias.restore(&state.below("output_bias/"))
+        self.optimizer.restore(&mut self.network, state)
     }
 }
 

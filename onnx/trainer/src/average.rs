@@ -5,23 +5,25 @@ use ndarray::Zip;
 use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
-/// The average of what training passes through, once an epoch; it predicts better than the last step
-/// does (Izmailov et al., 2018).
+/// The exponential moving average of a network's parameters, updated once an epoch; it generalizes
+/// better than the last step (Izmailov et al., 2018).
 #[derive(Clone, Debug)]
 pub(crate) struct EpochAverage<N> {
-    /// How much is kept of the earlier epochs, from 0 to less than 1.
+    /// The decay: the weight of earlier epochs, from 0 to less than 1.
     keep: f32,
     average: Option<N>,
     n_epochs: usize,
 }
 
 impl<N: Parameters> EpochAverage<N> {
-    /// Begins without any epoch.
+    /// Starts without any epoch.
     pub(crate) fn new(keep: f32) -> Self {
         EpochAverage { keep, average: None, n_epochs: 0 }
     }
 
-    /// Takes an epoch's network in: all alike at first, the later ones more once there are many.
+    /// Adds an epoch's network and returns the average.
+    ///
+    /// It is the plain mean of the first `1 / (1 - keep)` epochs, and decays afterwards.
     pub(crate) fn add(&mut self, network: &N) -> N {
         self.n_epochs += 1;
         let share = (1.0 - self.keep).max(1.0 / self.n_epochs as f32);
@@ -32,7 +34,7 @@ impl<N: Parameters> EpochAverage<N> {
         average.clone()
     }
 
-    /// Returns what was averaged so far.
+    /// Returns the average so far.
     pub(crate) fn state(&self) -> State<'_> {
         let mut state = State::default();
         state.put_counts("n_epochs", vec![self.n_epochs as u64]);
@@ -42,7 +44,7 @@ impl<N: Parameters> EpochAverage<N> {
         state
     }
 
-    /// Takes back what was averaged; `network` has the shape.
+    /// Restores the average; `network` has its shape.
     pub(crate) fn restore(&mut self, network: &N, state: &State<'_>) -> Result<(), StateError> {
         self.n_epochs = state.count("n_epochs")? as usize;
         self.average = None;

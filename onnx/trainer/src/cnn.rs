@@ -10,7 +10,6 @@ mod config;
 mod export;
 mod forward;
 mod model;
-mod optimizer;
 mod tokens;
 
 use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
@@ -18,6 +17,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use crate::init::{glorot, uniform};
+use crate::optimizer::Adam;
 use crate::parameters::Parameters;
 use crate::rows::row_major;
 use crate::state::{State, StateError};
@@ -31,11 +31,11 @@ pub struct CnnParameters {
     pub embedding: Array2<f32>,
     /// W: [C, D], the kernel slices: width by width, offset by offset, filter by filter.
     pub kernel: Array2<f32>,
-    /// [R], width by width.
+    /// `[R]`, width by width.
     pub kernel_bias: Array1<f32>,
     /// [L, R].
     pub output: Array2<f32>,
-    /// [L].
+    /// `[L]`.
     pub output_bias: Array1<f32>,
 }
 
@@ -50,10 +50,9 @@ pub struct Network {
 #[derive(Clone, Debug)]
 pub struct Cnn {
     network: Network,
-    optimizer: optimizer::Adam,
+    optimizer: Adam,
     scratch: Scratch,
     seed: u64,
-    n_steps: u64,
 }
 
 /// The intermediate results of a step, kept between steps for their allocations.
@@ -94,18 +93,14 @@ impl Cnn {
             output_bias: Array1::zeros(n_labels),
             embedding,
         };
-        Cnn {
-            optimizer: optimizer::Adam::new(&parameters),
-            network: Network { config, parameters },
-            scratch: Scratch::default(),
-            seed,
-            n_steps: 0,
-        }
+        let network = Network { config, parameters };
+        let optimizer = Adam::with_lazy_table(&network);
+        Cnn { network, optimizer, scratch: Scratch::default(), seed }
     }
 
     /// Returns the network as of the last step.
     ///
-    /// Rows of the embedding whose tokens did not occur lately may lag behind; [`Cnn::settle`]
+    /// Rows of the embedding whose tokens did not occur lately may lag behind; [`Cnn::sync_lazy_rows`]
     /// brings them up to date.
     pub fn network(&self) -> &Network {
         &self.network
@@ -113,10 +108,7 @@ impl Cnn {
 
     /// Returns everything that the next step depends on.
     pub fn state(&self) -> State<'_> {
-        let mut state = self.network.state();
-        state.put_all("adam/", self.optimizer.state());
-        state.put_counts("n_steps", vec![self.n_steps]);
-        state
+        self.optimizer.state(&self.network)
     }
 
     /// Restores a state.
@@ -125,10 +117,7 @@ impl Cnn {
     ///
     /// [`StateError`] when the state is of a CNN of another shape.
     pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.network.restore(state)?;
-        self.optimizer.restore(&state.below("adam/"))?;
-        self.n_steps = state.count("n_steps")?;
-        Ok(())
+        self.optimizer.restore(&mut self.network, state)
     }
 }
 

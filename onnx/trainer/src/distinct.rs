@@ -1,11 +1,13 @@
 //! The distinct ids of a batch.
 
-/// The distinct ids of a batch in the order of their first occurrence, and where each stands.
+/// The distinct ids of a batch in the order of their first occurrence, and each id's position.
+///
+/// Positions are stamped with the number of the batch, so that a new one needs no clearing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Distinct {
     /// The ids.
     pub(crate) ids: Vec<u32>,
-    /// For each id, its position in `ids` and the batch in which that was noted.
+    /// For each id, its position in `ids` and the batch that it was stamped in.
     seen: Vec<(u32, u32)>,
     n_batches: u32,
 }
@@ -18,7 +20,7 @@ impl Distinct {
         self.ids.clear();
     }
 
-    /// Notes an id and returns its position.
+    /// Inserts an id and returns its position.
     pub(crate) fn insert(&mut self, id: u32) -> u32 {
         let (position, batch) = &mut self.seen[id as usize];
         if *batch != self.n_batches {

@@ -1,4 +1,4 @@
-//! Random parameters to start from.
+//! Random initialization.
 
 use ndarray::Array2;
 use rand::RngExt;
@@ -6,7 +6,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use crate::rows::row_major;
 
-/// Draws values from `-limit..=limit`.
+/// Draws a matrix uniformly from `-limit..=limit`.
 pub(crate) fn uniform(
     rng: &mut Xoshiro256PlusPlus,
     n_rows: usize,
@@ -17,7 +17,7 @@ pub(crate) fn uniform(
     row_major(n_rows, n_cols, values)
 }
 
-/// Draws values whose spread keeps the variance of activations (Glorot and Bengio, 2010).
+/// Draws a matrix whose spread keeps the variance of activations (Glorot and Bengio, 2010).
 pub(crate) fn glorot(rng: &mut Xoshiro256PlusPlus, n_rows: usize, n_cols: usize) -> Array2<f32> {
     uniform(rng, n_rows, n_cols, (6.0 / (n_rows + n_cols) as f32).sqrt())
 }

@@ -1,4 +1,4 @@
-//! What the models share: the output layer with both losses, dropout, normalization.
+//! Layers shared by the models: output layer with both losses, dropout, normalization.
 
 use ndarray::{Array1, Array2, ArrayViewMut1, Axis, Zip};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -17,23 +17,23 @@ use crate::rows::{RowMajor as _, multiply, product};
 pub(crate) struct OutputLayer<'a> {
     /// [L, R].
     pub(crate) output: &'a Array2<f32>,
-    /// [L].
+    /// `[L]`.
     pub(crate) bias: &'a Array1<f32>,
 }
 
-/// What is done with a representation in training only.
+/// Regularization of the representation, in training only.
 pub(crate) struct Regularization<'a> {
     /// The share of the representation that is dropped before the output layer.
     pub(crate) dropout: f32,
-    /// What dropout is drawn from.
+    /// The seed of the dropout mask.
     pub(crate) seed: u64,
-    /// Whether the contrastive loss sees representations scaled to length 1.
+    /// Scales representations to length 1 before the contrastive loss.
     pub(crate) normalize: bool,
     /// The contrastive loss.
     pub(crate) contrastive: &'a ContrastiveConfig,
 }
 
-/// The gradients of the output layer and of what it was given.
+/// The gradients of the output layer and of its input.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OutputGradients {
     /// dL/dh, 0 where ReLU let nothing through: [B, R].
@@ -42,7 +42,7 @@ pub(crate) struct OutputGradients {
     pub(crate) logits: Array2<f32>,
     /// [L, R].
     pub(crate) output: Array2<f32>,
-    /// [L].
+    /// `[L]`.
     pub(crate) output_bias: Array1<f32>,
 }
 
@@ -112,7 +112,7 @@ fn add_contrastive(
     loss
 }
 
-/// Makes a mask [rows, columns] as [`fill_dropout_mask`] fills it.
+/// Returns a dropout mask of a shape.
 pub(crate) fn dropout_mask(shape: (usize, usize), dropout: f32, seed: u64) -> Array2<f32> {
     let mut mask = Array2::zeros(shape);
     fill_dropout_mask(mask.values_mut(), dropout, seed);
@@ -166,7 +166,7 @@ pub(crate) fn normalize_rows(matrix: &mut Array2<f32>) -> Vec<f32> {
     matrix.rows_mut().into_iter().map(scale).collect()
 }
 
-/// Sets matrices of as many rows side by side, each times a factor.
+/// Concatenates matrices along the columns, each scaled by a factor.
 pub(crate) fn side_by_side(parts: &[(f32, &Array2<f32>)]) -> Array2<f32> {
     let n_rows = parts.first().map_or(0, |(_, part)| part.nrows());
     let n_cols = parts.iter().map(|(_, part)| part.ncols()).sum();
@@ -180,8 +180,8 @@ pub(crate) fn side_by_side(parts: &[(f32, &Array2<f32>)]) -> Array2<f32> {
     whole
 }
 
-/// Writes what follows a rectified representation [batch, R]: the output layer, and the normalization
-/// where it was trained. `part` begins the constants' names.
+/// Writes the output layer behind a rectified representation [batch, R], and the normalization where it
+/// was trained. `part` is the prefix of the constants' names.
 pub(crate) fn write_answer(
     graph: &mut GraphBuilder,
     part: &str,
@@ -200,7 +200,7 @@ pub(crate) fn write_answer(
     Answer { embedding, scores }
 }
 
-/// Writes parts [batch, ...] side by side, each times a factor.
+/// Writes the concatenation of parts [batch, ...], each scaled by a factor.
 pub(crate) fn write_side_by_side(graph: &mut GraphBuilder, parts: &[(f32, &Value)]) -> Value {
     let mut scaled = Vec::with_capacity(parts.len());
     for &(factor, part) in parts {
@@ -210,7 +210,7 @@ pub(crate) fn write_side_by_side(graph: &mut GraphBuilder, parts: &[(f32, &Value
     graph.concat(&scaled.iter().collect::<Vec<_>>(), 1)
 }
 
-/// Ends a graph with a model's answer as its outputs `embedding` [batch, R] and `scores` [batch, L].
+/// Finishes a graph with a model's answer as its outputs `embedding` [batch, R] and `scores` [batch, L].
 pub(crate) fn finish(
     mut graph: GraphBuilder,
     answer: &Answer,

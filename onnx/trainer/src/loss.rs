@@ -9,7 +9,7 @@ use crate::check::{is_positive, is_true};
 use crate::error::Result;
 use crate::rows::{RowMajor as _, multiply, product};
 
-/// How much a pair of texts counts for the labels that it shares: C_ij, from which beta_ij is made.
+/// C_ij, from which beta_ij is made: the weight of a pair of texts for the labels that it shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Coefficient {

@@ -1,4 +1,4 @@
-//! Neighbors for the dev figures of a model in training, before there is a datastore.
+//! Exact nearest neighbors for the dev metrics during training, before there is a datastore.
 
 use ndarray::{Array2, ArrayView2, Axis};
 use rayon::prelude::*;
@@ -8,12 +8,12 @@ use autotag::{ItemId, LabelSet, Neighbor};
 
 use crate::rows::RowMajor as _;
 
-/// The queries of a task.
+/// The queries of one task.
 const QUERIES: usize = 256;
 
-/// Finds the k nearest training texts of each query by comparing all.
+/// Returns the k nearest training texts of each query by exhaustive comparison.
 ///
-/// Texts whose representation is all zero are nobody's neighbors, as later in the datastore.
+/// Texts with an all-zero representation are left out, as later in the datastore.
 pub(crate) fn nearest(
     queries: &Array2<f32>,
     items: &Array2<f32>,

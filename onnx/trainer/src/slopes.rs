@@ -1,4 +1,4 @@
-//! Compares computed gradients with finite differences of the loss.
+//! Gradient checks: computed gradients against finite differences of the loss.
 
 /// Compares the gradient of one parameter with the loss's slope along every value of it.
 ///

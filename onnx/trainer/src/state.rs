@@ -1,4 +1,4 @@
-//! The named parts of a training's state, and how they stand in a file.
+//! A training's state as named arrays, and its file format.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -8,20 +8,20 @@ use ndarray::{ArrayView, ArrayViewMut, Dimension};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo};
 
-/// The named parts of a training's state: parameters, what the optimizer keeps of them, counters.
+/// A training's state by name: parameters, the optimizer's running means, counters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State<'a> {
     parts: BTreeMap<String, Part<'a>>,
 }
 
-/// One part: values of some shape, or whole numbers.
+/// One part: an array, or whole numbers.
 #[derive(Clone, Debug, PartialEq)]
 enum Part<'a> {
     Values { shape: Vec<usize>, values: Cow<'a, [f32]> },
     Counts { shape: [usize; 1], counts: Cow<'a, [u64]> },
 }
 
-/// A state that does not belong to the model it is given to.
+/// A state of another model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
@@ -72,13 +72,13 @@ impl<'a> State<'a> {
         self.parts.insert(name.into(), Part::Counts { shape: [counts.len()], counts });
     }
 
-    /// Adds everything that another state has, with a prefix to its names.
+    /// Adds all parts of another state under a prefix.
     pub fn put_all(&mut self, prefix: &str, other: State<'a>) {
         let parts = other.parts.into_iter();
         self.parts.extend(parts.map(|(name, part)| (format!("{prefix}{name}"), part)));
     }
 
-    /// Sees what [`State::put_all`] added with this prefix.
+    /// Returns the parts below a prefix, borrowed, without the prefix.
     pub fn below(&self, prefix: &str) -> State<'_> {
         let parts = self.parts.iter().filter_map(|(name, part)| {
             let name = name.strip_prefix(prefix)?.to_owned();
@@ -95,7 +95,7 @@ impl<'a> State<'a> {
         State { parts: parts.collect() }
     }
 
-    /// Takes out what [`State::put_all`] added with this prefix.
+    /// Removes and returns the parts below a prefix, without the prefix.
     pub(crate) fn take_all(&mut self, prefix: &str) -> State<'a> {
         let names: Vec<String> =
             self.parts.keys().filter(|name| name.starts_with(prefix)).cloned().collect();
@@ -108,7 +108,7 @@ impl<'a> State<'a> {
         State { parts }
     }
 
-    /// Tells whether every value is finite.
+    /// Returns true if every value is finite.
     pub fn is_finite(&self) -> bool {
         self.parts.values().all(|part| match part {
             Part::Values { values, .. } => {
@@ -174,7 +174,7 @@ impl<'a> State<'a> {
     ///
     /// # Why not safetensors' own function?
     ///
-    /// It makes a file that nobody but its owner can read, and gives no way to sum up the bytes.
+    /// It makes a file that only its owner can read, and leaves no way to compute a checksum.
     pub(crate) fn write(&self, file: &mut impl Write, about: String) -> io::Result<()> {
         // Larger numbers first, so that all are aligned.
         let mut parts: Vec<(&String, &Part<'_>)> = self.parts.iter().collect();
@@ -243,7 +243,7 @@ impl Part<'_> {
     }
 }
 
-/// A part as it stands in a file, little-endian.
+/// A part's encoding in a file, little-endian.
 impl Part<'_> {
     fn dtype(&self) -> Dtype {
         match self {

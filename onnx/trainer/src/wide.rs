@@ -31,7 +31,7 @@ use crate::init::{glorot, uniform};
 use crate::layers::{OutputLayer, normalize_rows, side_by_side};
 use crate::model::Lexical;
 use crate::model::Predicted;
-use crate::optimizer::{Moments, RowMoments};
+use crate::optimizer::Adam;
 use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
@@ -45,7 +45,7 @@ pub struct WideParameters {
     pub table: Array2<f32>,
     /// O: [L, R].
     pub output: Array2<f32>,
-    /// b: [L].
+    /// b: `[L]`.
     pub output_bias: Array1<f32>,
 }
 
@@ -62,19 +62,10 @@ pub struct WideNetwork {
 #[derive(Clone, Debug)]
 pub struct Wide {
     network: WideNetwork,
-    optimizer: WideAdam,
+    optimizer: Adam,
     batch: batch::Batch,
     gradients: step::Gradients,
     seed: u64,
-}
-
-/// Adam's running means of every parameter, and the number of steps.
-#[derive(Clone, Debug)]
-struct WideAdam {
-    table: RowMoments,
-    output: Moments,
-    output_bias: Moments,
-    n_steps: i32,
 }
 
 impl Wide {
@@ -92,24 +83,19 @@ impl Wide {
         let table = uniform(&mut rng, n_ngrams, n_hidden, config.spread);
         let output = glorot(&mut rng, n_labels, n_hidden);
         let parameters = WideParameters { table, output, output_bias: Array1::zeros(n_labels) };
-        let optimizer = WideAdam {
-            table: RowMoments::of(&parameters.table),
-            output: Moments::of(&parameters.output),
-            output_bias: Moments::of(&parameters.output_bias),
-            n_steps: 0,
-        };
         let lexical = match config.lexical {
             0 => Array2::zeros((n_ngrams, 0)),
             n_dimensions => lexical::basis(texts, n_ngrams, n_dimensions, seed),
         };
         let network = WideNetwork { config, parameters, lexical: Arc::new(lexical) };
+        let optimizer = Adam::with_lazy_table(&network);
         let (batch, gradients) = Default::default();
         Wide { network, optimizer, batch, gradients, seed }
     }
 
     /// Returns the network as of the last step.
     ///
-    /// Rows of n-grams that did not occur lately may lag behind; [`Wide::settle`] brings them up to
+    /// Rows of n-grams that did not occur lately may lag behind; [`Wide::sync_lazy_rows`] brings them up to
     /// date.
     pub fn network(&self) -> &WideNetwork {
         &self.network
@@ -117,9 +103,7 @@ impl Wide {
 
     /// Returns everything that the next step depends on.
     pub fn state(&self) -> State<'_> {
-        let mut state = self.network.state();
-        state.put_all("adam/", self.optimizer.state());
-        state
+        self.optimizer.state(&self.network)
     }
 
     /// Restores a state.
@@ -128,26 +112,7 @@ impl Wide {
     ///
     /// [`StateError`] when the state is of a model of another shape.
     pub fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.network.restore(state)?;
-        self.optimizer.restore(&state.below("adam/"))
-    }
-}
-
-impl WideAdam {
-    fn state(&self) -> State<'_> {
-        let mut state = State::default();
-        state.put_counts("n_steps", vec![self.n_steps as u64]);
-        state.put_all("table/", self.table.state());
-        state.put_all("output/", self.output.state());
-        state.put_all("output_bias/", self.output_bias.state());
-        state
-    }
-
-    fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
-        self.n_steps = state.count("n_steps")? as i32;
-        self.table.restore(&state.below("table/"))?;
-        self.output.restore(&state.below("output/"))?;
-        self.output_bias.restore(&state.below("output_bias/"))
+        self.optimizer.restore(&mut self.network, state)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::rows::RowMajor as _;
 use crate::vocabulary::{self, CONTINUING, PADDING, UNKNOWN};
 use crate::{Dataset, Pretrained, Result, TrainError};
 
-/// Where word vectors are.
+/// The files of word vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WordVectors {
@@ -40,7 +40,7 @@ pub enum WordVectors {
     },
 }
 
-/// How many of the training texts' words have a vector.
+/// The coverage of the training texts' words by the vectors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Coverage {
     /// The words of the vocabulary; pieces of words are not counted.
@@ -105,11 +105,11 @@ struct Rows {
     rows: HashMap<u32, Vec<f32>>,
 }
 
-/// The largest value of a vector, by amount. Trained vectors stay below 100; a model that starts with
+/// The largest absolute value of a vector. Trained vectors stay below 100; a model that starts with
 /// values of many digits has no finite answer.
 const MAX_VALUE: f32 = 1e6;
 
-/// Refuses a vector's value that nothing can be learned from.
+/// Refuses a value that is too large to train with.
 fn checked(value: f32) -> Result<f32, String> {
     if value.abs() <= MAX_VALUE {
         return Ok(value);
@@ -156,7 +156,7 @@ fn unknown_share(
     Ok(n_unknown as f64 / n_tokens.max(1) as f64)
 }
 
-/// Says what is wrong with a file, and where.
+/// Returns the error for a file, with the line where it is known.
 fn refuse(path: &Path, line: impl Into<Option<u64>>, reason: impl Into<String>) -> TrainError {
     TrainError::WordVectors { path: path.to_path_buf(), line: line.into(), reason: reason.into() }
 }
@@ -168,7 +168,7 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> TrainError {
 /// The longest line that is read.
 const MAX_LINE: u64 = 1 << 20;
 
-/// Reads the next line without its end; `None` behind the last.
+/// Reads the next line without its terminator; `None` at the end of the file.
 fn next_line<'b>(
     reader: &mut impl io::BufRead,
     line: &'b mut Vec<u8>,

@@ -1,8 +1,7 @@
 //! The evidence that is stored beside the tags.
 
-use tantivy_autotag::{Evidence, Origin};
-
 use crate::support::Fixture;
+use autotag::Origin;
 
 #[test]
 fn evidence_tells_scores_origins_and_voters() {
@@ -17,7 +16,7 @@ fn evidence_tells_scores_origins_and_voters() {
     writer.commit().unwrap();
 
     let found = fixture.found("a").unwrap();
-    let evidence = Evidence::from_document(&found.document, &fixture.fields).unwrap().unwrap();
+    let evidence = fixture.fields.evidence_of(&found.document).unwrap().unwrap();
     assert_eq!(found.evidence.as_ref(), Some(&evidence));
     let cat = &evidence.tags[0];
     assert_eq!((cat.label.as_str(), cat.origin), ("cat", Origin::Neighbors));

@@ -1,10 +1,10 @@
 //! Labels between the review threshold and the threshold are suggestions.
 
-use autotag::Threshold;
+use autotag::{Origin, Threshold};
 use tantivy::Index;
 use tantivy::schema::{Facet, Schema};
 use tantivy_autotag::{
-    Error, FieldNames, Origin, SearchRequest, TagFields, TagSearcher, TaggingWriter, WriterOptions,
+    Error, FieldNames, SearchRequest, TagFields, TagSearcher, TaggingWriter, WriterOptions,
     parse_tag, tag_path,
 };
 

@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use autotag::{Datastore, Proportion, Threshold};
+use autotag::{Datastore, Origin, Proportion, Threshold};
 use tantivy::Index;
 use tantivy::schema::{STRING, Schema};
 use tantivy_autotag::{
-    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, Origin, RetagReport,
-    TagFields, TagSettings, TaggingWriter, WriterOptions,
+    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, RetagReport, TagFields,
+    TagSettings, TaggingWriter, WriterOptions,
 };
 
 use crate::support::{Fixture, LABELS, Words, chunks_of, datastore_options, document, tagger};

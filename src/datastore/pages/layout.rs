@@ -1,4 +1,4 @@
-//! What LMDB's pages look like: version 1 of its format, in the machine's own byte order and width.
+//! The layout of LMDB's pages: version 1 of its format, in the machine's own byte order and width.
 //!
 //! Every function takes bytes of a page that was read whole; what lies outside of them is `None`.
 
@@ -37,7 +37,7 @@ pub(super) const FREE_FLAGS: u16 = 8;
 /// The root of an empty tree.
 pub(super) const NO_ROOT: u64 = usize::MAX as u64;
 
-/// What a page is for.
+/// The kind of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Branch,
@@ -97,7 +97,7 @@ pub(super) struct Node<'b> {
     /// A leaf's: what the value is.
     pub(super) flags: u16,
     pub(super) key: &'b [u8],
-    /// What stands behind the key, up to the page's end.
+    /// The bytes behind the key, up to the page's end.
     rest: &'b [u8],
 }
 
@@ -133,7 +133,7 @@ impl<'b> Node<'b> {
     }
 }
 
-/// What LMDB keeps of one database.
+/// LMDB's record of one database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     /// The first 4 bytes, which hold the page size in the record of free pages.
@@ -144,7 +144,7 @@ pub(super) struct Record {
     pub(super) root: u64,
 }
 
-/// How many pages and entries a database has.
+/// The numbers of pages and entries of a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) branches: u64,

@@ -34,7 +34,7 @@ const KEYS: &str = "the order of its keys";
 const COUNTS: &str = "the count of its pages and entries";
 const FREE_PAGES: &str = "its list of free pages";
 
-/// Why a file is not to be given to LMDB.
+/// The reason why a file is not to be given to LMDB.
 #[derive(Debug)]
 pub(super) enum Flaw {
     Io(io::Error),
@@ -116,7 +116,7 @@ pub(super) fn walk(file: &File, metas: &Metas) -> Result<(), Flaw> {
     walk.finish()
 }
 
-/// What the values of a database are.
+/// The kind of a database's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     /// Numbers of free pages, under the transaction that freed them.
@@ -183,7 +183,7 @@ impl Tree {
 struct Walk<'f> {
     file: &'f File,
     page_size: usize,
-    /// How many pages lie in the file as a whole.
+    /// The number of pages that lie in the file as a whole.
     n_file_pages: u64,
     last_page: u64,
     transaction: u64,

@@ -260,7 +260,7 @@ fn check_trees_refused(change: impl Fn(&[u8], &mut Vec<u8>)) {
     let folder = tempfile::tempdir().unwrap();
     let datastore = create(folder.path(), DIMENSIONS);
     fill(&datastore, &clustered(400, DIMENSIONS, 1));
-    let store = &datastore.store;
+    let store = &datastore.shared.store;
     let changed = store.write("changed the trees", |txn| {
         let nodes = store.databases.trees.remap_types::<heed::types::Bytes, heed::types::Bytes>();
         let is_split = |key: &[u8], bytes: &[u8]| key[2] == 2 && bytes[0] == 2;

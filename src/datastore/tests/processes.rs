@@ -18,8 +18,8 @@ const VERSIONS: usize = 40;
 fn read_forever() {
     let Some(folder) = std::env::var_os(TASK) else { return };
     let datastore = Datastore::open(Path::new(&folder), &ENCODER).unwrap();
-    let read = datastore.store.read(|txn| {
-        datastore.store.header(txn)?;
+    let read = datastore.shared.store.read(|txn| {
+        datastore.shared.store.header(txn)?;
         std::io::Write::write_all(&mut std::io::stderr(), b"reading\n").unwrap();
         // A test that failed can no longer kill it.
         thread::sleep(Duration::from_secs(60));
@@ -47,7 +47,7 @@ fn kill(mut child: Child) {
 
 /// Writes the same items over and over; returns by how many bytes the file grew.
 fn growth(datastore: &Datastore) -> u64 {
-    let length = || fs::metadata(datastore.store.folder().join("data.mdb")).unwrap().len();
+    let length = || fs::metadata(datastore.shared.store.folder().join("data.mdb")).unwrap().len();
     // Until as many pages are free as a commit needs.
     (0..5).for_each(|_| drop(fill(datastore, &clustered(100, 32, 1))));
     let before = length();

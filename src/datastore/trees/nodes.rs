@@ -1,4 +1,4 @@
-//! Whether Arroy may be let at its nodes, which it follows without a doubt.
+//! The check of Arroy's nodes, which Arroy follows without one.
 //!
 //! It goes round for ever where a node leads back to one above, recurses as deep as the trees are, and
 //! reads as many values of one vector as another one has. A checksum tells of damage, but not of
@@ -9,8 +9,10 @@ use heed::{Database, RoTxn};
 use roaring::RoaringBitmap;
 
 use super::super::store::Store;
-use super::INDEX;
 use crate::Result;
+
+/// Arroy can hold several indexes in one database; ours has one.
+pub(super) const INDEX: u16 = 0;
 
 /// The third byte of a key says what the node is: the description of the trees, a node of theirs, or a
 /// vector.
@@ -23,10 +25,10 @@ const VECTOR_TAG: u8 = 0;
 const LIST_TAG: u8 = 1;
 const SPLIT_TAG: u8 = 2;
 
-/// What stands before a vector's values: the tag and a number.
+/// The bytes before a vector's values: the tag and a number.
 const VECTOR_HEADER: usize = 5;
 
-/// What stands before the values of a split's plane: the tag and the two nodes below.
+/// The bytes before the values of a split's plane: the tag and the two nodes below.
 const SPLIT_HEADER: usize = 11;
 
 /// Trees over a billion vectors are not as deep, and Arroy recurses.

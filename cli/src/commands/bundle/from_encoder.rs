@@ -21,7 +21,7 @@ use crate::signals::Stop;
 
 /// Make a bundle of a pretrained encoder, without training
 ///
-/// Its model scores no label: tags come from the nearest labelled documents, and become better with
+/// Its model scores no label: tags come from the nearest labeled documents, and become better with
 /// each one that an index is given. Without --data there are no tags before the first of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -34,11 +34,11 @@ pub(crate) struct FromEncoderArgs {
     #[arg(long, value_name = "FOLDER")]
     encoder: PathBuf,
 
-    /// The labelled documents that become the first neighbors
+    /// The labeled documents that become the first neighbors
     #[arg(long, value_name = "TRAIN")]
     data: Option<PathBuf>,
 
-    /// The labelled documents that k, tau and the threshold are tuned on
+    /// The labeled documents that k, tau and the threshold are tuned on
     #[arg(long, value_name = "DEV", requires = "data")]
     dev: Option<PathBuf>,
 
@@ -57,12 +57,12 @@ pub(crate) struct FromEncoderArgs {
     documents: DocumentArgs,
 }
 
-/// How a pretrained encoder reads and represents texts.
+/// The settings of a pretrained encoder.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Encoder")]
 pub(crate) struct EncoderArgs {
-    /// How a text's representation is made of its tokens': their mean, or the first one's; where
-    /// absent what the encoder's folder says, else the mean
+    /// The pooling: the mean over a text's tokens, or the first token; where absent what the
+    /// encoder's folder says, else the mean
     #[arg(long, value_enum, value_name = "mean|cls", hide_possible_values = true)]
     pooling: Option<PoolingArg>,
 
@@ -215,7 +215,7 @@ fn told_of_dev(report: &EncoderReport) -> String {
             "micro-F1 {f1:.4} on {} dev documents with the settings tuned on them",
             report.n_dev
         ),
-        None => "untuned (`autotag tune` does that with labelled documents)".to_owned(),
+        None => "untuned (`autotag tune` does that with labeled documents)".to_owned(),
     }
 }
 

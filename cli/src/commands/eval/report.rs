@@ -1,4 +1,4 @@
-//! What `autotag eval` prints.
+//! The output of `autotag eval`.
 
 use autotag::metrics::Evaluation;
 use autotag::tune::Method;
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::commands::predict::Predicted;
 use crate::output::{Report, table};
 
-/// How well the methods did.
+/// The figures of all methods.
 #[derive(Debug, Serialize)]
 pub(super) struct EvalReport {
     /// The number of documents.
@@ -19,11 +19,11 @@ pub(super) struct EvalReport {
     pub(super) bundle: Option<Row>,
 }
 
-/// How well one method did with one setting.
+/// The figures of one method with one setting.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
     method: &'static str,
-    /// Whether k, tau, lambda and the threshold were tuned.
+    /// k, tau, lambda and the threshold were tuned.
     tuned: bool,
     /// k and tau are null for the model, which has no neighbors.
     k: Option<usize>,
@@ -31,7 +31,7 @@ pub(super) struct Row {
     /// A number, or "adaptive".
     lambda: Proportion,
     threshold: f64,
-    /// How many labels have a threshold of their own, where some have.
+    /// The number of labels with a threshold of their own, where some have.
     #[serde(skip_serializing_if = "Option::is_none")]
     label_thresholds: Option<usize>,
     micro_f1: f64,

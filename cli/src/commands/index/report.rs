@@ -1,4 +1,4 @@
-//! What `autotag index` prints.
+//! The output of `autotag index`.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tantivy_autotag::{CommitSummary, WriterTimes};
 
 use crate::output::{Report, cut, inline, shorten, table};
 
-/// What became of one file.
+/// The outcome of one file.
 #[derive(Debug, Serialize)]
 pub(super) struct FileReport {
     file: String,
@@ -106,12 +106,12 @@ impl FileReport {
     }
 }
 
-/// What became of all files.
+/// The outcome of all files.
 #[derive(Debug, Serialize)]
 pub(super) struct IndexReport {
     #[serde(flatten)]
     total: Total,
-    /// Where the time went, in seconds, summed over the threads.
+    /// The time of each stage, in seconds, summed over the threads.
     times: Times,
     /// The most memory that the process had, in bytes, where the system tells.
     peak_memory_bytes: Option<u64>,

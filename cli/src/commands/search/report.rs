@@ -1,21 +1,19 @@
-//! What `autotag search` prints.
+//! The output of `autotag search`.
 
+use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
 use serde::Serialize;
-use tantivy_autotag::{
-    Evidence, FoundDocument, NeighborEvidence, Origin, SearchRequest, SearchResults, TagEvidence,
-    tag_path,
-};
+use tantivy_autotag::{FoundDocument, SearchRequest, SearchResults, tag_path};
 
 use crate::output::{Report, inline, shorten, table};
 
-/// How much is told of each document.
+/// The detail of each hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
     Tags,
     Explained,
 }
 
-/// What was found.
+/// The hits.
 #[derive(Debug, Serialize)]
 pub(super) struct SearchReport {
     query: String,

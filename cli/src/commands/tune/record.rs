@@ -1,4 +1,4 @@
-//! What a bundle tells of its tuning.
+//! The record of a tuning in a bundle.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 /// The field of a bundle's training report that holds the record.
 const FIELD: &str = "tuned";
 
-/// How a bundle's settings were found, and what they reach on the documents they were found on.
+/// The origin of a bundle's settings, and their figures on the documents that they were tuned on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(in crate::commands) struct TuneRecord {
     pub(super) objective: Objective,
@@ -20,7 +20,7 @@ pub(in crate::commands) struct TuneRecord {
     /// With the settings that the bundle had before.
     pub(super) before: Evaluation,
     pub(super) after: Evaluation,
-    /// What thresholds for each label are worth, where they were asked for.
+    /// The gain of a threshold for each label, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) label_thresholds: Option<LabelRecord>,
 }
@@ -28,7 +28,7 @@ pub(in crate::commands) struct TuneRecord {
 /// Thresholds for each label against one for all, by cross-validation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct LabelRecord {
-    /// Whether the bundle has them.
+    /// The bundle has them.
     pub(super) used: bool,
     pub(super) smoothing: f64,
     /// The objective on documents held out.

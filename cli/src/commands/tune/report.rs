@@ -1,4 +1,4 @@
-//! What `autotag tune` prints.
+//! The output of `autotag tune`.
 
 use std::path::PathBuf;
 

@@ -4,11 +4,11 @@ use ndarray::{Array1, Array2, Axis};
 
 use autotag::LabelSet;
 
-use super::{Adapter, AdapterNetwork, AdapterParameters, scaled};
+use super::{Adapter, AdapterNetwork, scaled};
 use crate::layers::{OutputGradients, OutputLayer, Regularization, dropout_mask};
 use crate::loss::ContrastiveConfig;
 use crate::model::StepLoss;
-use crate::optimizer::{AdamConfig, Step};
+use crate::optimizer::AdamConfig;
 use crate::rows::multiply;
 
 /// The gradients of a step.
@@ -28,8 +28,7 @@ impl Adapter {
         contrastive: &ContrastiveConfig,
         adam: &AdamConfig,
     ) -> StepLoss {
-        let n_steps = self.optimizer.n_steps as u64;
-        let seed = self.seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let seed = self.optimizer.step_seed(self.seed);
         let mut inputs = scaled(texts);
         inputs *= &dropout_mask(inputs.dim(), self.network.config.input_dropout, seed);
         let loss = self.gradients(&inputs, labels, contrastive, !seed);
@@ -59,22 +58,10 @@ impl Adapter {
 
     /// Moves every parameter against its gradient.
     fn apply(&mut self, adam: &AdamConfig) {
-        let Adapter { network, optimizer, gradients, .. } = self;
-        let AdapterParameters { hidden, hidden_bias, output, output_bias } =
-            &mut network.parameters;
-        let Gradients { hidden: dw, hidden_bias: dc, head } = gradients;
-        optimizer.n_steps += 1;
-        let all = [
-            dw.view().into_dyn(),
-            dc.view().into_dyn(),
-            head.output.view().into_dyn(),
-            head.output_bias.view().into_dyn(),
-        ];
-        let step = Step::at(adam, optimizer.n_steps).clipped(adam, all);
-        optimizer.hidden.update(step, hidden, dw);
-        optimizer.hidden_bias.update(step, hidden_bias, dc);
-        optimizer.output.update(step, output, &head.output);
-        optimizer.output_bias.update(step, output_bias, &head.output_bias);
+        let Gradients { hidden, hidden_bias, head } = &self.gradients;
+        let (output, bias) = ((&head.output).into(), (&head.output_bias).into());
+        let gradients = [hidden.into(), hidden_bias.into(), output, bias];
+        self.optimizer.step(adam, &mut self.network, &gradients);
     }
 }
 

@@ -38,7 +38,7 @@ mod cuda {
             .ok_or_else(|| format!("this machine has {n} CUDA devices, numbered from 0"))
     }
 
-    /// What NVIDIA's driver makes, and the Linux subsystem of Windows in its place.
+    /// The device files of NVIDIA's driver, and of the Windows Subsystem for Linux in its place.
     const DRIVER: [&str; 2] = ["/dev/nvidiactl", "/dev/dxg"];
 
     /// Lists the CUDA devices.

@@ -97,7 +97,7 @@ fn by_answer<'a>(
 }
 
 impl DeviceWeights {
-    /// Takes the gradient with respect to an answer of these weights back to the weights.
+    /// Backpropagates the gradient with respect to an answer to these weights.
     fn gradients(&self, answer: &Answer, by_answer: &Answer) -> Gradients {
         let product = |part: fn(&Answer) -> &Tensor<2>| {
             (part(answer).clone() * part(by_answer).clone()).sum()

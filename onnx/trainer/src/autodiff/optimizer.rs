@@ -8,7 +8,7 @@ use crate::optimizer::AdamConfig;
 use crate::rows::RowMajor as _;
 use crate::state::{State, StateError};
 
-/// How far one of the weights moves in a step.
+/// The learning rate and weight decay of one of the weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Pace {
     /// The learning rate.
@@ -89,7 +89,7 @@ impl AdamW {
         state
     }
 
-    /// Takes back what [`AdamW::state`] gave.
+    /// Restores what [`AdamW::state`] returned.
     pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
         self.n_steps = state.count("n_steps")?;
         for (part, weights) in

@@ -1,4 +1,4 @@
-//! What the tests of the models train on, and what all of these models must do.
+//! Training data for the models' tests, and the properties that all models must have.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,7 +11,7 @@ use crate::optimizer::AdamConfig;
 use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
-/// Weights in training and their average over the epochs: what a checkpoint keeps of a model.
+/// Weights in training and their average over the epochs.
 pub(crate) struct TrainingWeights {
     /// The weights as of the last step, and what moves them.
     pub(crate) optimizer: AdamW,
@@ -19,14 +19,14 @@ pub(crate) struct TrainingWeights {
 }
 
 impl TrainingWeights {
-    /// Starts from weights; `averaging` is how much the average keeps of earlier epochs.
+    /// Starts from weights; `averaging` is the weight of earlier epochs in the average.
     pub(crate) fn new(weights: &Weights, averaging: f32, device: &Device) -> Self {
         let (optimizer, average) = (AdamW::new(weights, device), EpochAverage::new(averaging));
         TrainingWeights { optimizer, average }
     }
 
-    /// Takes a step on a batch, in groups of at most `group_size` texts; what `answer` and `pace` are
-    /// is told by [`gradients`] and [`AdamW::step`].
+    /// Trains on a batch in groups of at most `group_size` texts; for `answer` and `pace`, see
+    /// [`gradients`] and [`AdamW::step`].
     pub(crate) fn step(
         &mut self,
         (contrastive, adam): (&ContrastiveConfig, &AdamConfig),
@@ -54,14 +54,14 @@ impl TrainingWeights {
         state
     }
 
-    /// Takes back what [`TrainingWeights::state`] gave.
+    /// Restores what [`TrainingWeights::state`] returned.
     pub(crate) fn restore(&mut self, state: &State<'_>) -> Result<(), StateError> {
         self.optimizer.restore(state)?;
         let weights = self.optimizer.values().to_host();
         self.average.restore(&weights, &state.below("average/"))
     }
 
-    /// Takes back the state of a snapshot.
+    /// Restores a snapshot.
     pub(crate) fn restore_snapshot(&self, state: &State<'_>) -> Result<Weights, StateError> {
         let mut weights = self.optimizer.values().to_host();
         weights.restore(state)?;

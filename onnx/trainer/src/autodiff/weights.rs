@@ -14,7 +14,7 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Takes named matrices.
+    /// Makes weights of named matrices.
     pub(crate) fn new(matrices: BTreeMap<String, Array2<f32>>) -> Self {
         Weights { matrices }
     }
@@ -106,7 +106,7 @@ impl DeviceWeights {
         self.tensors.iter_mut()
     }
 
-    /// Takes the weights from a state, where their names begin with `prefix`.
+    /// Restores the weights from the parts of a state whose names begin with `prefix`.
     pub(crate) fn restore(&mut self, prefix: &str, state: &State<'_>) -> Result<(), StateError> {
         for (name, tensor) in &mut self.tensors {
             let shape = tensor.dims();

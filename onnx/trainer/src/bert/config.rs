@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::files::read_regular;
 use crate::{Result, TrainError};
 
-/// The shape of a BERT encoder, as its `config.json` tells it.
+/// The shape of a BERT encoder, from its `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BertConfig {
     /// H: the length of a token's representation.
@@ -28,7 +28,7 @@ pub struct BertConfig {
     pub hidden_act: String,
 }
 
-/// What else in `config.json` decides how the weights are to be read.
+/// The other entries of `config.json` on which the meaning of the weights depends.
 #[derive(Deserialize)]
 struct Kind {
     model_type: Option<String>,

@@ -15,7 +15,7 @@ pub struct BertFolder {
     pub config: BertConfig,
     /// The weights.
     pub weights: BertWeights,
-    /// How the encoder was trained to pool, where the folder says so.
+    /// The pooling that the encoder was trained with, where the folder names it.
     pub pooling: Option<Pooling>,
 }
 

@@ -10,13 +10,13 @@ use autotag_onnx::proto::ElementType;
 use super::{BertConfig, BertWeights, Pooling};
 use crate::rows::RowMajor as _;
 
-/// Added to the attention to tokens that only fill a batch: its exponential is 0.
+/// Added to the attention to padding: its exponential is 0.
 const MASKED: f32 = -1e9;
 
 /// Writes an encoder with inputs `input_ids` and `attention_mask`, both int64 [batch, length], and
 /// returns the pooled representation [batch, H].
 ///
-/// A text's representation does not depend on the others of its batch. The length must not exceed
+/// The graph is batch-invariant. The length must not exceed
 /// the encoder's positions; ONNX Runtime fails where it does.
 pub fn write_encoder(
     graph: &mut GraphBuilder,
@@ -173,7 +173,7 @@ impl Writer<'_> {
     }
 }
 
-/// Returns a matrix's columns, one behind the other, scaled.
+/// Returns the transposed matrix, scaled.
 fn turned(matrix: &Array2<f32>, scale: f32) -> Vec<f32> {
     let (n_rows, n_cols) = (matrix.nrows(), matrix.ncols());
     let mut turned = vec![0.0; n_rows * n_cols];

@@ -8,7 +8,7 @@ use super::config::MAX_CONFIG_BYTES;
 use crate::files::read_regular;
 use crate::{Result, TrainError};
 
-/// How a text's representation is made of its tokens'.
+/// The pooling of token representations into one of the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
@@ -24,8 +24,8 @@ pub enum Pooling {
 pub(super) const FILE: &str = "1_Pooling/config.json";
 
 impl Pooling {
-    /// Reads how a folder's encoder was trained to pool, from `1_Pooling/config.json`; `None` where
-    /// the folder does not say.
+    /// Reads the pooling that a folder's encoder was trained with from `1_Pooling/config.json`; `None`
+    /// where there is no such file.
     ///
     /// # Errors
     ///
@@ -65,5 +65,5 @@ impl Pooling {
     }
 }
 
-/// How the names of the ways of pooling begin in the file.
+/// The prefix of the poolings' names in the file.
 const PREFIX: &str = "pooling_mode_";

@@ -46,7 +46,7 @@ impl BertWeights {
         Ok(BertWeights { tensors: matrices })
     }
 
-    /// Takes tensors, as a trainer has changed them.
+    /// Makes weights of tensors.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! A checkpoint's file: safetensors, and behind it a trailer that tells any damage.
+//! A checkpoint's file: safetensors, and a trailer with a checksum.
 //!
 //! ```text
 //! content   a safetensors file
@@ -9,12 +9,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// Ends every checkpoint.
+/// The last bytes of every checkpoint.
 const MAGIC: &[u8; 8] = b"autotagC";
 
 const TRAILER_BYTES: usize = 8 + 4 + MAGIC.len();
 
-/// A file being written, whose bytes are summed up on the way.
+/// A file that computes its checksum while it is written.
 pub(super) struct SealedFile {
     file: BufWriter<File>,
     checksum: crc32fast::Hasher,
@@ -22,13 +22,13 @@ pub(super) struct SealedFile {
 }
 
 impl SealedFile {
-    /// Makes a file, or empties the one that is there.
+    /// Creates a file, or truncates it.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         let file = BufWriter::with_capacity(1 << 20, File::create(path)?);
         Ok(SealedFile { file, checksum: crc32fast::Hasher::new(), length: 0 })
     }
 
-    /// Writes the trailer and waits until the disk has everything.
+    /// Writes the trailer and syncs the file.
     pub(super) fn finish(mut self) -> io::Result<()> {
         let length = self.length.to_le_bytes();
         self.checksum.update(&length);
@@ -54,7 +54,7 @@ impl Write for SealedFile {
     }
 }
 
-/// Returns the content of a file that a [`SealedFile`] wrote, or `None` where a byte is not as it was.
+/// Returns the content of a file that a [`SealedFile`] wrote, or `None` where it is damaged.
 pub(super) fn content(bytes: &[u8]) -> Option<&[u8]> {
     let (content, trailer) = bytes.split_at_checked(bytes.len().checked_sub(TRAILER_BYTES)?)?;
     let (length, rest) = trailer.split_first_chunk::<8>()?;

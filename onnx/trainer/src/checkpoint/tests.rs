@@ -96,7 +96,7 @@ fn a_checkpoint_of_another_version_says_which() {
             fs::write(&path, bytes).unwrap();
             let error = taken(folder.path(), Start::Resume, identity()).unwrap().read();
             let error = error.unwrap_err().to_string();
-            let told = format!("it has the version {version}, and this program reads 4");
+            let told = format!("it has the version {version}, and this program reads {VERSION}");
             assert!(error.contains(&told), "{error}");
         }
     }

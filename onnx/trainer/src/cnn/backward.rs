@@ -1,4 +1,9 @@
-//! A training step: losses, and gradients that touch only what the maxima let through.
+//! A training step: losses, and sparse gradients.
+//!
+//! The gradient of a maximum flows to the window that attained it, so that each filter and text has one
+//! window to go back through. Kernel and embeddings get their gradients from these alone, in time
+//! proportional to texts x filters x width, whatever the texts' lengths (compare the dense backward pass
+//! of a convolution, which visits every window).
 
 use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
@@ -11,7 +16,7 @@ use super::{Cnn, CnnConfig, Network, Scratch};
 use crate::layers::{OutputGradients, OutputLayer, Regularization, add_scaled, fill_dropout_mask};
 use crate::loss::ContrastiveConfig;
 use crate::model::StepLoss;
-use crate::optimizer::AdamConfig;
+use crate::optimizer::{AdamConfig, Gradient};
 use crate::rows::{RowMajor as _, multiply};
 
 /// The gradients of a step, shaped as the parameters; the embedding's has one row for each distinct
@@ -37,24 +42,22 @@ impl Cnn {
         let batch = &mut self.scratch.batch;
         batch.fill(texts, parameters.embedding.nrows(), widest(config));
         let is_in_batch = |token| batch.position(token).is_some();
-        self.optimizer.catch_up(adam, &mut parameters.embedding, is_in_batch);
+        self.optimizer.sync_lazy_rows(adam, &mut parameters.embedding, is_in_batch);
         let loss = self.gradients(labels, contrastive);
-        let Cnn { optimizer, network, scratch, .. } = self;
-        optimizer.step(adam, &mut network.parameters, &scratch.gradients, &scratch.batch);
-        self.n_steps += 1;
+        self.apply(adam);
         loss
     }
 
-    /// Brings every embedding row up to date, as is needed before the model is read.
-    pub fn settle(&mut self, adam: &AdamConfig) {
-        self.optimizer.catch_up(adam, &mut self.network.parameters.embedding, |_| true);
+    /// Brings every embedding row up to date; required before the model is read.
+    pub fn sync_lazy_rows(&mut self, adam: &AdamConfig) {
+        self.optimizer.sync_lazy_rows(adam, &mut self.network.parameters.embedding, |_| true);
     }
 
     /// Computes the losses of the batch in `scratch` and their gradients.
     fn gradients(&mut self, labels: &[&LabelSet], weights: &ContrastiveConfig) -> StepLoss {
-        let Cnn { network: Network { config, parameters }, scratch, seed, n_steps, .. } = self;
+        let Cnn { network: Network { config, parameters }, optimizer, scratch, seed } = self;
         let Scratch { batch, embedded, embedding_mask, products, pooled, gradients } = scratch;
-        let seed = seed.wrapping_add(n_steps.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let seed = optimizer.step_seed(*seed);
         embed(
             &parameters.embedding,
             batch,
@@ -81,9 +84,23 @@ impl Cnn {
         paths.embedded_gradient(&parameters.kernel, embedding_mask, &mut gradients.embedded);
         loss
     }
+
+    /// Moves every parameter against its gradient.
+    fn apply(&mut self, adam: &AdamConfig) {
+        let Scratch { batch, gradients, .. } = &self.scratch;
+        let Gradients { embedded, kernel, kernel_bias, head } = gradients;
+        // Row 0 is padding and stays zero.
+        let position = |token| if token == 0 { None } else { batch.position(token) };
+        let embedding = Gradient::Rows { rows: embedded.view(), position: &position };
+        let (output, bias) = ((&head.output).into(), (&head.output_bias).into());
+        let gradients = [embedding, kernel.into(), kernel_bias.into(), output, bias];
+        self.optimizer.step(adam, &mut self.network, &gradients);
+    }
 }
 
-/// Copies the distinct tokens' embeddings, dropping a share of the values.
+/// Copies the distinct tokens' embeddings with dropout.
+///
+/// The mask is seeded by the token, so that it does not depend on the order of the texts or threads.
 fn embed(
     embedding: &Array2<f32>,
     batch: &DistinctTokens,
@@ -110,7 +127,7 @@ fn embed(
         });
 }
 
-/// The ways a gradient takes from the representation back through one window per text and filter.
+/// The paths of the gradient from the representation back through one window per text and filter.
 struct Paths<'a> {
     config: &'a CnnConfig,
     batch: &'a DistinctTokens,
@@ -120,7 +137,7 @@ struct Paths<'a> {
 }
 
 impl Paths<'_> {
-    /// Sums, for each kernel slice, the embeddings that its windows met: [C, D].
+    /// Computes each kernel slice's gradient, a sum of its windows' embeddings: [C, D].
     fn kernel_gradient(&self, embedded: &Array2<f32>, gradient: &mut Array2<f32>) {
         let (n, n_filters) = (self.config.filters, self.config.n_filters());
         gradient.resize(self.config.n_slices(), embedded.ncols());
@@ -152,7 +169,10 @@ impl Paths<'_> {
         slices
     }
 
-    /// Sums, for each distinct token, the kernel slices whose windows it was in: [U, D].
+    /// Computes each distinct token's gradient, a sum of the kernel slices that met it: [U, D].
+    ///
+    /// Why sort by token first? Each row then is the work of one thread, in a fixed order of additions:
+    /// no locks, and the same bits whatever the number of threads.
     fn embedded_gradient(
         &self,
         kernel: &Array2<f32>,
@@ -179,7 +199,7 @@ impl Paths<'_> {
             });
     }
 
-    /// Sorts every (slice, slope) by the distinct token that it reaches.
+    /// Sorts every (slice, slope) by its distinct token, by counting sort.
     fn visits_by_token(&self) -> (Vec<usize>, Vec<(u32, f32)>) {
         let mut starts = vec![0; self.batch.ids().len() + 1];
         self.for_each_visit(|row, _, _| starts[row + 1] += 1);

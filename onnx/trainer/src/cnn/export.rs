@@ -32,7 +32,7 @@ impl Network {
         self.answer(graph, &pooled)
     }
 
-    /// Looks every window up: the sum of one table row per token of the window.
+    /// Writes the lookup of every window: the sum of one table row per token.
     fn pool_folded(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let folded = self.fold();
         let n_tokens = self.parameters.embedding.nrows();
@@ -65,7 +65,7 @@ impl Network {
         pooled
     }
 
-    /// Convolves the embedded tokens.
+    /// Writes the convolution of the embedded tokens.
     fn pool_plain(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
         let embedding = &self.parameters.embedding;
         let shape = [embedding.nrows(), embedding.ncols()];
@@ -125,7 +125,7 @@ impl super::Folded<'_> {
     }
 }
 
-/// The inputs, made longer by as many padding tokens as the widest window may reach beyond.
+/// The inputs, padded by as many tokens as the widest window may reach beyond a text.
 struct Texts {
     mask: Value,
     padded_ids: Value,
@@ -156,7 +156,7 @@ impl Texts {
         graph.slice(&self.padded_ids, &[offset], &[end], &[1])
     }
 
-    /// Tells of each position whether the window that begins there counts: bool [batch, length].
+    /// Returns the mask of the windows that count, by their first position: bool [batch, length].
     fn counting_windows(&self, graph: &mut GraphBuilder, width: usize) -> Value {
         let width = width as i64;
         let first = graph.slice(&self.mask, &[0], &[1], &[1]);

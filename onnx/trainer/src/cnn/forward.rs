@@ -9,7 +9,7 @@ use crate::layers::{OutputLayer, normalize_rows};
 use crate::model::Predicted;
 use crate::rows::{RowMajor as _, product};
 
-/// What max-over-time keeps of each text and filter.
+/// The outcome of max-over-time pooling for each text and filter.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pooled {
     /// h after the bias and ReLU: [B, R].
@@ -19,7 +19,10 @@ pub(super) struct Pooled {
 }
 
 impl Pooled {
-    /// Takes the maximum over each text's windows, adds the bias and rectifies.
+    /// Computes `h = relu(max over windows + bias)`.
+    ///
+    /// Bias and ReLU come after the maximum: both are monotonic, so that the order changes nothing, and
+    /// they are computed once per filter rather than once per window.
     pub(super) fn fill(
         &mut self,
         config: &CnnConfig,
@@ -71,7 +74,8 @@ fn pool_text(
 
 /// Raises the maxima of one width's filters where this window's value is higher.
 ///
-/// The widths in use are spelled out, since each sum then is one pass over registers.
+/// Why spell out the widths? Each sum is then one vectorized pass over the filters; the general form
+/// walks each filter's rows on its own.
 #[inline(always)]
 fn pool_window(
     start: usize,
@@ -113,9 +117,10 @@ fn pool_window(
     }
 }
 
-/// A model whose embedding is multiplied into its kernel: one table [V, C] to look windows up in.
+/// A CNN whose embedding is multiplied into its kernel: a lookup table [V, C] for windows.
 ///
-/// It gives the same scores as the model that it was folded from, without a matrix product before
+/// A window's convolution is linear in its tokens' embeddings, so that the products can be computed once
+/// per token of the vocabulary. Scores are those of the unfolded model, without a matrix product before
 /// the output layer; the ONNX export holds the same table.
 #[derive(Clone, Debug)]
 pub struct Folded<'a> {
@@ -123,7 +128,7 @@ pub struct Folded<'a> {
     table: Array2<f32>,
 }
 
-/// The texts predicted at once.
+/// The texts of a prediction batch.
 const PREDICT_BATCH: usize = 256;
 
 impl Network {
@@ -173,7 +178,7 @@ impl Folded<'_> {
     }
 }
 
-/// Returns the width of the widest window, the least length that a text is padded to.
+/// Returns the width of the widest window: texts are padded to at least this length.
 pub(super) fn widest(config: &CnnConfig) -> usize {
     config.widths.iter().copied().max().unwrap_or(1)
 }

@@ -1,4 +1,4 @@
-//! The distinct tokens of a batch, and which of them a text's windows meet.
+//! The distinct tokens of a batch, and the windows over them.
 //!
 //! A window counts when it lies within its text. A text shorter than the window has one window, the first,
 //! filled up with padding, token 0, whose embedding is zero. This goes for each width by itself: in a text of
@@ -21,13 +21,13 @@ pub(super) struct DistinctTokens {
     lengths: Vec<usize>,
 }
 
-/// Returns how many tokens of a text, padding behind it included, its windows of one width meet.
+/// Returns the number of a text's tokens, trailing padding included, that windows of one width cover.
 fn met(length: usize, width: usize) -> usize {
     length.max(width)
 }
 
 impl DistinctTokens {
-    /// Takes a new batch. Texts shorter than `min_length` are padded with token 0.
+    /// Replaces the batch. Texts shorter than `min_length` are padded with token 0.
     pub(super) fn fill(&mut self, texts: &[&[u32]], n_tokens: usize, min_length: usize) {
         self.distinct.begin(n_tokens);
         self.rows.clear();
@@ -45,7 +45,7 @@ impl DistinctTokens {
         self.starts.push(self.rows.len());
     }
 
-    /// Takes a batch whose rows are the token ids themselves.
+    /// Makes a batch whose rows are the token ids themselves.
     pub(super) fn identity(texts: &[&[u32]], min_length: usize) -> Self {
         let mut batch = DistinctTokens::default();
         for text in texts {

@@ -9,7 +9,7 @@ use crate::bert::{BertConfig, Pooling};
 pub(super) const OUTPUT: &str = "output";
 pub(super) const OUTPUT_BIAS: &str = "output_bias";
 
-/// Added to the attention to tokens that only fill a batch: its exponential is 0.
+/// Added to the attention to padding: its exponential is 0.
 const MASKED: f32 = -1e9;
 
 /// A batch of B texts of at most T tokens.
@@ -51,12 +51,12 @@ impl Batch {
     }
 }
 
-/// What a forward pass drops in training.
+/// Regularization of a forward pass, in training only.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Regularization {
     /// The share of each layer's outputs.
     pub(super) dropout: f32,
-    /// What dropout is drawn from.
+    /// The seed of the dropout masks.
     pub(super) seed: u64,
 }
 

@@ -1,15 +1,15 @@
 //! Embeddings kept on disk, so that a text is encoded once for all runs with the same encoder.
 //!
-//! A file holds what one encoder said, under the encoder's fingerprint; little-endian:
+//! A file holds the embeddings of one encoder, named by its fingerprint; little-endian:
 //!
 //! ```text
 //! header   magic "autotagE", version u32, dimensions u32, fingerprint 32 bytes
 //! records  SHA-256 of the text 32 bytes, values f32 x dimensions, CRC-32 of both u32
 //! ```
 //!
-//! A record that was cut or damaged is as good as absent, and a file with another header is begun anew:
-//! what is not there is encoded again. Nothing depends on the cache: deleting it costs time only. Any number of processes may use a file at once: each locks it while it appends, and
-//! keeps what it has encoded.
+//! A truncated or damaged record is ignored, and a file with another header is started over: missing texts
+//! are encoded again. Deleting the cache costs time only. Any number of processes may share a file: each
+//! locks it while it appends.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -45,7 +45,7 @@ pub(super) struct EmbeddingCache {
     max_bytes: u64,
 }
 
-/// Returns the digest that a text is found by.
+/// Returns a text's key.
 pub(super) fn digest(text: &str) -> TextDigest {
     Sha256::digest(text).into()
 }
@@ -53,8 +53,7 @@ pub(super) fn digest(text: &str) -> TextDigest {
 impl EmbeddingCache {
     /// Opens the file of an encoder in a folder, which is made where it is missing.
     ///
-    /// Files of other encoders are removed, those longest unused first, where all together are too
-    /// large.
+    /// Evicts files of other encoders, least recently used first, while the folder is too large.
     pub(super) fn open(folder: &Path, encoder: Fingerprint, dimensions: usize) -> Result<Self> {
         EmbeddingCache::open_within(folder, encoder, dimensions, MAX_BYTES)
     }
@@ -81,7 +80,7 @@ impl EmbeddingCache {
         Ok(cache)
     }
 
-    /// Works on the file while no other process does.
+    /// Runs `work` under an exclusive lock on the file.
     fn locked<T>(
         &mut self,
         action: &'static str,
@@ -93,7 +92,7 @@ impl EmbeddingCache {
         done.map_err(failed(&self.path, action))
     }
 
-    /// Empties a file that does not begin as this encoder's does.
+    /// Starts a file over that has another header.
     fn begin(&mut self, header: &[u8]) -> io::Result<()> {
         let mut found = Vec::new();
         (&self.file).take(HEADER_BYTES as u64).read_to_end(&mut found)?;
@@ -126,7 +125,7 @@ impl EmbeddingCache {
         Ok(is_filled)
     }
 
-    /// Gives every sound record to `each`; one that is being written is not there yet.
+    /// Passes every intact record to `each`; one that is being written is not seen yet.
     fn read(&mut self, mut each: impl FnMut(&TextDigest, &[f32])) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(HEADER_BYTES as u64))?;
         let mut reader = BufReader::with_capacity(1 << 20, &self.file);
@@ -161,14 +160,14 @@ impl EmbeddingCache {
         self.make_room()
     }
 
-    /// Removes files of other encoders, those longest unused first, where all together are too large.
+    /// Evicts files of other encoders, least recently used first, while the folder is too large.
     fn make_room(&self) -> Result<()> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         prune(folder, &self.path, self.max_bytes).map_err(failed(folder, "clean up"))
     }
 
-    /// Returns where the last whole record ends: one that a killed process left half written would
-    /// shift those after it.
+    /// Returns the end of the last whole record: appending behind a truncated one would misalign the
+    /// records after it.
     fn whole_records(&self) -> io::Result<u64> {
         let (header, record) = (HEADER_BYTES as u64, self.record_bytes() as u64);
         let n_records = self.file.metadata()?.len().saturating_sub(header) / record;
@@ -201,7 +200,7 @@ fn decode(record: &[u8]) -> Option<(TextDigest, Vec<f32>)> {
     Some((*text, values.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()))
 }
 
-/// Removes files of other encoders, the longest unused first, until all fit.
+/// Removes files of other encoders, least recently used first, until the rest fits.
 fn prune(folder: &Path, own: &Path, max_bytes: u64) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -226,7 +225,7 @@ fn prune(folder: &Path, own: &Path, max_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Turns a file that is not there into `None`.
+/// Turns a missing file into `None`.
 fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -234,7 +233,7 @@ fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Tells whether a file bears a name that the cache gives.
+/// Returns true if a file has a cache file's name.
 fn is_ours(path: &Path) -> bool {
     let is_fingerprint =
         |stem: &str| stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -335,7 +334,7 @@ mod tests {
         assert_eq!(wider.fill(&[digest("0")], &mut Array2::zeros((1, 3))).unwrap(), [false]);
     }
 
-    /// Whatever became of the file, a text has its own values or none, and what is encoded again is found.
+    /// However the file was damaged, a text has its own values or none, and new records are found.
     #[test]
     #[allow(clippy::print_stdout)]
     fn a_changed_cache_gives_right_values_or_none() {

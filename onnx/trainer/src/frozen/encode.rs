@@ -1,4 +1,4 @@
-//! A data set through the encoder, once: texts of like length together, on all threads.
+//! Encodes a data set once: batches of texts of similar length, on all threads.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,28 +14,28 @@ use crate::report::Progress;
 use crate::rows::RowMajor as _;
 use crate::{Dataset, Result, TrainError};
 
-/// The tokens of a batch, padding included: more of them spill out of a core's cache.
+/// The tokens of a batch, padding included: more would spill out of a core's cache.
 const BATCH_TOKENS: usize = 2048;
 
-/// The texts after which progress is told and embeddings are kept, for each thread.
+/// The texts per thread between progress reports and cache writes.
 const TEXTS_PER_REPORT: usize = 64;
 
-/// The encoding of data sets.
+/// The settings of an encoding run.
 pub(crate) struct Encoding<'a> {
     pub(crate) encoder: &'a OnnxEncoder,
     /// The tokens that the encoder reads of a text.
     pub(crate) max_length: usize,
-    /// Where embeddings are kept.
+    /// The folder of the embedding cache.
     pub(crate) cache: Option<&'a Path>,
-    /// Raised when encoding is to end.
+    /// Set to stop encoding.
     pub(crate) stop: &'a AtomicBool,
 }
 
 impl Encoding<'_> {
     /// Encodes a data set's texts: [texts, D].
     ///
-    /// Embeddings that the cache has are taken from there, and new ones are kept in it as they come,
-    /// so that an interruption loses next to nothing.
+    /// Known embeddings come from the cache, and new ones are appended to it after each chunk, so that an
+    /// interruption loses at most one chunk.
     pub(crate) fn encode(
         &self,
         dataset: &Dataset,
@@ -72,7 +72,7 @@ impl Encoding<'_> {
         Ok(embeddings)
     }
 
-    /// Opens the cache and fills the rows of texts that it has; tells which.
+    /// Opens the cache and fills the rows of cached texts; returns which rows those are.
     fn known(
         &self,
         texts: &[TextDigest],
@@ -113,7 +113,7 @@ fn tokenize(
     rows.map(tokenize).collect()
 }
 
-/// Cuts texts, sorted by falling length, into batches of like size.
+/// Splits texts, sorted by descending length, into batches of similar size.
 fn batches(texts: &[(usize, ModelInput)]) -> Vec<&[(usize, ModelInput)]> {
     let mut batches = Vec::new();
     let mut rest = texts;

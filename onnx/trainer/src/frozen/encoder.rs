@@ -26,7 +26,7 @@ pub struct FrozenEncoder {
     pooling: Pooling,
 }
 
-/// The description of the pretrained encoder inside a bundle.
+/// A bundle's description of the pretrained encoder inside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EncoderCard {
     /// Its shape.
@@ -38,8 +38,7 @@ pub struct EncoderCard {
 }
 
 impl FrozenEncoder {
-    /// Takes a pretrained encoder; `pooling` stands before what the folder says, and the mean
-    /// behind both.
+    /// Makes a frozen encoder; `pooling` overrides the folder's, and the default is the mean.
     pub fn new(folder: Arc<BertFolder>, pooling: Option<Pooling>) -> Self {
         let pooling = pooling.or(folder.pooling).unwrap_or_default();
         FrozenEncoder { folder, pooling }
@@ -55,7 +54,7 @@ impl FrozenEncoder {
         self.folder.config.hidden_size
     }
 
-    /// Returns what is to be told of the encoder.
+    /// Returns the encoder's card.
     pub fn card(&self, fingerprint: Fingerprint) -> EncoderCard {
         let (shape, pooling) = (self.folder.config.clone(), self.pooling);
         EncoderCard { shape, pooling, fingerprint }

@@ -77,7 +77,7 @@ impl Writer<'_> {
         self.graph.constant_f32(GATES_BIAS, &[2, 8 * n_state], &values)
     }
 
-    /// Lets every label read the states that concern it: [batch, L, 2 H].
+    /// Attends with each label's query to the states: [batch, L, 2 H].
     fn attended(&mut self, states: &Value, mask: &Value) -> Value {
         let queries = self.weights.get(QUERIES);
         let shape = [queries.ncols(), queries.nrows()];
@@ -100,7 +100,7 @@ impl Writer<'_> {
         self.graph.unsqueeze(&padding, &[2])
     }
 
-    /// Lets labels that occur together speak to each other: [batch, L, G].
+    /// Convolves over the graph of labels that occur together: [batch, L, G].
     fn over_label_graph(&mut self, own: &Value, label_graph: &Array2<f32>) -> Value {
         let given = self.times(own, STATIC_GRAPH);
         let label_graph = self.matrix("label_graph", label_graph);
@@ -108,7 +108,7 @@ impl Writer<'_> {
         self.graph.leaky_relu(&heard, SLOPE)
     }
 
-    /// Lets labels that are alike in this text speak to each other: [batch, L, G].
+    /// Convolves over the graph of labels that are similar in this text: [batch, L, G].
     fn over_text_graph(&mut self, x: &Value) -> Value {
         let (gives, takes) = (self.times(x, GIVES), self.times(x, TAKES));
         let takes = self.graph.transpose(&takes, &[0, 2, 1]);
@@ -154,7 +154,7 @@ impl Writer<'_> {
     }
 }
 
-/// Returns a matrix's values column by column.
+/// Returns the transposed matrix's values.
 fn turned(matrix: &Array2<f32>) -> Vec<f32> {
     let columns = 0..matrix.ncols();
     columns.flat_map(|column| (0..matrix.nrows()).map(move |row| matrix[[row, column]])).collect()

@@ -9,17 +9,17 @@ use super::weights::{
 };
 use crate::autodiff::{Answer, DeviceWeights, dropout, normalized_rows};
 
-/// How much of a negative value passes a graph's activation.
+/// The negative slope of a graph's leaky ReLU.
 pub(super) const SLOPE: f32 = 0.2;
 
-/// What a forward pass does in training only.
+/// Regularization of a forward pass, in training only.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Regularization {
     /// The share of a distinct token's embedding that is dropped.
     pub(super) embedding_dropout: f32,
     /// The share of label vectors that is dropped.
     pub(super) dropout: f32,
-    /// What dropout is drawn from.
+    /// The seed of the dropout masks.
     pub(super) seed: u64,
 }
 
@@ -72,7 +72,7 @@ impl Network<'_> {
         Tensor::cat(directions.to_vec(), 1).reshape([n_texts, length, 2 * n_state])
     }
 
-    /// Lets every label read the states that concern it: [B, L, 2 H].
+    /// Attends with each label's query to the states: [B, L, 2 H].
     ///
     /// `a_tl = softmax_t(h_t . q_l)`, `u_l = sum_t a_tl h_t`.
     fn attended(&self, states: Tensor<3>, batch: &Batch) -> Tensor<3> {
@@ -81,14 +81,14 @@ impl Network<'_> {
         softmax(attention, 1).transpose().matmul(states)
     }
 
-    /// Lets labels that occur together speak to each other: [B, L, G].
+    /// Convolves over the graph of labels that occur together: [B, L, G].
     fn over_label_graph(&self, own: Tensor<3>) -> Tensor<3> {
         let given = own.matmul(self.weights.get(STATIC_GRAPH).unsqueeze_dim(0));
         let graph = self.label_graph.clone().unsqueeze_dim(0);
         leaky_relu(graph.matmul(given), SLOPE.into())
     }
 
-    /// Lets labels that are alike in this text speak to each other: [B, L, G].
+    /// Convolves over the graph of labels that are similar in this text: [B, L, G].
     ///
     /// `A = sigmoid((x P)(x Q)^T / sqrt(G))`; the graph is `D^-1/2 A D^-1/2`, where D holds the sums
     /// of A's rows.

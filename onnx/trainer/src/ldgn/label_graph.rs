@@ -4,7 +4,7 @@ use autotag::LabelSet;
 
 use crate::rows::RowMajor as _;
 
-/// Makes the graph of which labels occur together: [L, L].
+/// Returns the normalized graph of label co-occurrence: [L, L] (Kipf and Welling, 2017).
 ///
 /// `A_ij` is the share of label i's documents that have label j too, 1 where i = j; the graph is
 /// `D^-1/2 A D^-1/2`, where D holds the sums of A's rows. A label without any document is joined to

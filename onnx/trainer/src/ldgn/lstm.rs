@@ -29,7 +29,7 @@ pub(super) fn lstm(x: Tensor<4>, recurrent: &Tensor<3>) -> Tensor<4> {
     Tensor::cat(states, 0)
 }
 
-/// Takes a sequence apart into its steps, by halves.
+/// Splits a sequence into its steps, by halves.
 ///
 /// The gradient of a part is spread over zeros of the whole: taking T steps from the whole costs
 /// T * T in the backward pass, halving costs T log T.

@@ -17,11 +17,11 @@ pub(super) const INPUT: &str = "input";
 pub(super) const RECURRENT: &str = "recurrent";
 /// Each direction's bias: [1, 4 H].
 pub(super) const GATES_BIAS: &str = "bias";
-/// What each label looks for: [L, 2 H].
+/// Each label's query: [L, 2 H].
 pub(super) const QUERIES: &str = "queries";
 /// W of the graph over the training set's labels: [2 H, G].
 pub(super) const STATIC_GRAPH: &str = "static_graph";
-/// What a label gives and takes in the text's own graph: both [G, G].
+/// The two projections, P and Q, of the text's own graph: both [G, G].
 pub(super) const GIVES: &str = "gives";
 pub(super) const TAKES: &str = "takes";
 /// W of the text's own graph: [G, G].

@@ -1,4 +1,4 @@
-//! A batch's n-grams, seen from its texts and from its n-grams.
+//! A batch as a sparse matrix of n-gram weights, by text and by n-gram.
 
 use ndarray::Array2;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -21,7 +21,7 @@ pub(super) struct Batch {
     by_ngram: Lists,
 }
 
-/// Lists of numbers with weights, one behind the other.
+/// Lists of weighted ids in compressed sparse row form.
 #[derive(Clone, Debug, Default)]
 struct Lists {
     entries: Vec<(u32, f32)>,
@@ -36,7 +36,7 @@ impl Lists {
 }
 
 impl Batch {
-    /// Takes a new batch of texts with n-grams below `n_ngrams`, dropping a share of the n-grams.
+    /// Replaces the batch by texts with n-grams below `n_ngrams`, with dropout of whole n-grams.
     pub(super) fn fill(&mut self, texts: &[&Features], n_ngrams: usize, dropout: f32, seed: u64) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let limit = (f64::from(dropout) * 2f64.powi(32)) as u64;
@@ -57,7 +57,7 @@ impl Batch {
         self.turn();
     }
 
-    /// Sorts the entries by their n-grams.
+    /// Transposes the lists by counting sort: from texts to n-grams.
     fn turn(&mut self) {
         let n = self.distinct.ids.len();
         let Lists { entries, starts } = &mut self.by_ngram;
@@ -86,7 +86,7 @@ impl Batch {
         self.distinct.position(ngram)
     }
 
-    /// Sums each text's rows of the table: [B, columns].
+    /// Computes each text's weighted sum of table rows, `X T`: [B, columns].
     pub(super) fn sums(&self, table: &Array2<f32>) -> Array2<f32> {
         let n_texts = self.by_text.starts.len() - 1;
         let mut sums = Array2::zeros((n_texts, table.ncols()));
@@ -99,7 +99,8 @@ impl Batch {
         sums
     }
 
-    /// Spreads the texts' slopes [B, columns] to the distinct n-grams: [U, columns].
+    /// Computes the gradient of the distinct n-grams' rows, `X^T` times the slopes [B, columns]:
+    /// [U, columns].
     pub(super) fn table_gradient(&self, slopes: &Array2<f32>, gradient: &mut Array2<f32>) {
         gradient.resize(self.distinct.ids.len(), slopes.ncols());
         let rows = gradient.values_mut().par_chunks_mut(slopes.ncols()).enumerate();
@@ -112,7 +113,7 @@ impl Batch {
     }
 }
 
-/// Sums each text's rows of the table, weighted: [B, columns].
+/// Computes each text's weighted sum of table rows: [B, columns].
 pub(super) fn weighted_sums(table: &Array2<f32>, texts: &[&Features]) -> Array2<f32> {
     let mut sums = Array2::zeros((texts.len(), table.ncols()));
     sums.values_mut().par_chunks_mut(table.ncols()).zip(texts).for_each(|(sum, text)| {

@@ -25,7 +25,7 @@ impl WideNetwork {
         answer
     }
 
-    /// Writes the model, and leaves the representation in its parts.
+    /// Writes the model, with the parts of the representation apart.
     pub(crate) fn write_parts(&self, graph: &mut GraphBuilder) -> (Answer, Option<Lexical<Value>>) {
         let WideParameters { table, output, output_bias } = &self.parameters;
         let shape = [Dim::Symbol("batch"), Dim::Symbol("features")];

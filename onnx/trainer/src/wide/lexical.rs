@@ -1,13 +1,14 @@
 //! The lexical part of a representation: latent semantic analysis of the n-grams.
 //!
-//! The hidden layer keeps of a text what its labels ask for, so its neighbors repeat what the scores
-//! say already. Neighbors by the words themselves know something else. With X the training texts'
+//! The hidden layer keeps what predicts the labels, so its neighbors repeat the scores. Neighbors by the
+//! words themselves add information. With X the training texts'
 //! n-gram weights, [N, V], and P an orthonormal basis of the subspace in which X varies most, [V, D],
 //! `g = x P` has the same inner products as the first D dimensions of latent semantic analysis
 //! (Deerwester et al., 1990), whose rotation does not matter to distances.
 //!
-//! P is found by subspace iteration from a random start (Halko, Martinsson and Tropp, 2011):
-//! `P <- orth(X^T (X P))`.
+//! P is found by subspace iteration from a random start (Halko, Martinsson and Tropp, 2011, algorithm
+//! 4.4): `P <- orth(X^T (X P))`. Each round multiplies the share of a direction with singular value s by
+//! s^2, so that the largest ones win in a few rounds, and only sparse products with X are needed.
 
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -23,12 +24,12 @@ use crate::rows::product;
 /// The rounds of subspace iteration.
 const ROUNDS: usize = 4;
 
-/// The most texts that the subspace is found from, evenly taken.
+/// The most texts that the subspace is found from, evenly sampled.
 const MAX_TEXTS: usize = 20_000;
 
 /// Returns the basis P, [V, D], rounded to half precision, as it is exported.
 ///
-/// Where the texts vary in fewer than D dimensions, the columns behind are zero.
+/// Where the texts span fewer than D dimensions, the remaining columns are zero.
 pub(super) fn basis(
     texts: &[&Features],
     n_ngrams: usize,
@@ -59,7 +60,8 @@ pub(super) fn basis(
 
 /// Makes a matrix's columns orthonormal; a column that depends on those before it becomes zero.
 ///
-/// By the Cholesky factor of Z^T Z, twice, since once loses half of the digits.
+/// CholeskyQR2 (Yamamoto et al., 2015): `Z R^-1` with the Cholesky factor R of `Z^T Z`, twice, since one
+/// pass loses half of the digits. Why not Householder's QR? All work on the tall matrix is products.
 fn orthonormalize(matrix: &mut Array2<f32>) {
     for _ in 0..2 {
         let inverse = inverse_factor(&product(matrix.t(), matrix.view()));
@@ -67,8 +69,8 @@ fn orthonormalize(matrix: &mut Array2<f32>) {
     }
 }
 
-/// A column whose length, after what depends on others was taken away, is below this share of what it
-/// was, is taken for dependent.
+/// A column is linearly dependent when less than this share of its squared length is orthogonal to the
+/// columns before it.
 const DEPENDENT: f64 = 1e-6;
 
 /// Returns R^-1 for the upper triangular R with `R^T R = G`, with zero columns where G has no rank.

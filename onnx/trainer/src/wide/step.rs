@@ -1,15 +1,15 @@
-//! A training step: losses, and gradients for the n-grams that occur.
+//! A training step: losses, and sparse gradients for the n-grams that occur.
 
 use ndarray::Array2;
 
 use autotag::LabelSet;
 use autotag_onnx::Features;
 
-use super::{Wide, WideNetwork, WideParameters, rectify};
+use super::{Wide, WideNetwork, rectify};
 use crate::layers::{OutputGradients, OutputLayer, Regularization};
 use crate::loss::ContrastiveConfig;
 use crate::model::StepLoss;
-use crate::optimizer::{AdamConfig, Step};
+use crate::optimizer::{AdamConfig, Gradient};
 
 /// The gradients of a step.
 #[derive(Clone, Debug, Default)]
@@ -28,21 +28,20 @@ impl Wide {
         contrastive: &ContrastiveConfig,
         adam: &AdamConfig,
     ) -> StepLoss {
-        let n_steps = self.optimizer.n_steps;
-        let seed = self.seed.wrapping_add((n_steps as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let seed = self.optimizer.step_seed(self.seed);
         let table = &mut self.network.parameters.table;
         self.batch.fill(texts, table.nrows(), self.network.config.ngram_dropout, seed);
         let is_in_batch = |ngram| self.batch.position(ngram).is_some();
-        self.optimizer.table.catch_up(adam, n_steps, table, is_in_batch);
+        self.optimizer.sync_lazy_rows(adam, table, is_in_batch);
         let loss = self.gradients(labels, contrastive, !seed);
         self.apply(adam);
         loss
     }
 
-    /// Brings every row of the table up to date, as is needed before the model is read.
-    pub fn settle(&mut self, adam: &AdamConfig) {
+    /// Brings every row of the table up to date; required before the model is read.
+    pub fn sync_lazy_rows(&mut self, adam: &AdamConfig) {
         let table = &mut self.network.parameters.table;
-        self.optimizer.table.catch_up(adam, self.optimizer.n_steps, table, |_| true);
+        self.optimizer.sync_lazy_rows(adam, table, |_| true);
     }
 
     /// Computes the losses of the batch and their gradients.
@@ -67,18 +66,11 @@ impl Wide {
 
     /// Moves every parameter against its gradient.
     fn apply(&mut self, adam: &AdamConfig) {
-        let Wide { network, optimizer, batch, gradients, .. } = self;
-        let WideParameters { table, output, output_bias } = &mut network.parameters;
-        optimizer.n_steps += 1;
-        let all = [
-            gradients.table.view().into_dyn(),
-            gradients.head.output.view().into_dyn(),
-            gradients.head.output_bias.view().into_dyn(),
-        ];
-        let step = Step::at(adam, optimizer.n_steps).clipped(adam, all);
-        optimizer.output.update(step, output, &gradients.head.output);
-        optimizer.output_bias.update(step, output_bias, &gradients.head.output_bias);
-        optimizer.table.update(step, table, &gradients.table, |ngram| batch.position(ngram));
+        let Gradients { table, head } = &self.gradients;
+        let position = |ngram| self.batch.position(ngram);
+        let table = Gradient::Rows { rows: table.view(), position: &position };
+        let gradients = [table, (&head.output).into(), (&head.output_bias).into()];
+        self.optimizer.step(adam, &mut self.network, &gradients);
     }
 }
 

@@ -66,7 +66,7 @@ fn places(path: &Path, wanted: &HashMap<&[u8], u32>) -> Result<(HashMap<u64, u32
     Ok((places, n_words))
 }
 
-/// What an array's header says.
+/// An array's header.
 struct Header {
     n_rows: u64,
     dimensions: usize,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use autotag::{Datastore, DatastoreReader, Encoder, Fingerprint, LabelSet, Source};
-use tantivy_autotag::{FoundDocument, IndexFolder, Origin, SearchRequest};
+use autotag::{Datastore, DatastoreReader, Encoder, Fingerprint, LabelSet, Origin, Source};
+use tantivy_autotag::{FoundDocument, IndexFolder, SearchRequest};
 
 use super::model::{Entry, State};
 use crate::support::{LABELS, Words};

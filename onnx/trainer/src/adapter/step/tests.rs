@@ -4,7 +4,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
 use crate::Coefficient;
-use crate::adapter::AdapterConfig;
+use crate::adapter::{AdapterConfig, AdapterParameters};
 use crate::init::uniform;
 use crate::rows::RowMajor as _;
 use crate::slopes;

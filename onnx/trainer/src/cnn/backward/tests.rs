@@ -123,17 +123,17 @@ fn steps_lower_the_loss_and_repeat_with_the_seed() {
 fn rare_tokens_move_as_under_plain_adam() {
     let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
     let labels = label_sets();
-    let run = |settle_each_step: bool| {
+    let run = |sync_each_step: bool| {
         let mut cnn = Cnn::new(config(false), N_TOKENS, 3, None, 5);
         for step in 0..30 {
             let texts: &[&[u32]] =
                 if step % 10 == 0 { &[&[1, 2, 3], &[4, 5, 6]] } else { &[&[1, 2], &[1, 7, 8]] };
             cnn.step(texts, &[&labels[0], &labels[1]], &WEIGHTS, &adam);
-            if settle_each_step {
-                cnn.settle(&adam);
+            if sync_each_step {
+                cnn.sync_lazy_rows(&adam);
             }
         }
-        cnn.settle(&adam);
+        cnn.sync_lazy_rows(&adam);
         cnn.network.parameters.embedding
     };
     for (a, b) in run(true).iter().zip(&run(false)) {

@@ -4,7 +4,7 @@ use super::*;
 use crate::Coefficient;
 use crate::rows::RowMajor as _;
 use crate::slopes;
-use crate::wide::WideConfig;
+use crate::wide::{WideConfig, WideParameters};
 
 const N_NGRAMS: usize = 9;
 const N_LABELS: usize = 3;
@@ -110,16 +110,16 @@ fn steps_lower_the_loss_and_repeat_with_the_seed() {
 fn rare_ngrams_move_as_under_plain_adam() {
     let adam = AdamConfig { learning_rate: 1e-2, ..AdamConfig::default() };
     let (texts, labels) = (texts(), label_sets());
-    let run = |settle_each_step: bool| {
+    let run = |sync_each_step: bool| {
         let mut wide = Wide::new(config(false), &[], N_NGRAMS, N_LABELS, 5);
         for step in 0..30 {
             let second = if step % 10 == 0 { &texts[3] } else { &texts[1] };
             wide.step(&[&texts[0], second], &[&labels[0], &labels[1]], &WEIGHTS, &adam);
-            if settle_each_step {
-                wide.settle(&adam);
+            if sync_each_step {
+                wide.sync_lazy_rows(&adam);
             }
         }
-        wide.settle(&adam);
+        wide.sync_lazy_rows(&adam);
         wide.network.parameters.table
     };
     for (a, b) in run(true).iter().zip(&run(false)) {

@@ -1,0 +1,38 @@
+//! A bundle's model, run.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use autotag::{Encoder, Tagger};
+
+use super::opened::{ModelBundle, core_error};
+use crate::{OnnxEncoder, OnnxError, OnnxOptions, Result};
+
+impl ModelBundle {
+    /// Opens a bundle, runs one text through its model and opens its datastore.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ModelBundle::open`], [`OnnxEncoder::open`] and [`ModelBundle::datastore`], and
+    /// [`OnnxError::Verify`] when the model's answer cannot be used.
+    pub fn verify(path: &Path, options: &OnnxOptions) -> Result<Self> {
+        let bundle = ModelBundle::open(path)?;
+        let encoder = OnnxEncoder::open(&bundle, options)?;
+        let answer = encoder.encode(&[encoder.test_input()]).row(0);
+        answer.map_err(|source| OnnxError::Verify { path: path.to_path_buf(), source })?;
+        bundle.datastore()?.reader().map_err(|source| core_error(path, source))?;
+        Ok(bundle)
+    }
+
+    /// Loads the model and makes a tagger with the bundle's k, tau, lambda and thresholds.
+    ///
+    /// # Errors
+    ///
+    /// As [`OnnxEncoder::open`].
+    pub fn tagger(&self, options: &OnnxOptions) -> Result<Tagger<OnnxEncoder>> {
+        let mut tagger = Tagger::new(Arc::new(OnnxEncoder::open(self, options)?));
+        tagger.interpolation = self.config().interpolation;
+        tagger.selection = self.config().selection.clone();
+        Ok(tagger)
+    }
+}

@@ -1,0 +1,166 @@
+//! The evidence for a document's tags, by names: what an index stores and every program shows.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DatastoreReader, LabelVocabulary, Tag, Tagging, Vote};
+
+/// The tags of a document with their scores, and the neighbors that voted for them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The tags, the highest score first.
+    pub tags: Vec<TagEvidence>,
+    /// The labels below the threshold that are suggested, the highest score first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suggestions: Vec<TagEvidence>,
+    /// The neighbors that voted, the nearest first; none where a person gave the tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbors: Vec<NeighborEvidence>,
+    /// Whether people gave the tags but the document does not vote, since its text could not be
+    /// encoded.
+    #[serde(rename = "silent", default, skip_serializing_if = "std::ops::Not::not")]
+    pub not_voting: bool,
+}
+
+/// A tag's score and the parts that it is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TagEvidence {
+    /// The label, as `role::program`.
+    pub label: String,
+    /// The interpolated score, within 0..=1.
+    pub score: f32,
+    /// The model's score, absent for a label that the model does not know.
+    pub model: Option<f32>,
+    /// The neighbors' score, 0 where none of them has the label.
+    pub knn: f32,
+    /// The origin of the tag.
+    pub origin: Origin,
+}
+
+/// The origin of a tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A person: the label came with the document.
+    Human,
+    /// The model alone: no neighbor has the label.
+    Model,
+    /// The neighbors alone: the model does not know the label.
+    Neighbors,
+    /// The model and the neighbors.
+    Both,
+}
+
+/// A neighbor that voted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeighborEvidence {
+    /// The neighbor's key in the datastore.
+    pub key: String,
+    /// d(h_i, f(x)): the Euclidean distance.
+    pub distance: f32,
+    /// alpha_i, within 0..=1: the weight of its vote.
+    pub weight: f32,
+    /// The labels that it voted for.
+    pub labels: Vec<String>,
+}
+
+impl Evidence {
+    /// Returns the neighbors that voted for a label.
+    pub fn voters<'e>(&'e self, label: &'e str) -> impl Iterator<Item = &'e NeighborEvidence> {
+        self.neighbors.iter().filter(move |neighbor| neighbor.labels.iter().any(|l| l == label))
+    }
+
+    /// Estimates the size in memory, in bytes.
+    pub fn size(&self) -> usize {
+        let tag = |tag: &TagEvidence| size_of::<TagEvidence>() + tag.label.len();
+        let label = |label: &String| size_of::<String>() + label.len();
+        let neighbor = |neighbor: &NeighborEvidence| {
+            let labels: usize = neighbor.labels.iter().map(label).sum();
+            size_of::<NeighborEvidence>() + neighbor.key.len() + labels
+        };
+        let tags = self.tags.iter().chain(&self.suggestions).map(tag).sum::<usize>();
+        tags + self.neighbors.iter().map(neighbor).sum::<usize>()
+    }
+
+    /// Returns the labels that people gave.
+    pub fn given(&self) -> Vec<String> {
+        let human = self.tags.iter().filter(|tag| tag.origin == Origin::Human);
+        human.map(|tag| tag.label.clone()).collect()
+    }
+
+    /// Records labels that a person gave.
+    pub fn human(labels: &[String]) -> Self {
+        let tag = |label: &String| TagEvidence {
+            label: label.clone(),
+            score: 1.0,
+            model: None,
+            knn: 0.0,
+            origin: Origin::Human,
+        };
+        Evidence { tags: labels.iter().map(tag).collect(), ..Evidence::default() }
+    }
+
+    /// Records what the tagger decided; the datastore names labels and neighbors.
+    pub fn predicted(tagging: &Tagging, datastore: &DatastoreReader) -> Self {
+        let name = |label| datastore.labels().name(label).to_owned();
+        let evidence = |tag: &Tag| TagEvidence {
+            label: name(tag.label),
+            score: tag.score,
+            model: tag.model,
+            knn: tag.knn,
+            origin: origin(tag.model, tag.knn),
+        };
+        let tags = tagging.tags.iter().map(evidence).collect();
+        let suggestions = tagging.suggestions.iter().map(evidence).collect();
+        let neighbor = |vote: &Vote| NeighborEvidence {
+            key: datastore.key(vote.neighbor.item).unwrap_or_default().to_owned(),
+            distance: vote.neighbor.distance,
+            weight: vote.weight,
+            labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
+        };
+        let neighbors = tagging.neighbors.iter().map(neighbor).collect();
+        Evidence { tags, suggestions, neighbors, not_voting: false }
+    }
+
+    /// Returns the evidence with the labels that stand for those named; of several that one label
+    /// stands for, the highest score counts.
+    pub fn relabeled(&self, labels: &LabelVocabulary) -> Self {
+        let relabel = |tags: &[TagEvidence]| {
+            let mut relabeled: Vec<TagEvidence> = Vec::with_capacity(tags.len());
+            for tag in tags {
+                let Some(label) = labels.resolve_name(&tag.label) else { continue };
+                // The highest score first: the first of several counts.
+                if !relabeled.iter().any(|known| known.label == label) {
+                    relabeled.push(TagEvidence { label: label.to_owned(), ..tag.clone() });
+                }
+            }
+            relabeled
+        };
+        let mut evidence = self.clone();
+        evidence.tags = relabel(&self.tags);
+        evidence.suggestions = relabel(&self.suggestions);
+        let is_tag =
+            |suggested: &TagEvidence| evidence.tags.iter().any(|tag| tag.label == suggested.label);
+        evidence.suggestions.retain(|suggested| !is_tag(suggested));
+        for neighbor in &mut evidence.neighbors {
+            let names = neighbor.labels.iter().filter_map(|label| labels.resolve_name(label));
+            let names: BTreeSet<String> = names.map(str::to_owned).collect();
+            neighbor.labels = names.into_iter().collect();
+        }
+        evidence
+    }
+
+    /// Writes the form that is stored.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers always encode")
+    }
+}
+
+fn origin(model: Option<f32>, knn: f32) -> Origin {
+    match model {
+        None => Origin::Neighbors,
+        Some(_) if knn > 0.0 => Origin::Both,
+        Some(_) => Origin::Model,
+    }
+}
