@@ -5,7 +5,9 @@ use std::path::Path;
 
 use autotag::Temperature;
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::{Dataset, LabeledText, TrainConfig, TrainingRun};
+use autotag_train::cnn::CnnConfig;
+use autotag_train::optimizer::AdamConfig;
+use autotag_train::{Dataset, Init, LabeledText, ModelSpec, Preset, TrainConfig, TrainingRun};
 
 /// The labels, and words that texts about them use.
 pub(crate) const TOPICS: [(&str, &[&str]); 5] = [
@@ -53,27 +55,31 @@ pub(crate) fn documents(prefix: &str, n: usize) -> Vec<LabeledText> {
         .collect()
 }
 
-/// Returns settings for a model that trains in a second.
-pub(crate) fn config() -> anyhow::Result<TrainConfig> {
-    let mut config =
-        TrainConfig { batch_size: 16, epochs: 12, max_length: 32, ..TrainConfig::default() };
-    config.cnn.embedding_dimensions = 16;
-    config.cnn.widths = vec![1, 2];
-    config.cnn.filters = 12;
-    config.cnn.dropout = 0.1;
-    config.cnn.embedding_dropout = 0.0;
-    config.adam.learning_rate = 1e-2;
+/// Returns a CNN that trains in a second, and its training.
+pub(crate) fn preset() -> anyhow::Result<Preset> {
+    let Preset { spec, config } = "cnn".parse()?;
+    let ModelSpec::Cnn(cnn) = spec else { anyhow::bail!("a CNN is one: {spec:?}") };
+    let cnn = CnnConfig {
+        embedding_dimensions: 16,
+        widths: vec![1, 2],
+        filters: 12,
+        dropout: 0.1,
+        embedding_dropout: 0.0,
+        adam: AdamConfig { learning_rate: 1e-2, ..cnn.adam },
+        ..cnn
+    };
+    let mut config = TrainConfig { batch_size: 16, epochs: 12, max_length: 32, ..config };
     config.interpolation.k = NonZeroUsize::new(5).expect("5 is not 0");
     config.interpolation.temperature = Temperature::new(1.0)?;
-    Ok(config)
+    Ok(Preset { spec: ModelSpec::Cnn(cnn), config })
 }
 
 /// Trains the tiny model and returns its bundle.
 pub(crate) fn bundle(folder: &Path) -> anyhow::Result<ModelBundle> {
     let train = Dataset::new(documents("train", 240))?;
     let dev = Dataset::with_vocabulary(documents("dev", 60), train.vocabulary())?;
-    let options = OnnxOptions::default();
-    let (bundle, _) = TrainingRun::new(&train, &dev, &config()?, folder, &options)
-        .train_cnn(None, &mut |_| {})?;
+    let (options, Preset { spec, config }) = (OnnxOptions::default(), preset()?);
+    let run = TrainingRun::new(&train, &dev, &config, folder, &options);
+    let (bundle, _) = run.train(&spec, Init::Random, None, &mut |_| {})?;
     Ok(bundle)
 }

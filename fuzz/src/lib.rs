@@ -118,9 +118,7 @@ pub fn encoder_files(bytes: &[u8]) {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         encoder.write(folder.path()).expect("a temporary folder can be written");
         fs::write(folder.path().join(file), bytes).expect("a temporary file can be written");
-        if let Ok(read) = BertFolder::read(folder.path()) {
-            assert!(Pretrained::from(&read).token_table.nrows() >= 3);
-        }
+        drop(BertFolder::read(folder.path()));
         if let Ok(Pretrained { token_table, .. }) = Pretrained::read(folder.path()) {
             assert!(token_table.iter().all(|value| value.is_finite()));
         }

@@ -1,11 +1,14 @@
 //! Makes the runs that are missing.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use autotag::tune::Method;
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::{TrainConfig, TrainError, TrainReport};
+use autotag_train::{
+    InitSource, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
+};
 
 use crate::linear::linear_baseline;
 use crate::parts::{Part, Parts};
@@ -13,21 +16,7 @@ use crate::predict::BundleRun;
 use crate::runs::{Ablation, FORMAT_VERSION, PlannedRun, RunRecord, RunsFolder, Setting};
 use crate::{LabError, Result};
 
-/// What a model is trained with, and where what comes of it goes.
-#[derive(Clone, Copy, Debug)]
-pub struct Training<'a> {
-    /// The settings.
-    pub config: &'a TrainConfig,
-    /// Where the bundle is published.
-    pub bundle: &'a Path,
-    /// Where the trainer may keep what it needs to go on after an interruption.
-    pub checkpoints: &'a Path,
-}
-
-/// Trains a model and publishes its bundle.
-pub type Trainer<'a> = dyn FnMut(Training<'_>) -> Result<TrainReport, TrainError> + 'a;
-
-/// How far an ablation is.
+/// The state of an ablation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Standing {
     /// The runs that are done, those found done included.
@@ -36,11 +25,11 @@ pub struct Standing {
     pub found: usize,
     /// The runs that there are.
     pub of: usize,
-    /// What the next run is, in words; empty after the last.
+    /// The next run, in words; empty after the last.
     pub next: String,
     /// The runs whose loss was no longer finite, which are left out, each with what was said of it.
     pub failed: Vec<String>,
-    /// How long the others will take, as far as the runs that are done tell.
+    /// The remaining time, estimated from the runs that are done.
     pub left: Option<Duration>,
 }
 
@@ -53,26 +42,38 @@ pub struct Laboratory<'a> {
     pub ablation: &'a Ablation,
     /// The folder.
     pub folder: &'a RunsFolder,
-    /// How models are run.
+    /// The files that the models start from.
+    pub source: &'a InitSource,
+    /// The folder in which a frozen encoder's representations are kept.
+    pub cache: Option<&'a Path>,
+    /// The threads to train on; 0 for as many as the machine has.
+    pub threads: usize,
+    /// The options of ONNX Runtime.
     pub options: &'a OnnxOptions,
+    /// Raised when the work is to end.
+    pub stop: &'a AtomicBool,
+}
+
+/// The progress of an ablation.
+#[derive(Clone, Debug)]
+pub enum LabProgress {
+    /// A run begins, or the last one is done.
+    Standing(Standing),
+    /// The training of the run under way.
+    Training(Progress),
 }
 
 impl Laboratory<'_> {
     /// Makes the runs that the folder does not have; the folder must be locked.
     ///
     /// A run whose bundle was published before an interruption is not trained again; one whose loss does
-    /// not stay finite is left out and told. `is_stopped` is asked between runs.
+    /// not stay finite is left out and told.
     ///
     /// # Errors
     ///
     /// [`LabError::Interrupted`] when it was asked to stop; else what training, running a model or
     /// writing meets. What is done stays.
-    pub fn make_runs(
-        &self,
-        train: &mut Trainer<'_>,
-        is_stopped: &dyn Fn() -> bool,
-        progress: &mut dyn FnMut(Standing),
-    ) -> Result<Standing> {
+    pub fn make_runs(&self, progress: &mut (dyn FnMut(LabProgress) + Send)) -> Result<Standing> {
         self.folder.keep_data(self.parts)?;
         self.folder.keep_ablation(self.ablation)?;
         let missing: Vec<&PlannedRun> = self.missing().collect();
@@ -88,29 +89,29 @@ impl Laboratory<'_> {
             left: None,
         };
         if is_linear_missing {
-            check(is_stopped, &standing)?;
+            self.check(&standing)?;
             standing.next = "the linear baseline".to_owned();
-            progress(standing.clone());
+            progress(LabProgress::Standing(standing.clone()));
             self.make_linear()?;
             standing.done += 1;
         }
         for run in missing {
             standing.next = words(&run.config);
             standing.left = self.time_left(of - standing.done - standing.failed.len());
-            progress(standing.clone());
-            check(is_stopped, &standing)?;
-            match self.make(run, train) {
+            progress(LabProgress::Standing(standing.clone()));
+            self.check(&standing)?;
+            match self.make(run, progress) {
                 Ok(()) => standing.done += 1,
                 // The others are worth having all the same.
                 Err(LabError::Train(error @ TrainError::Diverged { .. })) => {
                     standing.failed.push(format!("{}: {error}", standing.next));
                 }
-                Err(error) => return Err(stopped(error, is_stopped, &standing)),
+                Err(error) => return Err(self.stopped(error, &standing)),
             }
         }
         standing.next.clear();
         standing.left = Some(Duration::ZERO);
-        progress(standing.clone());
+        progress(LabProgress::Standing(standing.clone()));
         Ok(standing)
     }
 
@@ -126,15 +127,13 @@ impl Laboratory<'_> {
         Duration::try_from_secs_f64(mean * n_runs as f64).ok()
     }
 
-    fn make(&self, run: &PlannedRun, train: &mut Trainer<'_>) -> Result<()> {
+    fn make(&self, run: &PlannedRun, progress: &mut (dyn FnMut(LabProgress) + Send)) -> Result<()> {
         let started = Instant::now();
         self.folder.begin_run(&run.id)?;
-        let (bundle, checkpoints) = (self.folder.bundle(&run.id), self.folder.checkpoints(&run.id));
+        let bundle = self.folder.bundle(&run.id);
         let report = match published(&bundle) {
             Some(report) => report,
-            None => {
-                train(Training { config: &run.config, bundle: &bundle, checkpoints: &checkpoints })?
-            }
+            None => self.train(run, &bundle, &mut |step| progress(LabProgress::Training(step)))?,
         };
         let training_seconds = started.elapsed().as_secs_f64();
         let opened = BundleRun::open(&ModelBundle::open(&bundle)?, self.parts, self.options)?;
@@ -169,6 +168,36 @@ impl Laboratory<'_> {
         })
     }
 
+    /// Trains a run's model and publishes its bundle, from where an interrupted training was.
+    fn train(
+        &self,
+        run: &PlannedRun,
+        bundle: &Path,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<TrainReport, TrainError> {
+        let Parts { train, dev, .. } = self.parts;
+        let (spec, checkpoints) = (&self.ablation.spec, self.folder.checkpoints(&run.id));
+        let config = TrainConfig { threads: self.threads, ..run.config.clone() };
+        let init = self.source.read(spec, train, config.seed)?;
+        let training = TrainingRun::new(train, dev, &config, bundle, self.options)
+            .checkpoints(&checkpoints, Start::Resume)
+            // Every text of the parts is predicted.
+            .unreadable(Unreadable::Refuse)
+            .stopped_by(self.stop);
+        training.train(spec, init, self.cache, progress).map(|(_, report)| report)
+    }
+
+    fn check(&self, standing: &Standing) -> Result<()> {
+        let Standing { done, of, .. } = *standing;
+        let is_stopped = self.stop.load(Ordering::Relaxed);
+        if is_stopped { Err(LabError::Interrupted { done, of }) } else { Ok(()) }
+    }
+
+    /// Says of whatever ended a run that the work was asked to end, where it was.
+    fn stopped(&self, error: LabError, standing: &Standing) -> LabError {
+        self.check(standing).err().unwrap_or(error)
+    }
+
     fn make_linear(&self) -> Result<()> {
         let started = Instant::now();
         let run = &self.ablation.linear;
@@ -201,19 +230,6 @@ fn published(bundle: &Path) -> Option<TrainReport> {
     let bundle = ModelBundle::open(bundle).ok()?;
     // By way of text, which keeps single-precision figures as they are.
     serde_json::from_str(&bundle.config().training.to_string()).ok()
-}
-
-fn check(is_stopped: &dyn Fn() -> bool, standing: &Standing) -> Result<()> {
-    let Standing { done, of, .. } = *standing;
-    if is_stopped() { Err(LabError::Interrupted { done, of }) } else { Ok(()) }
-}
-
-/// Says of whatever ended a run that the work was asked to end, where it was.
-fn stopped(error: LabError, is_stopped: &dyn Fn() -> bool, standing: &Standing) -> LabError {
-    match check(is_stopped, standing) {
-        Err(interrupted) => interrupted,
-        Ok(()) => error,
-    }
 }
 
 /// Names a run for whoever waits for it.

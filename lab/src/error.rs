@@ -8,14 +8,14 @@ use autotag_train::TrainError;
 /// The result of the laboratory's fallible functions.
 pub type Result<T, E = LabError> = std::result::Result<T, E>;
 
-/// What can go wrong while runs are made and reported.
+/// An error of making runs or of their report.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabError {
     /// A file or folder could not be read or written.
     #[error("could not {action} {}", path.display())]
     Io {
-        /// What was being done, as "write".
+        /// The action, as "write".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum LabError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         reason: String,
     },
 

@@ -28,7 +28,7 @@ pub mod numbers;
 
 pub mod report;
 
-pub use ablate::{Laboratory, Standing, Trainer, Training};
+pub use ablate::{LabProgress, Laboratory, Standing};
 pub use bootstrap::{BootstrapOptions, PairedDifference, Trainings, paired_bootstrap, total};
 pub use decide::{decide, decisions};
 pub use error::{LabError, Result};

@@ -6,7 +6,7 @@ mod map;
 mod measured;
 mod tables;
 
-use autotag_train::TrainConfig;
+use autotag_train::{ModelSpec, TrainConfig};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -27,16 +27,16 @@ use measured::MeasuredRun;
 pub struct Numbers {
     /// The program's version.
     pub version: String,
-    /// What was left out of the folder, and why.
+    /// Omissions, with their reasons.
     pub notes: Vec<String>,
     /// The data sets.
     pub data_sets: Vec<DataNumbers>,
 }
 
-/// What was measured on one data set.
+/// The figures of one data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataNumbers {
-    /// What the data set is called.
+    /// The data set's name.
     pub name: String,
     /// The digest of its files.
     pub digest: String,
@@ -50,7 +50,7 @@ pub struct DataNumbers {
     pub n_labels: usize,
     /// The mean number of labels of a training text.
     pub labels_per_text: f64,
-    /// What a reader of the figures has to know.
+    /// Caveats of the figures.
     pub notes: Vec<String>,
     /// The linear baseline with margin 0 and with a tuned one, where it is done.
     pub linear: Vec<Row>,
@@ -58,14 +58,16 @@ pub struct DataNumbers {
     pub models: Vec<ModelNumbers>,
 }
 
-/// What was measured of one kind of model with one choice of settings.
+/// The figures of one model with one choice of settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelNumbers {
-    /// What it is called, as "cnn".
+    /// Its name, as "cnn".
     pub name: String,
     /// The settings of a run with the contrastive loss.
     pub config: TrainConfig,
-    /// What it started from, where it did not start at random.
+    /// The model.
+    pub spec: ModelSpec,
+    /// The file that it started from, where it did not start at random.
     pub start: Option<String>,
     /// The runs that the ablation consists of, and those that are done.
     pub runs: (usize, usize),
@@ -73,7 +75,7 @@ pub struct ModelNumbers {
     pub seeds: Vec<u64>,
     /// Tables 3 and 4: model, + kNN, + CL, + CL + kNN, as set and then tuned.
     pub rows: Vec<Row>,
-    /// What is claimed, on the same texts.
+    /// The comparisons that the claims rest on, on the same texts.
     pub comparisons: Vec<Comparison>,
     /// Table 5: with the dynamic coefficient and with C cut to 1.
     pub coefficient: Vec<Row>,
@@ -93,10 +95,10 @@ pub struct ModelNumbers {
     pub details: Option<Details>,
 }
 
-/// How the numbers are made.
+/// The options of the figures.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NumberOptions {
-    /// How differences are resampled.
+    /// The resampling of differences.
     pub bootstrap: BootstrapOptions,
 }
 
@@ -230,6 +232,7 @@ fn read_model(
     let has_both = |seed: &u64| done.contrastive.iter().any(|run| run.seed() == Some(*seed));
     Ok(Some(ModelNumbers {
         config: ablation.config.clone(),
+        spec: ablation.spec.clone(),
         start: ablation.start.as_ref().map(|(path, _)| path.display().to_string()),
         runs: (ablation.runs.len(), n_done),
         seeds: seeds.filter(has_both).collect(),

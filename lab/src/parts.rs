@@ -11,11 +11,11 @@ use crate::{LabError, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Part {
-    /// What is learned from, and the first neighbors.
+    /// The training part, whose texts are the first neighbors too.
     Train,
-    /// What training stops by and settings are tuned on.
+    /// The part for early stopping and tuning.
     Dev,
-    /// What the figures are of.
+    /// The part that is measured.
     Test,
 }
 
@@ -33,15 +33,15 @@ impl Part {
 /// A data set in three parts, whose labels have the same ids in all of them.
 #[derive(Clone, Debug)]
 pub struct Parts {
-    /// What the data set is called in the report.
+    /// The data set's name in the report.
     pub name: String,
-    /// What is learned from.
+    /// The training part.
     pub train: Dataset,
-    /// What is tuned on.
+    /// The part for early stopping and tuning.
     pub dev: Dataset,
-    /// What is measured; absent where the figures are dev's.
+    /// The part that is measured; absent where the figures are dev's.
     pub test: Option<Dataset>,
-    /// What a reader of the figures has to know of the data, a sentence each.
+    /// Caveats of the data, a sentence each.
     pub notes: Vec<String>,
     digest: String,
 }

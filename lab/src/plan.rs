@@ -2,18 +2,18 @@
 
 use std::path::PathBuf;
 
-use autotag_train::{Coefficient, ContrastiveConfig, TrainConfig};
+use autotag_train::{Coefficient, ContrastiveConfig, ModelSpec, TrainConfig};
 
 use crate::linear::LinearConfig;
 use crate::parts::Parts;
 use crate::runs::{Ablation, FORMAT_VERSION, LinearRun, PlannedRun, id_of};
 
-/// What is to be compared.
+/// The comparison that an ablation makes.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The kind of model, as "cnn".
-    pub model: String,
-    /// What the model starts from, and a digest of it; `None` where it starts at random.
+    /// The model.
+    pub spec: ModelSpec,
+    /// The file or folder that the model starts from, and its digest; `None` for a random start.
     pub start: Option<(PathBuf, String)>,
     /// The settings of a run with the contrastive loss; its seed is the first one.
     pub config: TrainConfig,
@@ -40,7 +40,7 @@ impl Question {
         let mut runs = Vec::new();
         let mut add = |config: TrainConfig| {
             let config = comparable(config);
-            let id = id_of(&("model", &data, &self.model, self.start_digest(), &config));
+            let id = id_of(&("model", &data, &self.spec, self.start_digest(), &config));
             if !runs.iter().any(|run: &PlannedRun| run.id == id) {
                 runs.push(PlannedRun { id, config });
             }
@@ -58,7 +58,8 @@ impl Question {
         Ablation {
             format: FORMAT_VERSION,
             data,
-            model: self.model.clone(),
+            model: self.spec.architecture(),
+            spec: self.spec.clone(),
             start: self.start.clone(),
             config: comparable(self.config.clone()),
             seeds,
@@ -141,7 +142,7 @@ fn comparable(mut config: TrainConfig) -> TrainConfig {
 
 #[cfg(test)]
 mod tests {
-    use autotag_train::LabeledText;
+    use autotag_train::{LabeledText, Preset};
 
     use super::*;
 
@@ -156,7 +157,7 @@ mod tests {
 
     fn question(n_seeds: usize, gammas: &[f32]) -> Question {
         Question {
-            model: "cnn".to_owned(),
+            spec: "cnn".parse::<Preset>().unwrap().spec,
             start: None,
             config: TrainConfig { seed: 7, ..TrainConfig::default() },
             n_seeds,
@@ -190,9 +191,13 @@ mod tests {
         let mut other = question(1, &[]);
         other.config.threads = 3;
         assert_eq!(plan, other.plan(&parts()), "threads do not count");
+        let mut other_model = question(1, &[]);
+        other_model.spec = "wide".parse::<Preset>().unwrap().spec;
         other.config.epochs = 3;
-        let other_runs = other.plan(&parts()).runs;
-        assert!(plan.runs.iter().all(|run| other_runs.iter().all(|other| other.id != run.id)));
+        for other in [other, other_model] {
+            let others = other.plan(&parts()).runs;
+            assert!(plan.runs.iter().all(|run| others.iter().all(|other| other.id != run.id)));
+        }
         let started =
             Question { start: Some((PathBuf::from("x"), "1".to_owned())), ..question(1, &[]) };
         assert_ne!(plan.runs[0].id, started.plan(&parts()).runs[0].id);

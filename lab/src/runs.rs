@@ -48,7 +48,7 @@ pub(crate) struct KeptData {
     pub(crate) measured: Vec<TextRecord>,
 }
 
-/// What is found at the name of a record.
+/// The content found under a record's name.
 #[derive(Debug)]
 enum Found<T> {
     Nothing,
@@ -205,8 +205,8 @@ impl RunsFolder {
     /// Keeps what an ablation consists of, together with what was asked for before of the same model
     /// with the same settings: more seeds, or other gammas.
     pub(crate) fn keep_ablation(&self, ablation: &Ablation) -> Result<()> {
-        let Ablation { data, model, start, config, .. } = ablation;
-        let id = id_of(&("ablation", data, model, start, config));
+        let Ablation { data, spec, start, config, .. } = ablation;
+        let id = id_of(&("ablation", data, spec, start, config));
         let path = self.0.join(format!("ablation-{id}.json"));
         let kept = match find(&path) {
             Found::Record(older) => ablation.clone().with(older),

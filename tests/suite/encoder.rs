@@ -2,18 +2,22 @@
 //! one beside the wide model and a CNN.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use autotag::{Encoder, Proportion};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
+use autotag_train::adapter::AdapterConfig;
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use autotag_train::cnn::CnnConfig;
 use autotag_train::frozen::{
     EncoderCard, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
 };
+use autotag_train::wide::WideConfig;
 use autotag_train::{
-    Dataset, Progress, Start, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
+    Dataset, Init, Member, ModelSpec, Preset, Progress, Start, TrainConfig, TrainError,
+    TrainReport, TrainingRun, Unreadable,
 };
 use serde_json::{Map, Value, json};
 use tantivy::doc;
@@ -170,30 +174,44 @@ fn texts_that_the_encoder_cannot_read_are_no_neighbors_and_are_counted() {
     assert_eq!((report.skipped.train, report.skipped.dev, report.n_dev), (1, 1, 59));
 }
 
-fn config() -> TrainConfig {
-    let mut config = TrainConfig { batch_size: 16, epochs: 10, ..TrainConfig::adapter() };
-    config.adam.learning_rate = 1e-2;
-    config.adapter.hidden = 24;
-    config
+fn preset() -> Preset {
+    let Preset { mut spec, config } = "adapter".parse().unwrap();
+    let adapter = adapter_of(&mut spec);
+    (adapter.adam.learning_rate, adapter.hidden) = (1e-2, 24);
+    Preset { spec, config: TrainConfig { batch_size: 16, epochs: 10, ..config } }
 }
 
-fn adapter(
+/// Returns the adapter's settings, which are an ensemble's last.
+fn adapter_of(spec: &mut ModelSpec) -> &mut AdapterConfig {
+    match spec.members_mut().pop() {
+        Some(ModelSpec::Adapter(adapter)) => adapter,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn train(
     folder: &Path,
     encoder: BertFolder,
-    config: &TrainConfig,
+    Preset { spec, config }: &Preset,
 ) -> Result<(ModelBundle, TrainReport), TrainError> {
     let (train, dev) = data();
     let (out, options) = (folder.join("bundle"), OnnxOptions::default());
-    TrainingRun::new(&train, &dev, config, &out, &options).train_adapter(encoder, None, &mut |_| {})
+    let run = TrainingRun::new(&train, &dev, config, &out, &options);
+    run.train(spec, init(encoder), None, &mut |_| {})
+}
+
+fn init(encoder: BertFolder) -> Init {
+    Init::Encoder(Arc::new(encoder))
 }
 
 #[test]
 fn an_adapter_learns_and_its_export_says_what_it_says() {
     for (pooling, normalize) in [(Pooling::Mean, true), (Pooling::Cls, false)] {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = config();
-        (config.adapter.pooling, config.adapter.normalize) = (Some(pooling), normalize);
-        let (bundle, report) = adapter(folder.path(), encoder(1), &config).unwrap();
+        let mut preset = preset();
+        let adapter = adapter_of(&mut preset.spec);
+        (adapter.pooling, adapter.normalize) = (Some(pooling), normalize);
+        let (bundle, report) = train(folder.path(), encoder(1), &preset).unwrap();
         assert!(report.export_difference < 1e-4, "{}", report.export_difference);
         let least = if pooling == Pooling::Mean { 0.7 } else { 0.3 };
         assert!(report.dev_micro_f1 > least, "{pooling:?}: {}", report.dev_micro_f1);
@@ -203,7 +221,7 @@ fn an_adapter_learns_and_its_export_says_what_it_says() {
         let card: EncoderCard = serde_json::from_value(told.training["encoder"].clone()).unwrap();
         assert_eq!(card.pooling, pooling);
         let told: TrainReport = serde_json::from_value(told.training.clone()).unwrap();
-        assert_eq!(told.config, config);
+        assert_eq!((told.spec, told.config), (Some(preset.spec), preset.config));
         let model_card = std::fs::read_to_string(bundle.path().join("card.md")).unwrap();
         assert!(model_card.contains("pretrained BERT encoder"), "{model_card}");
     }
@@ -213,8 +231,9 @@ fn an_adapter_learns_and_its_export_says_what_it_says() {
 fn a_length_without_room_for_words_is_told() {
     let folder = tempfile::tempdir().unwrap();
     for max_length in [1, 2] {
-        let config = TrainConfig { max_length, ..config() };
-        let error = adapter(folder.path(), encoder(1), &config).unwrap_err();
+        let mut preset = preset();
+        preset.config.max_length = max_length;
+        let error = train(folder.path(), encoder(1), &preset).unwrap_err();
         let told: Vec<String> =
             std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
                 .map(ToString::to_string)
@@ -229,48 +248,54 @@ fn a_single_text_and_label_are_enough_for_an_adapter() {
     let one = || tiny::documents("train", 1);
     let train = Dataset::new(one()).unwrap();
     let dev = Dataset::with_vocabulary(one(), train.vocabulary()).unwrap();
-    let (out, options, config) = (folder.path().join("out"), OnnxOptions::default(), config());
+    let (out, options) = (folder.path().join("out"), OnnxOptions::default());
+    let Preset { spec, config } = preset();
     TrainingRun::new(&train, &dev, &config, &out, &options)
-        .train_adapter(encoder(1), None, &mut |_| {})
+        .train(&spec, init(encoder(1)), None, &mut |_| {})
         .unwrap();
 }
 
 #[test]
 fn steps_that_are_far_too_large_for_an_adapter_end_with_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = config();
-    config.adam.learning_rate = 1e37;
-    let error = adapter(folder.path(), encoder(1), &config).map(|_| ()).unwrap_err();
+    let mut preset = preset();
+    adapter_of(&mut preset.spec).adam.learning_rate = 1e37;
+    let error = train(folder.path(), encoder(1), &preset).map(|_| ()).unwrap_err();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
 }
 
-fn joint(folder: &Path, config: &TrainConfig) -> Result<(ModelBundle, TrainReport), TrainError> {
-    let (train, dev) = data();
-    let (out, options) = (folder.join("bundle"), OnnxOptions::default());
-    let run = TrainingRun::new(&train, &dev, config, &out, &options);
-    run.train_wide_cnn_adapter(encoder(1), None, &mut |_| {})
+fn ensemble() -> Preset {
+    let Preset { spec: mut adapter, config } = preset();
+    adapter_of(&mut adapter).normalize = true;
+    let AdapterConfig { adam, .. } = *adapter_of(&mut adapter);
+    let ModelSpec::Cnn(cnn) = tiny::preset().unwrap().spec else { panic!("{adapter:?}") };
+    let cnn = CnnConfig { normalize: true, adam, ..cnn };
+    let wide = WideConfig { hidden: 12, lexical: 20, ..WideConfig::default() };
+    let models = [(0.3, ModelSpec::Wide(wide)), (0.35, ModelSpec::Cnn(cnn)), (0.35, adapter)];
+    let members = models.into_iter().map(|(share, model)| Member { share, model });
+    let spec = ModelSpec::Ensemble(members.collect());
+    Preset { spec, config: TrainConfig { epochs: 6, ..config } }
 }
 
-fn joint_config() -> TrainConfig {
-    let mut config = TrainConfig { epochs: 6, ..config() };
-    config.cnn = CnnConfig { normalize: true, ..tiny::config().unwrap().cnn };
-    config.adapter.normalize = true;
-    (config.wide.hidden, config.wide.lexical, config.joint.share) = (12, 20, 0.3);
-    config
+/// Returns the number of an ensemble's filters.
+fn n_filters(preset: &Preset) -> usize {
+    let mut spec = preset.spec.clone();
+    let filters = |model: &mut ModelSpec| match model {
+        ModelSpec::Cnn(cnn) => cnn.n_filters(),
+        _ => 0,
+    };
+    spec.members_mut().into_iter().map(filters).sum()
 }
 
 #[test]
 fn an_adapter_a_cnn_and_the_wide_model_answer_as_one() {
     let folder = tempfile::tempdir().unwrap();
-    let config = joint_config();
-    let (bundle, report) = joint(folder.path(), &config).unwrap();
+    let preset = ensemble();
+    let (bundle, report) = train(folder.path(), encoder(1), &preset).unwrap();
     assert!(report.dev_micro_f1 > 0.9 && report.export_difference < 1e-4, "{report:?}");
     let told = bundle.config();
     assert_eq!((told.input, told.special_tokens), (InputKind::TokensAndNgrams, true));
-    assert_eq!(
-        (told.dimensions.get(), told.normalized),
-        (12 + config.cnn.n_filters() + 24 + 20, true)
-    );
+    assert_eq!((told.dimensions.get(), told.normalized), (12 + n_filters(&preset) + 24 + 20, true));
     let model_card = std::fs::read_to_string(bundle.path().join("card.md")).unwrap();
     assert!(model_card.contains("pretrained BERT encoder"), "{model_card}");
 
@@ -289,14 +314,16 @@ fn an_adapter_a_cnn_and_the_wide_model_answer_as_one() {
 }
 
 #[test]
-fn models_as_one_have_representations_of_length_1() {
+fn ensembles_have_representations_of_length_1() {
     let folder = tempfile::tempdir().unwrap();
-    let changes: [fn(&mut TrainConfig); 2] =
-        [|config| config.cnn.normalize = false, |config| config.adapter.normalize = false];
-    for change in changes {
-        let mut config = joint_config();
-        change(&mut config);
-        let error = joint(folder.path(), &config).unwrap_err().to_string();
+    for position in [1, 2] {
+        let mut preset = ensemble();
+        match &mut *preset.spec.members_mut()[position] {
+            ModelSpec::Cnn(cnn) => cnn.normalize = false,
+            ModelSpec::Adapter(adapter) => adapter.normalize = false,
+            other => panic!("{other:?}"),
+        }
+        let error = train(folder.path(), encoder(1), &preset).unwrap_err().to_string();
         assert!(error.contains("normalize = false"), "{error}");
     }
 }
@@ -307,15 +334,15 @@ fn a_text_without_words_is_told_before_the_encoder_runs() {
     let mut documents = tiny::documents("train", 240);
     documents[7].text = "? !".to_owned();
     let (train, (_, dev)) = (Dataset::new(documents).unwrap(), data());
-    let (out, config, options) =
-        (folder.path().join("out"), joint_config(), OnnxOptions::default());
+    let (out, options) = (folder.path().join("out"), OnnxOptions::default());
+    let Preset { spec, config } = ensemble();
     let run =
         TrainingRun::new(&train, &dev, &config, &out, &options).unreadable(Unreadable::Refuse);
     let mut has_encoded = false;
     let progress = &mut |progress: Progress| {
         has_encoded |= matches!(progress, Progress::Encoded { .. });
     };
-    let error = run.train_wide_cnn_adapter(encoder(1), None, progress).unwrap_err();
+    let error = run.train(&spec, init(encoder(1)), None, progress).unwrap_err();
     assert!(matches!(&error, TrainError::Text { .. }), "{error}");
     assert!(error.to_string().contains(&train.keys()[7]), "{error}");
     assert!(!has_encoded);
@@ -325,9 +352,9 @@ fn a_text_without_words_is_told_before_the_encoder_runs() {
 #[test]
 fn the_first_neighbors_lie_where_the_exported_model_puts_them() {
     let folder = tempfile::tempdir().unwrap();
-    let (bundle, _) = adapter(folder.path(), encoder(1), &config()).unwrap();
+    let (bundle, _) = train(folder.path(), encoder(1), &preset()).unwrap();
     assert_first_neighbors(&bundle);
-    let (bundle, _) = joint(folder.path(), &joint_config()).unwrap();
+    let (bundle, _) = train(folder.path(), encoder(1), &ensemble()).unwrap();
     assert_first_neighbors(&bundle);
 }
 
@@ -349,9 +376,9 @@ fn assert_first_neighbors(bundle: &ModelBundle) {
 #[test]
 fn an_interrupted_adapter_goes_on_with_the_same_encoder_only() {
     let folder = tempfile::tempdir().unwrap();
-    let ((train, dev), config) = (data(), joint_config());
+    let (train, dev) = data();
     let (options, run) = (OnnxOptions::default(), folder.path().join("run"));
-    let go = |model: Kind, name: &str, seed, start, n_batches| {
+    let go = |Preset { spec, config }: &Preset, name: &str, seed, start, n_batches| {
         let stop = AtomicBool::new(false);
         let mut n_done = 0;
         let progress = &mut |progress: Progress| {
@@ -361,27 +388,24 @@ fn an_interrupted_adapter_goes_on_with_the_same_encoder_only() {
             }
         };
         let out = folder.path().join(name);
-        let training = TrainingRun::new(&train, &dev, &config, &out, &options)
+        let training = TrainingRun::new(&train, &dev, config, &out, &options)
             .checkpoints(&run, start)
             .stopped_by(&stop);
-        let trained = match model {
-            Kind::Adapter => training.train_adapter(encoder(seed), None, progress),
-            Kind::WideCnnAdapter => training.train_wide_cnn_adapter(encoder(seed), None, progress),
-        };
+        let trained = training.train(spec, init(encoder(seed)), None, progress);
         trained.map(|(bundle, _)| bundle.encoder_fingerprint())
     };
-    for kind in [Kind::Adapter, Kind::WideCnnAdapter] {
-        let whole = go(kind, "whole", 1, Start::Anew, usize::MAX).unwrap();
-        let error = go(kind, "parts", 1, Start::Anew, 37).unwrap_err();
+    let mut alone = preset();
+    alone.config.epochs = 6;
+    for preset in [alone, ensemble()] {
+        let whole = go(&preset, "whole", 1, Start::Anew, usize::MAX).unwrap();
+        let error = go(&preset, "parts", 1, Start::Anew, 37).unwrap_err();
         assert!(matches!(error, TrainError::Stopped { epoch: 3, .. }), "{error}");
-        let error = go(kind, "parts", 2, Start::Resume, usize::MAX).unwrap_err().to_string();
+        let error = go(&preset, "parts", 2, Start::Resume, usize::MAX).unwrap_err().to_string();
         assert!(error.contains("encoder.fingerprint"), "{error}");
-        assert_eq!(go(kind, "parts", 1, Start::Resume, usize::MAX).unwrap(), whole, "{kind:?}");
+        assert_eq!(
+            go(&preset, "parts", 1, Start::Resume, usize::MAX).unwrap(),
+            whole,
+            "{preset:?}"
+        );
     }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Adapter,
-    WideCnnAdapter,
 }

@@ -2,29 +2,30 @@
 
 use autotag::{Encoded, Encoder};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
-use autotag_train::cnn::GraphForm;
-use autotag_train::{Dataset, TrainConfig, TrainingRun};
+use autotag_train::cnn::{CnnConfig, GraphForm};
+use autotag_train::{Dataset, Init, ModelSpec, Preset, TrainingRun};
 
 use crate::tiny;
 
-fn encoder(change: impl Fn(&mut TrainConfig)) -> (tempfile::TempDir, OnnxEncoder) {
+fn encoder(change: impl Fn(&mut CnnConfig)) -> (tempfile::TempDir, OnnxEncoder) {
     let folder = tempfile::tempdir().unwrap();
     let bundle = bundle(folder.path(), change);
     let encoder = OnnxEncoder::open(&bundle, &OnnxOptions::default()).unwrap();
     (folder, encoder)
 }
 
-fn bundle(folder: &std::path::Path, change: impl Fn(&mut TrainConfig)) -> ModelBundle {
-    let mut config = tiny::config().unwrap();
+fn bundle(folder: &std::path::Path, change: impl Fn(&mut CnnConfig)) -> ModelBundle {
+    let Preset { mut spec, mut config } = tiny::preset().unwrap();
     config.epochs = 2;
+    let ModelSpec::Cnn(cnn) = &mut spec else { panic!("{spec:?}") };
     // The widest window is wider than the shortest text.
-    config.cnn.widths = vec![1, 2, 4];
-    change(&mut config);
+    cnn.widths = vec![1, 2, 4];
+    change(cnn);
     let train = Dataset::new(tiny::documents("train", 60)).unwrap();
     let dev = Dataset::with_vocabulary(tiny::documents("dev", 20), train.vocabulary()).unwrap();
     let options = OnnxOptions::default();
     TrainingRun::new(&train, &dev, &config, &folder.join("bundle"), &options)
-        .train_cnn(None, &mut |_| {})
+        .train(&spec, Init::Random, None, &mut |_| {})
         .unwrap()
         .0
 }
@@ -52,9 +53,9 @@ fn difference(a: &Encoded, b: &Encoded) -> f32 {
 fn a_text_has_the_same_answer_alone_and_in_a_batch() {
     for form in [GraphForm::Folded, GraphForm::Plain] {
         for normalize in [false, true] {
-            let (_folder, encoder) = encoder(|config| {
-                config.form = form;
-                config.cnn.normalize = normalize;
+            let (_folder, encoder) = encoder(|cnn| {
+                cnn.form = form;
+                cnn.normalize = normalize;
             });
             let together = encode(&encoder, &texts());
             for (text, together) in texts().into_iter().zip(&together) {
@@ -68,8 +69,8 @@ fn a_text_has_the_same_answer_alone_and_in_a_batch() {
 
 #[test]
 fn the_folded_and_the_plain_graph_give_the_same_scores() {
-    let (_folded_folder, folded) = encoder(|config| config.form = GraphForm::Folded);
-    let (_plain_folder, plain) = encoder(|config| config.form = GraphForm::Plain);
+    let (_folded_folder, folded) = encoder(|cnn| cnn.form = GraphForm::Folded);
+    let (_plain_folder, plain) = encoder(|cnn| cnn.form = GraphForm::Plain);
     for (a, b) in encode(&folded, &texts()).iter().zip(&encode(&plain, &texts())) {
         let difference = difference(a, b);
         assert!(difference < 1e-5, "{difference}");
@@ -78,7 +79,7 @@ fn the_folded_and_the_plain_graph_give_the_same_scores() {
 
 #[test]
 fn normalized_representations_have_length_1() {
-    let (_folder, encoder) = encoder(|config| config.cnn.normalize = true);
+    let (_folder, encoder) = encoder(|cnn| cnn.normalize = true);
     for encoded in encode(&encoder, &texts()) {
         let norm: f32 = encoded.embedding.values().iter().map(|v| v * v).sum::<f32>().sqrt();
         assert!((norm - 1.0).abs() < 1e-3, "{norm}");

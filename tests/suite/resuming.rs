@@ -5,38 +5,55 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::EpochReport;
+use autotag_train::cnn::CnnConfig;
+use autotag_train::optimizer::AdamConfig;
+use autotag_train::wide::WideConfig;
 use autotag_train::{
-    Dataset, Pretrained, Progress, Schedule, Start, TrainConfig, TrainError, TrainReport,
-    TrainingRun, WordVectors,
+    Dataset, EpochReport, Init, ModelSpec, Preset, Progress, Schedule, Start, TrainConfig,
+    TrainError, TrainReport, TrainingRun, WordVectors,
 };
 
 use crate::tiny;
 
 /// The models that are trained the same way.
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Cnn,
-    Wide,
-    WideCnn,
-}
+const MODELS: [&str; 3] = ["cnn", "wide", "wide-cnn"];
 
 struct Setting {
     train: Dataset,
     dev: Dataset,
+    spec: ModelSpec,
     config: TrainConfig,
-    kind: Kind,
-    pretrained: Option<Pretrained>,
+    init: Init,
 }
 
 impl Setting {
-    fn of(kind: Kind) -> Self {
+    fn of(model: &str) -> Self {
         let train = Dataset::new(tiny::documents("train", 80)).unwrap();
         let dev = Dataset::with_vocabulary(tiny::documents("dev", 30), train.vocabulary()).unwrap();
-        let mut config = TrainConfig { epochs: 4, batch_size: 16, ..tiny::config().unwrap() };
-        config.wide.hidden = 16;
-        config.cnn.normalize = true;
-        Setting { train, dev, config, kind, pretrained: None }
+        let Preset { spec: tiny, config } = tiny::preset().unwrap();
+        let Preset { mut spec, .. } = model.parse().unwrap();
+        for model in spec.members_mut() {
+            if let ModelSpec::Wide(wide) = model {
+                wide.hidden = 16;
+            } else {
+                *model = tiny.clone();
+            }
+            if let ModelSpec::Cnn(cnn) = model {
+                cnn.normalize = true;
+            }
+        }
+        let config = TrainConfig { epochs: 4, batch_size: 16, ..config };
+        Setting { train, dev, spec, config, init: Init::Random }
+    }
+
+    /// Returns the optimizers of all models.
+    fn optimizers(&mut self) -> Vec<&mut AdamConfig> {
+        let adam = |model| match model {
+            &mut ModelSpec::Wide(WideConfig { ref mut adam, .. })
+            | &mut ModelSpec::Cnn(CnnConfig { ref mut adam, .. }) => adam,
+            other => panic!("{other:?}"),
+        };
+        self.spec.members_mut().into_iter().map(adam).collect()
     }
 
     /// Trains into `folder`, and stops after the given number of batches.
@@ -55,14 +72,10 @@ impl Setting {
             }
         };
         let (out, run) = (folder.join("bundle"), folder.join("run"));
-        let training = TrainingRun::new(&self.train, &self.dev, &self.config, &out, &options)
+        TrainingRun::new(&self.train, &self.dev, &self.config, &out, &options)
             .checkpoints(&run, start)
-            .stopped_by(&stop);
-        match self.kind {
-            Kind::Cnn => training.train_cnn(self.pretrained.clone(), progress),
-            Kind::Wide => training.train_wide(progress),
-            Kind::WideCnn => training.train_wide_cnn(self.pretrained.clone(), progress),
-        }
+            .stopped_by(&stop)
+            .train(&self.spec, self.init.clone(), None, progress)
     }
 }
 
@@ -81,8 +94,8 @@ fn figures(epochs: &[EpochReport]) -> Vec<(usize, bool, [String; 5])> {
 
 #[test]
 fn a_training_that_was_stopped_comes_to_the_same_result() {
-    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
-        let setting = Setting::of(kind);
+    for model in MODELS {
+        let setting = Setting::of(model);
         let whole = tempfile::tempdir().unwrap();
         let (expected, expected_report) =
             setting.train(whole.path(), Start::Anew, usize::MAX).unwrap();
@@ -93,15 +106,15 @@ fn a_training_that_was_stopped_comes_to_the_same_result() {
             assert!(matches!(error, TrainError::Stopped { checkpoint: Some(_), .. }), "{error}");
         }
         let (bundle, report) = setting.train(folder.path(), Start::Resume, usize::MAX).unwrap();
-        assert_eq!(figures(&report.fit.epochs), figures(&expected_report.fit.epochs), "{kind:?}");
-        assert_eq!(bundle.encoder_fingerprint(), expected.encoder_fingerprint(), "{kind:?}");
+        assert_eq!(figures(&report.fit.epochs), figures(&expected_report.fit.epochs), "{model}");
+        assert_eq!(bundle.encoder_fingerprint(), expected.encoder_fingerprint(), "{model}");
     }
 }
 
 #[test]
 fn a_finished_training_leaves_its_figures_and_no_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, report) = Setting::of(Kind::Cnn).train(folder.path(), Start::Anew, usize::MAX).unwrap();
+    let (_, report) = Setting::of("cnn").train(folder.path(), Start::Anew, usize::MAX).unwrap();
     let lines = fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
     let epochs: Vec<EpochReport> =
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -112,7 +125,7 @@ fn a_finished_training_leaves_its_figures_and_no_checkpoint() {
 
 #[test]
 fn the_best_epoch_so_far_can_be_published() {
-    let setting = Setting::of(Kind::Cnn);
+    let setting = Setting::of("cnn");
     let folder = tempfile::tempdir().unwrap();
     setting.train(folder.path(), Start::Anew, 2).unwrap_err();
     let error = setting.train(folder.path(), Start::Finish, usize::MAX).unwrap_err();
@@ -124,19 +137,19 @@ fn the_best_epoch_so_far_can_be_published() {
 
 #[test]
 fn a_training_is_resumed_with_its_own_settings_and_data() {
-    let mut setting = Setting::of(Kind::Cnn);
+    let mut setting = Setting::of("cnn");
     let folder = tempfile::tempdir().unwrap();
     setting.train(folder.path(), Start::Anew, 7).unwrap_err();
     let error = setting.train(folder.path(), Start::Anew, 7).unwrap_err();
     assert!(matches!(error, TrainError::CheckpointExists { .. }), "{error}");
-    setting.config.adam.learning_rate *= 2.0;
+    setting.optimizers()[0].learning_rate *= 2.0;
     let error = setting.train(folder.path(), Start::Resume, 7).unwrap_err().to_string();
     assert!(error.contains("adam.learning_rate (0."), "{error}");
-    let mut setting = Setting::of(Kind::Cnn);
+    let mut setting = Setting::of("cnn");
     setting.train = Dataset::new(tiny::documents("train", 81)).unwrap();
     let error = setting.train(folder.path(), Start::Resume, 7).unwrap_err();
     assert!(matches!(error, TrainError::OtherData { .. }), "{error}");
-    Setting::of(Kind::Cnn).train(folder.path(), Start::Resume, usize::MAX).unwrap();
+    Setting::of("cnn").train(folder.path(), Start::Resume, usize::MAX).unwrap();
 }
 
 #[test]
@@ -146,18 +159,17 @@ fn a_training_is_resumed_with_the_vectors_that_it_began_with() {
         let path = folder.path().join("vectors.txt");
         let word = tiny::text(&[2], 5).split(' ').next().unwrap().to_lowercase();
         fs::write(&path, format!("{word} 0.5 {value}\n")).unwrap();
-        let train = Setting::of(Kind::Cnn).train;
+        let train = Setting::of("cnn").train;
         let (pretrained, _) = WordVectors::Text(path).start(&train, 2000, 1).unwrap();
-        Some(pretrained)
+        Init::Tokens(Box::new(pretrained))
     };
-    let mut setting = Setting::of(Kind::Cnn);
-    setting.config.cnn.embedding_dimensions = 2;
-    setting.pretrained = vectors(0.25);
+    let mut setting = Setting::of("cnn");
+    setting.init = vectors(0.25);
     setting.train(folder.path(), Start::Anew, 7).unwrap_err();
-    setting.pretrained = vectors(0.125);
+    setting.init = vectors(0.125);
     let error = setting.train(folder.path(), Start::Resume, 7).unwrap_err().to_string();
     assert!(error.contains("pretrained (\""), "{error}");
-    setting.pretrained = vectors(0.25);
+    setting.init = vectors(0.25);
     let (bundle, _) = setting.train(folder.path(), Start::Resume, usize::MAX).unwrap();
     let card = fs::read_to_string(bundle.path().join("card.md")).unwrap();
     assert!(card.contains("began with pretrained values"), "{card}");
@@ -173,7 +185,7 @@ fn seal(bytes: &mut [u8]) {
 #[test]
 fn a_changed_checkpoint_is_told_as_damage_with_the_way_out() {
     let folder = tempfile::tempdir().unwrap();
-    let setting = Setting::of(Kind::Wide);
+    let setting = Setting::of("wide");
     setting.train(folder.path(), Start::Anew, 7).unwrap_err();
     let path = folder.path().join("run/checkpoint.safetensors");
     let sound = fs::read(&path).unwrap();
@@ -194,7 +206,7 @@ fn a_changed_checkpoint_is_told_as_damage_with_the_way_out() {
 #[test]
 fn a_checkpoint_with_more_texts_than_there_are_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let setting = Setting::of(Kind::Wide);
+    let setting = Setting::of("wide");
     setting.train(folder.path(), Start::Anew, 2).unwrap_err();
     let path = folder.path().join("run/checkpoint.safetensors");
     let mut bytes = fs::read(&path).unwrap();
@@ -209,40 +221,44 @@ fn a_checkpoint_with_more_texts_than_there_are_is_refused() {
 
 #[test]
 fn the_best_epoch_is_kept_when_patience_ends() {
-    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
-        let mut setting = Setting::of(kind);
+    for model in MODELS {
+        let mut setting = Setting::of(model);
         (setting.config.epochs, setting.config.patience) = (40, 2);
         setting.config.schedule = Schedule { warm_up: 0.0, left: 1.0 };
         let folder = tempfile::tempdir().unwrap();
         let (bundle, report) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
         let (n_epochs, best) = (report.fit.epochs.len(), report.fit.best_epoch);
-        assert!(n_epochs == best + 2 && n_epochs < 40, "{kind:?}: {n_epochs}, best {best}");
+        assert!(n_epochs == best + 2 && n_epochs < 40, "{model}: {n_epochs}, best {best}");
         // The same as one that ends there.
         setting.config.epochs = best;
         let folder = tempfile::tempdir().unwrap();
         let (expected, _) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
-        assert_eq!(bundle.encoder_fingerprint(), expected.encoder_fingerprint(), "{kind:?}");
+        assert_eq!(bundle.encoder_fingerprint(), expected.encoder_fingerprint(), "{model}");
     }
 }
 
 #[test]
 fn a_single_text_with_a_single_label_everywhere_is_enough() {
-    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
-        let mut setting = Setting::of(kind);
-        setting.config.wide.min_documents = 1;
+    for model in MODELS {
+        let mut setting = Setting::of(model);
+        for model in setting.spec.members_mut() {
+            if let ModelSpec::Wide(wide) = model {
+                wide.min_documents = 1;
+            }
+        }
         let one = || vec![tiny::documents("train", 1).remove(0)];
         setting.train = Dataset::new(one()).unwrap();
         setting.dev = Dataset::with_vocabulary(one(), setting.train.vocabulary()).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (bundle, _) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
-        assert_eq!(bundle.labels().len(), one()[0].labels.len(), "{kind:?}");
+        assert_eq!(bundle.labels().len(), one()[0].labels.len(), "{model}");
     }
 }
 
 #[test]
 fn an_interruption_between_epochs_is_one_too() {
     let folder = tempfile::tempdir().unwrap();
-    let mut setting = Setting::of(Kind::Wide);
+    let mut setting = Setting::of("wide");
     setting.config.batch_size = 80;
     // The only batch of an epoch is its last: the epoch is finished first, and stays.
     let error = setting.train(folder.path(), Start::Anew, 1).map(|_| ()).unwrap_err();
@@ -253,12 +269,12 @@ fn an_interruption_between_epochs_is_one_too() {
 
 #[test]
 fn a_model_without_a_finite_answer_ends_the_training_at_once() {
-    for kind in [Kind::Cnn, Kind::Wide, Kind::WideCnn] {
-        let mut setting = Setting::of(kind);
+    for model in MODELS {
+        let mut setting = Setting::of(model);
         let folder = tempfile::tempdir().unwrap();
         // One batch an epoch, whose loss is still finite.
-        (setting.config.adam.learning_rate, setting.config.batch_size) = (1e36, 80);
-        setting.config.joint.wide_adam.learning_rate = 1e36;
+        setting.config.batch_size = 80;
+        setting.optimizers().into_iter().for_each(|adam| adam.learning_rate = 1e36);
         let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
         let expected = TrainError::Diverged {
             loss: None,
@@ -267,17 +283,17 @@ fn a_model_without_a_finite_answer_ends_the_training_at_once() {
             learning_rate: 1e36,
             checkpoint: None,
         };
-        assert_eq!(error.to_string(), expected.to_string(), "{kind:?}");
+        assert_eq!(error.to_string(), expected.to_string(), "{model}");
         assert!(!folder.path().join("bundle").exists());
     }
 }
 
 #[test]
 fn a_model_that_goes_too_far_leaves_the_checkpoint_of_the_epochs_before() {
-    let mut setting = Setting::of(Kind::Cnn);
+    let mut setting = Setting::of("cnn");
     let folder = tempfile::tempdir().unwrap();
     // The rate rises over all epochs: the first one's steps can still be borne.
-    (setting.config.adam.learning_rate, setting.config.schedule.warm_up) = (1e7, 1.0);
+    (setting.optimizers()[0].learning_rate, setting.config.schedule.warm_up) = (1e7, 1.0);
     let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
     let TrainError::Diverged { epoch, checkpoint, .. } = &error else { panic!("{error}") };
     assert!(*epoch > 1 && checkpoint.as_ref().unwrap().is_file(), "{error}");
@@ -287,14 +303,14 @@ fn a_model_that_goes_too_far_leaves_the_checkpoint_of_the_epochs_before() {
 
 #[test]
 fn a_training_that_would_fail_again_leaves_its_place_to_the_next() {
-    let mut setting = Setting::of(Kind::Cnn);
+    let mut setting = Setting::of("cnn");
     let folder = tempfile::tempdir().unwrap();
-    let sound = setting.config.clone();
-    (setting.config.adam.learning_rate, setting.config.schedule.warm_up) = (1e7, 1.0);
+    let sound = (setting.spec.clone(), setting.config.clone());
+    (setting.optimizers()[0].learning_rate, setting.config.schedule.warm_up) = (1e7, 1.0);
     let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
     assert!(matches!(error, TrainError::Diverged { checkpoint: Some(_), .. }), "{error}");
     // With other settings, and without a word about the old checkpoint.
-    setting.config = sound;
+    (setting.spec, setting.config) = sound;
     let error = setting.train(folder.path(), Start::Anew, 7).map(|_| ()).unwrap_err();
     assert!(matches!(error, TrainError::Stopped { .. }), "{error}");
     assert!(folder.path().join("run/checkpoint.failed.safetensors").is_file());
@@ -307,8 +323,8 @@ fn a_training_that_would_fail_again_leaves_its_place_to_the_next() {
 
 #[test]
 fn a_loss_that_is_not_a_number_names_its_batch() {
-    let mut setting = Setting::of(Kind::Cnn);
-    setting.config.adam.learning_rate = 1e16;
+    let mut setting = Setting::of("cnn");
+    setting.optimizers()[0].learning_rate = 1e16;
     let folder = tempfile::tempdir().unwrap();
     let error = setting.train(folder.path(), Start::Anew, usize::MAX).map(|_| ()).unwrap_err();
     let TrainError::Diverged { loss, epoch, batch, .. } = &error else { panic!("{error}") };
@@ -318,15 +334,15 @@ fn a_loss_that_is_not_a_number_names_its_batch() {
 
 #[test]
 fn a_bounded_gradient_moves_as_far_as_its_bound_lets_it() {
-    let mut setting = Setting::of(Kind::Wide);
+    let mut setting = Setting::of("wide");
     // Without Adam's own scaling, a bound of almost nothing leaves the model as it began.
-    setting.config.adam.epsilon = 1.0;
-    setting.config.adam.max_gradient_norm = 1e-12;
+    setting.optimizers()[0].epsilon = 1.0;
+    setting.optimizers()[0].max_gradient_norm = 1e-12;
     let folder = tempfile::tempdir().unwrap();
     let (_, report) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
     let losses: Vec<f32> = report.fit.epochs.iter().map(|epoch| epoch.bce).collect();
     let spread = losses[0] - losses[losses.len() - 1];
-    setting.config.adam.max_gradient_norm = 0.0;
+    setting.optimizers()[0].max_gradient_norm = 0.0;
     let folder = tempfile::tempdir().unwrap();
     let (_, report) = setting.train(folder.path(), Start::Anew, usize::MAX).unwrap();
     let free: Vec<f32> = report.fit.epochs.iter().map(|epoch| epoch.bce).collect();

@@ -156,6 +156,10 @@ fn a_module_uses_only_those_below_it() {
         let tops = imports.uses.keys().filter_map(|module| module.first());
         let tops: BTreeSet<&String> = tops.collect();
         let n_drawn = layers.iter().flatten().count();
-        assert_eq!(n_drawn, tops.len(), "{of}: ARCHITECTURE.md draws modules that are gone, or twice");
+        assert_eq!(
+            n_drawn,
+            tops.len(),
+            "{of}: ARCHITECTURE.md draws modules that are gone, or twice"
+        );
     }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::cnn::GraphForm;
+use autotag_train::cnn::{CnnConfig, GraphForm};
 use autotag_train::{
-    Dataset, LabeledText, Progress, Skipped, Start, TrainConfig, TrainError, TrainReport,
-    TrainingRun, Unreadable,
+    Dataset, Init, LabeledText, ModelSpec, Preset, Progress, Skipped, Start, TrainConfig,
+    TrainError, TrainReport, TrainingRun, Unreadable,
 };
 
 use crate::tiny;
@@ -23,26 +23,40 @@ fn labeled(key: &str, text: &str, labels: &[&str]) -> LabeledText {
 fn train(
     train: Vec<LabeledText>,
     dev: Vec<LabeledText>,
-    config: &TrainConfig,
+    Preset { spec, config }: &Preset,
     out: &Path,
 ) -> Result<(ModelBundle, TrainReport), TrainError> {
     let train = Dataset::new(train)?;
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
-    TrainingRun::new(&train, &dev, config, out, &OnnxOptions::default())
-        .train_cnn(None, &mut |_| {})
+    TrainingRun::new(&train, &dev, config, out, &OnnxOptions::default()).train(
+        spec,
+        Init::Random,
+        None,
+        &mut |_| {},
+    )
 }
 
-fn short_config() -> TrainConfig {
-    TrainConfig { epochs: 2, ..tiny::config().unwrap() }
+fn short() -> Preset {
+    let Preset { spec, config } = tiny::preset().unwrap();
+    Preset { spec, config: TrainConfig { epochs: 2, ..config } }
+}
+
+/// A short training of a CNN with other settings.
+fn short_with(change: impl Fn(&mut CnnConfig)) -> Preset {
+    let mut preset = short();
+    let ModelSpec::Cnn(cnn) = &mut preset.spec else { panic!("{preset:?}") };
+    change(cnn);
+    preset
 }
 
 #[test]
 fn a_seed_fixes_the_model_whatever_the_threads() {
     let folder = tempfile::tempdir().unwrap();
     let model = |name: &str, seed, threads| {
-        let config = TrainConfig { seed, threads, ..short_config() };
+        let Preset { spec, config } = short();
+        let preset = Preset { spec, config: TrainConfig { seed, threads, ..config } };
         let (data, dev) = (tiny::documents("train", 60), tiny::documents("dev", 20));
-        let (bundle, _) = train(data, dev, &config, &folder.path().join(name)).unwrap();
+        let (bundle, _) = train(data, dev, &preset, &folder.path().join(name)).unwrap();
         bundle.encoder_fingerprint()
     };
     let first = model("first", 1, 1);
@@ -78,7 +92,7 @@ fn a_label_that_only_dev_has_counts_as_missed() {
     };
     let out = folder.path().join("bundle");
     let (bundle, report) =
-        train(tiny::documents("train", 60), dev("only::dev"), &short_config(), &out).unwrap();
+        train(tiny::documents("train", 60), dev("only::dev"), &short(), &out).unwrap();
     assert_eq!(report.dev_micro_f1, 0.0);
     assert_eq!(bundle.labels().id("only::dev"), None);
 }
@@ -87,26 +101,26 @@ fn a_label_that_only_dev_has_counts_as_missed() {
 fn the_smallest_data_sets_can_be_trained_on() {
     let folder = tempfile::tempdir().unwrap();
     let one = || vec![labeled("1", "a single text", &["only"])];
-    train(one(), one(), &short_config(), &folder.path().join("one")).unwrap();
+    train(one(), one(), &short(), &folder.path().join("one")).unwrap();
     let same = || (0..20).map(|i| labeled(&i.to_string(), "words again", &["same"])).collect();
-    train(same(), same(), &short_config(), &folder.path().join("same")).unwrap();
+    train(same(), same(), &short(), &folder.path().join("same")).unwrap();
 }
 
 #[test]
 fn a_text_without_words_is_left_out_or_named_and_an_older_bundle_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let (out, config, options) =
-        (folder.path().join("bundle"), short_config(), OnnxOptions::default());
+    let (out, options) = (folder.path().join("bundle"), OnnxOptions::default());
+    let Preset { spec, config } = short();
     let mut broken = tiny::documents("train", 60);
     broken[7].text = "  ".to_owned();
     let broken = Dataset::new(broken).unwrap();
     let run = TrainingRun::new(&broken, &broken, &config, &out, &options);
-    let (older, report) = run.train_cnn(None, &mut |_| {}).unwrap();
+    let (older, report) = run.train(&spec, Init::Random, None, &mut |_| {}).unwrap();
     assert_eq!(report.skipped, Skipped { train: 1, dev: 1 });
     assert_eq!((report.n_train, report.n_dev), (59, 59));
     assert_eq!(older.datastore().unwrap().reader().unwrap().len(), 59);
     let strict = run.unreadable(Unreadable::Refuse);
-    let error = strict.train_cnn(None, &mut |_| {}).unwrap_err();
+    let error = strict.train(&spec, Init::Random, None, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, TrainError::Text { key, .. } if key == "train-7"), "{error}");
     assert_eq!(ModelBundle::open(&out).unwrap().fingerprint(), older.fingerprint());
     let left = std::fs::read_dir(folder.path()).unwrap().count();
@@ -123,12 +137,10 @@ fn texts_shorter_than_the_widest_window_are_trained_on() {
         labeled(&number.to_string(), title, &[label])
     };
     let titles = || titles.iter().copied().cycle().take(40).enumerate().map(title).collect();
-    let mut config = short_config();
-    config.cnn.widths = vec![3, 4, 5];
     for form in [GraphForm::Folded, GraphForm::Plain] {
-        config.form = form;
+        let preset = short_with(|cnn| (cnn.form, cnn.widths) = (form, vec![3, 4, 5]));
         let out = folder.path().join("bundle");
-        let (_, report) = train(titles(), titles(), &config, &out).unwrap();
+        let (_, report) = train(titles(), titles(), &preset, &out).unwrap();
         assert!(report.export_difference < 1e-5, "{report:?}");
     }
 }
@@ -141,11 +153,11 @@ fn a_place_that_no_bundle_can_have_is_told_before_anything_is_read() {
     std::fs::create_dir(&full).unwrap();
     std::fs::write(full.join("notes"), "someone's").unwrap();
     let train = Dataset::new(tiny::documents("train", 60)).unwrap();
-    let (config, options) = (short_config(), OnnxOptions::default());
+    let (Preset { spec, config }, options) = (short(), OnnxOptions::default());
     for out in [file.clone(), full, file.join("bundle")] {
         let mut told = Vec::new();
         let error = TrainingRun::new(&train, &train, &config, &out, &options)
-            .train_cnn(None, &mut |progress| told.push(progress))
+            .train(&spec, Init::Random, None, &mut |progress| told.push(progress))
             .unwrap_err();
         assert!(matches!(error, TrainError::Onnx(_)), "{error}");
         assert!(told.is_empty(), "{told:?}");
@@ -154,7 +166,7 @@ fn a_place_that_no_bundle_can_have_is_told_before_anything_is_read() {
     let mut told = Vec::new();
     let error = TrainingRun::new(&train, &train, &config, &out, &options)
         .checkpoints(&run, Start::Anew)
-        .train_cnn(None, &mut |progress| told.push(progress))
+        .train(&spec, Init::Random, None, &mut |progress| told.push(progress))
         .unwrap_err();
     assert!(matches!(error, TrainError::Io { action: "create", .. }), "{error}");
     assert!(told.is_empty() && !out.exists(), "{told:?}");
@@ -166,28 +178,26 @@ fn a_training_that_failed_leaves_its_place_to_the_next() {
     let (out, run) = (folder.path().join("bundle"), folder.path().join("run"));
     let data = Dataset::new(tiny::documents("train", 60)).unwrap();
     let options = OnnxOptions::default();
-    let train = |config: &TrainConfig| {
-        TrainingRun::new(&data, &data, config, &out, &options)
-            .checkpoints(&run, Start::Anew)
-            .train_cnn(None, &mut |_| {})
-    };
-    let mut config = short_config();
-    config.adam.learning_rate = 1e30;
-    train(&config).unwrap_err();
+    let train =
+        |Preset { spec, config }: &Preset| {
+            TrainingRun::new(&data, &data, config, &out, &options)
+                .checkpoints(&run, Start::Anew)
+                .train(spec, Init::Random, None, &mut |_| {})
+        };
+    train(&short_with(|cnn| cnn.adam.learning_rate = 1e30)).unwrap_err();
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left");
-    train(&short_config()).unwrap();
+    train(&short()).unwrap();
 }
 
 #[test]
 fn a_learning_rate_that_is_far_too_high_ends_with_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = short_config();
-    config.adam.learning_rate = 1e30;
-    config.epochs = 10;
+    let mut preset = short_with(|cnn| cnn.adam.learning_rate = 1e30);
+    preset.config.epochs = 10;
     let error = train(
         tiny::documents("train", 60),
         tiny::documents("dev", 20),
-        &config,
+        &preset,
         &folder.path().join("bundle"),
     )
     .unwrap_err();
@@ -209,9 +219,9 @@ fn progress_tells_every_epoch() {
         _ => {}
     };
     let out = folder.path().join("bundle");
-    let config = short_config();
+    let Preset { spec, config } = short();
     TrainingRun::new(&train, &dev, &config, &out, &OnnxOptions::default())
-        .train_cnn(None, &mut watch)
+        .train(&spec, Init::Random, None, &mut watch)
         .unwrap();
     assert_eq!(epochs, [1, 2]);
     assert!(left[0] > Duration::ZERO, "{left:?}");
@@ -222,11 +232,11 @@ fn progress_tells_every_epoch() {
 fn a_text_on_which_no_filter_is_active_is_nobodys_neighbor() {
     let folder = tempfile::tempdir().unwrap();
     let left_out = |seed| {
-        let mut config = TrainConfig { seed, ..short_config() };
-        (config.cnn.filters, config.cnn.widths) = (1, vec![1]);
+        let mut preset = short_with(|cnn| (cnn.filters, cnn.widths) = (1, vec![1]));
+        preset.config.seed = seed;
         let (data, dev) = (tiny::documents("train", 60), tiny::documents("dev", 20));
         let out = folder.path().join(seed.to_string());
-        let (bundle, _) = train(data, dev, &config, &out).unwrap();
+        let (bundle, _) = train(data, dev, &preset, &out).unwrap();
         60 - bundle.datastore().unwrap().reader().unwrap().len()
     };
     let left_out: Vec<usize> = (0..6).map(left_out).collect();

@@ -6,16 +6,16 @@ use std::time::Duration;
 use anyhow::bail;
 use autotag_engine::target;
 use autotag_lab::{
-    Ablation, Laboratory, LinearConfig, Parts, Question, RunsFolder, Standing, Training,
+    Ablation, LabProgress, Laboratory, LinearConfig, Parts, Question, RunsFolder, Standing,
     start_digest,
 };
-use autotag_train::{ContrastiveConfig, LabeledText, Start, TrainConfig, TrainingRun, Unreadable};
+use autotag_train::{ContrastiveConfig, LabeledText, ModelSpec, TrainConfig};
 use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs};
 use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
 use crate::commands::model;
-use crate::commands::train::{Epochs, HyperArgs, ModelKind, Setup};
+use crate::commands::train::{Epochs, HyperArgs, ModelArg, ModelParser, Setup};
 use crate::errors::UsageError;
 use crate::output::{self, Report, inline};
 use crate::signals::Stop;
@@ -37,7 +37,7 @@ pub(crate) struct AblateArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "train")]
     data: Option<PathBuf>,
 
-    /// The labelled documents to learn from, in the place of a folder
+    /// The labeled documents to learn from, in the place of a folder
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     train: Option<PathBuf>,
 
@@ -49,13 +49,13 @@ pub(crate) struct AblateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     test: Option<PathBuf>,
 
-    /// What the data set is called in the report [default: the folder's name]
+    /// The data set's name in the report [default: the folder's name]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 
-    /// The kind of model
-    #[arg(long, value_enum, default_value = "cnn")]
-    model: ModelKind,
+    /// The kind of model, or several joined by "+" as an ensemble, as wide+cnn+adapter
+    #[arg(long, value_parser = ModelParser, default_value = "cnn")]
+    model: ModelArg,
 
     /// The number of seeds: those from --seed on
     #[arg(long, value_name = "N", default_value = "3")]
@@ -84,14 +84,13 @@ fn gamma(text: &str) -> Result<f32, String> {
 }
 
 pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
-    let Setup { config, pretrained, .. } = args.setup(common)?;
-    if let Err(problem) = args.model.check_start(&pretrained) {
-        return Err(UsageError::new("ablate", problem).into());
-    }
-    args.model.check_features()?;
+    let setup = args.setup(common)?;
+    let source = setup.source().map_err(|problem| UsageError::new("ablate", problem))?;
+    let Setup { spec, config, .. } = setup;
+    spec.check_features()?;
     let options = model::onnx_options(common)?;
     let (folder, _lock) = RunsFolder::lock(&args.runs)?;
-    if let Some(cache) = args.cache().filter(|_| pretrained.path().is_some()) {
+    if let Some(cache) = args.cache().filter(|_| source.path().is_some()) {
         target::check_folder(&cache)?;
     }
     let parts = args.read()?;
@@ -105,27 +104,26 @@ pub(crate) fn run(args: &AblateArgs, common: &Common) -> anyhow::Result<()> {
             "{n_others} runs in {runs} are of another version of autotag and are not used"
         );
     }
-    let ablation = args.question(config, pretrained.path())?.plan(&parts);
+    let ablation = args.question(spec, config, source.path())?.plan(&parts);
     let stop = Stop::watch()?;
-    let mut train = |training: Training<'_>| {
-        let config =
-            TrainConfig { threads: model::threads(common).get(), ..training.config.clone() };
-        let run = TrainingRun::new(&parts.train, &parts.dev, &config, training.bundle, &options)
-            .checkpoints(training.checkpoints, Start::Resume)
-            // The laboratory predicts every text of its parts.
-            .unreadable(Unreadable::Refuse)
-            .stopped_by(stop.flag());
-        let mut epochs = Epochs::begin(common.quiet.into());
-        let init = args.model.init(&pretrained, &parts.train, &config)?;
-        let cache = args.cache();
-        let progress = &mut |step| epochs.show(step);
-        let (_, report) = args.model.train(&run, init, cache.as_deref(), progress)?;
-        Ok(report)
+    let cache = args.cache();
+    let laboratory = Laboratory {
+        parts: &parts,
+        ablation: &ablation,
+        folder: &folder,
+        source: &source,
+        cache: cache.as_deref(),
+        threads: model::threads(common).get(),
+        options: &options,
+        stop: stop.flag(),
     };
-    let laboratory =
-        Laboratory { parts: &parts, ablation: &ablation, folder: &folder, options: &options };
-    let standing = laboratory.make_runs(&mut train, &|| stop.is_asked(), &mut |standing| {
-        tell(&standing);
+    let mut epochs = Epochs::begin(common.quiet.into());
+    let standing = laboratory.make_runs(&mut |progress| match progress {
+        LabProgress::Standing(standing) => {
+            epochs = Epochs::begin(common.quiet.into());
+            tell(&standing);
+        }
+        LabProgress::Training(step) => epochs.show(step),
     })?;
     output::print(common.format, &Ablated::new(args, &parts, &ablation, &standing))?;
     if !standing.failed.is_empty() {
@@ -147,7 +145,7 @@ impl AblateArgs {
     fn setup(&self, common: &Common) -> Result<Setup, UsageError> {
         let mut setup = self
             .hyper
-            .setup(self.model, model::threads(common))
+            .setup(&self.model, model::threads(common))
             .map_err(|problem| UsageError::new("ablate", problem))?;
         let gamma = &mut setup.config.contrastive.gamma;
         if *gamma == 0.0 {
@@ -156,13 +154,18 @@ impl AblateArgs {
         Ok(setup)
     }
 
-    fn question(&self, config: TrainConfig, start: Option<&Path>) -> anyhow::Result<Question> {
+    fn question(
+        &self,
+        spec: ModelSpec,
+        config: TrainConfig,
+        start: Option<&Path>,
+    ) -> anyhow::Result<Question> {
         let start = match start {
             Some(start) => Some((start.to_path_buf(), start_digest(start)?)),
             None => None,
         };
         Ok(Question {
-            model: self.model.to_string(),
+            spec,
             start,
             config,
             n_seeds: self.seeds as usize,
@@ -236,7 +239,7 @@ fn minutes(left: Duration) -> String {
     }
 }
 
-/// What was done.
+/// The outcome.
 #[derive(Debug, Serialize)]
 struct Ablated {
     runs: PathBuf,

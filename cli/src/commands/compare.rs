@@ -17,7 +17,7 @@ use crate::commands::model;
 use crate::commands::predict::{Labels, predict_file};
 use crate::output::{self, Report, table};
 
-/// Compare two bundles on the same labelled documents, with a paired bootstrap
+/// Compare two bundles on the same labeled documents, with a paired bootstrap
 ///
 /// Each bundle answers with its own k, tau, lambda and thresholds; what is given here holds for both.
 #[derive(Debug, clap::Args)]
@@ -33,11 +33,11 @@ pub(crate) struct CompareArgs {
     #[arg(value_name = "B2")]
     second: PathBuf,
 
-    /// The labelled documents to compare them on
+    /// The labeled documents to compare them on
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
 
-    /// How often the documents are drawn anew
+    /// The number of bootstrap resamples of the documents
     #[arg(long, value_name = "N", default_value_t = BootstrapOptions::default().resamples)]
     #[arg(value_parser = resamples)]
     resamples: usize,
@@ -101,13 +101,13 @@ fn measure(
     Ok((Side::new(bundle, &interpolation, &selection, total(counts.iter().copied())), counts))
 }
 
-/// How well one bundle tags.
+/// The figures of one bundle.
 #[derive(Debug, Serialize)]
 struct Side {
     bundle: PathBuf,
     interpolation: Interpolation,
     threshold: f32,
-    /// How many labels have a threshold of their own, where some have.
+    /// The number of labels with a threshold of their own, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
     label_thresholds: Option<NonZeroUsize>,
     micro_f1: f64,

@@ -1,9 +1,8 @@
-//! `autotag train`: a bundle from labelled documents.
+//! `autotag train`: a bundle from labeled documents.
 
 mod epochs;
 mod hyper;
 mod kind;
-mod start;
 
 use std::path::PathBuf;
 
@@ -23,9 +22,9 @@ use crate::signals::Stop;
 pub(super) use epochs::Epochs;
 pub(super) use hyper::HyperArgs;
 pub(super) use hyper::setup::Setup;
-pub(super) use kind::ModelKind;
+pub(super) use kind::{ModelArg, ModelParser};
 
-/// Train a model on labelled documents and write it as a bundle
+/// Train a model on labeled documents and write it as a bundle
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -33,17 +32,17 @@ Examples:
   autotag train --data train.jsonl --dev dev.jsonl --model cnn --init minilm --out bundle
   autotag train --data train.jsonl --dev dev.jsonl --model adapter --init minilm --out bundle")]
 pub(crate) struct TrainArgs {
-    /// The labelled documents to learn from; they also become the first neighbors
+    /// The labeled documents to learn from; they also become the first neighbors
     #[arg(long, value_name = "TRAIN")]
     data: PathBuf,
 
-    /// The labelled documents that tell when to stop
+    /// The labeled documents that tell when to stop
     #[arg(long, value_name = "DEV")]
     dev: PathBuf,
 
-    /// The kind of model
-    #[arg(long, value_enum, default_value = "cnn")]
-    model: ModelKind,
+    /// The kind of model, or several joined by "+" as an ensemble, as wide+cnn+adapter
+    #[arg(long, value_parser = ModelParser, default_value = "cnn")]
+    model: ModelArg,
 
     /// The bundle's folder; an older bundle there is replaced when the new one is complete
     #[arg(long, value_name = "BUNDLE")]
@@ -74,15 +73,11 @@ pub(crate) struct TrainArgs {
 }
 
 pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
-    let setup = args
-        .hyper
-        .setup(args.model, model::threads(common))
-        .map_err(|problem| UsageError::new("train", problem))?;
-    let Setup { config, pretrained, .. } = setup;
-    if let Err(problem) = args.model.check_start(&pretrained) {
-        return Err(UsageError::new("train", problem).into());
-    }
-    args.model.check_features()?;
+    let usage = |problem| UsageError::new("train", problem);
+    let setup = args.hyper.setup(&args.model, model::threads(common)).map_err(usage)?;
+    let source = setup.source().map_err(usage)?;
+    let Setup { spec, config, .. } = setup;
+    spec.check_features()?;
     // Before the documents are read, which may take long.
     BundleDraft::check_target(&args.out)?;
     let options = model::onnx_options(common)?;
@@ -91,7 +86,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
 
-    let init = args.model.init(&pretrained, &train, &config)?;
+    let init = source.read(&spec, &train, config.seed)?;
     let cache = args.hyper.cache(&args.out);
     let (folder, stop) = (args.run_folder(), Stop::watch()?);
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
@@ -99,7 +94,7 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
         .unreadable(args.unreadable())
         .stopped_by(stop.flag());
     let mut epochs = Epochs::begin(common.quiet.into());
-    let trained = args.model.train(&run, init, cache.as_deref(), &mut |step| epochs.show(step));
+    let trained = run.train(&spec, init, cache.as_deref(), &mut |step| epochs.show(step));
     let (bundle, report) = trained.map_err(how_to_go_on)?;
     drop(epochs);
     output::print(common.format, &Trained::new(&bundle, report))?;

@@ -26,7 +26,7 @@ fn wrong_usage_ends_with_code_2() {
     check_wrong("train --data d --dev d --out o --filters 100000000000", "within 1..=10000");
     check_wrong("search --index i --format yaml query", "[possible values: table, json]");
     check_wrong("index --bundle b --index i --data d --on-failure cry", "possible values");
-    check_wrong("train --data d --dev d --out o --model lstm", "[possible values: cnn, wide");
+    check_wrong("train --data d --dev d --out o --model lstm", "give one of cnn, wide, wide-cnn");
     check_wrong("train --data d --dev d --out o --dropout 1", "dropout = 1 is out of range");
     check_wrong(
         "train --data d --dev d --out o --model wide --filters 9",

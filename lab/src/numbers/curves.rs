@@ -17,7 +17,7 @@ pub struct Curves {
 /// One line: a figure at each value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// What it is of.
+    /// Its subject.
     pub name: String,
     /// The figures, one for each value of the axis.
     pub y: Vec<Spread>,

@@ -29,7 +29,7 @@ pub struct Details {
     pub false_positives: Vec<Mistake>,
     /// Missed labels with the lowest scores.
     pub false_negatives: Vec<Mistake>,
-    /// How often labels with a score are right: of the model alone.
+    /// The precision of labels by their score: of the model alone.
     pub reliability_model: Vec<ReliabilityBin>,
     /// The same with neighbors, as set.
     pub reliability_knn: Vec<ReliabilityBin>,
@@ -88,7 +88,7 @@ pub struct MistakeNeighbor {
     pub text: String,
     /// The weight of its vote.
     pub weight: f64,
-    /// Whether it has the label.
+    /// True where it has the label.
     pub has_label: bool,
 }
 
@@ -331,7 +331,7 @@ fn mistakes(
     worst.into_iter().map(|(decision, score)| mistake(data, decision, score, setting)).collect()
 }
 
-/// How far a score is on the wrong side.
+/// The distance of a score from the right side.
 fn badness(kind: Kind, score: &LabelScore) -> f32 {
     match kind {
         Kind::FalsePositive => score.score,

@@ -17,7 +17,7 @@ pub(super) const KS: [usize; 9] = [1, 2, 3, 5, 8, 12, 20, 30, 50];
 /// The proportions of figure 2, in tenths.
 pub(super) const LAMBDAS: [u8; 11] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
 
-/// How well a run does with one choice of settings.
+/// A run's figures with one choice of settings.
 #[derive(Clone, Debug)]
 pub(super) struct Measures {
     pub(super) evaluation: Evaluation,

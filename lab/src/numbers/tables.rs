@@ -36,7 +36,7 @@ impl Spread {
 pub struct Row {
     /// The system, as "cnn + CL + kNN".
     pub system: String,
-    /// Whether k, tau, lambda and the threshold were tuned on dev.
+    /// True where k, tau, lambda and the threshold were tuned on dev.
     pub tuned: bool,
     /// Micro-F1.
     pub micro_f1: Spread,
@@ -85,7 +85,7 @@ pub struct Comparison {
     pub from: String,
     /// The second system.
     pub to: String,
-    /// Whether both are tuned on dev.
+    /// True where both are tuned on dev.
     pub tuned: bool,
     /// Their difference on the same texts, each system's figure being the mean over its seeds.
     pub difference: PairedDifference,

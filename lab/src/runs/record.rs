@@ -4,23 +4,23 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
 use autotag::{Interpolation, ItemId, LabelSet, Neighbor, Scores, Selection};
-use autotag_train::TrainConfig;
+use autotag_train::{ModelSpec, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::linear::LinearConfig;
 use crate::parts::{Part, Parts};
 
 /// The version of what is kept in a folder of runs. Runs of another one are not used.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
-/// What is kept of a data set.
+/// The record of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataRecord {
     /// [`FORMAT_VERSION`].
     pub format: u32,
     /// The digest of its files.
     pub digest: String,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// The labels' names; a label's id is its position.
     pub labels: Vec<String>,
@@ -28,7 +28,7 @@ pub struct DataRecord {
     pub n_known: usize,
     /// The part that the figures are of.
     pub measured: Part,
-    /// What a reader of the figures has to know.
+    /// Caveats of the figures.
     pub notes: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl DataRecord {
     }
 }
 
-/// What is kept of a text.
+/// The record of a text.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TextRecord {
     /// The document's key.
@@ -79,10 +79,10 @@ mod ids {
     }
 }
 
-/// What a run says of a text.
+/// The record of a run's prediction for a text.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct PredictionRecord {
-    /// Whether the model answered; a text in which it knows nothing has no representation.
+    /// True where the model answered; a text in which it knows nothing has no representation.
     answered: bool,
     /// The labels to which it gives more than next to nothing, ascending.
     labels: Vec<u32>,
@@ -94,7 +94,7 @@ pub(super) struct PredictionRecord {
     distances: Vec<f32>,
 }
 
-/// What is too little to be kept, as in an index.
+/// The least score that is kept, as in an index.
 const LEAST_SCORE: f32 = 1.0 / 4096.0;
 
 impl PredictionRecord {
@@ -161,7 +161,7 @@ impl Setting {
     }
 }
 
-/// What a run's answers cost.
+/// The cost of a run's predictions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
     /// The size of the datastore on disk, in bytes.
@@ -199,11 +199,11 @@ pub struct RunRecord {
     pub training_seconds: f64,
     /// The seconds that the run took.
     pub seconds: f64,
-    /// What does best on dev without neighbors.
+    /// The best setting on dev without neighbors.
     pub tuned_model: Setting,
-    /// What does best on dev with neighbors; absent for the linear baseline.
+    /// The best setting on dev with neighbors; absent for the linear baseline.
     pub tuned: Option<Setting>,
-    /// What the answers cost; absent for the linear baseline.
+    /// The cost of its predictions; absent for the linear baseline.
     pub cost: Option<Cost>,
 }
 
@@ -234,20 +234,22 @@ pub struct NeighborPoint {
 pub struct PlannedRun {
     /// The run's id: a digest of everything that its outcome depends on.
     pub id: String,
-    /// What it is trained with.
+    /// The training's settings.
     pub config: TrainConfig,
 }
 
-/// What an ablation consists of: the runs that its tables and figures need.
+/// An ablation: the runs that its tables and figures need.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ablation {
     /// [`FORMAT_VERSION`].
     pub format: u32,
     /// The digest of the data set.
     pub data: String,
-    /// The kind of model, as "cnn".
+    /// The model's architecture, as "cnn".
     pub model: String,
-    /// What it starts from, and what tells that from another; absent where it starts at random.
+    /// The model.
+    pub spec: ModelSpec,
+    /// The file or folder that it starts from, and its digest; absent for a random start.
     pub start: Option<(PathBuf, String)>,
     /// The settings of the runs with the contrastive loss.
     pub config: TrainConfig,

@@ -8,6 +8,7 @@
 //!
 //! The encoder is not trained, so each text goes through it once, and a step is two small products.
 
+mod config;
 mod export;
 mod model;
 mod step;
@@ -15,11 +16,7 @@ mod step;
 use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::bert::Pooling;
-use crate::check::{MAX_SIZE, is_true, within};
 use crate::init::glorot;
 use crate::layers::{OutputLayer, normalize_rows};
 use crate::model::Predicted;
@@ -28,47 +25,7 @@ use crate::parameters::Parameters;
 use crate::rows::{product, row_major};
 use crate::state::{State, StateError};
 
-pub(crate) use model::AdapterModel;
-
-/// The shape and regularization of the adapter.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AdapterConfig {
-    /// How a text's representation by the encoder is made of its tokens'; `None` for what the
-    /// encoder's folder says, else the mean.
-    pub pooling: Option<Pooling>,
-    /// R: the length of the representation.
-    pub hidden: usize,
-    /// The share of the encoder's values that are dropped in training.
-    pub input_dropout: f32,
-    /// The share of the representation's values that are dropped before the output layer.
-    pub dropout: f32,
-    /// Whether the representation is scaled to length 1.
-    pub normalize: bool,
-}
-
-impl Default for AdapterConfig {
-    fn default() -> Self {
-        AdapterConfig {
-            pooling: None,
-            hidden: 512,
-            input_dropout: 0.1,
-            dropout: 0.3,
-            normalize: false,
-        }
-    }
-}
-
-impl AdapterConfig {
-    /// Checks every setting's range.
-    pub(crate) fn check(&self) -> Result<()> {
-        within("hidden", self.hidden, 1..=MAX_SIZE, "within 1..=10000")?;
-        let share = 0.0..1.0f32;
-        let input_dropout = self.input_dropout;
-        let is_share = share.contains(&input_dropout);
-        is_true("input dropout", input_dropout, is_share, "0 or more, less than 1")?;
-        is_true("dropout", self.dropout, share.contains(&self.dropout), "0 or more, less than 1")
-    }
-}
+pub use config::AdapterConfig;
 
 /// The parameters: an encoder of D dimensions, a representation of R values, L labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -125,7 +82,7 @@ impl Adapter {
         self.optimizer.state(&self.network)
     }
 
-    /// Takes a state back.
+    /// Restores a state.
     ///
     /// # Errors
     ///

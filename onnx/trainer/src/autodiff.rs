@@ -12,9 +12,9 @@ mod weights;
 
 use crate::optimizer::step_hash;
 
-pub(crate) use device::{Device, training_device};
-pub(crate) use groups::{Answer, predict_by_length};
-pub(crate) use loss::{losses, normalized_rows};
+pub(crate) use device::training_device;
+pub(crate) use groups::predict_by_length;
+pub(crate) use loss::{Answer, losses, normalized_rows};
 pub(crate) use optimizer::{AdamW, Pace};
 pub(crate) use prior::prior_bias;
 pub(crate) use tensors::{dropout, indices, matrix_of, tensor_of};

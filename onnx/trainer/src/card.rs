@@ -10,7 +10,8 @@ use autotag_onnx::bundle::InputKind;
 
 use crate::bert::Pooling;
 use crate::frozen::{EncoderCard, EncoderReport};
-use crate::train::TrainReport;
+use crate::report::TrainReport;
+use crate::setup::as_json;
 use crate::{Dataset, Skipped};
 
 /// The labels whose number of training texts a card tells.
@@ -108,7 +109,7 @@ fn untrained(card: &mut String, config: &BundleConfig, report: &EncoderReport) -
         card,
         "Represents a text by {dimensions} values, among which its neighbors are found; scores no label \
          itself. Reads the first {max_length} tokens of a text. Its tags are the votes of the nearest \
-         labelled texts, of which {n_neighbors} are in the bundle, and become better with each one that \
+         labeled texts, of which {n_neighbors} are in the bundle, and become better with each one that \
          an index is given."
     )?;
     about_encoder(card, encoder)?;
@@ -184,7 +185,9 @@ fn in_cell(label: &str) -> String {
 }
 
 fn settings(card: &mut String, report: &TrainReport) -> std::fmt::Result {
-    let config = serde_json::to_string_pretty(&report.config).expect("settings are plain data");
+    let settings =
+        serde_json::json!({ "model": as_json(&report.spec), "training": as_json(&report.config) });
+    let config = serde_json::to_string_pretty(&settings).expect("settings are plain data");
     writeln!(card, "\n## Settings\n\n```json\n{config}\n```")
 }
 

@@ -36,3 +36,8 @@ pub(crate) fn is_true(
     let (name, value, expected) = (name.to_owned(), value.to_string(), expected.into());
     Err(TrainError::Setting { name, value, expected })
 }
+
+/// Checks a share that must leave something: dropout, a decay, an average.
+pub(crate) fn is_share(name: &str, value: f32) -> Result<()> {
+    is_true(name, value, (0.0..1.0).contains(&value), "0 or more, less than 1")
+}

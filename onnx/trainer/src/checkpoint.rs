@@ -31,7 +31,7 @@ const FAILED: &str = "failed";
 /// The checkpoint of such a training once another one has begun.
 const SET_ASIDE: &str = "checkpoint.failed.safetensors";
 
-/// What a training does with the checkpoint that an earlier one left in its folder.
+/// The use of a checkpoint that an earlier training left in the folder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// Begins anew, and refuses to where there is a checkpoint, which would be lost; that of a training
@@ -53,7 +53,7 @@ pub enum Start {
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     claim: Claim,
-    /// What the checkpoint must belong to.
+    /// The training that the checkpoint must belong to.
     identity: Identity,
     /// The texts that are left out, which the figures tell.
     skipped: Skipped,
@@ -64,19 +64,19 @@ pub(crate) struct RunFolder {
 pub(crate) struct Claim {
     path: PathBuf,
     start: Start,
-    /// Whether the folder was there before.
+    /// The folder's presence before the training.
     found: Found,
     _lock: File,
 }
 
-/// Whether a folder was there.
+/// The presence of a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     There,
     Missing,
 }
 
-/// What a training is: resuming it with anything else gives another result.
+/// The identity of a training: resumed with any other, it would give another result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     /// The settings that the result depends on.
@@ -85,12 +85,12 @@ pub(crate) struct Identity {
     pub(crate) data: String,
 }
 
-/// How far a training got.
+/// The progress of a training.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Account {
     /// The epochs that are done.
     pub(crate) epochs: Vec<EpochReport>,
-    /// What is done of the epoch behind them.
+    /// The part of the next epoch that is done.
     pub(crate) partial: Partial,
 }
 
@@ -102,7 +102,7 @@ impl Account {
     }
 }
 
-/// What is done of an epoch.
+/// The part of an epoch that is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Partial {
     /// The texts, in the epoch's order.
@@ -115,7 +115,7 @@ pub(crate) struct Partial {
     pub(crate) seconds: f64,
 }
 
-/// What a checkpoint says about itself.
+/// The metadata of a checkpoint.
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     version: u32,
@@ -193,7 +193,7 @@ impl Claim {
         self.start
     }
 
-    /// Says what the training depends on, and which texts are left out of it.
+    /// Adds the training's identity, and the texts that are left out of it.
     pub(crate) fn of(self, identity: Identity, skipped: Skipped) -> RunFolder {
         RunFolder { claim: self, identity, skipped }
     }
@@ -337,7 +337,7 @@ struct MetricsLine<'a> {
     skipped: &'a Skipped,
 }
 
-/// Says why a file without a sound trailer is refused: older versions had none.
+/// Returns the error of a file without a sound trailer: older versions had none.
 fn unsealed(path: PathBuf, bytes: &[u8]) -> TrainError {
     let about = State::about(bytes).ok().and_then(|about| serde_json::from_str(&about).ok());
     match about.as_ref().map(|about: &Value| &about["version"]) {
@@ -364,6 +364,14 @@ fn write_whole(state: &State<'_>, about: String, path: &Path) -> io::Result<()> 
 
 /// Names the settings in which two JSON values differ, as "adam.learning_rate (0.001, now 0.01)".
 fn differences(name: &str, then: &Value, now: &Value) -> Vec<String> {
+    if let (Value::Array(a), Value::Array(b)) = (then, now)
+        && a.len() == b.len()
+    {
+        let number = |(number, (a, b)): (usize, (&Value, &Value))| {
+            differences(&format!("{name}.{number}"), a, b)
+        };
+        return a.iter().zip(b).enumerate().flat_map(number).collect();
+    }
     let (Value::Object(a), Value::Object(b)) = (then, now) else {
         return if then == now { Vec::new() } else { vec![format!("{name} ({then}, now {now})")] };
     };

@@ -6,75 +6,23 @@
 //! text only, so the backward pass touches just those.
 
 mod backward;
+mod config;
 mod export;
 mod forward;
+mod model;
 mod tokens;
 
 use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use serde::{Deserialize, Serialize};
 
 use crate::init::{glorot, uniform};
 use crate::optimizer::Adam;
 use crate::parameters::Parameters;
 use crate::rows::row_major;
 use crate::state::{State, StateError};
-pub use export::GraphForm;
+pub use config::{CnnConfig, GraphForm};
 pub use forward::Folded;
-
-/// The shape and regularization of the CNN.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CnnConfig {
-    /// The length of a token's embedding; a pretrained token table has its own.
-    pub embedding_dimensions: usize,
-    /// The windows' widths, in tokens.
-    pub widths: Vec<usize>,
-    /// The number of filters of each width.
-    pub filters: usize,
-    /// The share of an embedding's values that are dropped in training, per distinct token.
-    pub embedding_dropout: f32,
-    /// The share of the representation's values that are dropped before the output layer.
-    pub dropout: f32,
-    /// Whether the representation is scaled to length 1.
-    pub normalize: bool,
-}
-
-impl Default for CnnConfig {
-    fn default() -> Self {
-        CnnConfig {
-            embedding_dimensions: 300,
-            widths: vec![3, 4, 5],
-            filters: 100,
-            embedding_dropout: 0.3,
-            dropout: 0.5,
-            normalize: false,
-        }
-    }
-}
-
-impl CnnConfig {
-    /// Returns the length R of the representation: one value per filter.
-    pub fn n_filters(&self) -> usize {
-        self.widths.len() * self.filters
-    }
-
-    /// Returns the number C of kernel slices: each filter has one per token of its window.
-    pub fn n_slices(&self) -> usize {
-        self.widths.iter().sum::<usize>() * self.filters
-    }
-
-    /// Returns the first slice of each width. Slice `start + j * filters + f` is what filter f of
-    /// that width multiplies the window's token j by.
-    pub(crate) fn slice_starts(&self) -> Vec<usize> {
-        let starts = self.widths.iter().scan(0, |next, width| {
-            let start = *next;
-            *next += width * self.filters;
-            Some(start)
-        });
-        starts.collect()
-    }
-}
 
 /// The parameters: V tokens of D dimensions, C kernel slices, R filters, L labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,13 +55,13 @@ pub struct Cnn {
     seed: u64,
 }
 
-/// What a step computes, kept between steps for its allocations.
+/// The intermediate results of a step, kept between steps for their allocations.
 #[derive(Clone, Debug, Default)]
 struct Scratch {
     batch: tokens::DistinctTokens,
     /// The distinct tokens' embeddings, after dropout: [U, D].
     embedded: Array2<f32>,
-    /// What dropout multiplied them by.
+    /// Their dropout mask.
     embedding_mask: Array2<f32>,
     /// `embedded` times every kernel slice: [U, C].
     products: Array2<f32>,
@@ -163,7 +111,7 @@ impl Cnn {
         self.optimizer.state(&self.network)
     }
 
-    /// Takes a state back.
+    /// Restores a state.
     ///
     /// # Errors
     ///

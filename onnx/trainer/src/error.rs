@@ -9,7 +9,7 @@ use crate::state::StateError;
 /// The result of the trainer's fallible functions.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;
 
-/// What can go wrong in training and exporting.
+/// An error of training or exporting.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -62,7 +62,7 @@ pub enum TrainError {
     Label {
         /// The document's key.
         key: String,
-        /// What is wrong with the label.
+        /// The cause.
         #[source]
         source: autotag::Error,
     },
@@ -78,12 +78,41 @@ pub enum TrainError {
         expected: String,
     },
 
+    /// A name is neither a preset's nor made of kinds of model.
+    #[error(
+        "{name:?} is no model: give one of {presets}, or several of them that are one model each, joined by \"+\""
+    )]
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// The presets' names.
+        presets: String,
+    },
+
+    /// A model is made of a whole pretrained encoder, and there is none.
+    #[error(
+        "the model {model} needs a pretrained encoder to start from: give a folder with tokenizer.json, config.json and model.safetensors"
+    )]
+    NoEncoder {
+        /// The kind of model.
+        model: String,
+    },
+
+    /// The program lacks a feature that a model needs.
+    #[error(
+        "this program was built without what --model {model} needs: build it with `cargo install --path cli --features burn`"
+    )]
+    NotBuilt {
+        /// The model.
+        model: String,
+    },
+
     /// A pretrained encoder's file cannot be used.
     #[error("{} cannot start the model: {reason}", path.display())]
     Pretrained {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it and what to do.
+        /// The cause, and the way out.
         reason: String,
     },
 
@@ -94,7 +123,7 @@ pub enum TrainError {
         path: PathBuf,
         /// The line, or the array's row, from 1.
         line: Option<u64>,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
 
@@ -103,7 +132,7 @@ pub enum TrainError {
     Cache {
         /// The folder or a file in it.
         path: PathBuf,
-        /// What was tried, as "read".
+        /// The action that failed, as "read".
         action: &'static str,
         /// The cause.
         #[source]
@@ -176,7 +205,7 @@ pub enum TrainError {
     Checkpoint {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         reason: String,
     },
 
@@ -195,7 +224,7 @@ pub enum TrainError {
     State {
         /// The file.
         path: PathBuf,
-        /// What does not fit.
+        /// The mismatch.
         #[source]
         source: StateError,
     },
@@ -234,7 +263,7 @@ pub enum TrainError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as "create".
+        /// The action that failed, as "create".
         action: &'static str,
         /// The cause.
         #[source]
@@ -246,7 +275,7 @@ pub enum TrainError {
     TrainingDevice {
         /// The device asked for.
         device: autotag_onnx::Device,
-        /// What is missing and what to do.
+        /// The cause, and the way out.
         reason: String,
     },
 
@@ -289,7 +318,7 @@ pub enum TrainError {
     /// The tokenizer failed.
     #[error("the tokenizer failed while it {action}")]
     Tokenizer {
-        /// What was being done, as "learned a vocabulary".
+        /// The action, as "learned a vocabulary".
         action: &'static str,
         /// The tokenizer's error.
         #[source]

@@ -1,6 +1,7 @@
 //! A pretrained BERT encoder trained further, with a layer of scores on its pooled representation.
 
 mod config;
+mod kind;
 
 #[cfg(feature = "burn")]
 mod forward;
@@ -9,7 +10,7 @@ mod model;
 
 pub use config::FinetuneConfig;
 #[cfg(feature = "burn")]
-pub(crate) use model::FinetunedModel;
+use model::FinetunedModel;
 
 #[cfg(all(test, feature = "burn"))]
 mod tests;

@@ -13,17 +13,19 @@ use autotag::{LabelSet, Scores, Selection};
 
 use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start};
 
-use crate::model::{Model, Predict, StepLoss, TokenizedTexts};
+use crate::model::{Model, Predict, StepLoss, TextInput, TokenizedTexts};
 use crate::nearest::nearest;
 use crate::report::{EpochReport, FitReport, Progress};
 use crate::rows::RowMajor as _;
 use crate::{Result, TrainConfig, TrainError};
 
-/// What accompanies a training: who watches it, what may stop it, where it leaves checkpoints.
+/// The surroundings of a training: its observer, its stop flag, its checkpoints.
 pub(crate) struct TrainContext<'a> {
     pub(crate) progress: &'a mut dyn FnMut(Progress),
     pub(crate) stop: &'a AtomicBool,
     pub(crate) folder: Option<&'a RunFolder>,
+    /// The highest learning rate, for an error to name.
+    pub(crate) learning_rate: f32,
 }
 
 /// Trains a model until dev stops improving, and returns it as of its best epoch.
@@ -35,20 +37,20 @@ pub(crate) struct TrainContext<'a> {
 ///
 /// [`TrainError::Diverged`] when a loss, a parameter or an answer is no longer finite, or no text has a
 /// representation but zeros, [`TrainError::Stopped`] when it was asked for, and what reading and writing checkpoints brings.
-pub(crate) fn fit<M: Model>(
-    model: &mut M,
-    train: &TokenizedTexts<M::Input>,
-    dev: &TokenizedTexts<M::Input>,
+pub(crate) fn fit(
+    model: &mut dyn Model,
+    train: &TokenizedTexts,
+    dev: &TokenizedTexts,
     n_labels: usize,
     config: &TrainConfig,
     context: &mut TrainContext<'_>,
-) -> Result<Fitted<M::Snapshot>> {
+) -> Result<Fitted> {
     let mut training = Training::begin(model, train.texts.len(), context)?;
     let start = context.folder.map_or(Start::Anew, RunFolder::start);
     while start != Start::Finish && !training.is_done(config) {
         let rate = training.train_epoch(train, config, context)?;
         let snapshot = training.model.snapshot(rate);
-        let Some(predictions) = predict_dev(&snapshot, train, dev) else {
+        let Some(predictions) = predict_dev(&*snapshot, train, dev) else {
             return Err(training.diverged(None, config, context));
         };
         let figures = measure(&predictions, n_labels, config);
@@ -62,7 +64,7 @@ pub(crate) fn fit<M: Model>(
     }
     match training.best {
         Some(Best { report, network, predictions }) => {
-            let predictions = predictions.or_else(|| predict_dev(&network, train, dev));
+            let predictions = predictions.or_else(|| predict_dev(&*network, train, dev));
             // Only what was sound is kept as the best; a checkpoint may be altered.
             let Some(predictions) = predictions else { return Err(unsound(context)) };
             let epochs = training.account.epochs;
@@ -77,38 +79,38 @@ pub(crate) fn fit<M: Model>(
 }
 
 /// A trained model.
-pub(crate) struct Fitted<P> {
+pub(crate) struct Fitted {
     /// The model as of its best epoch.
-    pub(crate) network: P,
-    /// What it says of dev.
+    pub(crate) network: Box<dyn Predict>,
+    /// Its predictions for dev.
     pub(crate) predictions: Vec<Prediction>,
     pub(crate) report: FitReport,
 }
 
 /// The best epoch so far.
-struct Best<P> {
+struct Best {
     report: EpochReport,
     /// The model as of its end.
-    network: P,
-    /// What it says of dev; a checkpoint does not keep that.
+    network: Box<dyn Predict>,
+    /// Its predictions for dev; a checkpoint does not keep them.
     predictions: Option<Vec<Prediction>>,
 }
 
 /// A training under way.
-struct Training<'m, M: Model> {
-    model: &'m mut M,
+struct Training<'m> {
+    model: &'m mut dyn Model,
     account: Account,
-    best: Option<Best<M::Snapshot>>,
+    best: Option<Best>,
 }
 
-impl<'m, M: Model> Training<'m, M> {
+impl<'m> Training<'m> {
     /// Begins anew, or where the checkpoint is.
     ///
     /// # Errors
     ///
-    /// What reading the checkpoint brings, and [`TrainError::Checkpoint`] when it cannot be that of a
+    /// Those of reading the checkpoint, and [`TrainError::Checkpoint`] when it cannot be that of a
     /// training on so many texts.
-    fn begin(model: &'m mut M, n_texts: usize, context: &TrainContext<'_>) -> Result<Self> {
+    fn begin(model: &'m mut dyn Model, n_texts: usize, context: &TrainContext<'_>) -> Result<Self> {
         let folder = context.folder.filter(|folder| folder.start() != Start::Anew);
         let anew = |model| Ok(Training { model, account: Account::default(), best: None });
         let Some(folder) = folder else { return anew(model) };
@@ -137,7 +139,7 @@ impl<'m, M: Model> Training<'m, M> {
     /// Trains on what is left of an epoch; returns the share of the learning rates of its last step.
     fn train_epoch(
         &mut self,
-        train: &TokenizedTexts<M::Input>,
+        train: &TokenizedTexts,
         config: &TrainConfig,
         context: &mut TrainContext<'_>,
     ) -> Result<f32> {
@@ -150,7 +152,7 @@ impl<'m, M: Model> Training<'m, M> {
         let started = Instant::now();
         let n_texts_left = (config.epochs - epoch).saturating_mul(order.len());
         for rows in order[before.n_texts..].chunks(config.batch_size) {
-            let texts: Vec<&M::Input> = rows.iter().map(|&row| &train.texts[row]).collect();
+            let texts: Vec<&TextInput> = rows.iter().map(|&row| &train.texts[row]).collect();
             let labels: Vec<&LabelSet> = rows.iter().map(|&row| &train.labels[row]).collect();
             let n_done = (epoch - 1) * n_batches + self.account.partial.n_texts / config.batch_size;
             rate = config.schedule.at(n_done, n_steps);
@@ -179,8 +181,8 @@ impl<'m, M: Model> Training<'m, M> {
         Err(self.diverged(None, config, context))
     }
 
-    /// Says that a batch's loss, or what it made of the model, is no longer finite. The parameters are
-    /// spoiled: no checkpoint is written.
+    /// Returns the error of a loss, or of parameters, that are no longer finite. No checkpoint is
+    /// written of them.
     fn diverged(
         &self,
         loss: Option<f32>,
@@ -193,7 +195,7 @@ impl<'m, M: Model> Training<'m, M> {
             epoch: self.account.epochs.len() + 1,
             // A loss is known before its batch counts as done.
             batch: n_done + usize::from(loss.is_some()),
-            learning_rate: config.adam.learning_rate,
+            learning_rate: context.learning_rate,
             checkpoint: checkpoint(context).filter(|_| !self.account.epochs.is_empty()),
         }
     }
@@ -220,7 +222,7 @@ impl<'m, M: Model> Training<'m, M> {
     fn end_epoch(
         &mut self,
         figures: DevFigures,
-        network: M::Snapshot,
+        network: Box<dyn Predict>,
         predictions: Vec<Prediction>,
     ) -> EpochReport {
         let partial = std::mem::take(&mut self.account.partial);
@@ -244,7 +246,7 @@ impl<'m, M: Model> Training<'m, M> {
     }
 }
 
-/// Says that what a checkpoint holds was not written by a training.
+/// Returns the error of a checkpoint whose content no training can have written.
 fn unsound(context: &TrainContext<'_>) -> TrainError {
     let reason = "its figures are not those of such a training".to_owned();
     TrainError::Checkpoint { path: checkpoint(context).unwrap_or_default(), reason }
@@ -296,13 +298,13 @@ impl Partial {
 
 /// Predicts dev, with its neighbors among the training texts; `None` when the model's parameters went
 /// so far that it has no finite answer any more, or none but zeros.
-fn predict_dev<P: Predict>(
-    model: &P,
-    train: &TokenizedTexts<P::Input>,
-    dev: &TokenizedTexts<P::Input>,
+fn predict_dev(
+    model: &dyn Predict,
+    train: &TokenizedTexts,
+    dev: &TokenizedTexts,
 ) -> Option<Vec<Prediction>> {
-    let train_texts: Vec<&P::Input> = train.texts.iter().collect();
-    let dev_texts: Vec<&P::Input> = dev.texts.iter().collect();
+    let train_texts: Vec<&TextInput> = train.texts.iter().collect();
+    let dev_texts: Vec<&TextInput> = dev.texts.iter().collect();
     let learned = model.predict(&train_texts);
     let predicted = model.predict(&dev_texts);
     let is_silent = learned.embeddings.values().iter().all(|&value| value == 0.0);

@@ -3,42 +3,37 @@
 mod cache;
 mod encode;
 mod encoder;
+mod report;
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ndarray::Array2;
-use serde::{Deserialize, Serialize};
-
-use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{Encoder, Interpolation, Proportion, Selection, Temperature, Threshold};
-use autotag_onnx::{BundleDraft, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
+use autotag::{Encoder, Selection};
+use autotag_onnx::{BundleDraft, ModelBundle, OnnxEncoder, OnnxOptions};
 
 use crate::bert::{BertFolder, Pooling};
 use crate::card::encoder_card;
 use crate::first_neighbors::store;
-
-use crate::nearest::nearest;
+use crate::readable::Readable;
 use crate::report::Progress;
-use crate::train::read::Readable;
 use crate::{Dataset, Result, Skipped, TrainError, Unreadable};
 
 pub(crate) use encode::Encoding;
-pub use encoder::{EncoderCard, FrozenEncoder};
+pub use encoder::{DEFAULT_LENGTH, EncoderCard, FrozenEncoder};
+pub use report::EncoderReport;
 
-/// How a pretrained encoder reads and represents texts.
+/// The settings of an encoder that is not trained.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncoderSettings {
-    /// How a text's representation is made of its tokens'; `None` for what the folder says, else
-    /// the mean.
+    /// The pooling of token representations; `None` for the folder's own, else the mean.
     pub pooling: Option<Pooling>,
     /// The most tokens of a text that are read, special ones included; the encoder's positions are
     /// a bound too.
     pub max_length: usize,
     /// The folder in which embeddings are kept between runs; `None` to keep none.
     pub cache: Option<PathBuf>,
-    /// What becomes of texts that the encoder cannot read.
+    /// The treatment of texts that the encoder cannot read.
     pub unreadable: Unreadable,
 }
 
@@ -49,31 +44,7 @@ impl Default for EncoderSettings {
     }
 }
 
-/// The tokens that are read where nothing else is said: what the small sentence encoders are made
-/// for, and a bound to what a long text costs.
-pub const DEFAULT_LENGTH: usize = 256;
-
-/// What a bundle tells of an encoder that was taken as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EncoderReport {
-    /// The encoder.
-    pub encoder: EncoderCard,
-    /// The number of first neighbors.
-    pub n_neighbors: usize,
-    /// The number of dev texts; 0 where nothing was tuned.
-    pub n_dev: usize,
-    /// The texts that were left out of both, because the encoder cannot read them.
-    #[serde(default)]
-    pub skipped: Skipped,
-    /// k, tau and lambda, which is 1.
-    pub interpolation: Interpolation,
-    /// The threshold.
-    pub threshold: Threshold,
-    /// The micro-F1 on dev, where k, tau and the threshold were tuned on it.
-    pub dev_micro_f1: Option<f64>,
-}
-
-/// Labelled texts for a bundle whose model was not trained on them.
+/// Labeled texts for a bundle whose model was not trained on them.
 #[derive(Clone, Copy, Debug)]
 pub struct FirstNeighbors<'a> {
     /// The texts that become the first neighbors.
@@ -86,7 +57,7 @@ pub struct FirstNeighbors<'a> {
 /// neighbors alone.
 ///
 /// Representations have length 1. Without `neighbors` its datastore is empty, and there are tags
-/// from the first labelled documents of an index on. An older bundle at `out` is replaced once the
+/// from the first labeled documents of an index on. An older bundle at `out` is replaced once the
 /// new one is complete. Where `stop` is raised while texts are encoded, that is an error; what was
 /// encoded is kept for the next run.
 ///
@@ -111,17 +82,17 @@ pub fn bundle_encoder(
     let threads = threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?;
     threads.install(|| {
         progress(Progress::Stage("read the encoder"));
-        let encoder = FrozenEncoder::new(BertFolder::read(folder)?, settings.pooling);
+        let encoder = FrozenEncoder::new(Arc::new(BertFolder::read(folder)?), settings.pooling);
         let mut draft = encoder.draft(settings.max_length, out)?;
         let mut report = EncoderReport::untuned(encoder.card(draft.encoder_fingerprint()));
         drop(encoder);
-        // Whether the model runs is found out before anything else.
+        // A model that does not run is found out before anything else.
         let encoder = draft.encoder(options)?;
         if let Some(FirstNeighbors { texts, dev }) = neighbors {
             let readable = |part, texts| readable(part, &encoder, texts, settings.unreadable);
             let texts = readable("training", texts)?;
             let dev = dev.map(|dev| readable("dev", dev)).transpose()?;
-            let n_skipped = |texts: &Readable<'_, _>| texts.n_skipped;
+            let n_skipped = |texts: &Readable<'_>| texts.n_skipped;
             report.skipped =
                 Skipped { train: n_skipped(&texts), dev: dev.as_ref().map_or(0, n_skipped) };
             let (texts, dev) = (&*texts.dataset, dev.as_ref().map(|dev| &*dev.dataset));
@@ -156,57 +127,6 @@ fn readable<'a>(
     encoder: &OnnxEncoder,
     texts: &'a Dataset,
     unreadable: Unreadable,
-) -> Result<Readable<'a, ModelInput>> {
+) -> Result<Readable<'a>> {
     Readable::of_part(part, &|text| encoder.tokenize(text), texts, unreadable)
-}
-
-impl EncoderReport {
-    fn untuned(encoder: EncoderCard) -> Self {
-        EncoderReport {
-            encoder,
-            n_neighbors: 0,
-            n_dev: 0,
-            skipped: Skipped::default(),
-            interpolation: untuned(),
-            threshold: untuned_threshold(),
-            dev_micro_f1: None,
-        }
-    }
-
-    fn tune(
-        &mut self,
-        texts: &Dataset,
-        embeddings: &Array2<f32>,
-        dev: &Dataset,
-        dev_embeddings: &Array2<f32>,
-    ) {
-        let neighbors = nearest(dev_embeddings, embeddings, texts.labels(), MAX_K);
-        let predictions: Vec<Prediction> = neighbors
-            .into_iter()
-            .zip(dev.labels())
-            .map(|(neighbors, given)| Prediction { given: given.clone(), model: None, neighbors })
-            .collect();
-        let Tuned { interpolation, threshold, score } = tune::tune(&predictions, Method::Knn);
-        self.n_dev = dev.len();
-        (self.interpolation, self.threshold) = (interpolation, threshold);
-        self.dev_micro_f1 = Some(score);
-    }
-}
-
-/// Returns how neighbors vote where no dev set says it.
-///
-/// Representations of length 1 are at most 2 apart, so tau is smaller than the paper's. The settings
-/// are near those that were tuned for MiniLM on package descriptions with hundreds of labels.
-fn untuned() -> Interpolation {
-    Interpolation {
-        k: NonZeroUsize::new(12).expect("12 is not 0"),
-        temperature: Temperature::new(0.2).expect("0.2 is greater than 0"),
-        proportion: Proportion::NEIGHBORS,
-    }
-}
-
-/// Returns the score from which on a label becomes a tag where no dev set says it: votes are seldom
-/// as unanimous as a trained model is certain.
-fn untuned_threshold() -> Threshold {
-    Threshold::new(0.3).expect("0.3 is within 0..=1")
 }

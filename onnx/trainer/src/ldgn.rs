@@ -8,6 +8,7 @@
 //! vectors.
 
 mod config;
+mod kind;
 
 #[cfg(feature = "burn")]
 mod batch;
@@ -26,7 +27,7 @@ mod weights;
 
 pub use config::LdgnConfig;
 #[cfg(feature = "burn")]
-pub(crate) use model::LdgnModel;
+use model::LdgnModel;
 
 #[cfg(all(test, feature = "burn"))]
 mod tests;

@@ -1,9 +1,13 @@
 //! The losses and their gradients: binary cross-entropy and the multi-label contrastive loss.
 
-use crate::rows::{RowMajor as _, multiply, product};
-use autotag::LabelSet;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
+
+use autotag::LabelSet;
+
+use crate::check::{is_positive, is_true};
+use crate::error::Result;
+use crate::rows::{RowMajor as _, multiply, product};
 
 /// C_ij, from which beta_ij is made: the weight of a pair of texts for the labels that it shares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -32,6 +36,20 @@ impl Default for ContrastiveConfig {
     /// Returns the paper's setting for AAPD.
     fn default() -> Self {
         ContrastiveConfig { gamma: 0.1, temperature: 10.0, coefficient: Coefficient::Dynamic }
+    }
+}
+
+impl ContrastiveConfig {
+    /// Returns a loss that is left out, with a temperature that suits representations of length 1.
+    pub(crate) fn off_on_the_unit_sphere() -> Self {
+        ContrastiveConfig { gamma: 0.0, temperature: 0.1, ..ContrastiveConfig::default() }
+    }
+
+    /// Checks every setting's range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let ContrastiveConfig { gamma, temperature, .. } = *self;
+        is_true("gamma", gamma, gamma >= 0.0 && gamma.is_finite(), "0 or more")?;
+        is_true("tau'", temperature, is_positive(temperature), "greater than 0")
     }
 }
 

@@ -1,69 +1,92 @@
-//! What every model is to training: it takes steps, it predicts, and it writes itself into a graph.
+//! The interface between models and training: steps, predictions, states, export.
 
 use ndarray::Array2;
 use rayon::prelude::*;
 
 use autotag::LabelSet;
+use autotag_onnx::ModelInput;
 use autotag_onnx::graph::{GraphBuilder, Value};
 
 use crate::rows::RowMajor as _;
 use crate::state::{State, StateError};
 
-/// A model that can be trained.
+/// Everything that models read of one text; each takes its own part.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TextInput {
+    /// Token ids and n-grams.
+    pub(crate) read: ModelInput,
+    /// The frozen encoder's representation, of length 1; empty without such an encoder.
+    pub(crate) encoded: Vec<f32>,
+}
+
+impl From<ModelInput> for TextInput {
+    fn from(read: ModelInput) -> Self {
+        TextInput { read, encoded: Vec::new() }
+    }
+}
+
+/// Returns the token ids of each text.
+pub(crate) fn token_ids<'t>(texts: &[&'t TextInput]) -> Vec<&'t [u32]> {
+    texts.iter().map(|text| text.read.ids()).collect()
+}
+
+/// A model in training.
 pub(crate) trait Model {
-    /// What the model reads of one text.
-    type Input: Send + Sync;
+    /// Trains on one batch; `rate` is the factor of the learning rates in this step.
+    fn step(&mut self, texts: &[&TextInput], labels: &[&LabelSet], rate: f32) -> StepLoss;
 
-    /// The model as it stands after an epoch.
-    type Snapshot: Predict<Input = Self::Input>;
+    /// Ends an epoch and returns the model to predict with; `rate` is that of the last step.
+    fn snapshot(&mut self, rate: f32) -> Box<dyn Predict>;
 
-    /// Trains on one batch, with this share of the learning rates.
-    fn step(&mut self, texts: &[&Self::Input], labels: &[&LabelSet], rate: f32) -> StepLoss;
-
-    /// Ends an epoch and returns what the model is now; `rate` is that of the last step.
-    fn snapshot(&mut self, rate: f32) -> Self::Snapshot;
-
-    /// Returns everything that training needs to go on as if it had never stopped: parameters, what
-    /// the optimizer keeps of them, counters.
+    /// Returns the state that a resumed training continues from: parameters, the optimizer's running
+    /// means, counters.
     fn state(&self) -> State<'_>;
 
-    /// Takes a state back.
+    /// Restores a state.
     ///
     /// # Errors
     ///
     /// [`StateError`] when the state is another model's; this one cannot be used then.
     fn restore(&mut self, state: &State<'_>) -> Result<(), StateError>;
 
-    /// Makes a snapshot again from its [`Predict::state`].
+    /// Restores a snapshot from its [`Predict::state`].
     ///
     /// # Errors
     ///
     /// [`StateError`] when the state is another model's.
-    fn restore_snapshot(&self, state: &State<'_>) -> Result<Self::Snapshot, StateError>;
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<Box<dyn Predict>, StateError>;
 
-    /// Returns what the model is now, without ending an epoch: a snapshot's parts are among the model's.
+    /// Returns a snapshot without ending an epoch: its parameters are among the model's own.
     ///
     /// # Errors
     ///
     /// [`StateError`] when the model breaks that rule.
-    fn present(&self) -> Result<Self::Snapshot, StateError> {
+    fn present(&self) -> Result<Box<dyn Predict>, StateError> {
         self.restore_snapshot(&self.state())
     }
 }
 
 /// A model that represents and scores texts.
 pub(crate) trait Predict {
-    /// What the model reads of one text.
-    type Input;
-
     /// Predicts texts.
-    fn predict(&self, texts: &[&Self::Input]) -> Predicted;
+    fn predict(&self, texts: &[&TextInput]) -> Predicted;
 
     /// Writes the model into a graph, its inputs included.
     fn write(&self, graph: &mut GraphBuilder) -> Answer;
 
     /// Returns the parameters.
     fn state(&self) -> State<'_>;
+
+    /// Predicts texts, with the lexical part of the representations apart: an ensemble gives it a
+    /// share of its own.
+    fn predict_parts(&self, texts: &[&TextInput]) -> (Predicted, Option<Lexical<Array2<f32>>>) {
+        (self.predict(texts), None)
+    }
+
+    /// Writes the model into a graph, with the lexical part of the representation apart.
+    fn write_parts(&self, graph: &mut GraphBuilder) -> (Answer, Option<Lexical<Value>>) {
+        (self.write(graph), None)
+    }
 }
 
 /// The two parts of a step's loss.
@@ -75,7 +98,7 @@ pub struct StepLoss {
     pub contrastive: f32,
 }
 
-/// What a model says of a batch of texts.
+/// A model's predictions for a batch of texts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Predicted {
     /// Representations: [B, R].
@@ -95,12 +118,10 @@ impl Predicted {
     }
 }
 
-/// Texts as the model reads them, with their labels.
+/// Texts as models read them, with their labels.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenizedTexts<I> {
-    /// What the model reads of each text.
-    pub(crate) texts: Vec<I>,
-    /// Each text's labels.
+pub(crate) struct TokenizedTexts {
+    pub(crate) texts: Vec<TextInput>,
     pub(crate) labels: Vec<LabelSet>,
 }
 

@@ -8,12 +8,11 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tokenizers::Tokenizer;
 
-use crate::bert::BertFolder;
 use crate::files::read_regular;
 use crate::rows::row_major;
 use crate::{Result, TrainError};
 
-/// What a model takes over from a pretrained encoder.
+/// The tokens of a pretrained encoder, with their vectors.
 #[derive(Clone, Debug)]
 pub struct Pretrained {
     /// Its tokenizer.
@@ -24,12 +23,12 @@ pub struct Pretrained {
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
+/// The token table's name in BERT's own layout.
+pub(crate) const TOKEN_TABLE: &str = "embeddings.word_embeddings.weight";
+
 /// The token table's names in BERT-like checkpoints.
-const TABLE_NAMES: [&str; 3] = [
-    "embeddings.word_embeddings.weight",
-    "bert.embeddings.word_embeddings.weight",
-    "model.embed_tokens.weight",
-];
+const TABLE_NAMES: [&str; 3] =
+    [TOKEN_TABLE, "bert.embeddings.word_embeddings.weight", "model.embed_tokens.weight"];
 
 impl Pretrained {
     /// Reads `tokenizer.json` and the token table of `model.safetensors` in a folder that is laid
@@ -52,14 +51,6 @@ impl Pretrained {
         let token_table = read_matrix(&table).map_err(refuse)?;
         check_ids(folder, &tokenizer, token_table.nrows())?;
         Ok(Pretrained { tokenizer, token_table })
-    }
-}
-
-impl From<&BertFolder> for Pretrained {
-    /// Takes the tokenizer and the token table of a whole encoder.
-    fn from(folder: &BertFolder) -> Self {
-        let token_table = folder.weights.get(TABLE_NAMES[0]).clone();
-        Pretrained { tokenizer: folder.tokenizer.clone(), token_table }
     }
 }
 
@@ -205,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_no_regular_file_is_refused_at_once() {
         use crate::bert::tests::{N_TOKENS, tiny_config, words};
-        use crate::bert::{BertWeights, Pooling};
+        use crate::bert::{BertFolder, BertWeights, Pooling};
         let config = tiny_config();
         let weights = BertWeights::random(&config, 1);
         let pooling = Some(Pooling::Mean);

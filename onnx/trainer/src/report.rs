@@ -1,12 +1,17 @@
-//! What training tells while it goes on, and what it brought.
+//! The progress of a training, and its reports.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::StepLoss;
+use autotag::{Interpolation, Threshold};
 
-/// What happens while a model is trained.
+use crate::config::TrainConfig;
+use crate::dataset::Skipped;
+use crate::model::StepLoss;
+use crate::spec::ModelSpec;
+
+/// The progress of a training.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Progress {
@@ -38,7 +43,7 @@ pub enum Progress {
     Stage(&'static str),
 }
 
-/// What one epoch brought.
+/// The figures of an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochReport {
     /// The epoch, from 1.
@@ -77,11 +82,38 @@ impl EpochReport {
     }
 }
 
-/// What training brought.
+/// The figures of a training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FitReport {
     /// Every epoch.
     pub epochs: Vec<EpochReport>,
     /// The epoch whose parameters were kept, from 1.
     pub best_epoch: usize,
+}
+
+/// A training run: its model, settings, data and figures; it is written into the bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainReport {
+    /// The model; absent in bundles of versions that had no such value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ModelSpec>,
+    /// The training's settings.
+    pub config: TrainConfig,
+    /// The number of training texts.
+    pub n_train: usize,
+    /// The number of dev texts.
+    pub n_dev: usize,
+    /// The texts that were left out of both, because the model cannot read them.
+    #[serde(default)]
+    pub skipped: Skipped,
+    /// The epochs.
+    pub fit: FitReport,
+    /// k, tau, lambda and the threshold tuned on dev, which the bundle uses.
+    pub interpolation: Interpolation,
+    /// The threshold tuned on dev.
+    pub threshold: Threshold,
+    /// The micro-F1 on dev with them.
+    pub dev_micro_f1: f64,
+    /// The largest difference between the exported model's and the trainer's scores on dev.
+    pub export_difference: f32,
 }

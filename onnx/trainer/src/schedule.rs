@@ -5,13 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::check::is_true;
 
-/// How the learning rates run over a training: they rise from 0 to their highest, then fall, both in
-/// straight lines over the steps of all epochs.
+/// A linear learning-rate schedule over the steps of all epochs: warm-up from 0 to the peak, then decay.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
-    /// The share of all steps in which the rates rise, 0 to 1.
+    /// The fraction of all steps in which the rates rise, 0 to 1.
     pub warm_up: f32,
-    /// What is left of the highest rates in the end, 0 to 1; with 1 they do not fall.
+    /// The final learning rate as a fraction of the peak, 0 to 1; with 1 the rates do not fall.
     pub left: f32,
 }
 

@@ -1,12 +1,7 @@
-//! From labelled texts to a published bundle.
+//! From labeled texts to a published bundle.
 
-mod adapter;
-#[cfg(feature = "burn")]
-mod by_autodiff;
-mod by_hand;
 mod compare;
-mod digest;
-pub(crate) mod read;
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -14,53 +9,34 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use serde::{Deserialize, Serialize};
-
+use autotag::Selection;
 use autotag::tune::{self, Method, Tuned};
-use autotag::{Interpolation, Selection};
-use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
+use autotag_onnx::bundle::FORMAT_VERSION;
 use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::{
-    BundleConfig, BundleDraft, Lexicon, ModelBundle, ModelInput, OnnxOptions, TextReader,
+    BundleConfig, BundleDraft, Lexicon, ModelBundle, OnnxEncoder, OnnxOptions, TextReader,
 };
 
 use crate::card::card;
-use crate::checkpoint::{Claim, Identity, RunFolder, Start};
+use crate::checkpoint::{Claim, Identity, Start};
+use crate::config::TrainConfig;
+use crate::dataset::{Dataset, Unreadable};
+use crate::digest::Digest;
+use crate::error::{Result, TrainError};
 use crate::first_neighbors::store;
 use crate::fit::{Fitted, TrainContext, fit};
+use crate::frozen::{EncoderCard, Encoding, FrozenEncoder};
+use crate::initial::Init;
 use crate::layers::finish;
-use crate::model::{Model, Predict};
-use crate::report::{FitReport, Progress};
-use crate::{Dataset, Result, Skipped, TrainConfig, TrainError, Unreadable};
+use crate::model::{Model, Predict, TextInput};
+use crate::readable::Readable;
+use crate::report::{Progress, TrainReport};
+use crate::setup::{Setup, as_json};
+use crate::spec::ModelSpec;
 use compare::{compare, exported};
-use digest::Digest;
-use read::{Inputs, Readable};
+use read::Inputs;
 
-/// What a training run did and reached; it is written into the bundle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TrainReport {
-    /// The settings.
-    pub config: TrainConfig,
-    /// The number of training texts.
-    pub n_train: usize,
-    /// The number of dev texts.
-    pub n_dev: usize,
-    /// The texts that were left out of both, because the model cannot read them.
-    #[serde(default)]
-    pub skipped: Skipped,
-    /// The epochs.
-    pub fit: FitReport,
-    /// k, tau, lambda and the threshold tuned on dev, which the bundle uses.
-    pub interpolation: Interpolation,
-    /// The threshold tuned on dev.
-    pub threshold: autotag::Threshold,
-    /// The micro-F1 on dev with them.
-    pub dev_micro_f1: f64,
-    /// The largest difference between the exported model's and the trainer's scores on dev.
-    pub export_difference: f32,
-}
-
-/// Goes from labelled texts to a published bundle, for any of the models.
+/// Goes from labeled texts to a published bundle, for any of the models.
 ///
 /// k, tau, lambda and the threshold that are best on dev become the bundle's. An older bundle at `out`
 /// is replaced once the new one is complete, and is left as it was when training fails.
@@ -109,7 +85,7 @@ impl<'a> TrainingRun<'a> {
         TrainingRun { checkpoints: Some((folder, start)), ..self }
     }
 
-    /// Says what becomes of texts that the model cannot read; without it they are left out and counted.
+    /// Sets the treatment of texts that the model cannot read; by default they are left out and counted.
     pub fn unreadable(self, unreadable: Unreadable) -> Self {
         TrainingRun { unreadable, ..self }
     }
@@ -120,19 +96,7 @@ impl<'a> TrainingRun<'a> {
     }
 }
 
-/// What a bundle's configuration says of a model.
-struct Shape {
-    architecture: &'static str,
-    input: InputKind,
-    special_tokens: bool,
-    dimensions: usize,
-    normalized: bool,
-    /// The digest of what the model starts with, where not all of that is drawn at random. That of an
-    /// adapter's encoder is in the encoder's card.
-    pretrained: Option<String>,
-}
-
-/// What reads texts, and what the bundle says of the model.
+/// The parts that read texts, and the bundle's configuration.
 struct Plan {
     lexicon: Lexicon,
     bundle: BundleConfig,
@@ -151,9 +115,12 @@ impl TrainingRun<'_> {
     /// works on as many threads as the settings say.
     fn on_threads<T: Send>(
         &self,
+        spec: &ModelSpec,
         work: impl FnOnce(Option<Claim>) -> Result<T> + Send,
     ) -> Result<T> {
         self.config.check()?;
+        spec.check()?;
+        spec.check_features()?;
         // Found out before hours of training rather than after.
         autotag_onnx::runtime::load(None)?;
         self.options.check_device()?;
@@ -167,42 +134,87 @@ impl TrainingRun<'_> {
         threads.install(|| work(claim))
     }
 
-    /// Trains a model that reads texts through a lexicon, and publishes it.
-    fn train_texts<M: Model<Input: From<ModelInput>>>(
+    /// Trains a model, exports it and publishes the bundle.
+    ///
+    /// `init` has the pretrained values that the model starts from. Without them tokens are learned from
+    /// the training texts, and embeddings start at random. A frozen encoder's representations are kept in
+    /// the folder `cache` for later runs with the same encoder, where one is given.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] says what in the data or the settings cannot be used, or what failed:
+    /// [`TrainError::NoEncoder`] where the model is made of an encoder and `init` has none,
+    /// [`TrainError::NotBuilt`] where the program lacks a feature that it needs.
+    pub fn train(
         &self,
-        lexicon: Lexicon,
-        shape: Shape,
-        make: impl FnOnce(&[M::Input]) -> M,
-        claim: Option<Claim>,
-        progress: &mut dyn FnMut(Progress),
+        spec: &ModelSpec,
+        init: Init,
+        cache: Option<&Path>,
+        progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(ModelBundle, TrainReport)> {
-        let plan = Plan { lexicon, bundle: self.bundle_config(shape) };
-        let inputs = Inputs::read(&plan.reader()?, self.train, self.dev, self.unreadable)?;
-        let model = make(&inputs.train.texts.texts);
-        self.check_export(&model, &plan, &inputs.probes, claim.as_ref(), progress)?;
-        self.train(plan, inputs, FirstNeighbors::Exported, model, claim, progress)
+        self.on_threads(spec, |claim| {
+            progress(Progress::Stage("tokenize"));
+            let prepared = self.prepare(spec, init)?;
+            self.train_prepared(prepared, claim, cache, progress)
+        })
     }
 
-    /// Trains a model on the texts that were read, and publishes it.
+    /// Reads the texts and makes the model.
+    fn prepare<'s>(&'s self, spec: &'s ModelSpec, init: Init) -> Result<Prepared<'s>> {
+        let mut setup = Setup::new(self.train, self.config, self.options.device, init);
+        spec.prepare(&mut setup)?;
+        let frozen = setup.frozen().map(|encoder| self.run_encoder(encoder)).transpose()?;
+        let bundle = self.bundle_config(spec, &setup, frozen.as_ref());
+        let plan = Plan { lexicon: setup.lexicon(), bundle };
+        let inputs = Inputs::read(&plan.reader()?, self.train, self.dev, self.unreadable)?;
+        let model = spec.make(&setup, &inputs.train.texts.texts)?;
+        Ok(Prepared { spec, plan, inputs, model, encoder: frozen.map(|frozen| frozen.encoder) })
+    }
+
+    /// Trains a model and publishes it.
     ///
-    /// What the plan tells of the training beforehand is a part of what training is resumed with, and
-    /// stays in the bundle beside the report.
-    fn train<M: Model>(
+    /// The plan's `training` is part of the checkpoint's identity, and stays in the bundle beside the
+    /// report.
+    fn train_prepared(
         &self,
-        plan: Plan,
-        inputs: Inputs<'_, M::Input>,
-        first_neighbors: FirstNeighbors,
-        mut model: M,
+        prepared: Prepared<'_>,
         claim: Option<Claim>,
+        cache: Option<&Path>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
+        let Prepared { spec, plan, mut inputs, mut model, encoder } = prepared;
+        // A difference of the export is found before the encoder goes through all texts, which takes
+        // most of the time.
+        if let Some(encoder) = &encoder {
+            self.encode_probes(encoder, &mut inputs.probes)?;
+        }
+        self.check_export(&*model, &plan, &inputs.probes, claim.as_ref(), progress)?;
+        let neighbors = match encoder {
+            Some(encoder) => {
+                let max_length = plan.bundle.max_length.get();
+                let encoding = Encoding { encoder: &encoder, max_length, cache, stop: self.stop };
+                for part in [&mut inputs.train, &mut inputs.dev] {
+                    part.add_encoded(&encoding.encode(&part.dataset, progress)?);
+                }
+                NeighborSource::Trained
+            }
+            None => NeighborSource::Exported,
+        };
         let (train, dev) = (&*inputs.train.dataset, &*inputs.dev.dataset);
         let run = TrainingRun { train, dev, ..*self };
-        let folder = claim.map(|claim| claim.of(run.identity(&plan), inputs.skipped()));
-        let fitted = run.fit(&mut model, &inputs, folder.as_ref(), progress);
+        let folder = claim.map(|claim| claim.of(run.identity(spec, &plan), inputs.skipped()));
+        let mut context = TrainContext {
+            progress,
+            stop: self.stop,
+            folder: folder.as_ref(),
+            learning_rate: spec.learning_rate(),
+        };
+        let n_labels = dev.vocabulary().len();
+        let (texts, dev_texts) = (&inputs.train.texts, &inputs.dev.texts);
+        let fitted = fit(&mut *model, texts, dev_texts, n_labels, self.config, &mut context);
         drop(model);
         let published =
-            fitted.and_then(|fitted| run.publish(plan, &inputs, first_neighbors, fitted, progress));
+            fitted.and_then(|fitted| run.publish(spec, plan, &inputs, neighbors, fitted, progress));
         match (published, folder) {
             (Ok(published), Some(folder)) => folder.clear().map(|()| published),
             (Err(error), Some(folder)) => {
@@ -215,26 +227,14 @@ impl TrainingRun<'_> {
         }
     }
 
-    /// Trains a model on the texts that were read.
-    fn fit<M: Model>(
-        &self,
-        model: &mut M,
-        inputs: &Inputs<'_, M::Input>,
-        folder: Option<&RunFolder>,
-        progress: &mut dyn FnMut(Progress),
-    ) -> Result<Fitted<M::Snapshot>> {
-        let n_labels = self.dev.vocabulary().len();
-        let mut context = TrainContext { progress, stop: self.stop, folder };
-        fit(model, &inputs.train.texts, &inputs.dev.texts, n_labels, self.config, &mut context)
-    }
-
     /// Tunes a trained model's settings on dev, exports it, compares both and publishes the bundle.
-    fn publish<P: Predict>(
+    fn publish(
         &self,
+        spec: &ModelSpec,
         plan: Plan,
-        inputs: &Inputs<'_, P::Input>,
-        first_neighbors: FirstNeighbors,
-        fitted: Fitted<P>,
+        inputs: &Inputs<'_>,
+        neighbors: NeighborSource,
+        fitted: Fitted,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
         let Fitted { network, predictions, report: fit } = fitted;
@@ -243,24 +243,25 @@ impl TrainingRun<'_> {
             tune::tune(&predictions, Method::Interpolated);
 
         progress(Progress::Stage("export"));
-        let mut draft = self.draft(&network, &plan)?;
+        let mut draft = self.draft(&*network, &plan)?;
         let encoder = draft.encoder(self.options)?;
         let Inputs { train, dev, probes } = inputs;
         let compare =
-            |texts: &Readable<'_, _>| compare(&network, &encoder, &texts.dataset, &texts.texts);
+            |texts: &Readable<'_>| compare(&*network, &encoder, &texts.dataset, &texts.texts);
         let export_difference = compare(dev)?.max(compare(probes)?);
 
         progress(Progress::Stage("datastore"));
-        let embeddings = match first_neighbors {
-            FirstNeighbors::Exported => exported(encoder, self.train)?,
-            FirstNeighbors::Trained => {
+        let embeddings = match neighbors {
+            NeighborSource::Exported => exported(encoder, self.train)?,
+            NeighborSource::Trained => {
                 drop(encoder);
-                let texts: Vec<&P::Input> = train.texts.texts.iter().collect();
+                let texts: Vec<&TextInput> = train.texts.texts.iter().collect();
                 network.predict(&texts).embeddings
             }
         };
         store(&draft, self.train, &embeddings)?;
         let report = TrainReport {
+            spec: Some(spec.clone()),
             config: self.config.clone(),
             n_train: self.train.len(),
             n_dev: self.dev.len(),
@@ -279,7 +280,7 @@ impl TrainingRun<'_> {
     }
 
     /// Writes a model into a draft of its bundle.
-    fn draft<P: Predict>(&self, network: &P, plan: &Plan) -> Result<BundleDraft> {
+    fn draft(&self, network: &dyn Predict, plan: &Plan) -> Result<BundleDraft> {
         let Plan { lexicon, bundle } = plan;
         let mut graph = GraphBuilder::new(&bundle.architecture);
         let answer = network.write(&mut graph);
@@ -288,17 +289,13 @@ impl TrainingRun<'_> {
         Ok(BundleDraft::create(self.out, bundle.clone(), labels, lexicon, file)?)
     }
 
-    /// Returns what a checkpoint of this training belongs to.
-    fn identity(&self, plan: &Plan) -> Identity {
-        Identity { settings: self.settings(&plan.bundle), data: self.digest(&plan.lexicon) }
-    }
-
-    /// Returns the settings that the result depends on; the number of threads is none of them.
-    fn settings(&self, bundle: &BundleConfig) -> serde_json::Value {
-        let config = TrainConfig { threads: 0, ..self.config.clone() };
-        let mut settings = as_json(&config);
-        settings["architecture"] = bundle.architecture.clone().into();
-        joined(bundle.training.clone(), settings)
+    /// Returns the identity of this training's checkpoint; the result depends on all of it, and the
+    /// number of threads is none of it.
+    fn identity(&self, spec: &ModelSpec, plan: &Plan) -> Identity {
+        let mut settings = as_json(&TrainConfig { threads: 0, ..self.config.clone() });
+        settings["model"] = as_json(spec);
+        let settings = joined(plan.bundle.training.clone(), settings);
+        Identity { settings, data: self.digest(&plan.lexicon) }
     }
 
     /// Digests what is learned from: keys, texts, labels, and the tokenizer.
@@ -322,32 +319,73 @@ impl TrainingRun<'_> {
         digest.into_hex()
     }
 
-    fn bundle_config(&self, shape: Shape) -> BundleConfig {
+    fn bundle_config(
+        &self,
+        spec: &ModelSpec,
+        setup: &Setup<'_>,
+        frozen: Option<&RunningEncoder>,
+    ) -> BundleConfig {
         let positive = |n: usize| NonZeroUsize::new(n).expect("the configuration was checked");
+        let training = match (frozen, &setup.pretrained) {
+            (Some(frozen), _) => serde_json::json!({ "encoder": frozen.card }),
+            (None, Some(digest)) => serde_json::json!({ "pretrained": digest }),
+            (None, None) => serde_json::Value::Null,
+        };
+        let max_length = frozen.map(|frozen| frozen.max_length);
         BundleConfig {
             format_version: FORMAT_VERSION,
-            architecture: shape.architecture.to_owned(),
-            input: shape.input,
-            special_tokens: shape.special_tokens,
-            max_length: positive(self.config.max_length),
-            dimensions: positive(shape.dimensions),
+            architecture: spec.architecture(),
+            input: setup.input(),
+            special_tokens: setup.special_tokens,
+            max_length: max_length.unwrap_or_else(|| positive(self.config.max_length)),
+            dimensions: positive(spec.dimensions(setup)),
             n_labels: self.train.vocabulary().len(),
-            normalized: shape.normalized,
+            normalized: spec.normalize(),
             interpolation: self.config.interpolation,
             selection: Selection::default(),
-            training: shape.pretrained.map_or(
-                serde_json::Value::Null,
-                |digest| serde_json::json!({ "pretrained": digest }),
-            ),
+            training,
         }
+    }
+
+    /// Makes a frozen encoder ready to encode.
+    fn run_encoder(&self, encoder: &FrozenEncoder) -> Result<RunningEncoder> {
+        // A bundle of the encoder alone, which is never published.
+        let draft = encoder.draft(self.config.max_length, self.out)?;
+        let running = draft.encoder(self.options)?;
+        let card = encoder.card(draft.encoder_fingerprint());
+        Ok(RunningEncoder { encoder: running, max_length: draft.config().max_length, card })
+    }
+
+    /// Encodes the few texts that the export is compared on; nobody needs them again.
+    fn encode_probes(&self, encoder: &OnnxEncoder, probes: &mut Readable<'_>) -> Result<()> {
+        let encoding = Encoding { encoder, max_length: usize::MAX, cache: None, stop: self.stop };
+        probes.add_encoded(&encoding.encode(&probes.dataset, &mut |_| {})?);
+        Ok(())
     }
 }
 
-/// Whose representations of the training texts become the first neighbors'.
-enum FirstNeighbors {
-    /// The exported model's.
+/// A training before its first step.
+struct Prepared<'a> {
+    spec: &'a ModelSpec,
+    plan: Plan,
+    inputs: Inputs<'a>,
+    model: Box<dyn Model>,
+    /// The frozen encoder whose representations the model reads.
+    encoder: Option<OnnxEncoder>,
+}
+
+/// A frozen encoder that is ready to encode.
+struct RunningEncoder {
+    encoder: OnnxEncoder,
+    max_length: NonZeroUsize,
+    card: EncoderCard,
+}
+
+/// The model whose representations of the training texts become the first neighbors'.
+enum NeighborSource {
+    /// The exported one.
     Exported,
-    /// The trainer's, where running the exported model would take long; both were compared.
+    /// The trained one, where running the exported model would take long; both were compared.
     Trained,
 }
 
@@ -363,10 +401,4 @@ fn joined(mut first: serde_json::Value, second: serde_json::Value) -> serde_json
         (_, second) => return second,
     }
     first
-}
-
-/// Writes a report as JSON by way of text, which keeps single-precision figures as short as they are.
-fn as_json(report: &impl Serialize) -> serde_json::Value {
-    let text = serde_json::to_string(report).expect("a report is plain data");
-    serde_json::from_str(&text).expect("what was just written is JSON")
 }

@@ -10,14 +10,23 @@ use tokenizers::tokenizer::{
     PreTokenizer, Tokenizer, Trainer,
 };
 
+use crate::check::within;
 use crate::{Result, TrainError};
+
+/// The most tokens of a vocabulary, where the settings say nothing else.
+pub(crate) const DEFAULT_VOCABULARY_SIZE: usize = 30_000;
+
+/// Checks a vocabulary's size; padding, the unknown word and one more take the first three.
+pub(crate) fn check_vocabulary_size(size: usize) -> Result<()> {
+    within("vocabulary size", size, 3..=10_000_000, "within 3..=10000000")
+}
 
 /// Padding has id 0, as the model's graph expects.
 pub(crate) const PADDING: &str = "[PAD]";
 /// Stands for words of characters that no text of the training set has.
 pub(crate) const UNKNOWN: &str = "[UNK]";
 
-/// What a piece that continues a word begins with.
+/// The prefix of a piece that continues a word.
 pub(crate) const CONTINUING: &str = "##";
 
 /// The bytes of a text that words are learned from: a book's beginning tells its words, and the

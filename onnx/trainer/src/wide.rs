@@ -12,8 +12,10 @@
 //! has a few hundred of the n-grams, so a step reads and changes the rows of those only.
 
 mod batch;
+mod config;
 mod export;
 mod lexical;
+mod model;
 mod step;
 mod vocabulary;
 
@@ -22,13 +24,9 @@ use std::sync::Arc;
 use ndarray::{Array1, Array2, ArrayViewD, ArrayViewMutD};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
-use serde::{Deserialize, Serialize};
 
 use autotag_onnx::Features;
-use autotag_onnx::ngrams::MAX_NGRAMS;
 
-use crate::Result;
-use crate::check::{MAX_SIZE, is_true, within};
 use crate::init::{glorot, uniform};
 use crate::layers::{OutputLayer, normalize_rows, side_by_side};
 use crate::model::Lexical;
@@ -37,81 +35,8 @@ use crate::optimizer::Adam;
 use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
+pub use config::WideConfig;
 pub use vocabulary::learn;
-
-/// The largest spread of the rows at the start; above it, scores are no numbers from the beginning.
-const MAX_SPREAD: f32 = 1000.0;
-
-/// The shape and regularization of the wide model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WideConfig {
-    /// R: the length of the hidden layer, the first part of the representation.
-    pub hidden: usize,
-    /// D: the length of the representation's lexical part; 0 leaves it out.
-    #[serde(default)]
-    pub lexical: usize,
-    /// a: the lexical part's share of squared distances, at least 0 and less than 1.
-    #[serde(default)]
-    pub lexical_share: f32,
-    /// The training texts in which an n-gram must occur.
-    pub min_documents: usize,
-    /// The most n-grams; those in the most texts are kept.
-    pub max_ngrams: usize,
-    /// The share of a text's n-grams that are dropped in training.
-    pub ngram_dropout: f32,
-    /// The share of the representation's values that are dropped before the output layer.
-    pub dropout: f32,
-    /// The spread that the table starts with: values are drawn from `-spread..=spread`.
-    pub spread: f32,
-    /// Whether the representation is scaled to length 1.
-    pub normalize: bool,
-}
-
-impl WideConfig {
-    /// Returns the length of the representation.
-    pub fn n_dimensions(&self) -> usize {
-        self.hidden + self.lexical
-    }
-}
-
-impl Default for WideConfig {
-    fn default() -> Self {
-        WideConfig {
-            hidden: 300,
-            lexical: 300,
-            lexical_share: 0.3,
-            min_documents: 2,
-            max_ngrams: 150_000,
-            ngram_dropout: 0.3,
-            dropout: 0.2,
-            spread: 0.1,
-            normalize: true,
-        }
-    }
-}
-
-impl WideConfig {
-    /// Checks every setting's range.
-    pub(crate) fn check(&self) -> Result<()> {
-        within("hidden", self.hidden, 1..=MAX_SIZE, "within 1..=10000")?;
-        within("lexical dimensions", self.lexical, 0..=MAX_SIZE, "within 0..=10000")?;
-        let share_of_distances = 0.0..1.0f32;
-        let is_share = share_of_distances.contains(&self.lexical_share);
-        is_true("lexical share", self.lexical_share, is_share, "0 or more, less than 1")?;
-        let is_sound = self.normalize || self.lexical == 0;
-        let expected = "0 where representations are not scaled to length 1";
-        is_true("lexical dimensions", self.lexical, is_sound, expected)?;
-        within("min documents", self.min_documents, 1..=usize::MAX, "at least 1")?;
-        within("max n-grams", self.max_ngrams, 1..=MAX_NGRAMS, "within 1..=2000000")?;
-        let share = 0.0..1.0f32;
-        let ngram_dropout = self.ngram_dropout;
-        let is_share = share.contains(&ngram_dropout);
-        is_true("n-gram dropout", ngram_dropout, is_share, "0 or more, less than 1")?;
-        is_true("dropout", self.dropout, share.contains(&self.dropout), "0 or more, less than 1")?;
-        let is_spread = self.spread > 0.0 && self.spread <= MAX_SPREAD;
-        is_true("spread", self.spread, is_spread, "greater than 0, at most 1000")
-    }
-}
 
 /// The parameters: V n-grams, a representation of R values, L labels.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,7 +106,7 @@ impl Wide {
         self.optimizer.state(&self.network)
     }
 
-    /// Takes a state back.
+    /// Restores a state.
     ///
     /// # Errors
     ///

@@ -63,12 +63,7 @@ impl Imports {
     }
 }
 
-fn read_file(
-    path: &Path,
-    children: &Path,
-    module: Module,
-    files: &mut BTreeMap<Module, File>,
-) {
+fn read_file(path: &Path, children: &Path, module: Module, files: &mut BTreeMap<Module, File>) {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let mut reader = Reader { module: module.clone(), declared: Vec::new(), file: File::default() };

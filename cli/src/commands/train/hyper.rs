@@ -7,10 +7,11 @@ mod table;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use autotag_train::ModelSpec;
 use clap::error::Error;
 use clap::{ArgMatches, Command, FromArgMatches};
 
-use super::kind::ModelKind;
+use super::kind::ModelArg;
 use crate::commands::bundle::from_encoder::CacheArgs;
 
 use setup::Setup;
@@ -38,11 +39,11 @@ impl HyperArgs {
     /// Says which option is out of range or of no use for this kind of model.
     pub(in crate::commands) fn setup(
         &self,
-        kind: ModelKind,
+        model: &ModelArg,
         threads: NonZeroUsize,
     ) -> Result<Setup, String> {
         let Given(given) = &self.given;
-        let mut setup = Setup::new(kind);
+        let mut setup = Setup::new(model);
         for item in table::groups().iter().flat_map(|(_, items)| items) {
             item.put(given, &mut setup)?;
         }
@@ -50,12 +51,16 @@ impl HyperArgs {
             return Err(setup.no_use(option));
         }
         // The lexical part needs a representation of unit length.
-        if kind == ModelKind::Wide && !setup.config.wide.normalize && !given.contains_id("lexical")
+        if let ModelSpec::Wide(wide) = &mut setup.spec
+            && !wide.normalize
+            && !given.contains_id("lexical")
         {
-            setup.config.wide.lexical = 0;
+            wide.lexical = 0;
         }
+        setup.set_weights()?;
         setup.config.threads = threads.get();
-        setup.config.check().map_err(|error| error.to_string())?;
+        let checked = setup.config.check().and_then(|()| setup.spec.check());
+        checked.map_err(|error| error.to_string())?;
         Ok(setup)
     }
 }

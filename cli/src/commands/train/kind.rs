@@ -1,49 +1,67 @@
-//! The kinds of model that can be asked for.
+//! The models that can be asked for.
 
-use autotag_train::TrainConfig;
-use clap::ValueEnum;
+use std::ffi::OsStr;
 
-/// The kinds of model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(in crate::commands) enum ModelKind {
-    /// A convolutional network over tokens
-    Cnn,
-    /// Weighted words and pairs of words, and one hidden layer
-    Wide,
-    /// Both: each learns by itself, and they answer together
-    WideCnn,
-    /// A hidden layer on a pretrained encoder, given by --init, which is not trained further
-    Adapter,
-    /// The wide model, the CNN and the adapter: each learns by itself, and they answer together
-    WideCnnAdapter,
-    /// The wide model, the CNN and BERT: each learns by itself, and they answer together; needs the
-    /// feature `burn`
-    WideCnnBert,
-    /// A vector for each label, over a graph of labels (LDGN); needs the feature `burn`
-    Ldgn,
-    /// A pretrained BERT encoder, given by --init, trained further; needs the feature `burn`
-    Bert,
+use autotag_train::Preset;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::{Arg, Command};
+
+/// A model that was asked for: a preset, or kinds of model joined by "+".
+#[derive(Clone, Debug)]
+pub(in crate::commands) struct ModelArg {
+    pub(in crate::commands) name: String,
+    pub(in crate::commands) preset: Preset,
 }
 
-impl std::fmt::Display for ModelKind {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let value = self.to_possible_value().expect("every kind can be asked for");
-        formatter.write_str(value.get_name())
+impl ModelArg {
+    fn new(name: &str) -> Result<Self, String> {
+        let preset = name.parse().map_err(|error: autotag_train::TrainError| error.to_string())?;
+        Ok(ModelArg { name: name.to_owned(), preset })
+    }
+
+    /// Returns the presets.
+    pub(super) fn presets() -> impl Iterator<Item = ModelArg> {
+        Preset::NAMES.iter().map(|name| ModelArg::new(name).expect("presets can be asked for"))
     }
 }
 
-impl ModelKind {
-    /// Returns the settings that suit this kind.
-    pub(super) fn settings(self) -> TrainConfig {
-        match self {
-            ModelKind::Cnn => TrainConfig::default(),
-            ModelKind::Wide => TrainConfig::wide(),
-            ModelKind::WideCnn => TrainConfig::wide_cnn(),
-            ModelKind::Adapter => TrainConfig::adapter(),
-            ModelKind::WideCnnAdapter => TrainConfig::wide_cnn_adapter(),
-            ModelKind::WideCnnBert => TrainConfig::wide_cnn_bert(),
-            ModelKind::Ldgn => TrainConfig::ldgn(),
-            ModelKind::Bert => TrainConfig::bert(),
+/// Reads a model's name; help and completions show the presets.
+#[derive(Clone, Debug)]
+pub(in crate::commands) struct ModelParser;
+
+impl TypedValueParser for ModelParser {
+    type Value = ModelArg;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<ModelArg, clap::Error> {
+        let parser = StringValueParser::new().try_map(|name| ModelArg::new(&name));
+        parser.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(
+            Preset::NAMES.into_iter().map(|name| PossibleValue::new(name).help(help(name))),
+        ))
+    }
+}
+
+fn help(name: &str) -> &'static str {
+    match name {
+        "cnn" => "A convolutional network over tokens",
+        "wide" => "Weighted words and pairs of words, and one hidden layer",
+        "wide-cnn" => "Both as an ensemble: each learns by itself, and they answer together",
+        "adapter" => "A hidden layer on a frozen pretrained encoder, given by --init",
+        "wide-cnn-adapter" => "The wide model, the CNN and the adapter as an ensemble",
+        "wide-cnn-bert" => {
+            "The wide model, the CNN and BERT as an ensemble; needs the feature `burn`"
         }
+        "ldgn" => {
+            "A vector for each label, over a graph of labels (LDGN); needs the feature `burn`"
+        }
+        _ => "A pretrained BERT encoder, given by --init, fine-tuned; needs the feature `burn`",
     }
 }

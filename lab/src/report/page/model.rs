@@ -14,7 +14,10 @@ use super::element::{self, Key, figure, folded, legend, long_table};
 pub(super) fn section(anchor: &str, data: &DataNumbers, model: &ModelNumbers) -> Result<Markup> {
     let map = model.map.as_ref().map(neighborhood).transpose()?;
     let details = model.details.as_ref().map(|details| closely(anchor, details)).transpose()?;
-    let config = serde_json::to_string_pretty(&model.config).unwrap_or_default();
+    let settings = [
+        serde_json::to_string_pretty(&model.spec).unwrap_or_default(),
+        serde_json::to_string_pretty(&model.config).unwrap_or_default(),
+    ];
     Ok(html! {
         section {
             h3 id=(anchor) { "--model " (model.name) }
@@ -30,7 +33,7 @@ pub(super) fn section(anchor: &str, data: &DataNumbers, model: &ModelNumbers) ->
             @if let Some(details) = details { (details) }
             details {
                 summary { "Settings of the runs with the contrastive loss" }
-                pre { (config) }
+                pre { (settings.join("\n")) }
             }
         }
     })

@@ -1,45 +1,84 @@
-//! The adapter as [`fit`](crate::fit) trains it: texts are given as the encoder's embeddings.
+//! The adapter as a kind of model.
 
 use std::sync::Arc;
 
 use autotag::LabelSet;
 use autotag_onnx::graph::GraphBuilder;
 
+use super::config::AdapterConfig;
 use super::{Adapter, AdapterNetwork};
-use crate::TrainConfig;
 use crate::average::EpochAverage;
+use crate::error::{Result, TrainError};
 use crate::frozen::FrozenEncoder;
-use crate::model::Answer;
-use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::loss::ContrastiveConfig;
+use crate::model::{Answer, Model, Predict, Predicted, StepLoss, TextInput};
+use crate::optimizer::AdamConfig;
 use crate::parameters::Parameters;
+use crate::setup::{Kind, Setup};
 use crate::state::{State, StateError};
 
+impl Kind for AdapterConfig {
+    fn normalize(&self) -> bool {
+        self.normalize
+    }
+
+    fn learning_rate(&self) -> f32 {
+        self.adam.learning_rate
+    }
+
+    fn needs_encoder(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<()> {
+        AdapterConfig::check(self)
+    }
+
+    fn prepare(&self, setup: &mut Setup<'_>) -> Result<()> {
+        setup.add_frozen_encoder(AdapterConfig::NAME, self.pooling)
+    }
+
+    fn dimensions(&self, _: &Setup<'_>) -> usize {
+        self.hidden
+    }
+
+    fn make(&self, setup: &Setup<'_>, _: &[TextInput]) -> Result<Box<dyn Model>> {
+        let no_encoder = || TrainError::NoEncoder { model: AdapterConfig::NAME.to_owned() };
+        let encoder = setup.frozen().ok_or_else(no_encoder)?.clone();
+        let (config, dimensions) = (setup.config, encoder.dimensions());
+        Ok(Box::new(AdapterModel {
+            adapter: Adapter::new(self.clone(), dimensions, setup.n_labels(), config.seed),
+            adam: self.adam,
+            contrastive: config.contrastive,
+            average: EpochAverage::new(config.averaging),
+            encoder,
+        }))
+    }
+}
+
 /// The adapter in training.
-pub(crate) struct AdapterModel<'a> {
-    pub(crate) adapter: Adapter,
-    pub(crate) config: &'a TrainConfig,
-    pub(crate) average: EpochAverage<AdapterNetwork>,
-    pub(crate) encoder: Arc<FrozenEncoder>,
+struct AdapterModel {
+    adapter: Adapter,
+    adam: AdamConfig,
+    contrastive: ContrastiveConfig,
+    average: EpochAverage<AdapterNetwork>,
+    encoder: Arc<FrozenEncoder>,
 }
 
 /// A trained adapter, and the encoder that it is exported with.
-pub(crate) struct TrainedAdapter {
+struct TrainedAdapter {
     network: AdapterNetwork,
     encoder: Arc<FrozenEncoder>,
 }
 
-impl Model for AdapterModel<'_> {
-    type Input = Vec<f32>;
-    type Snapshot = TrainedAdapter;
-
-    fn step(&mut self, texts: &[&Vec<f32>], labels: &[&LabelSet], rate: f32) -> StepLoss {
-        let TrainConfig { contrastive, adam, .. } = self.config;
-        self.adapter.step(&slices(texts), labels, contrastive, &adam.at(rate))
+impl Model for AdapterModel {
+    fn step(&mut self, texts: &[&TextInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
+        self.adapter.step(&encoded(texts), labels, &self.contrastive, &self.adam.at(rate))
     }
 
-    fn snapshot(&mut self, _: f32) -> TrainedAdapter {
+    fn snapshot(&mut self, _: f32) -> Box<dyn Predict> {
         let network = self.average.add(self.adapter.network());
-        TrainedAdapter { network, encoder: self.encoder.clone() }
+        Box::new(TrainedAdapter { network, encoder: self.encoder.clone() })
     }
 
     fn state(&self) -> State<'_> {
@@ -53,18 +92,16 @@ impl Model for AdapterModel<'_> {
         self.average.restore(self.adapter.network(), &state.below("average/"))
     }
 
-    fn restore_snapshot(&self, state: &State<'_>) -> Result<TrainedAdapter, StateError> {
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<Box<dyn Predict>, StateError> {
         let mut network = self.adapter.network().clone();
         network.restore(state)?;
-        Ok(TrainedAdapter { network, encoder: self.encoder.clone() })
+        Ok(Box::new(TrainedAdapter { network, encoder: self.encoder.clone() }))
     }
 }
 
 impl Predict for TrainedAdapter {
-    type Input = Vec<f32>;
-
-    fn predict(&self, texts: &[&Vec<f32>]) -> Predicted {
-        self.network.predict(&slices(texts))
+    fn predict(&self, texts: &[&TextInput]) -> Predicted {
+        self.network.predict(&encoded(texts))
     }
 
     fn write(&self, graph: &mut GraphBuilder) -> Answer {
@@ -77,6 +114,6 @@ impl Predict for TrainedAdapter {
     }
 }
 
-fn slices<'t>(texts: &[&'t Vec<f32>]) -> Vec<&'t [f32]> {
-    texts.iter().map(|text| text.as_slice()).collect()
+fn encoded<'t>(texts: &[&'t TextInput]) -> Vec<&'t [f32]> {
+    texts.iter().map(|text| text.encoded.as_slice()).collect()
 }

@@ -9,20 +9,12 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use autotag::LabelSet;
-use autotag_onnx::ModelInput;
 
+use super::loss::Answer;
 use super::{DeviceWeights, Weights, losses, matrix_of};
 use crate::loss::ContrastiveConfig;
 use crate::model::{Predicted, StepLoss};
 use crate::rows::RowMajor as _;
-
-/// A model's answer to a batch, on its device.
-pub(crate) struct Answer {
-    /// [B, R].
-    pub(crate) representations: Tensor<2>,
-    /// [B, L].
-    pub(crate) logits: Tensor<2>,
-}
 
 /// The gradient of a loss with respect to each of the weights that it depends on, by name.
 pub(crate) type Gradients = BTreeMap<String, Tensor<2>>;
@@ -135,13 +127,13 @@ fn add(device: &Device, sum: &mut Gradients, gradients: Gradients) {
 pub(crate) fn predict_by_length(
     weights: &Weights,
     device: &Device,
-    texts: &[&ModelInput],
+    texts: &[&[u32]],
     group_size: usize,
     answer: impl Fn(&DeviceWeights, &[&[u32]]) -> Answer + Sync,
 ) -> Predicted {
-    let (weights, texts) = (weights.to_device(device), ids(texts));
-    let order = by_length(&texts);
-    let groups = grouped(&texts, &order, group_size).collect();
+    let weights = weights.to_device(device);
+    let order = by_length(texts);
+    let groups = grouped(texts, &order, group_size).collect();
     let predicted = each(device, groups, |group: Vec<&[u32]>| {
         let Answer { representations, logits } = answer(&weights, &group);
         let scores = matrix_of(sigmoid(logits));
@@ -169,11 +161,6 @@ pub(super) fn each<T: Send, U: Send>(
     } else {
         items.into_iter().map(work).collect()
     }
-}
-
-/// Returns the tokens of texts.
-pub(super) fn ids<'t>(texts: &[&'t ModelInput]) -> Vec<&'t [u32]> {
-    texts.iter().map(|text| text.ids()).collect()
 }
 
 /// Returns texts' positions, the shortest text's first.

@@ -3,12 +3,18 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use autotag::LabelSet;
 
-use super::Answer;
-
 use crate::layers::NORM_EPSILON;
 use crate::loss::ContrastiveConfig;
 use crate::loss::{DISTANCE_EPSILON, beta};
 use crate::model::StepLoss;
+
+/// A model's answer to a batch, on its device.
+pub(crate) struct Answer {
+    /// [B, R].
+    pub(crate) representations: Tensor<2>,
+    /// [B, L].
+    pub(crate) logits: Tensor<2>,
+}
 
 /// The two parts of a batch's loss, on the device.
 pub(crate) struct Losses {

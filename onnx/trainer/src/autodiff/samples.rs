@@ -6,13 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use autotag::{Encoded, Encoder};
 use autotag_onnx::{Device, ModelBundle, OnnxEncoder, OnnxOptions};
 
-use crate::{Dataset, LabeledText, Progress, Result, Start, TrainConfig, TrainReport, TrainingRun};
-
-/// Trains the model under test.
-pub(crate) type Train = dyn Fn(
-    &TrainingRun<'_>,
-    &mut (dyn FnMut(Progress) + Send),
-) -> Result<(ModelBundle, TrainReport)>;
+use crate::{
+    Dataset, Init, LabeledText, Preset, Progress, Result, Start, TrainReport, TrainingRun,
+};
 
 /// Makes up documents of 1 to 12 words; each label has words of its own, `w4` to `w15`.
 fn documents(n: usize) -> Dataset {
@@ -41,8 +37,8 @@ fn options() -> OnnxOptions {
 /// Trains on 48 documents, which are dev too, and stops after a number of batches.
 fn run(
     folder: &Path,
-    config: &TrainConfig,
-    train: &Train,
+    preset: &Preset,
+    init: &Init,
     start: Start,
     n_batches: usize,
 ) -> Result<(ModelBundle, TrainReport)> {
@@ -56,23 +52,23 @@ fn run(
         }
     };
     let (out, checkpoints) = (folder.join("bundle"), folder.join("run"));
-    let run = TrainingRun::new(&documents, &documents, config, &out, &options)
+    let run = TrainingRun::new(&documents, &documents, &preset.config, &out, &options)
         .checkpoints(&checkpoints, start)
         .stopped_by(&stop);
-    train(&run, &mut progress)
+    run.train(&preset.spec, init.clone(), None, &mut progress)
 }
 
 /// Trains in a folder that is removed afterwards.
-pub(crate) fn train(config: &TrainConfig, train: &Train) -> Result<TrainReport> {
+pub(crate) fn train(preset: &Preset, init: &Init) -> Result<TrainReport> {
     let folder = tempfile::tempdir().unwrap();
-    Ok(run(folder.path(), config, train, Start::Anew, usize::MAX)?.1)
+    Ok(run(folder.path(), preset, init, Start::Anew, usize::MAX)?.1)
 }
 
 /// Training lowers the loss and finds the labels; the export agrees with the trainer, as every run
 /// checks; and its answers do not depend on the batch.
-pub(crate) fn check_learns(config: &TrainConfig, train: &Train) {
+pub(crate) fn check_learns(preset: &Preset, init: &Init) {
     let folder = tempfile::tempdir().unwrap();
-    let (bundle, report) = run(folder.path(), config, train, Start::Anew, usize::MAX).unwrap();
+    let (bundle, report) = run(folder.path(), preset, init, Start::Anew, usize::MAX).unwrap();
     let (first, last) = (report.fit.epochs[0], report.fit.epochs.last().unwrap());
     assert!(last.bce < 0.5 * first.bce, "{first:?} {last:?}");
     assert!(last.model_f1 > 0.9, "{last:?}");
@@ -107,15 +103,15 @@ pub(crate) fn assert_near(a: &[f32], b: &[f32]) {
 }
 
 /// A training that is stopped within an epoch, and at the end of one, comes to the same result.
-pub(crate) fn check_resumes(config: &TrainConfig, train: &Train) {
+pub(crate) fn check_resumes(preset: &Preset, init: &Init) {
     let whole = tempfile::tempdir().unwrap();
     let (expected, expected_report) =
-        run(whole.path(), config, train, Start::Anew, usize::MAX).unwrap();
+        run(whole.path(), preset, init, Start::Anew, usize::MAX).unwrap();
     let folder = tempfile::tempdir().unwrap();
     for n_batches in [2, 5] {
-        run(folder.path(), config, train, Start::Resume, n_batches).unwrap_err();
+        run(folder.path(), preset, init, Start::Resume, n_batches).unwrap_err();
     }
-    let (bundle, report) = run(folder.path(), config, train, Start::Resume, usize::MAX).unwrap();
+    let (bundle, report) = run(folder.path(), preset, init, Start::Resume, usize::MAX).unwrap();
     assert_eq!(report.fit.best_epoch, expected_report.fit.best_epoch);
     assert_eq!(bundle.encoder_fingerprint(), expected.encoder_fingerprint());
 }

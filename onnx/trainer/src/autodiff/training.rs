@@ -1,13 +1,13 @@
 use burn::tensor::Device;
 
 use autotag::LabelSet;
-use autotag_onnx::ModelInput;
 
-use super::groups::{Answer, gradients, ids};
-use super::{AdamW, DeviceWeights, Pace, Weights};
-use crate::TrainConfig;
+use super::groups::gradients;
+use super::{AdamW, Answer, DeviceWeights, Pace, Weights};
 use crate::average::EpochAverage;
+use crate::loss::ContrastiveConfig;
 use crate::model::StepLoss;
+use crate::optimizer::AdamConfig;
 use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
@@ -29,17 +29,16 @@ impl TrainingWeights {
     /// [`gradients`] and [`AdamW::step`].
     pub(crate) fn step(
         &mut self,
-        config: &TrainConfig,
-        texts: &[&ModelInput],
+        (contrastive, adam): (&ContrastiveConfig, &AdamConfig),
+        texts: &[&[u32]],
         labels: &[&LabelSet],
         group_size: usize,
         answer: impl Fn(&DeviceWeights, &[&[u32]], u64) -> Answer + Sync,
         pace: impl Fn(&str) -> Pace,
     ) -> StepLoss {
-        let (weights, texts) = (self.optimizer.values(), ids(texts));
-        let (loss, gradients) =
-            gradients(weights, &texts, labels, group_size, &config.contrastive, answer);
-        self.optimizer.step(&config.adam, pace, gradients);
+        let weights = self.optimizer.values();
+        let (loss, gradients) = gradients(weights, texts, labels, group_size, contrastive, answer);
+        self.optimizer.step(adam, pace, gradients);
         loss
     }
 

@@ -3,29 +3,16 @@
 //! Both forms are batch-invariant and have the windows that `tokens.rs` defines: a window counts when the
 //! mask has its last token, and the first one counts always.
 
-use ndarray::s;
-use serde::{Deserialize, Serialize};
-
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
+use ndarray::s;
 
+use super::config::GraphForm;
 use super::forward::widest;
 use super::{CnnConfig, CnnParameters, Network};
 use crate::layers::{OutputLayer, write_answer};
 use crate::model::Answer;
 use crate::rows::RowMajor as _;
-
-/// The form of embedding and convolution in the graph.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GraphForm {
-    /// Multiplied into each other, one table per kernel offset: many times faster, and the file
-    /// holds vocabulary x slices values.
-    #[default]
-    Folded,
-    /// As trained: a smaller file, and a matrix product for each text.
-    Plain,
-}
 
 /// Added to a window that does not count.
 const EXCLUDED: f32 = -1e30;

@@ -3,26 +3,27 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use autotag::LabelSet;
-use autotag_onnx::ModelInput;
 use autotag_onnx::graph::GraphBuilder;
 
+use super::config::FinetuneConfig;
 use super::forward::{Batch, Network, OUTPUT, OUTPUT_BIAS, Regularization};
-use crate::TrainConfig;
 use crate::autodiff::{
     Pace, TrainingWeights, Weights, group_seed, predict_by_length, prior_bias, step_seed,
 };
-use crate::bert::{BertConfig, BertWeights, Pooling, write_encoder};
+use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling, write_encoder};
+use crate::config::TrainConfig;
 use crate::init::glorot;
 use crate::layers::{OutputLayer, write_answer};
+use crate::loss::ContrastiveConfig;
 use crate::model::Answer;
-use crate::model::{Model, Predict, Predicted, StepLoss};
+use crate::model::{Model, Predict, Predicted, StepLoss, TextInput, token_ids};
 use crate::parameters::Parameters;
 use crate::state::{State, StateError};
 
 /// The texts that pass through the network together.
 const GROUP_SIZE: usize = 4;
 
-/// What is the same for an encoder in training and once it is trained.
+/// The properties that an encoder in training shares with the trained one.
 #[derive(Clone)]
 struct Shape {
     encoder: BertConfig,
@@ -32,8 +33,10 @@ struct Shape {
 }
 
 /// An encoder in training.
-pub(crate) struct FinetunedModel<'a> {
-    config: &'a TrainConfig,
+pub(crate) struct FinetunedModel {
+    settings: FinetuneConfig,
+    contrastive: ContrastiveConfig,
+    seed: u64,
     shape: Shape,
     weights: TrainingWeights,
 }
@@ -44,27 +47,30 @@ pub(crate) struct Finetuned {
     weights: Weights,
 }
 
-impl<'a> FinetunedModel<'a> {
+impl FinetunedModel {
     /// Starts from a pretrained encoder and a random layer of scores.
     ///
-    /// How often each of the `n_labels` labels is expected is what the training texts' `labels` say.
+    /// The output layer's bias starts at the labels' frequencies in the training texts' `labels`.
     pub(crate) fn new(
-        config: &'a TrainConfig,
-        encoder: BertConfig,
-        weights: BertWeights,
-        pooling: Pooling,
+        settings: &FinetuneConfig,
+        config: &TrainConfig,
+        folder: BertFolder,
         labels: &[LabelSet],
         n_labels: usize,
         device: Device,
     ) -> Self {
+        let BertFolder { config: encoder, weights, pooling, .. } = folder;
+        let pooling = settings.pooling.or(pooling).unwrap_or(Pooling::Cls);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(config.seed);
         let mut weights = Weights::new(weights.into_tensors());
         weights.insert(OUTPUT, glorot(&mut rng, n_labels, encoder.hidden_size));
         weights.insert(OUTPUT_BIAS, prior_bias(labels, n_labels));
         FinetunedModel {
-            config,
+            settings: settings.clone(),
+            contrastive: config.contrastive,
+            seed: config.seed,
             weights: TrainingWeights::new(&weights, config.averaging, &device),
-            shape: Shape { encoder, pooling, normalize: config.bert.normalize, device },
+            shape: Shape { encoder, pooling, normalize: settings.normalize, device },
         }
     }
 
@@ -73,14 +79,11 @@ impl<'a> FinetunedModel<'a> {
     }
 }
 
-impl Model for FinetunedModel<'_> {
-    type Input = ModelInput;
-    type Snapshot = Finetuned;
-
-    fn step(&mut self, texts: &[&ModelInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
-        let TrainConfig { bert, adam, seed, .. } = self.config;
+impl Model for FinetunedModel {
+    fn step(&mut self, texts: &[&TextInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
+        let (bert, adam) = (&self.settings, &self.settings.adam);
         let Shape { encoder, pooling, normalize, device } = &self.shape;
-        let seed = step_seed(*seed, self.weights.optimizer.n_steps());
+        let seed = step_seed(self.seed, self.weights.optimizer.n_steps());
         let regularization =
             |group| Regularization { dropout: bert.dropout, seed: group_seed(seed, group) };
         let encoder_rate = bert.encoder_rate_for(encoder);
@@ -95,12 +98,13 @@ impl Model for FinetunedModel<'_> {
                 Network { config: encoder, weights, pooling: *pooling, normalize: *normalize };
             network.answer(&Batch::new(texts, device), &regularization(group))
         };
-        self.weights.step(self.config, texts, labels, GROUP_SIZE, answer, pace)
+        let losses = (&self.contrastive, adam);
+        self.weights.step(losses, &token_ids(texts), labels, GROUP_SIZE, answer, pace)
     }
 
-    fn snapshot(&mut self, _: f32) -> Finetuned {
+    fn snapshot(&mut self, _: f32) -> Box<dyn Predict> {
         let weights = self.weights.snapshot();
-        self.trained(weights)
+        Box::new(self.trained(weights))
     }
 
     fn state(&self) -> State<'_> {
@@ -111,8 +115,8 @@ impl Model for FinetunedModel<'_> {
         self.weights.restore(state)
     }
 
-    fn restore_snapshot(&self, state: &State<'_>) -> Result<Finetuned, StateError> {
-        Ok(self.trained(self.weights.restore_snapshot(state)?))
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<Box<dyn Predict>, StateError> {
+        Ok(Box::new(self.trained(self.weights.restore_snapshot(state)?)))
     }
 }
 
@@ -122,12 +126,10 @@ fn decays(name: &str) -> bool {
 }
 
 impl Predict for Finetuned {
-    type Input = ModelInput;
-
-    fn predict(&self, texts: &[&ModelInput]) -> Predicted {
+    fn predict(&self, texts: &[&TextInput]) -> Predicted {
         let Shape { encoder, pooling, normalize, device } = &self.shape;
         let (pooling, normalize) = (*pooling, *normalize);
-        predict_by_length(&self.weights, device, texts, GROUP_SIZE, |weights, texts| {
+        predict_by_length(&self.weights, device, &token_ids(texts), GROUP_SIZE, |weights, texts| {
             let network = Network { config: encoder, weights, pooling, normalize };
             network.answer(&Batch::new(texts, device), &Regularization::default())
         })

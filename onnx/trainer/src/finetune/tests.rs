@@ -1,28 +1,31 @@
+use std::sync::Arc;
+
 use autotag_onnx::ModelInput;
 use burn::tensor::Device;
 
 use super::*;
-use crate::TrainConfig;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
 use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
 use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use crate::cnn::CnnConfig;
-use crate::joint::JointConfig;
 use crate::loss::ContrastiveConfig;
-use crate::model::{Model, Predict};
+use crate::model::{Model, TextInput};
 use crate::optimizer::AdamConfig;
 use crate::rows::RowMajor as _;
+use crate::wide::WideConfig;
+use crate::{Init, Member, ModelSpec, Preset, TrainConfig};
 
-fn config(pooling: Pooling) -> TrainConfig {
-    TrainConfig {
-        bert: FinetuneConfig {
-            pooling: Some(pooling),
-            encoder_rate: Some(5e-3),
-            dropout: 0.05,
-            normalize: true,
-            ..FinetuneConfig::default()
-        },
-        adam: AdamConfig { learning_rate: 0.03, ..TrainConfig::bert().adam },
+fn preset(pooling: Pooling) -> Preset {
+    let (bert, config) = FinetuneConfig::alone();
+    let settings = FinetuneConfig {
+        pooling: Some(pooling),
+        encoder_rate: Some(5e-3),
+        dropout: 0.05,
+        normalize: true,
+        adam: AdamConfig { learning_rate: 0.03, ..bert.adam },
+        ..bert
+    };
+    let config = TrainConfig {
         contrastive: ContrastiveConfig {
             gamma: 0.1,
             temperature: 1.0,
@@ -33,8 +36,18 @@ fn config(pooling: Pooling) -> TrainConfig {
         patience: 40,
         max_length: 12,
         threads: 1,
-        ..TrainConfig::bert()
-    }
+        ..config
+    };
+    Preset { spec: ModelSpec::Bert(settings), config }
+}
+
+/// A shorter training, whose epochs are averaged.
+fn short(Preset { spec, config }: Preset) -> Preset {
+    Preset { spec, config: TrainConfig { epochs: 3, averaging: 0.5, ..config } }
+}
+
+fn init() -> Init {
+    Init::Encoder(Arc::new(encoder()))
 }
 
 fn encoder() -> BertFolder {
@@ -62,76 +75,74 @@ fn narrow_encoders_take_larger_steps_unless_told() {
 
 #[test]
 fn a_tiny_data_set_is_learned() {
-    check_learns(&config(Pooling::Cls), &|run, progress| run.train_bert(encoder(), progress));
+    check_learns(&preset(Pooling::Cls), &init());
 }
 
 #[test]
 fn a_training_that_was_stopped_comes_to_the_same_result() {
-    let config = TrainConfig { epochs: 3, averaging: 0.5, ..config(Pooling::Mean) };
-    check_resumes(&config, &|run, progress| run.train_bert(encoder(), progress));
+    check_resumes(&short(preset(Pooling::Mean)), &init());
 }
 
-/// The same encoder's settings, beside a small CNN and a small wide model.
-fn joint_config() -> TrainConfig {
-    let mut config = TrainConfig { joint: JointConfig::default(), ..config(Pooling::Mean) };
-    config.cnn =
-        CnnConfig { widths: vec![1, 2], filters: 6, normalize: true, ..CnnConfig::default() };
-    (config.wide.hidden, config.wide.lexical) = (10, 20);
-    config
-}
-
-#[test]
-fn three_models_as_one_learn() {
-    check_learns(&joint_config(), &|run, progress| run.train_wide_cnn_bert(encoder(), progress));
+/// The same encoder beside a small CNN and a small wide model.
+fn ensemble() -> Preset {
+    let Preset { spec: bert, config } = preset(Pooling::Mean);
+    let ModelSpec::Bert(FinetuneConfig { adam, .. }) = bert else { panic!("{bert:?}") };
+    let cnn =
+        CnnConfig { widths: vec![1, 2], filters: 6, normalize: true, adam, ..CnnConfig::default() };
+    let wide = WideConfig { hidden: 10, lexical: 20, ..WideConfig::default() };
+    let members = [(0.5, ModelSpec::Wide(wide)), (0.25, ModelSpec::Cnn(cnn)), (0.25, bert)];
+    let members = members.into_iter().map(|(share, model)| Member { share, model });
+    Preset { spec: ModelSpec::Ensemble(members.collect()), config }
 }
 
 #[test]
-fn three_models_that_were_stopped_come_to_the_same_result() {
-    let config = TrainConfig { epochs: 3, averaging: 0.5, ..joint_config() };
-    check_resumes(&config, &|run, progress| run.train_wide_cnn_bert(encoder(), progress));
+fn an_ensemble_of_three_learns() {
+    check_learns(&ensemble(), &init());
 }
 
 #[test]
-fn models_as_one_have_representations_of_length_1() {
-    let changes: [fn(&mut TrainConfig); 3] = [
-        |config| config.cnn.normalize = false,
-        |config| config.bert.normalize = false,
-        |config| (config.wide.normalize, config.wide.lexical) = (false, 0),
-    ];
-    for change in changes {
-        let mut config = joint_config();
-        change(&mut config);
-        let error = train(&config, &|run, progress| run.train_wide_cnn_bert(encoder(), progress));
-        let error = error.unwrap_err().to_string();
+fn an_ensemble_of_three_that_was_stopped_comes_to_the_same_result() {
+    check_resumes(&short(ensemble()), &init());
+}
+
+#[test]
+fn ensembles_have_representations_of_length_1() {
+    for position in 0..3 {
+        let mut preset = ensemble();
+        match &mut *preset.spec.members_mut()[position] {
+            ModelSpec::Wide(wide) => (wide.normalize, wide.lexical) = (false, 0),
+            ModelSpec::Cnn(cnn) => cnn.normalize = false,
+            ModelSpec::Bert(bert) => bert.normalize = false,
+            other => panic!("{other:?}"),
+        }
+        let error = train(&preset, &init()).unwrap_err().to_string();
         assert!(error.contains("normalize = false"), "{error}");
     }
 }
 
 #[test]
 fn a_length_beyond_the_positions_is_refused() {
-    let config = TrainConfig { max_length: 13, ..config(Pooling::Cls) };
-    let error = train(&config, &|run, progress| run.train_bert(encoder(), progress)).unwrap_err();
+    let mut preset = preset(Pooling::Cls);
+    preset.config.max_length = 13;
+    let error = train(&preset, &init()).unwrap_err();
     let told = "at most 12, the encoder's max_position_embeddings";
     assert!(error.to_string().contains(told), "{error}");
 }
 
-fn model_of(folder: BertFolder, config: &TrainConfig, pooling: Pooling) -> FinetunedModel<'_> {
-    FinetunedModel::new(config, folder.config, folder.weights, pooling, &[], 3, Device::flex())
-}
-
 /// Before any step the encoder is the pretrained one, whose export is tested by itself.
-fn check_against_export(folder: &BertFolder, texts: &[Vec<u32>], tolerance: f32) {
+fn check_against_export(original: &BertFolder, texts: &[Vec<u32>], tolerance: f32) {
     for pooling in [Pooling::Cls, Pooling::Mean] {
-        let mut config = config(pooling);
-        config.bert.normalize = false;
-        let trained = model_of(folder.clone(), &config, pooling).snapshot(1.0);
-        let inputs: Vec<ModelInput> = texts
-            .iter()
-            .map(|ids| ModelInput { ids: ids.clone(), ..ModelInput::default() })
-            .collect();
-        let inputs: Vec<&ModelInput> = inputs.iter().collect();
+        let Preset { spec, config } = preset(pooling);
+        let ModelSpec::Bert(settings) = spec else { panic!("{spec:?}") };
+        let settings = FinetuneConfig { normalize: false, ..settings };
+        let folder = original.clone();
+        let mut model = FinetunedModel::new(&settings, &config, folder, &[], 3, Device::flex());
+        let trained = model.snapshot(1.0);
+        let read = |ids: &Vec<u32>| ModelInput { ids: ids.clone(), ..ModelInput::default() };
+        let inputs: Vec<TextInput> = texts.iter().map(|ids| read(ids).into()).collect();
+        let inputs: Vec<&TextInput> = inputs.iter().collect();
         let predicted = trained.predict(&inputs);
-        for (row, expected) in exported(folder, pooling, texts).iter().enumerate() {
+        for (row, expected) in exported(original, pooling, texts).iter().enumerate() {
             let alone = trained.predict(&inputs[row..=row]);
             assert_near(alone.embeddings.row_slice(0), predicted.embeddings.row_slice(row));
             for (found, expected) in predicted.embeddings.row(row).iter().zip(expected) {

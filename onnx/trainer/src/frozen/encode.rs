@@ -85,7 +85,7 @@ impl Encoding<'_> {
         Ok((Some(cache), is_known))
     }
 
-    /// Says once that some texts are not read to their end.
+    /// Warns once of texts that are cut.
     fn warn_of_cut(&self, texts: &[(usize, ModelInput)]) {
         let max_length = self.max_length;
         let n_texts = texts.iter().filter(|(_, input)| input.ids().len() >= max_length).count();

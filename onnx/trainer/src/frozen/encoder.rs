@@ -1,26 +1,28 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use autotag::{Fingerprint, LabelVocabulary, Selection};
+use autotag::{Fingerprint, Interpolation, LabelVocabulary, Proportion, Selection, Temperature};
 use autotag_onnx::bundle::{FORMAT_VERSION, InputKind};
 use autotag_onnx::graph::{Dim, GraphBuilder, Value};
 use autotag_onnx::proto::ElementType;
 use autotag_onnx::{BundleConfig, BundleDraft};
 
-use super::untuned;
 use crate::Result;
-use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling, write_encoder};
+use crate::bert::{BertConfig, BertFolder, Pooling, write_encoder};
 use crate::layers::normalized;
+
+/// The tokens that are read where nothing else is said: what the small sentence encoders are made
+/// for, and a bound to what a long text costs.
+pub const DEFAULT_LENGTH: usize = 256;
 
 /// A pretrained encoder that represents each text by a vector of length 1.
 #[derive(Clone, Debug)]
 pub struct FrozenEncoder {
-    tokenizer: Tokenizer,
-    config: BertConfig,
-    weights: BertWeights,
+    folder: Arc<BertFolder>,
     pooling: Pooling,
 }
 
@@ -37,32 +39,31 @@ pub struct EncoderCard {
 
 impl FrozenEncoder {
     /// Makes a frozen encoder; `pooling` overrides the folder's, and the default is the mean.
-    pub fn new(folder: BertFolder, pooling: Option<Pooling>) -> Self {
-        let BertFolder { tokenizer, config, weights, pooling: own } = folder;
-        let pooling = pooling.or(own).unwrap_or_default();
-        FrozenEncoder { tokenizer, config, weights, pooling }
+    pub fn new(folder: Arc<BertFolder>, pooling: Option<Pooling>) -> Self {
+        let pooling = pooling.or(folder.pooling).unwrap_or_default();
+        FrozenEncoder { folder, pooling }
     }
 
     /// Returns the tokenizer.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        &self.folder.tokenizer
     }
 
     /// Returns D: the length of a representation.
     pub fn dimensions(&self) -> usize {
-        self.config.hidden_size
+        self.folder.config.hidden_size
     }
 
     /// Returns the encoder's card.
     pub fn card(&self, fingerprint: Fingerprint) -> EncoderCard {
-        let (shape, pooling) = (self.config.clone(), self.pooling);
+        let (shape, pooling) = (self.folder.config.clone(), self.pooling);
         EncoderCard { shape, pooling, fingerprint }
     }
 
     /// Writes the encoder with inputs `input_ids` and `attention_mask`, and returns the
     /// representations of length 1, [batch, D].
     pub fn write(&self, graph: &mut GraphBuilder) -> Value {
-        let pooled = write_encoder(graph, &self.config, &self.weights, self.pooling);
+        let pooled = write_encoder(graph, &self.folder.config, &self.folder.weights, self.pooling);
         normalized(graph, &pooled)
     }
 
@@ -92,12 +93,12 @@ impl FrozenEncoder {
             training: serde_json::Value::Null,
         };
         let labels = LabelVocabulary::default();
-        Ok(BundleDraft::create(out, config, &labels, &self.tokenizer, self.to_onnx())?)
+        Ok(BundleDraft::create(out, config, &labels, &self.folder.tokenizer, self.to_onnx())?)
     }
 
     /// Bounds the length that was asked for by the encoder's positions, and says so.
     fn bounded(&self, max_length: usize) -> usize {
-        let positions = self.config.max_position_embeddings;
+        let positions = self.folder.config.max_position_embeddings;
         if max_length > positions {
             tracing::warn!(
                 max_length,
@@ -106,5 +107,17 @@ impl FrozenEncoder {
             );
         }
         max_length.min(positions)
+    }
+}
+
+/// Returns how neighbors vote where no dev set says it.
+///
+/// Representations of length 1 are at most 2 apart, so tau is smaller than the paper's. The settings
+/// are near those that were tuned for MiniLM on package descriptions with hundreds of labels.
+pub(super) fn untuned() -> Interpolation {
+    Interpolation {
+        k: NonZeroUsize::new(12).expect("12 is not 0"),
+        temperature: Temperature::new(0.2).expect("0.2 is greater than 0"),
+        proportion: Proportion::NEIGHBORS,
     }
 }

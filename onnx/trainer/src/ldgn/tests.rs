@@ -3,24 +3,26 @@ use autotag_onnx::ModelInput;
 use burn::tensor::Device;
 
 use super::*;
-use crate::TrainConfig;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes};
 use crate::loss::ContrastiveConfig;
-use crate::model::{Model, Predict};
+use crate::model::{Model, TextInput};
 use crate::optimizer::AdamConfig;
 use crate::rows::RowMajor as _;
+use crate::{Init, ModelSpec, Preset, TrainConfig};
 
-fn config() -> TrainConfig {
-    TrainConfig {
-        ldgn: LdgnConfig {
-            embedding_dimensions: 8,
-            lstm: 6,
-            graph: 6,
-            embedding_dropout: 0.0,
-            dropout: 0.1,
-            normalize: true,
-        },
-        adam: AdamConfig { learning_rate: 0.03, ..TrainConfig::ldgn().adam },
+fn preset() -> Preset {
+    let (ldgn, config) = LdgnConfig::alone();
+    let settings = LdgnConfig {
+        embedding_dimensions: 8,
+        lstm: 6,
+        graph: 6,
+        embedding_dropout: 0.0,
+        dropout: 0.1,
+        normalize: true,
+        vocabulary_size: 100,
+        adam: AdamConfig { learning_rate: 0.03, ..ldgn.adam },
+    };
+    let config = TrainConfig {
         contrastive: ContrastiveConfig {
             gamma: 0.1,
             temperature: 1.0,
@@ -30,27 +32,29 @@ fn config() -> TrainConfig {
         epochs: 12,
         patience: 12,
         averaging: 0.0,
-        vocabulary_size: 100,
         threads: 1,
-        ..TrainConfig::ldgn()
-    }
+        ..config
+    };
+    Preset { spec: ModelSpec::Ldgn(settings), config }
 }
 
 #[test]
 fn a_tiny_data_set_is_learned() {
-    check_learns(&config(), &|run, progress| run.train_ldgn(None, progress));
+    check_learns(&preset(), &Init::Random);
 }
 
 #[test]
 fn a_training_that_was_stopped_comes_to_the_same_result() {
-    let config = TrainConfig { epochs: 3, averaging: 0.5, ..config() };
-    check_resumes(&config, &|run, progress| run.train_ldgn(None, progress));
+    let Preset { spec, config } = preset();
+    let config = TrainConfig { epochs: 3, averaging: 0.5, ..config };
+    check_resumes(&Preset { spec, config }, &Init::Random);
 }
 
-fn texts() -> Vec<ModelInput> {
+fn texts() -> Vec<TextInput> {
     let ids: [&[u32]; 5] =
         [&[1, 2, 3, 4, 2, 1], &[5], &[6, 7, 1, 2, 8, 9, 1, 11], &[3, 3, 3], &[2, 4]];
-    ids.iter().map(|ids| ModelInput { ids: ids.to_vec(), ..ModelInput::default() }).collect()
+    let read = |ids: &&[u32]| ModelInput { ids: ids.to_vec(), ..ModelInput::default() };
+    ids.iter().map(|ids| read(ids).into()).collect()
 }
 
 fn labels() -> Vec<LabelSet> {
@@ -60,10 +64,11 @@ fn labels() -> Vec<LabelSet> {
 
 #[test]
 fn padding_and_company_do_not_change_what_is_predicted() {
-    let config = config();
+    let Preset { spec, config } = preset();
+    let ModelSpec::Ldgn(settings) = spec else { panic!("{spec:?}") };
     let (texts, labels) = (texts(), labels());
-    let mut model = LdgnModel::new(&config, 12, &labels, 3, None, Device::flex());
-    let all: Vec<&ModelInput> = texts.iter().collect();
+    let mut model = LdgnModel::new(&settings, &config, 12, &labels, 3, None, Device::flex());
+    let all: Vec<&TextInput> = texts.iter().collect();
     for _ in 0..20 {
         let loss = model.step(&all, &labels.iter().collect::<Vec<_>>(), 1.0);
         assert!(loss.bce.is_finite() && loss.contrastive > 0.0);

@@ -7,10 +7,10 @@ use autotag::{EncodeError, Encoded, EncodedBatch, Encoder, Tagger};
 use autotag_onnx::OnnxEncoder;
 use ndarray::Array2;
 
-use super::read::Readable;
 use super::{Plan, TrainingRun};
 use crate::checkpoint::{Claim, Start};
-use crate::model::{Model, Predict, TokenizedTexts};
+use crate::model::{Model, Predict, TextInput, TokenizedTexts};
+use crate::readable::Readable;
 use crate::report::Progress;
 use crate::rows::RowMajor as _;
 use crate::{Dataset, Result, TrainError};
@@ -20,11 +20,11 @@ impl TrainingRun<'_> {
     /// than after it.
     ///
     /// A training that is only to be finished is not worth it: its model is compared at once anyway.
-    pub(super) fn check_export<M: Model>(
+    pub(super) fn check_export(
         &self,
-        model: &M,
+        model: &dyn Model,
         plan: &Plan,
-        probes: &Readable<'_, M::Input>,
+        probes: &Readable<'_>,
         claim: Option<&Claim>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
@@ -35,33 +35,10 @@ impl TrainingRun<'_> {
         let network = model.present().expect("a snapshot's parts are among the model's");
         let mut options = self.options.clone();
         options.sessions = NonZeroUsize::MIN;
-        let draft = self.draft(&network, plan)?;
+        let draft = self.draft(&*network, plan)?;
         let encoder = draft.encoder(&options)?;
-        compare(&network, &encoder, &probes.dataset, &probes.texts).map(drop)
+        compare(&*network, &encoder, &probes.dataset, &probes.texts).map(drop)
     }
-}
-
-/// The dev texts that an untrained model's export is compared on, from the first on.
-const FIRST: usize = 32;
-
-/// The dev texts whose first word, and the first character of it, make texts of their own.
-const WITH_WORD: usize = 8;
-
-/// Returns texts on which exports tend to differ, if they do: the first of dev, its shortest and its
-/// longest, and single words and characters.
-pub(super) fn probes(dev: &Dataset) -> Dataset {
-    let length = |&row: &usize| dev.texts()[row].len();
-    let shortest = (0..dev.len()).min_by_key(length);
-    let longest = (0..dev.len()).max_by_key(length);
-    let rows = (0..dev.len().min(FIRST)).chain(shortest).chain(longest);
-    let whole = rows.map(|row| (dev.keys()[row].clone(), dev.texts()[row].clone()));
-    let parts = dev.keys().iter().zip(dev.texts()).take(WITH_WORD).flat_map(|(key, text)| {
-        let word = text.split_whitespace().next().unwrap_or_default();
-        let character = word.chars().next().map(String::from);
-        let words = character.into_iter().chain([word.to_owned()]);
-        words.map(move |word| (format!("{key}, of which {word:?} alone"), word))
-    });
-    Dataset::unlabeled(whole.chain(parts))
 }
 
 /// The largest difference that an export may have from the model that was trained.
@@ -75,14 +52,14 @@ const ENCODE_BATCH: usize = 32;
 
 /// Runs a data set's first texts through the exported model, in batches of different lengths, and compares
 /// its answers with the trainer's; returns the largest difference.
-pub(super) fn compare<P: Predict>(
-    network: &P,
+pub(super) fn compare(
+    network: &dyn Predict,
     encoder: &OnnxEncoder,
     dataset: &Dataset,
-    texts: &TokenizedTexts<P::Input>,
+    texts: &TokenizedTexts,
 ) -> Result<f32> {
     let n = dataset.len().min(COMPARED);
-    let texts: Vec<&P::Input> = texts.texts[..n].iter().collect();
+    let texts: Vec<&TextInput> = texts.texts[..n].iter().collect();
     let expected = network.predict(&texts);
     let mut largest = 0f32;
     let rows: Vec<usize> = (0..n).collect();

@@ -1,22 +1,21 @@
 //! Texts of every length, for every model: the export says what the trainer says.
 
 use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use autotag::{EncodeError, Encoded, Encoder, LabelSet};
-use autotag_onnx::{Device, OnnxEncoder};
+use autotag_onnx::{Device, ModelInput, OnnxEncoder};
 
 use super::*;
 use crate::bert::tests::{N_TOKENS, tiny_config, words};
 use crate::bert::{BertFolder, BertWeights};
-use crate::cnn::GraphForm;
-use crate::model::Answer;
-use crate::model::{Predicted, StepLoss};
+use crate::cnn::{CnnConfig, GraphForm};
+use crate::model::{Answer, Predicted, StepLoss};
+use crate::optimizer::AdamConfig;
 use crate::rows::row_major;
 use crate::state::{State, StateError};
-use crate::{LabeledText, Pretrained};
-
-/// How a run trains the model under test.
-type Train<'a> = &'a dyn Fn(&TrainingRun<'_>) -> Result<(ModelBundle, TrainReport)>;
+use crate::{LabeledText, Preset, Pretrained, Skipped};
 
 /// The tokens that the models read at most.
 const MAX_LENGTH: usize = 12;
@@ -41,22 +40,54 @@ fn documents() -> Vec<LabeledText> {
     texts.enumerate().map(labeled).collect()
 }
 
-fn config() -> TrainConfig {
-    let mut config = TrainConfig {
+/// Returns a small model of a kind, and a short training; it ends far enough from the start that no
+/// bias is zero any more.
+fn preset(name: &str) -> Preset {
+    let mut preset: Preset = name.parse().unwrap();
+    preset.config = TrainConfig {
         batch_size: 8,
         epochs: 3,
         max_length: MAX_LENGTH,
         threads: 1,
-        ..TrainConfig::default()
+        ..Preset::from_str("cnn").unwrap().config
     };
-    config.cnn.filters = 6;
-    config.cnn.normalize = true;
-    (config.wide.hidden, config.wide.lexical) = (8, 6);
-    (config.adapter.hidden, config.adapter.normalize) = (8, true);
-    config.bert.normalize = true;
-    // Far enough from the start that no bias is zero any more.
-    config.adam.learning_rate = 0.05;
-    config
+    for model in preset.spec.members_mut() {
+        let adam = match model {
+            ModelSpec::Cnn(cnn) => {
+                (cnn.filters, cnn.normalize) = (6, true);
+                &mut cnn.adam
+            }
+            ModelSpec::Wide(wide) => {
+                (wide.hidden, wide.lexical) = (8, 6);
+                continue;
+            }
+            ModelSpec::Adapter(adapter) => {
+                (adapter.hidden, adapter.normalize) = (8, true);
+                &mut adapter.adam
+            }
+            ModelSpec::Ldgn(ldgn) => {
+                (ldgn.lstm, ldgn.graph) = (4, 4);
+                &mut ldgn.adam
+            }
+            ModelSpec::Bert(bert) => {
+                bert.normalize = true;
+                &mut bert.adam
+            }
+            ModelSpec::Ensemble(_) => unreachable!("members are no ensembles"),
+        };
+        *adam = AdamConfig { learning_rate: 0.05, ..AdamConfig::default() };
+    }
+    preset
+}
+
+/// Changes the CNN's settings.
+fn with_cnn(mut preset: Preset, change: impl Fn(&mut CnnConfig)) -> Preset {
+    for model in preset.spec.members_mut() {
+        if let ModelSpec::Cnn(cnn) = model {
+            change(cnn);
+        }
+    }
+    preset
 }
 
 fn options() -> OnnxOptions {
@@ -66,37 +97,40 @@ fn options() -> OnnxOptions {
     options
 }
 
-fn encoder() -> BertFolder {
+fn encoder() -> Init {
     let config = tiny_config();
     let weights = BertWeights::random(&config, 7);
-    BertFolder { tokenizer: words(N_TOKENS), config, weights, pooling: None }
+    let tokenizer = words(N_TOKENS);
+    Init::Encoder(Arc::new(BertFolder { tokenizer, config, weights, pooling: None }))
 }
 
 /// A tokenizer of one token for each word, with random vectors.
-fn tokens() -> Option<Pretrained> {
+fn tokens() -> Init {
     let values = (0..N_TOKENS * 8).map(|n| ((n * 37 % 101) as f32 - 50.0) / 50.0).collect();
     let token_table = row_major(N_TOKENS, 8, values);
-    Some(Pretrained { tokenizer: words(N_TOKENS), token_table })
+    Init::Tokens(Box::new(Pretrained { tokenizer: words(N_TOKENS), token_table }))
 }
 
 fn run(
-    config: &TrainConfig,
-    train: Train<'_>,
+    preset: &Preset,
+    init: Init,
     texts: &Dataset,
+    unreadable: Unreadable,
 ) -> Result<(tempfile::TempDir, ModelBundle, TrainReport)> {
     let folder = tempfile::tempdir().unwrap();
     let (out, options) = (folder.path().join("bundle"), options());
-    let (bundle, report) = train(&TrainingRun::new(texts, texts, config, &out, &options))?;
-    Ok((folder, bundle, report))
+    let run = TrainingRun::new(texts, texts, &preset.config, &out, &options);
+    let trained = run.unreadable(unreadable).train(&preset.spec, init, None, &mut |_| {});
+    trained.map(|(bundle, report)| (folder, bundle, report))
 }
 
 /// Trains on texts of every length, which are dev too: the run itself compares trainer and export on
 /// them, in batches of different lengths; here the export's answers alone and in pairs are added.
-fn check(config: &TrainConfig, train: Train<'_>) {
+fn check(preset: &Preset, init: Init) {
     let texts = Dataset::new(documents()).unwrap();
-    let (_folder, bundle, report) = run(config, train, &texts).unwrap();
+    let (_folder, bundle, report) = run(preset, init, &texts, Unreadable::Skip).unwrap();
     let difference = report.export_difference;
-    assert!(difference < 1e-5, "{} {:?}: {difference}", bundle.config().architecture, config.cnn);
+    assert!(difference < 1e-5, "{:?}: {difference}", preset.spec);
     let encoder = OnnxEncoder::open(&bundle, &options()).unwrap();
     let texts = texts.texts().iter();
     let inputs: Vec<ModelInput> = texts.map(|text| encoder.tokenize(text).unwrap()).collect();
@@ -132,9 +166,10 @@ fn a_cnn_and_its_exports_agree_on_texts_of_every_length() {
     for widths in WIDTHS {
         for form in [GraphForm::Folded, GraphForm::Plain] {
             for normalize in [true, false] {
-                let mut config = TrainConfig { form, ..config() };
-                (config.cnn.widths, config.cnn.normalize) = (widths.to_vec(), normalize);
-                check(&config, &|run| run.train_cnn(tokens(), &mut |_| {}));
+                let change = |cnn: &mut CnnConfig| {
+                    (cnn.widths, cnn.form, cnn.normalize) = (widths.to_vec(), form, normalize);
+                };
+                check(&with_cnn(preset("cnn"), change), tokens());
             }
         }
     }
@@ -143,33 +178,58 @@ fn a_cnn_and_its_exports_agree_on_texts_of_every_length() {
 #[test]
 fn an_ensemble_with_a_cnn_and_its_exports_agree_on_texts_of_every_length() {
     for form in [GraphForm::Folded, GraphForm::Plain] {
-        let config = TrainConfig { form, ..config() };
-        check(&config, &|run| run.train_wide_cnn(tokens(), &mut |_| {}));
-        check(&config, &|run| run.train_wide_cnn_adapter(encoder(), None, &mut |_| {}));
+        check(&with_cnn(preset("wide-cnn"), |cnn| cnn.form = form), tokens());
+        check(&with_cnn(preset("wide-cnn-adapter"), |cnn| cnn.form = form), encoder());
+        check(&with_cnn(preset("cnn+adapter"), |cnn| cnn.form = form), encoder());
     }
 }
 
 #[test]
 fn models_without_windows_and_their_exports_agree_on_texts_of_every_length() {
     for normalize in [true, false] {
-        let mut config = config();
-        (config.wide.normalize, config.adapter.normalize) = (normalize, normalize);
-        config.wide.lexical = if normalize { 6 } else { 0 };
-        check(&config, &|run| run.train_wide(&mut |_| {}));
-        check(&config, &|run| run.train_adapter(encoder(), None, &mut |_| {}));
+        let mut wide = preset("wide");
+        if let ModelSpec::Wide(wide) = &mut wide.spec {
+            (wide.normalize, wide.lexical) = (normalize, if normalize { 6 } else { 0 });
+        }
+        check(&wide, Init::Random);
+        let mut adapter = preset("adapter");
+        if let ModelSpec::Adapter(adapter) = &mut adapter.spec {
+            adapter.normalize = normalize;
+        }
+        check(&adapter, encoder());
     }
 }
 
 #[cfg(feature = "burn")]
 #[test]
 fn models_by_automatic_differentiation_agree_with_their_exports_on_texts_of_every_length() {
-    let mut config = config();
-    (config.ldgn.lstm, config.ldgn.graph) = (4, 4);
-    check(&config, &|run| run.train_ldgn(tokens(), &mut |_| {}));
-    check(&config, &|run| run.train_bert(encoder(), &mut |_| {}));
+    check(&preset("ldgn"), tokens());
+    check(&preset("bert"), encoder());
+    check(&preset("wide+ldgn"), Init::Random);
     for form in [GraphForm::Folded, GraphForm::Plain] {
-        let config = TrainConfig { form, epochs: 2, ..config.clone() };
-        check(&config, &|run| run.train_wide_cnn_bert(encoder(), &mut |_| {}));
+        let mut three = with_cnn(preset("wide-cnn-bert"), |cnn| cnn.form = form);
+        three.config.epochs = 2;
+        check(&three, encoder());
+    }
+}
+
+#[test]
+fn a_model_without_what_it_is_made_of_is_told() {
+    let texts = Dataset::new(documents()).unwrap();
+    for init in [Init::Random, tokens()] {
+        let error = run_error("adapter", init, &texts, Unreadable::Skip);
+        assert!(matches!(error, TrainError::NoEncoder { .. }), "{error}");
+    }
+    let mut preset = preset("cnn+ldgn");
+    let features = preset.spec.check_features();
+    assert_eq!(features.is_ok(), cfg!(feature = "burn"));
+    if let ModelSpec::Ldgn(ldgn) = &mut preset.spec.members_mut()[1] {
+        ldgn.vocabulary_size = 100;
+    }
+    if features.is_ok() {
+        let outcome = run(&preset, Init::Random, &texts, Unreadable::Skip).map(|_| ());
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("the same for all models of an ensemble"), "{error}");
     }
 }
 
@@ -181,31 +241,31 @@ fn texts_that_cannot_be_read_are_left_out_and_counted() {
     }
     let texts = Dataset::new(documents.clone()).unwrap();
     let skipped = Skipped { train: 3, dev: 3 };
-    let trainers: [Train<'_>; 4] = [
-        &|run| run.train_cnn(tokens(), &mut |_| {}),
-        &|run| run.train_wide(&mut |_| {}),
-        &|run| run.train_adapter(encoder(), None, &mut |_| {}),
-        &|run| run.train_wide_cnn_adapter(encoder(), None, &mut |_| {}),
+    let models: [(&str, fn() -> Init); 4] = [
+        ("cnn", tokens),
+        ("wide", || Init::Random),
+        ("adapter", encoder),
+        ("wide-cnn-adapter", encoder),
     ];
-    for train in trainers {
-        let (_folder, bundle, report) = run(&config(), train, &texts).unwrap();
+    for (name, init) in models {
+        let (_folder, bundle, report) =
+            run(&preset(name), init(), &texts, Unreadable::Skip).unwrap();
         assert_eq!((report.skipped, report.n_train, report.n_dev), (skipped, 30, 30));
         assert!(bundle.datastore().unwrap().reader().unwrap().len() <= 30);
         let card = std::fs::read_to_string(bundle.path().join("card.md")).unwrap();
         assert!(card.contains("3 training texts and 3 dev texts"), "{card}");
-        let strict = |run: &TrainingRun<'_>| train(&run.unreadable(Unreadable::Refuse));
-        let error = run_error(&strict, &texts);
+        let error = run_error(name, init(), &texts, Unreadable::Refuse);
         assert!(matches!(&error, TrainError::Text { key, .. } if key == "3"), "{error}");
     }
     documents.iter_mut().for_each(|document| document.text = " ".to_owned());
     let nothing = Dataset::new(documents).unwrap();
-    let error = run_error(trainers[0], &nothing);
+    let error = run_error("cnn", tokens(), &nothing, Unreadable::Skip);
     let expected = matches!(error, TrainError::NoReadableText { part: "training", n_texts: 33 });
     assert!(expected, "{error}");
 }
 
-fn run_error(train: Train<'_>, texts: &Dataset) -> TrainError {
-    run(&config(), train, texts).map(|_| ()).unwrap_err()
+fn run_error(name: &str, init: Init, texts: &Dataset, unreadable: Unreadable) -> TrainError {
+    run(&preset(name), init, texts, unreadable).map(|_| ()).unwrap_err()
 }
 
 #[test]
@@ -213,29 +273,22 @@ fn a_text_in_which_the_wide_model_knows_nothing_is_left_out() {
     let mut documents = documents();
     documents[9].text = "unheard of".to_owned();
     let texts = Dataset::new(documents).unwrap();
-    let mut config = config();
-    config.wide.min_documents = 2;
-    let wide = |run: &TrainingRun<'_>| run.train_wide(&mut |_| {});
-    let report = run(&config, &wide, &texts).unwrap().2;
-    assert_eq!(report.skipped, Skipped { train: 1, dev: 1 });
+    let report = |name, init| run(&preset(name), init, &texts, Unreadable::Skip).unwrap().2;
+    assert_eq!(report("wide", Init::Random).skipped, Skipped { train: 1, dev: 1 });
     // The CNN reads its tokens, known or not.
-    let both = |run: &TrainingRun<'_>| run.train_wide_cnn(tokens(), &mut |_| {});
-    assert_eq!(run(&config, &both, &texts).unwrap().2.skipped, Skipped::default());
+    assert_eq!(report("wide-cnn", tokens()).skipped, Skipped::default());
 }
 
 /// A model whose export scores texts otherwise than it does itself.
-struct Crooked<M>(M);
+struct Crooked<M: ?Sized>(Box<M>);
 
-impl<M: Model> Model for Crooked<M> {
-    type Input = M::Input;
-    type Snapshot = Crooked<M::Snapshot>;
-
-    fn step(&mut self, texts: &[&M::Input], labels: &[&LabelSet], rate: f32) -> StepLoss {
+impl Model for Crooked<dyn Model> {
+    fn step(&mut self, texts: &[&TextInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
         self.0.step(texts, labels, rate)
     }
 
-    fn snapshot(&mut self, rate: f32) -> Self::Snapshot {
-        Crooked(self.0.snapshot(rate))
+    fn snapshot(&mut self, rate: f32) -> Box<dyn Predict> {
+        Box::new(Crooked(self.0.snapshot(rate)))
     }
 
     fn state(&self) -> State<'_> {
@@ -246,15 +299,13 @@ impl<M: Model> Model for Crooked<M> {
         self.0.restore(state)
     }
 
-    fn restore_snapshot(&self, state: &State<'_>) -> Result<Self::Snapshot, StateError> {
-        Ok(Crooked(self.0.restore_snapshot(state)?))
+    fn restore_snapshot(&self, state: &State<'_>) -> Result<Box<dyn Predict>, StateError> {
+        Ok(Box::new(Crooked(self.0.restore_snapshot(state)?)))
     }
 }
 
-impl<P: Predict> Predict for Crooked<P> {
-    type Input = P::Input;
-
-    fn predict(&self, texts: &[&P::Input]) -> Predicted {
+impl Predict for Crooked<dyn Predict> {
+    fn predict(&self, texts: &[&TextInput]) -> Predicted {
         let mut predicted = self.0.predict(texts);
         predicted.scores *= 0.99;
         predicted
@@ -274,23 +325,14 @@ fn an_export_that_differs_is_found_before_the_first_epoch() {
     let texts = Dataset::new(documents()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (out, checkpoints) = (folder.path().join("bundle"), folder.path().join("run"));
-    let (options, config) = (options(), config());
+    let (options, Preset { spec, config }) = (options(), preset("cnn"));
     let run = TrainingRun::new(&texts, &texts, &config, &out, &options)
         .checkpoints(&checkpoints, Start::Anew);
     let mut told = Vec::new();
-    let outcome = run.on_threads(|claim| {
-        let tokens = run.tokens(tokens())?;
-        let shape = Shape {
-            architecture: "crooked",
-            input: InputKind::TokenIds,
-            special_tokens: false,
-            dimensions: config.cnn.n_filters(),
-            normalized: config.cnn.normalize,
-            pretrained: None,
-        };
-        let lexicon = (&tokens.tokenizer).into();
-        let make = |_: &[ModelInput]| Crooked(run.make_cnn(tokens));
-        run.train_texts(lexicon, shape, make, claim, &mut |progress| told.push(progress))
+    let outcome = run.on_threads(&spec, |claim| {
+        let mut prepared = run.prepare(&spec, tokens())?;
+        prepared.model = Box::new(Crooked(prepared.model));
+        run.train_prepared(prepared, claim, None, &mut |progress| told.push(progress))
     });
     let error = outcome.map(|_| ()).unwrap_err();
     assert!(matches!(error, TrainError::ExportDiffers { .. }), "{error}");

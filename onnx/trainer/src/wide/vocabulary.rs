@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use autotag_onnx::NgramVocabulary;
 use autotag_onnx::ngrams::{MAX_WORD_BYTES, for_each_word};
 
-use super::WideConfig;
+use super::config::WideConfig;
 use crate::{Result, TrainError};
 
 /// Positions of two words among the words.

@@ -7,12 +7,12 @@ use autotag::{Proportion, Temperature};
 use autotag_train::bert::Pooling;
 use autotag_train::cnn::GraphForm;
 use clap::builder::EnumValueParser;
-use clap::{Arg, ArgAction, ArgMatches, ValueEnum, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::setup::Setup;
 use crate::args::{proportion, temperature};
 use crate::commands::bundle::from_encoder::PoolingArg;
-use crate::commands::train::kind::ModelKind;
+use crate::commands::train::kind::ModelArg;
 
 /// A hyper-parameter.
 pub(super) struct Item {
@@ -77,12 +77,11 @@ impl Item {
 
 /// Returns the end of an option's help: the first kind's default, and those of others that differ.
 fn defaults<T: Value>(places: fn(&mut Setup) -> Vec<&mut T>) -> String {
-    let of_kind = |&kind: &ModelKind| {
-        let mut setup = Setup::new(kind);
-        let default = places(&mut setup).first().and_then(|place| place.shown())?;
-        Some((kind, default))
+    let of_model = |model: ModelArg| {
+        let default = places(&mut Setup::new(&model)).first().and_then(|place| place.shown())?;
+        Some((model.name, default))
     };
-    let mut kinds = ModelKind::value_variants().iter().filter_map(of_kind);
+    let mut kinds = ModelArg::presets().filter_map(of_model);
     let Some((_, first)) = kinds.next() else { return String::new() };
     let others = kinds.filter(|(_, default)| *default != first);
     let others: String = others.map(|(kind, default)| format!(", {kind}: {default}")).collect();

@@ -1,140 +1,134 @@
 //! The place that the hyper-parameters go to.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use autotag_train::adapter::AdapterConfig;
-use autotag_train::cnn::CnnConfig;
-use autotag_train::finetune::FinetuneConfig;
-use autotag_train::joint::JointConfig;
-use autotag_train::ldgn::LdgnConfig;
 use autotag_train::wide::WideConfig;
-use autotag_train::{TrainConfig, WordVectors};
+use autotag_train::{InitSource, ModelSpec, Preset, TrainConfig, WordVectors};
 
-use crate::commands::train::kind::ModelKind;
+use crate::commands::train::kind::ModelArg;
 
-/// A training's settings and pretrained values, into which every hyper-parameter is put.
+/// A training's model, settings and pretrained values, into which every hyper-parameter is put.
 #[derive(Clone, Debug)]
 pub(in crate::commands) struct Setup {
-    pub(super) kind: ModelKind,
+    /// The model's name, as it was given.
+    pub(super) model: String,
+    pub(in crate::commands) spec: ModelSpec,
     pub(in crate::commands) config: TrainConfig,
-    pub(in crate::commands) pretrained: PretrainedFiles,
+    /// The weights of an ensemble's models, as [`ModelSpec::weights`] has them.
+    weights: Vec<(&'static str, f32)>,
+    pub(super) pretrained: PretrainedFiles,
 }
 
 /// The files with the pretrained values that a training starts from.
 #[derive(Clone, Debug, Default)]
-pub(in crate::commands) struct PretrainedFiles {
+pub(super) struct PretrainedFiles {
     /// The folder of a pretrained encoder.
-    pub(in crate::commands) init: Option<PathBuf>,
+    pub(super) init: Option<PathBuf>,
     pub(super) embeddings: Option<PathBuf>,
     pub(super) embedding_words: Option<PathBuf>,
 }
 
-/// The settings of one model of a training, of which an ensemble has several.
-pub(super) enum Part<'a> {
-    Cnn(&'a mut CnnConfig),
-    Wide(&'a mut WideConfig),
-    Adapter(&'a mut AdapterConfig),
-    Ldgn(&'a mut LdgnConfig),
-    Bert(&'a mut FinetuneConfig),
+/// Tells whether a model learns an embedding of tokens.
+pub(super) fn reads_tokens(model: &ModelSpec) -> bool {
+    matches!(model, ModelSpec::Cnn(_) | ModelSpec::Ldgn(_))
 }
 
 impl Setup {
-    /// Returns the setup that suits a kind of model.
-    pub(super) fn new(kind: ModelKind) -> Self {
-        Setup { kind, config: kind.settings(), pretrained: PretrainedFiles::default() }
+    /// Returns the setup that suits a model.
+    pub(super) fn new(ModelArg { name, preset }: &ModelArg) -> Self {
+        let Preset { spec, config } = preset.clone();
+        let (model, weights) = (name.clone(), spec.weights());
+        Setup { model, spec, config, weights, pretrained: PretrainedFiles::default() }
     }
 
-    /// Returns the settings of the models.
-    fn parts(&mut self) -> Vec<Part<'_>> {
-        let TrainConfig { cnn, wide, adapter, ldgn, bert, .. } = &mut self.config;
-        match self.kind {
-            ModelKind::Cnn => vec![Part::Cnn(cnn)],
-            ModelKind::Wide => vec![Part::Wide(wide)],
-            ModelKind::Adapter => vec![Part::Adapter(adapter)],
-            ModelKind::Ldgn => vec![Part::Ldgn(ldgn)],
-            ModelKind::Bert => vec![Part::Bert(bert)],
-            ModelKind::WideCnn => vec![Part::Wide(wide), Part::Cnn(cnn)],
-            ModelKind::WideCnnAdapter => {
-                vec![Part::Wide(wide), Part::Cnn(cnn), Part::Adapter(adapter)]
+    /// Gives an ensemble's models the weights that were put here.
+    ///
+    /// # Errors
+    ///
+    /// Says which weight is out of range.
+    pub(super) fn set_weights(&mut self) -> Result<(), String> {
+        for (put, &(name, weight)) in self.spec.weights().into_iter().zip(&self.weights) {
+            if put.1 != weight {
+                self.spec.set_weight(name, weight).map_err(|error| error.to_string())?;
             }
-            ModelKind::WideCnnBert => vec![Part::Wide(wide), Part::Cnn(cnn), Part::Bert(bert)],
         }
+        Ok(())
     }
 
     /// Returns the places of a setting, one in each of the models that have it.
     pub(super) fn each<T>(
         &mut self,
-        place: impl for<'a> Fn(Part<'a>) -> Option<&'a mut T>,
+        place: impl for<'a> Fn(&'a mut ModelSpec) -> Option<&'a mut T>,
     ) -> Vec<&mut T> {
-        self.parts().into_iter().filter_map(place).collect()
+        self.spec.members_mut().into_iter().filter_map(place).collect()
     }
 
     /// Returns a place beside the models' settings, where one of the models needs it.
     pub(super) fn beside<T>(
         &mut self,
-        needs_it: fn(&Part<'_>) -> bool,
+        needs_it: fn(&ModelSpec) -> bool,
         place: fn(&mut Self) -> &mut T,
     ) -> Vec<&mut T> {
-        let is_needed = self.parts().iter().any(needs_it);
+        let is_needed = self.spec.members_mut().iter().any(|model| needs_it(model));
         if is_needed { vec![place(self)] } else { vec![] }
     }
 
     pub(super) fn has_adapter(&mut self) -> bool {
-        self.parts().iter().any(|part| matches!(part, Part::Adapter(_)))
+        self.spec.members_mut().iter().any(|model| matches!(model, ModelSpec::Adapter(_)))
     }
 
     /// Says that an option is another model's.
     pub(super) fn no_use(&self, option: &str) -> String {
-        format!("{option} is of no use with --model {}: leave it out", self.kind)
+        format!("{option} is of no use with --model {}: leave it out", self.model)
     }
 
     /// Tells whether several models answer together.
-    pub(super) fn is_ensemble(&mut self) -> bool {
-        self.parts().len() > 1
+    pub(super) fn is_ensemble(&self) -> bool {
+        matches!(self.spec, ModelSpec::Ensemble(_))
     }
 
-    /// Returns a place in the settings of an ensemble, where there are at least so many models.
-    pub(super) fn ensemble<T>(
-        &mut self,
-        at_least: usize,
-        place: fn(&mut JointConfig) -> &mut T,
-    ) -> Vec<&mut T> {
-        let has_enough = self.parts().len() >= at_least;
-        if has_enough { vec![place(&mut self.config.joint)] } else { vec![] }
+    /// Returns the places of a setting that an ensemble's wide model has for itself.
+    pub(super) fn wide_apart<T>(&mut self, place: fn(&mut WideConfig) -> &mut T) -> Vec<&mut T> {
+        let is_ensemble = self.is_ensemble();
+        self.each(|model| match model {
+            ModelSpec::Wide(wide) if is_ensemble => Some(place(wide)),
+            _ => None,
+        })
+    }
+
+    /// Returns the place of a model's weight in an ensemble, where others come after it.
+    pub(super) fn weight(&mut self, name: &str) -> Vec<&mut f32> {
+        let weights = self.weights.iter_mut().filter(|(model, _)| *model == name);
+        weights.map(|(_, weight)| weight).collect()
     }
 
     /// Returns where the pretrained encoder is put, for a model that can start from one.
     pub(super) fn init(&mut self) -> Vec<&mut Option<PathBuf>> {
-        if self.kind == ModelKind::Wide { vec![] } else { vec![&mut self.pretrained.init] }
-    }
-}
-
-pub(super) fn is_cnn(part: &Part<'_>) -> bool {
-    matches!(part, Part::Cnn(_))
-}
-
-/// Tells whether the model learns an embedding of tokens.
-pub(super) fn reads_tokens(part: &Part<'_>) -> bool {
-    matches!(part, Part::Cnn(_) | Part::Ldgn(_))
-}
-
-impl PretrainedFiles {
-    /// Returns the folder or file that the model starts from, where there is one.
-    pub(in crate::commands) fn path(&self) -> Option<&Path> {
-        self.init.as_deref().or(self.embeddings.as_deref())
+        self.beside(|model| !matches!(model, ModelSpec::Wide(_)), |s| &mut s.pretrained.init)
     }
 
-    /// Returns where the word vectors are that were given.
+    /// Returns the files that the model starts from.
     ///
     /// # Errors
     ///
     /// Says which other option must be given, or must not.
-    pub(in crate::commands) fn word_vectors(&self) -> Result<Option<WordVectors>, String> {
-        let Some(path) = self.embeddings.clone() else { return Ok(None) };
+    pub(in crate::commands) fn source(&self) -> Result<InitSource, String> {
+        let PretrainedFiles { init, embeddings, embedding_words } = &self.pretrained;
+        if self.spec.needs_encoder() && init.is_none() {
+            return Err(format!(
+                "--model {} needs --init FOLDER, a pretrained encoder; `autotag model fetch \
+                 minilm` gets one",
+                self.model
+            ));
+        }
+        if let Some(folder) = init {
+            return Ok(InitSource::Encoder(folder.clone()));
+        }
+        let Some(path) = embeddings.clone() else { return Ok(InitSource::Random) };
         let is_array = path.extension().is_some_and(|extension| extension == "npy");
-        match (is_array, self.embedding_words.clone()) {
-            (true, Some(words)) => Ok(Some(WordVectors::Npy { array: path, words })),
-            (false, None) => Ok(Some(WordVectors::Text(path))),
+        match (is_array, embedding_words.clone()) {
+            (true, Some(words)) => Ok(InitSource::Words(WordVectors::Npy { array: path, words })),
+            (false, None) => Ok(InitSource::Words(WordVectors::Text(path))),
             (true, None) => {
                 Err("an array needs --embedding-words FILE, which names its rows".to_owned())
             }

@@ -1,7 +1,10 @@
 //! Every hyper-parameter, under the heading that the help shows it by.
 
+use autotag_train::ModelSpec;
+use autotag_train::optimizer::AdamConfig;
+
 use super::item::{Item, item};
-use super::setup::{Part, Setup, is_cnn, reads_tokens};
+use super::setup::{Setup, reads_tokens};
 
 /// A heading of the help, and the hyper-parameters under it.
 pub(super) type Group = (&'static str, Vec<Item>);
@@ -36,10 +39,24 @@ macro_rules! of_run {
 macro_rules! of {
     ($($kind:ident.$field:ident),+) => {
         |setup| setup.each(|part| match part {
-            $(Part::$kind(model) => Some(&mut model.$field),)+
+            $(ModelSpec::$kind(model) => Some(&mut model.$field),)+
             _ => None,
         })
     };
+}
+
+/// Returns the places of an optimizer's setting; an ensemble's wide model has its own.
+fn adam<T>(setup: &mut Setup, place: fn(&mut AdamConfig) -> &mut T) -> Vec<&mut T> {
+    let is_ensemble = setup.is_ensemble();
+    setup.each(|model| match model {
+        ModelSpec::Wide(_) if is_ensemble => None,
+        ModelSpec::Cnn(cnn) => Some(place(&mut cnn.adam)),
+        ModelSpec::Wide(wide) => Some(place(&mut wide.adam)),
+        ModelSpec::Adapter(adapter) => Some(place(&mut adapter.adam)),
+        ModelSpec::Ldgn(ldgn) => Some(place(&mut ldgn.adam)),
+        ModelSpec::Bert(bert) => Some(place(&mut bert.adam)),
+        ModelSpec::Ensemble(_) => None,
+    })
 }
 
 fn training() -> Vec<Item> {
@@ -64,7 +81,7 @@ fn training() -> Vec<Item> {
             "The texts of a step; the contrastive loss compares those of one batch",
             of_run!(batch_size),
         ),
-        item("learning-rate", "RATE", "Adam's peak learning rate", of_run!(adam.learning_rate)),
+        item("learning-rate", "RATE", "Adam's peak learning rate", |s| adam(s, |adam| &mut adam.learning_rate)),
         item(
             "warm-up",
             "SHARE",
@@ -83,14 +100,14 @@ fn training() -> Vec<Item> {
             "VALUE",
             "Adam's epsilon, added to the root in the denominator: the larger, the less rare features \
              move",
-            of_run!(adam.epsilon),
+            |s| adam(s, |adam| &mut adam.epsilon),
         ),
         item(
             "max-gradient-norm",
             "NORM",
             "The norm at which the gradient is clipped; 0 for no clipping. A wide model in an ensemble \
              takes no part in it",
-            of_run!(adam.max_gradient_norm),
+            |s| adam(s, |adam| &mut adam.max_gradient_norm),
         ),
         item(
             "gamma",
@@ -111,24 +128,26 @@ fn training() -> Vec<Item> {
             |s| {
                 let is_ensemble = s.is_ensemble();
                 s.each(|part| match part {
-                    Part::Wide(_) if is_ensemble => None,
-                    Part::Cnn(cnn) => Some(&mut cnn.dropout),
-                    Part::Wide(wide) => Some(&mut wide.dropout),
-                    Part::Adapter(adapter) => Some(&mut adapter.dropout),
-                    Part::Ldgn(ldgn) => Some(&mut ldgn.dropout),
-                    Part::Bert(bert) => Some(&mut bert.dropout),
+                    ModelSpec::Wide(_) if is_ensemble => None,
+                    ModelSpec::Cnn(cnn) => Some(&mut cnn.dropout),
+                    ModelSpec::Wide(wide) => Some(&mut wide.dropout),
+                    ModelSpec::Adapter(adapter) => Some(&mut adapter.dropout),
+                    ModelSpec::Ldgn(ldgn) => Some(&mut ldgn.dropout),
+                    ModelSpec::Bert(bert) => Some(&mut bert.dropout),
+                    ModelSpec::Ensemble(_) => None,
                 })
             },
         ),
         item("normalize", "BOOL", "Scale representations to unit length", |s| {
                 let is_ensemble = s.is_ensemble();
                 s.each(|part| match part {
-                    Part::Wide(_) if is_ensemble => None,
-                    Part::Cnn(cnn) => Some(&mut cnn.normalize),
-                    Part::Wide(wide) => Some(&mut wide.normalize),
-                    Part::Adapter(adapter) => Some(&mut adapter.normalize),
-                    Part::Ldgn(ldgn) => Some(&mut ldgn.normalize),
-                    Part::Bert(bert) => Some(&mut bert.normalize),
+                    ModelSpec::Wide(_) if is_ensemble => None,
+                    ModelSpec::Cnn(cnn) => Some(&mut cnn.normalize),
+                    ModelSpec::Wide(wide) => Some(&mut wide.normalize),
+                    ModelSpec::Adapter(adapter) => Some(&mut adapter.normalize),
+                    ModelSpec::Ldgn(ldgn) => Some(&mut ldgn.normalize),
+                    ModelSpec::Bert(bert) => Some(&mut bert.normalize),
+                    ModelSpec::Ensemble(_) => None,
                 })
             }),
         item("max-length", "N", "The most tokens, or words, of a text that the model reads", of_run!(max_length)),
@@ -186,7 +205,7 @@ fn cnn() -> Vec<Item> {
             "vocabulary-size",
             "N",
             "The most tokens of the vocabulary made from the training set, where --init brings none",
-            |s| s.beside(reads_tokens, |s| &mut s.config.vocabulary_size),
+            of!(Cnn.vocabulary_size, Ldgn.vocabulary_size),
         )
         .with(|arg| arg.conflicts_with("init")),
         item(
@@ -205,7 +224,7 @@ fn cnn() -> Vec<Item> {
             "graph",
             "FORM",
             "How the model is exported: `folded` is much faster, `plain` a smaller file",
-            |s| s.beside(is_cnn, |s| &mut s.config.form),
+            of!(Cnn.form),
         ),
     ]
 }
@@ -219,8 +238,8 @@ fn wide() -> Vec<Item> {
             |s| {
                 let is_ensemble = s.is_ensemble();
                 s.each(|part| match part {
-                    Part::Wide(wide) => Some(&mut wide.hidden),
-                    Part::Adapter(adapter) if !is_ensemble => Some(&mut adapter.hidden),
+                    ModelSpec::Wide(wide) => Some(&mut wide.hidden),
+                    ModelSpec::Adapter(adapter) if !is_ensemble => Some(&mut adapter.hidden),
                     _ => None,
                 })
             },
@@ -266,22 +285,22 @@ fn ensemble() -> Vec<Item> {
             "wide-share",
             "SHARE",
             "The wide model's share of the ensemble, between 0 and 1",
-            |s| s.ensemble(2, |joint| &mut joint.share),
+            |s| s.weight("wide"),
         ),
         item(
             "cnn-share",
             "SHARE",
             "The CNN's share of the rest where there is a third model, between 0 and 1",
-            |s| s.ensemble(3, |joint| &mut joint.cnn_share),
+            |s| s.weight("cnn"),
         ),
         item(
             "wide-learning-rate",
             "RATE",
             "The peak learning rate of the wide model's Adam",
-            |s| s.ensemble(2, |joint| &mut joint.wide_adam.learning_rate),
+            |s| s.wide_apart(|wide| &mut wide.adam.learning_rate),
         ),
         item("wide-epsilon", "VALUE", "The epsilon of the wide model's Adam", |s| {
-            s.ensemble(2, |joint| &mut joint.wide_adam.epsilon)
+            s.wide_apart(|wide| &mut wide.adam.epsilon)
         }),
     ]
 }

@@ -13,7 +13,8 @@ const DIMENSIONS: usize = 4;
 const N_LABELS: usize = 3;
 
 fn config(normalize: bool) -> AdapterConfig {
-    AdapterConfig { hidden: 6, input_dropout: 0.0, dropout: 0.0, normalize, pooling: None }
+    let unregularized = AdapterConfig { input_dropout: 0.0, dropout: 0.0, ..Default::default() };
+    AdapterConfig { hidden: 6, normalize, ..unregularized }
 }
 
 fn texts() -> Array2<f32> {

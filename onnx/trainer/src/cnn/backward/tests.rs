@@ -16,6 +16,7 @@ pub(super) fn config(normalize: bool) -> CnnConfig {
         embedding_dropout: 0.0,
         dropout: 0.0,
         normalize,
+        ..CnnConfig::default()
     }
 }
 
