@@ -20,7 +20,7 @@ pub use details::{
 pub use map::{Map, MapPoint, MapView};
 pub use tables::{Comparison, CostRow, Row, SharedRow, Spread};
 
-use measured::MeasuredRun;
+use measured::{MeasuredRun, Sweeps};
 
 /// Everything that a report shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -280,13 +280,6 @@ fn read_runs(folder: &RunsFolder, data: &KeptData, ablation: &Ablation) -> Resul
         cut: read(cut, Sweeps::No)?,
         gammas,
     })
-}
-
-/// Whether a run is measured over k and lambda.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sweeps {
-    Yes,
-    No,
 }
 
 /// Chooses the run to look at closely: of the first seed's the better one on dev.

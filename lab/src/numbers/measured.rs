@@ -8,8 +8,14 @@ use autotag::{Interpolation, Proportion, Selection};
 
 use crate::Result;
 use crate::decide::{decisions, tags};
-use crate::numbers::Sweeps;
 use crate::runs::{KeptData, RunRecord, RunsFolder};
+
+/// Selects whether a run is measured over k and lambda too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sweeps {
+    Yes,
+    No,
+}
 
 /// The numbers of neighbors of figure 2.
 pub(super) const KS: [usize; 9] = [1, 2, 3, 5, 8, 12, 20, 30, 50];

@@ -3,12 +3,12 @@
 //! A file may hold many times the words that the training texts have; only the rows of those are kept,
 //! so that memory is bounded by the vocabulary.
 
+mod file;
 mod glove;
 mod npy;
 
 use std::collections::HashMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ndarray::Array2;
 use rand::SeedableRng;
@@ -20,6 +20,7 @@ use crate::init::uniform;
 use crate::rows::RowMajor as _;
 use crate::vocabulary::{self, CONTINUING, PADDING, UNKNOWN};
 use crate::{Dataset, Pretrained, Result, TrainError};
+use file::Rows;
 
 /// The files of word vectors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,25 +99,6 @@ impl WordVectors {
     }
 }
 
-/// The rows of wanted words, by the words' ids.
-#[derive(Debug, Default)]
-struct Rows {
-    dimensions: usize,
-    rows: HashMap<u32, Vec<f32>>,
-}
-
-/// The largest absolute value of a vector. Trained vectors stay below 100; a model that starts with
-/// values of many digits has no finite answer.
-const MAX_VALUE: f32 = 1e6;
-
-/// Refuses a value that is too large to train with.
-fn checked(value: f32) -> Result<f32, String> {
-    if value.abs() <= MAX_VALUE {
-        return Ok(value);
-    }
-    Err(format!("the value {value} is not within -{MAX_VALUE}..={MAX_VALUE}"))
-}
-
 /// Makes a table of V rows: those found, and random ones with the same spread.
 fn table(found: &Rows, n_tokens: usize, seed: u64) -> Array2<f32> {
     let n_values = (found.rows.len() * found.dimensions) as f64;
@@ -154,35 +136,6 @@ fn unknown_share(
     let add = |a: (usize, usize), b: (usize, usize)| Ok((a.0 + b.0, a.1 + b.1));
     let (n_unknown, n_tokens) = texts.par_iter().map(count).try_reduce(Default::default, add)?;
     Ok(n_unknown as f64 / n_tokens.max(1) as f64)
-}
-
-/// Returns the error for a file, with the line where it is known.
-fn refuse(path: &Path, line: impl Into<Option<u64>>, reason: impl Into<String>) -> TrainError {
-    TrainError::WordVectors { path: path.to_path_buf(), line: line.into(), reason: reason.into() }
-}
-
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> TrainError {
-    |error| refuse(path, None, error.to_string())
-}
-
-/// The longest line that is read.
-const MAX_LINE: u64 = 1 << 20;
-
-/// Reads the next line without its terminator; `None` at the end of the file.
-fn next_line<'b>(
-    reader: &mut impl io::BufRead,
-    line: &'b mut Vec<u8>,
-) -> io::Result<Option<&'b [u8]>> {
-    use io::{BufRead as _, Read as _};
-    line.clear();
-    if reader.by_ref().take(MAX_LINE).read_until(b'\n', line)? == 0 {
-        return Ok(None);
-    }
-    if line.last() != Some(&b'\n') && line.len() as u64 == MAX_LINE {
-        let reason = format!("a line is longer than {MAX_LINE} bytes");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-    }
-    Ok(Some(line.trim_ascii_end()))
 }
 
 #[cfg(test)]

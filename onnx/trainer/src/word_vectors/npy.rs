@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::{Rows, checked, next_line, refuse, unreadable};
+use super::file::{Rows, checked, next_line, refuse, unreadable};
 use crate::Result;
 use crate::check::MAX_SIZE;
 use crate::files::open_regular;
