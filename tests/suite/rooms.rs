@@ -183,7 +183,10 @@ fn a_module_imports_only_those_below_it() {
             }
         }
         for name in layers.iter().flatten().filter(|name| *name != "...") {
-            assert!(tops.contains(name.as_str()), "{of}: ARCHITECTURE.md draws {name}, which is gone");
+            assert!(
+                tops.contains(name.as_str()),
+                "{of}: ARCHITECTURE.md draws {name}, which is gone"
+            );
         }
     }
 }

@@ -26,7 +26,11 @@ pub(super) fn checked(value: f32) -> Result<f32, String> {
 }
 
 /// Returns the error for a file, with the line where it is known.
-pub(super) fn refuse(path: &Path, line: impl Into<Option<u64>>, reason: impl Into<String>) -> TrainError {
+pub(super) fn refuse(
+    path: &Path,
+    line: impl Into<Option<u64>>,
+    reason: impl Into<String>,
+) -> TrainError {
     TrainError::WordVectors { path: path.to_path_buf(), line: line.into(), reason: reason.into() }
 }
 
