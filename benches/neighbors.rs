@@ -1,4 +1,4 @@
-//! What neighbors cost: building a datastore, and searching it exactly and by Arroy's trees.
+//! The cost of neighbors: building a datastore, and searching it exactly and by Arroy's trees.
 //!
 //! ```text
 //! cargo bench --bench neighbors -- [--items N] [--dimensions D] [--datastore FOLDER]

@@ -188,7 +188,7 @@ pub enum Error {
     DatastoreDamaged {
         /// The datastore's folder.
         path: PathBuf,
-        /// What was being read.
+        /// The data that was being read.
         what: &'static str,
     },
 
@@ -206,7 +206,7 @@ pub enum Error {
     Lmdb {
         /// The datastore's folder.
         path: PathBuf,
-        /// What was being done, as "opened the environment".
+        /// The action that failed, as "opened the environment".
         action: &'static str,
         /// LMDB's own error.
         #[source]
@@ -218,7 +218,7 @@ pub enum Error {
     Arroy {
         /// The datastore's folder.
         path: PathBuf,
-        /// What was being done, as "built the trees".
+        /// The action that failed, as "built the trees".
         action: &'static str,
         /// Arroy's own error.
         #[source]
@@ -230,7 +230,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done, as "create".
+        /// The action that failed, as "create".
         action: &'static str,
         /// The system's error.
         #[source]

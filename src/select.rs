@@ -81,7 +81,7 @@ impl Selection {
     }
 }
 
-/// What a text's scores became: labels in bands of confidence, in each the highest score first.
+/// The selection from a text's scores: labels in bands of confidence, in each the highest score first.
 ///
 /// Ties stand in the order of their ids.
 #[derive(Clone, Debug, Default, PartialEq)]

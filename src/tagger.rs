@@ -1,17 +1,18 @@
 //! The path composed, read from top to bottom.
 
 use std::num::NonZeroUsize;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ndarray::Array2;
+use ndarray::{Array2, ArrayView1};
 
 use crate::interpolate::{Interpolation, interpolate_changed, knn_scores, weights};
 use crate::select::{Selected, Selection, select};
 use crate::{
-    DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, ItemId, LabelVocabulary,
+    DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, Error, ItemId, LabelVocabulary,
     Neighbor, Result, Scores, SearchMode,
 };
 
@@ -157,10 +158,20 @@ impl<E: Encoder> Tagger<E> {
 
         let started = Instant::now();
         for (rows, batch) in rows.chunks(ENCODE_BATCH).zip(tokens.chunks(ENCODE_BATCH)) {
-            encoded.put(rows, self.encoder.encode(batch));
+            encoded.put(rows, self.checked(self.encoder.encode(batch)));
         }
         times.encode += started.elapsed();
         encoded
+    }
+
+    /// Fails the texts of a batch whose embeddings have another length than the encoder says.
+    fn checked(&self, batch: EncodedBatch) -> EncodedBatch {
+        let (expected, found) = (self.encoder.dimensions(), batch.embeddings().ncols());
+        if found == expected {
+            return batch;
+        }
+        let error = EncodeError::Answer(Arc::new(Error::Dimensions { expected, found }));
+        EncodedBatch::failed(batch.len(), expected, &error)
     }
 
     /// Encodes texts on several threads, a share of them at a time, and returns what `take` keeps of
@@ -191,11 +202,15 @@ impl<E: Encoder> Tagger<E> {
         earlier: &[Option<ItemId>],
         datastore: &DatastoreReader,
     ) -> Result<Vec<Tagging>> {
-        let embeddings =
-            encoded.iter().flat_map(|encoded| encoded.embedding.values().iter().copied());
-        let shape = (encoded.len(), self.encoder.dimensions());
-        let embeddings = Array2::from_shape_vec(shape, embeddings.collect());
-        let embeddings = embeddings.expect("every embedding is the encoder's");
+        let expected = self.encoder.dimensions();
+        let mut embeddings = Array2::zeros((encoded.len(), expected));
+        for (mut row, encoded) in embeddings.rows_mut().into_iter().zip(encoded) {
+            let embedding = ArrayView1::from(encoded.embedding.values());
+            if embedding.len() != expected {
+                return Err(Error::Dimensions { expected, found: embedding.len() });
+            }
+            row.assign(&embedding);
+        }
         let k = self.interpolation.k.get();
         // One more, in the place of the one that does not vote.
         let n_asked = k.saturating_add(usize::from(earlier.iter().any(Option::is_some)));
@@ -249,9 +264,57 @@ fn in_shares<T: Sync, R: Send>(
     let mut done: Vec<(usize, R)> = thread::scope(|scope| {
         let n_threads = n_threads.get().min(shares.len());
         let threads: Vec<_> = (0..n_threads).map(|_| scope.spawn(work)).collect();
-        let done = threads.into_iter().map(|thread| thread.join().expect("work does not panic"));
+        let done = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
         done.flatten().collect()
     });
     done.sort_unstable_by_key(|(number, _)| *number);
     done.into_iter().map(|(_, answer)| answer).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Fingerprint;
+
+    /// Says that embeddings have 3 dimensions, and answers with 2.
+    struct Short(LabelVocabulary);
+
+    impl Encoder for Short {
+        type Tokens = ();
+
+        fn labels(&self) -> &LabelVocabulary {
+            &self.0
+        }
+
+        fn dimensions(&self) -> usize {
+            3
+        }
+
+        fn fingerprint(&self) -> Fingerprint {
+            Fingerprint([0; 32])
+        }
+
+        fn tokenize(&self, _: &str) -> Result<(), EncodeError> {
+            Ok(())
+        }
+
+        fn token_count((): &()) -> usize {
+            1
+        }
+
+        fn encode(&self, batch: &[()]) -> EncodedBatch {
+            EncodedBatch::new(Array2::ones((batch.len(), 2)), None)
+        }
+    }
+
+    #[test]
+    fn embeddings_of_another_length_are_failures_of_their_texts() {
+        let tagger = Tagger::new(Arc::new(Short(LabelVocabulary::default())));
+        let encoded = tagger.encode(&["one", "two"], &mut StageTimes::default());
+        assert_eq!((encoded.len(), encoded.failures().len()), (2, 2));
+        let message = format!("{:?}", encoded.failures()[&0]);
+        assert!(message.contains("expected: 3, found: 2"), "{message}");
+    }
 }

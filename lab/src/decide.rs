@@ -1,4 +1,4 @@
-//! What becomes a tag, and which of the decisions are right.
+//! The decisions that scores lead to, and which of them are right.
 
 use autotag::interpolate::LabelScore;
 use autotag::metrics::Confusion;

@@ -31,7 +31,7 @@ pub enum OnnxError {
     RuntimeUnusable {
         /// The library.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
 
@@ -162,7 +162,7 @@ pub enum OnnxError {
     Json {
         /// The file.
         path: PathBuf,
-        /// What is wrong and in which line.
+        /// The fault and its line.
         #[source]
         source: serde_json::Error,
     },
@@ -193,7 +193,7 @@ pub enum OnnxError {
     Ngrams {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -203,7 +203,7 @@ pub enum OnnxError {
     LexiconKind {
         /// The bundle's folder.
         path: PathBuf,
-        /// What the model reads.
+        /// The model's input.
         input: InputKind,
     },
 
@@ -212,7 +212,7 @@ pub enum OnnxError {
     ModelDecode {
         /// The file.
         path: PathBuf,
-        /// What does not decode.
+        /// The part that does not decode.
         #[source]
         source: prost::DecodeError,
     },
@@ -245,7 +245,7 @@ pub enum OnnxError {
     Operator {
         /// The model's file.
         path: PathBuf,
-        /// What it calls, as "the operator".
+        /// The kind of thing that it calls, as "the operator".
         kind: &'static str,
         /// The name of what it calls.
         name: String,
@@ -280,9 +280,9 @@ pub enum OnnxError {
         side: &'static str,
         /// Its name.
         name: String,
-        /// What is expected, as "float32 [batch, 300]".
+        /// The expected input or output, as "float32 [batch, 300]".
         expected: String,
-        /// What the model has, or "missing".
+        /// That of the model, or "missing".
         found: String,
     },
 
@@ -304,7 +304,7 @@ pub enum OnnxError {
     Session {
         /// The model's file.
         path: PathBuf,
-        /// What was being done, as "load".
+        /// The action that failed, as "load".
         action: &'static str,
         /// ONNX Runtime's own error.
         #[source]
@@ -316,7 +316,7 @@ pub enum OnnxError {
     Verify {
         /// The bundle's folder.
         path: PathBuf,
-        /// What was wrong with the answer.
+        /// The fault of the answer.
         #[source]
         source: autotag::EncodeError,
     },
@@ -343,7 +343,7 @@ pub enum OnnxError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was being done, as "read".
+        /// The action that failed, as "read".
         action: &'static str,
         /// The system's error.
         #[source]

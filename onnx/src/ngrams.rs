@@ -160,7 +160,7 @@ impl NgramVocabulary {
     ///
     /// # Errors
     ///
-    /// What [`NgramFault`] lists.
+    /// The faults that [`NgramFault`] lists.
     pub fn new(
         words: Vec<Box<str>>,
         pairs: Vec<(u32, u32)>,
@@ -239,7 +239,7 @@ impl NgramVocabulary {
     ///
     /// # Errors
     ///
-    /// What serde or [`NgramVocabulary::new`] finds wrong.
+    /// The faults that serde or [`NgramVocabulary::new`] find.
     pub(crate) fn from_json(json: &[u8]) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let NgramFile { words, pairs, idf } = serde_json::from_slice(json)?;
         Ok(NgramVocabulary::new(words, pairs, idf)?)

@@ -70,7 +70,7 @@ fn clustered(n: usize, dimensions: usize, seed: u64) -> Vec<Vec<f32>> {
     (0..n).map(|i| around(&centers[i % centers.len()], &mut rng)).collect()
 }
 
-/// What exact search must find: (distance, position) of the k nearest.
+/// The expected result of an exact search: (distance, position) of the k nearest.
 fn brute_force(vectors: &[Vec<f32>], query: &[f32], k: usize) -> Vec<(f32, usize)> {
     let distance = |vector: &Vec<f32>| {
         let squares = vector.iter().zip(query).map(|(a, b)| (*a as f64 - *b as f64).powi(2));

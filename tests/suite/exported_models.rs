@@ -1,4 +1,4 @@
-//! What ONNX Runtime answers for models that the trainer exports.
+//! Exported models, run by ONNX Runtime.
 
 use autotag::{Encoded, Encoder};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};

@@ -1,4 +1,4 @@
-//! What a training that is interrupted leaves, and how it goes on.
+//! Interrupted trainings, and how they are resumed.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What training does with data of every kind.
+//! Training on data of every kind.
 
 use std::path::Path;
 use std::time::Duration;

@@ -23,7 +23,7 @@ use crate::signals::Stop;
 /// Train what the paper's tables and figures compare: with and without the contrastive loss, for
 /// several seeds, C_ij cut to 1, several values of gamma, and a linear baseline
 ///
-/// What is done stays in the folder of runs and is used again by what it depends on: data, settings
+/// Finished runs stay in the folder and are used again by what they depend on: data, settings
 /// and the program's format version. The same command goes on with what is missing, within a training
 /// too. `autotag report` makes tables and figures of it.
 #[derive(Debug, clap::Args)]

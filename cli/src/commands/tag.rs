@@ -94,7 +94,7 @@ fn open(args: &TagArgs, common: &Common) -> anyhow::Result<Model> {
     }
 }
 
-/// How much an answer tells.
+/// The detail of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detail {
     Tags,

@@ -1,4 +1,4 @@
-//! What is written down of a data set, a run and an ablation.
+//! The records of a data set, a run and an ablation.
 
 use std::path::PathBuf;
 

@@ -27,7 +27,7 @@ pub struct BundleConfig {
     pub format_version: u32,
     /// The kind of model, for people: as "cnn".
     pub architecture: String,
-    /// What the model reads.
+    /// The model's input.
     pub input: InputKind,
     /// Whether the tokenizer adds special tokens, as `[CLS]`, to each text.
     pub special_tokens: bool,

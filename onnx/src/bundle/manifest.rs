@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::files::{self, MANIFEST};
 use crate::{OnnxError, Result};
 
-/// What whoever opens a datastore for writing leaves beside it.
+/// The files that a writer leaves beside a datastore.
 const LOCKS: [&str; 2] = ["datastore/lock.mdb", "datastore/writer.lock"];
 
 /// The most files and folders that are listed; a bundle has fewer than ten.

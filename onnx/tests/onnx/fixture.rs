@@ -22,7 +22,7 @@ pub(crate) const MAX_LENGTH: usize = 8;
 const BATCH: Dim<'_> = Dim::Symbol("batch");
 const LENGTH: Dim<'_> = Dim::Symbol("length");
 
-/// What a bundle is made of.
+/// The parts of a bundle.
 pub(crate) struct Parts {
     pub(crate) config: BundleConfig,
     pub(crate) labels: LabelVocabulary,

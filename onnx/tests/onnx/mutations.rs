@@ -27,7 +27,7 @@ const HOSTILE_DATASTORES: bool = true;
 
 const DATASTORE: &str = "datastore/data.mdb";
 
-/// What became of the changes.
+/// The outcome of the changes.
 #[derive(Debug, Default)]
 struct Counts {
     told_as_damage: usize,

@@ -1,4 +1,4 @@
-//! What a training leaves on disk while it goes on, so that an interruption costs nothing.
+//! The folder of a training under way: its checkpoint and figures, so that an interruption costs nothing.
 
 #[cfg(test)]
 mod damage;

@@ -1,4 +1,4 @@
-//! What a training is told apart by.
+//! The digest that identifies a training's data.
 
 use ndarray::Array2;
 use sha2::{Digest as _, Sha256};

@@ -1,4 +1,4 @@
-//! How high the learning rates are in each step.
+//! The learning rate schedule.
 
 use serde::{Deserialize, Serialize};
 

@@ -222,12 +222,26 @@ impl ModelSpec {
         if let [(_, _, kind)] = kinds[..] {
             return kind.make(setup, texts);
         }
-        let total: f32 = kinds.iter().map(|(share, _, _)| share).sum();
-        let part = |(share, name, kind): (f32, &'static str, &dyn Kind)| {
-            Ok(Part { name, share: share / total, model: kind.make(setup, texts)? })
+        let shares = normalized(&kinds.iter().map(|&(share, _, _)| share).collect::<Vec<_>>());
+        let part = |((_, name, kind), share): ((f32, &'static str, &dyn Kind), f32)| {
+            Ok(Part { name, share, model: kind.make(setup, texts)? })
         };
-        Ok(Box::new(Ensemble(kinds.into_iter().map(part).collect::<Result<_>>()?)))
+        let parts = kinds.into_iter().zip(shares).map(part);
+        Ok(Box::new(Ensemble(parts.collect::<Result<_>>()?)))
     }
+}
+
+/// Scales shares to sum 1 in single precision too, added in their order.
+///
+/// Why is the last one what the others leave? Scores of 1 from all members would otherwise sum to
+/// 1.0000001 for some shares, which is no score.
+fn normalized(shares: &[f32]) -> Vec<f32> {
+    let total: f32 = shares.iter().sum();
+    let mut normalized: Vec<f32> = shares.iter().map(|share| share / total).collect();
+    if let Some((last, others)) = normalized.split_last_mut() {
+        *last = (1.0 - others.iter().sum::<f32>()).max(0.0);
+    }
+    normalized
 }
 
 /// Names the model whose setting is out of range.
@@ -404,6 +418,18 @@ mod tests {
             members[1].model = ModelSpec::Ensemble(members.clone());
         };
         check(nested, "no ensembles");
+    }
+
+    #[test]
+    fn shares_sum_to_one_exactly() {
+        for n in 2..=5 {
+            for seed in 1..200_u32 {
+                let share = |i: u32| ((seed * 7919 + i * 104_729) % 1000 + 1) as f32 / 1000.0;
+                let shares = normalized(&(0..n).map(share).collect::<Vec<_>>());
+                assert_eq!(shares.iter().sum::<f32>(), 1.0, "{shares:?}");
+                assert!(shares.iter().all(|&share| share > 0.0), "{shares:?}");
+            }
+        }
     }
 
     #[test]

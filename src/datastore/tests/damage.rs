@@ -16,7 +16,7 @@ const N_CHANGES: &str = "AUTOTAG_MUTATIONS";
 const DIMENSIONS: usize = 16;
 const PAGE_SIZE: usize = 4096;
 
-/// How a changed file is used.
+/// The use that is made of a changed file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Use {
     /// Opened for writing, with the seal that its last writer left.
@@ -119,7 +119,7 @@ fn change(bytes: &mut Vec<u8>, seed: u64) {
     }
 }
 
-/// What reading said: problems that were found, and the answers where there were any.
+/// The outcome of reading: problems that were found, and the answers where there were any.
 fn read(datastore: &Datastore, expected: &[String]) -> bool {
     let is_sound = datastore.verify().is_ok_and(|report| report.n_problems == 0);
     let answers = answers(datastore);

@@ -172,7 +172,7 @@ impl Value for Vec<usize> {
     }
 }
 
-/// How the model is written.
+/// The form of the exported graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Graph {
     /// Embedding and convolution multiplied into each other: much faster, a larger file
