@@ -241,13 +241,9 @@ fn texts_that_cannot_be_read_are_left_out_and_counted() {
     }
     let texts = Dataset::new(documents.clone()).unwrap();
     let skipped = Skipped { train: 3, dev: 3 };
-    let models: [(&str, fn() -> Init); 4] = [
-        ("cnn", tokens),
-        ("wide", || Init::Random),
-        ("adapter", encoder),
-        ("wide-cnn-adapter", encoder),
-    ];
-    for (name, init) in models {
+    let random = || Init::Random;
+    let inits: [fn() -> Init; 4] = [tokens, random, encoder, encoder];
+    for (name, init) in ["cnn", "wide", "adapter", "wide-cnn-adapter"].into_iter().zip(inits) {
         let (_folder, bundle, report) =
             run(&preset(name), init(), &texts, Unreadable::Skip).unwrap();
         assert_eq!((report.skipped, report.n_train, report.n_dev), (skipped, 30, 30));
