@@ -5,7 +5,7 @@ use std::path::Path;
 
 use autotag::Temperature;
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::cnn::CnnConfig;
+use autotag_train::models::cnn::CnnConfig;
 use autotag_train::optimizer::AdamConfig;
 use autotag_train::{Dataset, Init, LabeledText, ModelSpec, Preset, TrainConfig, TrainingRun};
 

@@ -7,7 +7,7 @@
 use autotag::tune::Prediction;
 use autotag::{LabelId, LabelSet, Scores};
 use autotag_onnx::{Features, NgramVocabulary};
-use autotag_train::wide::{self, WideConfig};
+use autotag_train::models::wide::{self, WideConfig};
 use autotag_train::{Dataset, TrainError};
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use autotag::{Encoder, Proportion};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
-use autotag_train::adapter::AdapterConfig;
 use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
-use autotag_train::cnn::CnnConfig;
 use autotag_train::frozen::{
     EncoderCard, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
 };
-use autotag_train::wide::WideConfig;
+use autotag_train::models::adapter::AdapterConfig;
+use autotag_train::models::cnn::CnnConfig;
+use autotag_train::models::wide::WideConfig;
 use autotag_train::{
     Dataset, Init, Member, ModelSpec, Preset, Progress, Start, TrainConfig, TrainError,
     TrainReport, TrainingRun, Unreadable,

@@ -2,7 +2,7 @@
 
 use autotag::{Encoded, Encoder};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
-use autotag_train::cnn::{CnnConfig, GraphForm};
+use autotag_train::models::cnn::{CnnConfig, GraphForm};
 use autotag_train::{Dataset, Init, ModelSpec, Preset, TrainingRun};
 
 use crate::tiny;

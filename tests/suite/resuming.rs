@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::cnn::CnnConfig;
+use autotag_train::models::cnn::CnnConfig;
+use autotag_train::models::wide::WideConfig;
 use autotag_train::optimizer::AdamConfig;
-use autotag_train::wide::WideConfig;
 use autotag_train::{
     Dataset, EpochReport, Init, ModelSpec, Preset, Progress, Schedule, Start, TrainConfig,
     TrainError, TrainReport, TrainingRun, WordVectors,

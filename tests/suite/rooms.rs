@@ -78,9 +78,9 @@ fn only_the_datastore_touches_lmdb_and_arroy() {
 #[test]
 fn only_the_models_trained_by_automatic_differentiation_touch_burn() {
     let source = root().join("onnx/trainer/src");
-    let folders = ["autodiff", "ldgn", "finetune"].map(|folder| source.join(folder));
+    let folders = ["autodiff", "models/ldgn", "models/finetune"].map(|folder| source.join(folder));
     // The hand-written gradients are checked against Burn's.
-    let check = source.join("cnn/backward/by_autodiff.rs");
+    let check = source.join("models/cnn/backward/by_autodiff.rs");
     let mut n_uses = 0;
     for path in rust_files(&source) {
         let touches = fs::read_to_string(&path).unwrap().contains("use burn::");
@@ -113,10 +113,10 @@ fn what_draws_is_in_the_laboratory_which_only_the_program_depends_on() {
 
 /// The circles that remain: a module and the children that continue its `impl` on private fields.
 const PARENT_AND_CHILDREN: [&str; 4] = [
-    "onnx/trainer/src/lib.rs: adapter, adapter::step",
-    "onnx/trainer/src/lib.rs: cnn, cnn::backward, cnn::forward",
+    "onnx/trainer/src/lib.rs: models::adapter, models::adapter::step",
+    "onnx/trainer/src/lib.rs: models::cnn, models::cnn::backward, models::cnn::forward",
     "onnx/trainer/src/lib.rs: train, train::compare",
-    "onnx/trainer/src/lib.rs: wide, wide::step",
+    "onnx/trainer/src/lib.rs: models::wide, models::wide::step",
 ];
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use autotag_onnx::{ModelBundle, OnnxOptions};
-use autotag_train::cnn::{CnnConfig, GraphForm};
+use autotag_train::models::cnn::{CnnConfig, GraphForm};
 use autotag_train::{
     Dataset, Init, LabeledText, ModelSpec, Preset, Progress, Skipped, Start, TrainConfig,
     TrainError, TrainReport, TrainingRun, Unreadable,

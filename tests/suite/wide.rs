@@ -5,8 +5,8 @@ use std::path::Path;
 use autotag::{EncodeError, Encoded, Encoder};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
-use autotag_train::cnn::CnnConfig;
-use autotag_train::wide::WideConfig;
+use autotag_train::models::cnn::CnnConfig;
+use autotag_train::models::wide::WideConfig;
 use autotag_train::{
     Dataset, Init, LabeledText, Member, ModelSpec, Preset, TrainConfig, TrainError, TrainReport,
     TrainingRun, Unreadable,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use autotag::{LabelId, LabelSet};
 use autotag_train::ContrastiveConfig;
-use autotag_train::cnn::{Cnn, CnnConfig};
+use autotag_train::models::cnn::{Cnn, CnnConfig};
 use autotag_train::optimizer::AdamConfig;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};

@@ -59,12 +59,8 @@ mod schedule;
 mod initial;
 mod setup;
 
-pub mod adapter;
 pub mod bert;
-pub mod cnn;
-pub mod finetune;
-pub mod ldgn;
-pub mod wide;
+pub mod models;
 
 mod average;
 mod checkpoint;

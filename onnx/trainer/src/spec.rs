@@ -5,20 +5,20 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapter::AdapterConfig;
 use crate::check::{is_positive, is_true, within};
-use crate::cnn::CnnConfig;
 use crate::config::TrainConfig;
 use crate::ensemble::{Ensemble, Part};
 use crate::error::{Result, TrainError};
-use crate::finetune::FinetuneConfig;
-use crate::ldgn::LdgnConfig;
 use crate::loss::ContrastiveConfig;
 use crate::model::{Model, TextInput};
+use crate::models::adapter::AdapterConfig;
+use crate::models::cnn::CnnConfig;
+use crate::models::finetune::FinetuneConfig;
+use crate::models::ldgn::LdgnConfig;
+use crate::models::wide::WideConfig;
 use crate::optimizer::AdamConfig;
 use crate::setup::{Kind, Setup};
 use crate::vocabulary::DEFAULT_VOCABULARY_SIZE;
-use crate::wide::WideConfig;
 
 /// A kind of model by its name.
 struct KindEntry {
@@ -57,8 +57,31 @@ macro_rules! kinds {
                     ModelSpec::Ensemble(_) => None,
                 }
             }
+
+            /// Returns the settings that every kind has, to change; an ensemble has none of its own.
+            pub fn common_mut(&mut self) -> Option<CommonSettings<'_>> {
+                match self {
+                    $(ModelSpec::$kind(settings) => Some(CommonSettings {
+                        adam: &mut settings.adam,
+                        dropout: &mut settings.dropout,
+                        normalize: &mut settings.normalize,
+                    }),)*
+                    ModelSpec::Ensemble(_) => None,
+                }
+            }
         }
     };
+}
+
+/// The settings that every kind of model has.
+#[derive(Debug)]
+pub struct CommonSettings<'a> {
+    /// The optimizer.
+    pub adam: &'a mut AdamConfig,
+    /// The share that is dropped in training.
+    pub dropout: &'a mut f32,
+    /// Whether representations are scaled to length 1.
+    pub normalize: &'a mut bool,
 }
 
 kinds! {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use autotag::{Proportion, Temperature};
 use autotag_train::bert::Pooling;
-use autotag_train::cnn::GraphForm;
+use autotag_train::models::cnn::GraphForm;
 use clap::builder::EnumValueParser;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use autotag_train::wide::WideConfig;
+use autotag_train::models::wide::WideConfig;
 use autotag_train::{InitSource, ModelSpec, Preset, TrainConfig, WordVectors};
 
 use crate::commands::train::kind::ModelArg;

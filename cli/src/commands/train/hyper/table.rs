@@ -50,12 +50,7 @@ fn adam<T>(setup: &mut Setup, place: fn(&mut AdamConfig) -> &mut T) -> Vec<&mut 
     let is_ensemble = setup.is_ensemble();
     setup.each(|model| match model {
         ModelSpec::Wide(_) if is_ensemble => None,
-        ModelSpec::Cnn(cnn) => Some(place(&mut cnn.adam)),
-        ModelSpec::Wide(wide) => Some(place(&mut wide.adam)),
-        ModelSpec::Adapter(adapter) => Some(place(&mut adapter.adam)),
-        ModelSpec::Ldgn(ldgn) => Some(place(&mut ldgn.adam)),
-        ModelSpec::Bert(bert) => Some(place(&mut bert.adam)),
-        ModelSpec::Ensemble(_) => None,
+        model => model.common_mut().map(|settings| place(settings.adam)),
     })
 }
 
@@ -129,12 +124,7 @@ fn training() -> Vec<Item> {
                 let is_ensemble = s.is_ensemble();
                 s.each(|part| match part {
                     ModelSpec::Wide(_) if is_ensemble => None,
-                    ModelSpec::Cnn(cnn) => Some(&mut cnn.dropout),
-                    ModelSpec::Wide(wide) => Some(&mut wide.dropout),
-                    ModelSpec::Adapter(adapter) => Some(&mut adapter.dropout),
-                    ModelSpec::Ldgn(ldgn) => Some(&mut ldgn.dropout),
-                    ModelSpec::Bert(bert) => Some(&mut bert.dropout),
-                    ModelSpec::Ensemble(_) => None,
+                    model => model.common_mut().map(|settings| settings.dropout),
                 })
             },
         ),
@@ -142,12 +132,7 @@ fn training() -> Vec<Item> {
                 let is_ensemble = s.is_ensemble();
                 s.each(|part| match part {
                     ModelSpec::Wide(_) if is_ensemble => None,
-                    ModelSpec::Cnn(cnn) => Some(&mut cnn.normalize),
-                    ModelSpec::Wide(wide) => Some(&mut wide.normalize),
-                    ModelSpec::Adapter(adapter) => Some(&mut adapter.normalize),
-                    ModelSpec::Ldgn(ldgn) => Some(&mut ldgn.normalize),
-                    ModelSpec::Bert(bert) => Some(&mut bert.normalize),
-                    ModelSpec::Ensemble(_) => None,
+                    model => model.common_mut().map(|settings| settings.normalize),
                 })
             }),
         item("max-length", "N", "The most tokens, or words, of a text that the model reads", of_run!(max_length)),

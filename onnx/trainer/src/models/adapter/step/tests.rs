@@ -4,8 +4,8 @@ use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
 use crate::Coefficient;
-use crate::adapter::{AdapterConfig, AdapterParameters};
 use crate::init::uniform;
+use crate::models::adapter::{AdapterConfig, AdapterParameters};
 use crate::rows::RowMajor as _;
 use crate::slopes;
 

@@ -7,12 +7,12 @@ use super::*;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
 use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
 use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling};
-use crate::cnn::CnnConfig;
 use crate::loss::ContrastiveConfig;
 use crate::model::{Model, TextInput};
+use crate::models::cnn::CnnConfig;
+use crate::models::wide::WideConfig;
 use crate::optimizer::AdamConfig;
 use crate::rows::RowMajor as _;
-use crate::wide::WideConfig;
 use crate::{Init, Member, ModelSpec, Preset, TrainConfig};
 
 fn preset(pooling: Pooling) -> Preset {

@@ -2,9 +2,9 @@ use autotag::LabelId;
 
 use super::*;
 use crate::Coefficient;
+use crate::models::wide::{WideConfig, WideParameters};
 use crate::rows::RowMajor as _;
 use crate::slopes;
-use crate::wide::{WideConfig, WideParameters};
 
 const N_NGRAMS: usize = 9;
 const N_LABELS: usize = 3;

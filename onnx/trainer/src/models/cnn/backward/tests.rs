@@ -2,7 +2,7 @@ use autotag::LabelId;
 
 use super::*;
 use crate::Coefficient;
-use crate::cnn::CnnParameters;
+use crate::models::cnn::CnnParameters;
 use crate::optimizer::AdamConfig;
 use crate::slopes;
 
