@@ -115,8 +115,8 @@ fn what_draws_is_in_the_laboratory_which_only_the_program_depends_on() {
 const PARENT_AND_CHILDREN: [&str; 4] = [
     "onnx/trainer/src/lib.rs: models::adapter, models::adapter::step",
     "onnx/trainer/src/lib.rs: models::cnn, models::cnn::backward, models::cnn::forward",
-    "onnx/trainer/src/lib.rs: train, train::compare",
     "onnx/trainer/src/lib.rs: models::wide, models::wide::step",
+    "onnx/trainer/src/lib.rs: train, train::compare",
 ];
 
 #[test]
