@@ -61,6 +61,7 @@ pub(crate) trait Kind {
 pub(crate) struct Setup<'a> {
     pub(crate) train: &'a Dataset,
     pub(crate) config: &'a TrainConfig,
+    #[cfg_attr(not(feature = "burn"), expect(dead_code, reason = "only Burn trains on a device"))]
     pub(crate) device: Device,
     init: Init,
     tokenizer: Option<Tokenizer>,
