@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ndarray::{Array2, ArrayView1, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use crate::{Error, Fingerprint, LabelVocabulary, Result};
 
@@ -34,9 +34,11 @@ pub trait Encoder: Send + Sync {
     /// Returns the number of tokens, by which texts of similar cost are batched.
     fn token_count(tokens: &Self::Tokens) -> usize;
 
-    /// Encodes a batch, with a row for each text in their order.
+    /// Encodes a batch, with a row for each text in their order, and with scores where there are
+    /// labels.
     ///
-    /// The outcome is batch-invariant: a text's row never depends on the other texts.
+    /// The outcome is batch-invariant: a text's row never depends on the other texts. An answer of
+    /// another shape is a failure of all its texts.
     fn encode(&self, batch: &[Self::Tokens]) -> EncodedBatch;
 }
 
@@ -77,77 +79,108 @@ impl EncodedBatch {
     /// Makes a batch in which every text failed for the same reason.
     pub fn failed(n_texts: usize, dimensions: usize, error: &EncodeError) -> Self {
         let failures = (0..n_texts).map(|row| (row, error.clone())).collect();
-        EncodedBatch { failures, ..EncodedBatch::zeros(n_texts, dimensions) }
+        EncodedBatch { failures, ..EncodedBatch::zeros(n_texts, dimensions, 0) }
     }
 
     /// Makes a batch of texts that were encoded one by one.
     ///
     /// # Panics
     ///
-    /// When embeddings or scores differ in their length.
+    /// When embeddings or scores differ in their length, or only some texts have scores.
     pub fn from_outcomes<I>(dimensions: usize, outcomes: I) -> Self
     where
         I: IntoIterator<Item = Result<Encoded, EncodeError>, IntoIter: ExactSizeIterator>,
     {
-        let outcomes = outcomes.into_iter();
-        let mut batch = EncodedBatch::zeros(outcomes.len(), dimensions);
-        for (row, outcome) in outcomes.enumerate() {
-            match outcome {
-                Ok(Encoded { embedding, scores }) => {
-                    batch.embeddings.row_mut(row).assign(&embedding.as_row().row(0));
-                    if let Some(scores) = scores {
-                        let scores = ArrayView1::from(scores.values());
-                        batch.scores_mut(scores.len()).row_mut(row).assign(&scores);
-                    }
-                }
-                Err(error) => drop(batch.failures.insert(row, error)),
-            }
-        }
-        batch
+        let alone = |outcome| match outcome {
+            Ok(Encoded { embedding, scores }) => EncodedBatch {
+                embeddings: row_of(embedding.0),
+                scores: scores.map(|scores| row_of(scores.0)),
+                failures: BTreeMap::new(),
+            },
+            Err(error) => EncodedBatch::failed(1, dimensions, &error),
+        };
+        EncodedBatch::concatenate(dimensions, outcomes.into_iter().map(alone).collect())
     }
 
     /// Joins batches of the same encoder, one behind another.
+    ///
+    /// # Panics
+    ///
+    /// When embeddings or scores differ in their length, or only some texts have scores.
     pub fn concatenate(dimensions: usize, mut parts: Vec<EncodedBatch>) -> Self {
         if parts.len() == 1 {
             return parts.remove(0);
         }
         let n_texts = parts.iter().map(EncodedBatch::len).sum();
-        let mut batch = EncodedBatch::zeros(n_texts, dimensions);
+        let with_scores = parts.iter().find_map(|part| part.scores.as_ref());
+        let n_labels = with_scores.map_or(0, |scores| scores.ncols());
+        let mut batch = EncodedBatch::zeros(n_texts, dimensions, n_labels);
         let mut first_row = 0;
         for part in parts {
             let rows = first_row..first_row + part.len();
             first_row = rows.end;
-            batch.put(&rows.collect::<Vec<_>>(), part);
+            assert!(part.fits(rows.len(), dimensions, n_labels), "batches of the same encoder");
+            batch.put(rows, part);
         }
         batch
     }
 
-    pub(crate) fn zeros(n_texts: usize, dimensions: usize) -> Self {
-        let (embeddings, failures) = (Array2::zeros((n_texts, dimensions)), BTreeMap::new());
-        EncodedBatch { embeddings, scores: None, failures }
+    /// Makes a batch of zeros, without scores where there are no labels.
+    pub(crate) fn zeros(n_texts: usize, dimensions: usize, n_labels: usize) -> Self {
+        let scores = (n_labels > 0).then(|| Array2::zeros((n_texts, n_labels)));
+        let embeddings = Array2::zeros((n_texts, dimensions));
+        EncodedBatch { embeddings, scores, failures: BTreeMap::new() }
     }
 
-    /// Puts a part's texts into the rows given.
-    pub(crate) fn put(&mut self, rows: &[usize], part: EncodedBatch) {
-        for (&row, embedding) in rows.iter().zip(part.embeddings.rows()) {
+    /// Tells whether the batch has this shape; one of failures alone needs no scores.
+    pub(crate) fn fits(&self, n_texts: usize, dimensions: usize, n_labels: usize) -> bool {
+        let has_scores = match &self.scores {
+            Some(scores) => scores.ncols() == n_labels,
+            None => n_labels == 0 || self.failures.len() == self.len(),
+        };
+        self.embeddings.dim() == (n_texts, dimensions) && has_scores
+    }
+
+    /// Returns the error of a batch that does not fit.
+    pub(crate) fn shape_error(
+        &self,
+        n_texts: usize,
+        dimensions: usize,
+        n_labels: usize,
+    ) -> EncodeError {
+        let shape = |n_texts: usize, dimensions: usize, n_labels: Option<usize>| {
+            let texts = if n_texts == 1 { "text" } else { "texts" };
+            let scores = n_labels.map(|n_labels| format!(" and scores of {n_labels}"));
+            let scores = scores.unwrap_or_default();
+            format!("{n_texts} {texts} with embeddings of {dimensions}{scores} values")
+        };
+        let expected = shape(n_texts, dimensions, (n_labels > 0).then_some(n_labels));
+        let n_scores = self.scores.as_ref().map(|scores| scores.ncols());
+        let found = shape(self.len(), self.embeddings.ncols(), n_scores);
+        EncodeError::Answer(Arc::new(Error::AnswerShape { expected, found }))
+    }
+
+    /// Puts a part's texts into the rows given; the part fits them.
+    pub(crate) fn put(
+        &mut self,
+        rows: impl Iterator<Item = usize> + Clone,
+        mut part: EncodedBatch,
+    ) {
+        for (row, embedding) in rows.clone().zip(part.embeddings.rows()) {
             self.embeddings.row_mut(row).assign(&embedding);
         }
-        if let Some(scores) = &part.scores {
-            let all = self.scores_mut(scores.ncols());
-            for (&row, scores) in rows.iter().zip(scores.rows()) {
+        if let (Some(all), Some(scores)) = (&mut self.scores, &part.scores) {
+            for (row, scores) in rows.clone().zip(scores.rows()) {
                 all.row_mut(row).assign(&scores);
             }
         }
-        self.failures.extend(part.failures.into_iter().map(|(row, error)| (rows[row], error)));
+        let failures =
+            rows.enumerate().filter_map(|(at, row)| Some((row, part.failures.remove(&at)?)));
+        self.failures.extend(failures);
     }
 
     pub(crate) fn fail(&mut self, row: usize, error: EncodeError) {
         self.failures.insert(row, error);
-    }
-
-    fn scores_mut(&mut self, n_labels: usize) -> &mut Array2<f32> {
-        let n_texts = self.len();
-        self.scores.get_or_insert_with(|| Array2::zeros((n_texts, n_labels)))
     }
 
     /// Returns the representations f(x): [texts, D].
@@ -155,9 +188,11 @@ impl EncodedBatch {
         self.embeddings.view()
     }
 
-    /// Returns the scores, [texts, L]; absent for an encoder that was never trained on labels.
-    pub fn scores(&self) -> Option<ArrayView2<'_, f32>> {
-        self.scores.as_ref().map(|scores| scores.view())
+    /// Returns one text's scores; absent for an encoder that was never trained on labels, and for a
+    /// text that failed.
+    pub fn scores_of(&self, row: usize) -> Option<Scores> {
+        let scores = self.scores.as_ref().filter(|_| !self.failures.contains_key(&row))?;
+        Some(Scores(scores.row(row).to_vec().into()))
     }
 
     /// Frees the scores, where only representations are of use.
@@ -180,7 +215,7 @@ impl EncodedBatch {
         self.len() == 0
     }
 
-    /// Takes one text's answer out.
+    /// Returns one text's answer.
     ///
     /// # Errors
     ///
@@ -194,14 +229,18 @@ impl EncodedBatch {
             return Err(error.clone());
         }
         let embedding = Embedding(self.embeddings.row(row).to_vec().into());
-        let scores = self.scores.as_ref().map(|scores| Scores(scores.row(row).to_vec().into()));
-        Ok(Encoded { embedding, scores })
+        Ok(Encoded { embedding, scores: self.scores_of(row) })
     }
 
-    /// Takes the texts' answers out, in the order of the rows.
+    /// Returns the texts' answers, in the order of the rows.
     pub fn outcomes(&self) -> impl ExactSizeIterator<Item = Result<Encoded, EncodeError>> {
         (0..self.len()).map(|row| self.row(row))
     }
+}
+
+/// Makes a matrix of one row.
+fn row_of(values: Box<[f32]>) -> Array2<f32> {
+    Array1::from(values.into_vec()).insert_axis(Axis(0))
 }
 
 /// One text's representation and scores.

@@ -106,6 +106,17 @@ pub enum Error {
         found: usize,
     },
 
+    /// An encoder's answer to a batch has another shape than the encoder says.
+    #[error(
+        "the encoder answered with {found} where its labels and dimensions ask for {expected}: mend the encoder"
+    )]
+    AnswerShape {
+        /// The shape that was due, as "2 texts with embeddings of 300 and scores of 54 values".
+        expected: String,
+        /// That of the answer.
+        found: String,
+    },
+
     /// A folder holds no datastore.
     #[error("{} holds no datastore: give the folder of an index or bundle made by autotag", path.display())]
     NoDatastore {

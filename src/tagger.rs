@@ -111,14 +111,19 @@ impl<E: Encoder> Tagger<E> {
         datastore: &DatastoreReader,
         times: &mut StageTimes,
     ) -> Result<Vec<Result<Tagging, EncodeError>>> {
-        let encoded: Vec<Result<Encoded, EncodeError>> =
-            self.encode(texts, times).outcomes().collect();
+        let encoded = self.encode(texts, times);
         let started = Instant::now();
-        let readable: Vec<&Encoded> = encoded.iter().flatten().collect();
-        let mut taggings = self.tag_encoded(&readable, &[], datastore)?.into_iter();
+        let (k, labels) = (self.interpolation.k.get(), datastore.labels());
+        let neighbors = datastore.nearest(encoded.embeddings(), k, self.search)?;
+        let mut taggings = Vec::with_capacity(texts.len());
+        for (row, neighbors) in neighbors.into_iter().enumerate() {
+            taggings.push(match encoded.failures().get(&row) {
+                Some(error) => Err(error.clone()),
+                None => Ok(self.decide(encoded.scores_of(row).as_ref(), neighbors, labels)),
+            });
+        }
         times.neighbors += started.elapsed();
-        let mut next = || taggings.next().expect("one for each text that could be encoded");
-        Ok(encoded.into_iter().map(|encoded| encoded.map(|_| next())).collect())
+        Ok(taggings)
     }
 
     /// Tags texts on several threads, as [`Tagger::tag`] does on one.
@@ -144,7 +149,8 @@ impl<E: Encoder> Tagger<E> {
     /// Texts of similar length are encoded together, so that little is spent on padding.
     pub fn encode(&self, texts: &[&str], times: &mut StageTimes) -> EncodedBatch {
         let started = Instant::now();
-        let mut encoded = EncodedBatch::zeros(texts.len(), self.encoder.dimensions());
+        let (dimensions, n_labels) = (self.encoder.dimensions(), self.encoder.labels().len());
+        let mut encoded = EncodedBatch::zeros(texts.len(), dimensions, n_labels);
         let mut tokenized = Vec::with_capacity(texts.len());
         for (row, text) in texts.iter().enumerate() {
             match self.encoder.tokenize(text) {
@@ -158,20 +164,16 @@ impl<E: Encoder> Tagger<E> {
 
         let started = Instant::now();
         for (rows, batch) in rows.chunks(ENCODE_BATCH).zip(tokens.chunks(ENCODE_BATCH)) {
-            encoded.put(rows, self.checked(self.encoder.encode(batch)));
+            let answer = self.encoder.encode(batch);
+            if answer.fits(rows.len(), dimensions, n_labels) {
+                encoded.put(rows.iter().copied(), answer);
+            } else {
+                let error = answer.shape_error(rows.len(), dimensions, n_labels);
+                rows.iter().for_each(|&row| encoded.fail(row, error.clone()));
+            }
         }
         times.encode += started.elapsed();
         encoded
-    }
-
-    /// Fails the texts of a batch whose embeddings have another length than the encoder says.
-    fn checked(&self, batch: EncodedBatch) -> EncodedBatch {
-        let (expected, found) = (self.encoder.dimensions(), batch.embeddings().ncols());
-        if found == expected {
-            return batch;
-        }
-        let error = EncodeError::Answer(Arc::new(Error::Dimensions { expected, found }));
-        EncodedBatch::failed(batch.len(), expected, &error)
     }
 
     /// Encodes texts on several threads, a share of them at a time, and returns what `take` keeps of
@@ -202,7 +204,7 @@ impl<E: Encoder> Tagger<E> {
         earlier: &[Option<ItemId>],
         datastore: &DatastoreReader,
     ) -> Result<Vec<Tagging>> {
-        let expected = self.encoder.dimensions();
+        let expected = datastore.dimensions();
         let mut embeddings = Array2::zeros((encoded.len(), expected));
         for (mut row, encoded) in embeddings.rows_mut().into_iter().zip(encoded) {
             let embedding = ArrayView1::from(encoded.embedding.values());
@@ -275,17 +277,23 @@ fn in_shares<T: Sync, R: Send>(
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Axis;
+
     use super::*;
     use crate::Fingerprint;
 
-    /// Says that embeddings have 3 dimensions, and answers with 2.
-    struct Short(LabelVocabulary);
+    /// Reads numbers: the embedding of a text is (number, 1, .., 1), its score 1 / number.
+    struct Numbers {
+        labels: LabelVocabulary,
+        /// Spoils an answer.
+        spoil: fn(Array2<f32>, Option<Array2<f32>>) -> EncodedBatch,
+    }
 
-    impl Encoder for Short {
-        type Tokens = ();
+    impl Encoder for Numbers {
+        type Tokens = f32;
 
         fn labels(&self) -> &LabelVocabulary {
-            &self.0
+            &self.labels
         }
 
         fn dimensions(&self) -> usize {
@@ -296,25 +304,75 @@ mod tests {
             Fingerprint([0; 32])
         }
 
-        fn tokenize(&self, _: &str) -> Result<(), EncodeError> {
-            Ok(())
+        fn tokenize(&self, text: &str) -> Result<f32, EncodeError> {
+            text.parse().map_err(|_| EncodeError::EmptyText)
         }
 
-        fn token_count((): &()) -> usize {
-            1
+        fn token_count(number: &f32) -> usize {
+            1000 - *number as usize
         }
 
-        fn encode(&self, batch: &[()]) -> EncodedBatch {
-            EncodedBatch::new(Array2::ones((batch.len(), 2)), None)
+        fn encode(&self, batch: &[f32]) -> EncodedBatch {
+            let mut embeddings = Array2::ones((batch.len(), 3));
+            let mut scores = Array2::zeros((batch.len(), 1));
+            for (row, &number) in batch.iter().enumerate() {
+                embeddings[[row, 0]] = number;
+                scores[[row, 0]] = 1.0 / number;
+            }
+            (self.spoil)(embeddings, Some(scores))
+        }
+    }
+
+    fn tagger(spoil: fn(Array2<f32>, Option<Array2<f32>>) -> EncodedBatch) -> Tagger<Numbers> {
+        Tagger::new(Arc::new(Numbers { labels: LabelVocabulary::new(["a"]).unwrap(), spoil }))
+    }
+
+    #[test]
+    fn texts_keep_their_order_over_batches_and_threads() {
+        let mut texts: Vec<String> = (1..=500).map(|number| number.to_string()).collect();
+        texts[100] = "none".to_owned();
+        let refs: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let tagger = tagger(EncodedBatch::new);
+        let one = tagger.encode(&refs, &mut StageTimes::default());
+        let threads = NonZeroUsize::new(3).unwrap();
+        let shares = tagger.encode_on(threads, &texts, |share| share);
+        for batch in [one, EncodedBatch::concatenate(3, shares)] {
+            assert_eq!(batch.failures().keys().collect::<Vec<_>>(), [&100]);
+            for (row, outcome) in batch.outcomes().enumerate().filter(|(row, _)| *row != 100) {
+                let number = row as f32 + 1.0;
+                let Encoded { embedding, scores } = outcome.unwrap();
+                assert_eq!(embedding.values(), [number, 1.0, 1.0]);
+                assert_eq!(scores.unwrap().values(), [1.0 / number]);
+            }
         }
     }
 
     #[test]
-    fn embeddings_of_another_length_are_failures_of_their_texts() {
-        let tagger = Tagger::new(Arc::new(Short(LabelVocabulary::default())));
-        let encoded = tagger.encode(&["one", "two"], &mut StageTimes::default());
-        assert_eq!((encoded.len(), encoded.failures().len()), (2, 2));
-        let message = format!("{:?}", encoded.failures()[&0]);
-        assert!(message.contains("expected: 3, found: 2"), "{message}");
+    fn answers_of_another_shape_are_failures_of_their_texts() {
+        let check = |spoil, expect: &str| {
+            let encoded = tagger(spoil).encode(&["1", "2"], &mut StageTimes::default());
+            assert_eq!((encoded.len(), encoded.failures().len()), (2, 2), "{expect}");
+            let message = encoded.failures()[&0].to_string();
+            assert!(message.contains(expect), "{message}");
+        };
+        check(
+            |embeddings, scores| {
+                let all = [embeddings.view(), embeddings.view()];
+                EncodedBatch::new(ndarray::concatenate(Axis(1), &all).unwrap(), scores)
+            },
+            "2 texts with embeddings of 6 and scores of 1 values where",
+        );
+        check(
+            |embeddings, _| EncodedBatch::new(embeddings.slice_move(ndarray::s![..1, ..]), None),
+            "1 text with embeddings of 3 values where",
+        );
+        check(
+            |embeddings, _| EncodedBatch::new(embeddings, None),
+            "ask for 2 texts with embeddings of 3 and scores of 1 values",
+        );
+        check(
+            |embeddings, _| EncodedBatch::new(embeddings, Some(Array2::zeros((2, 7)))),
+            "scores of 7 values",
+        );
     }
 }

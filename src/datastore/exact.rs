@@ -5,7 +5,7 @@
 //! what comes that close to the k-th is kept too, and the distances of those few are computed
 //! directly.
 
-use ndarray::{Array2, ArrayView2, Axis, s};
+use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
 use crate::product::{self, Threads};
 
@@ -99,15 +99,16 @@ impl ExactIndex {
         let chunks = queries.axis_chunks_iter(Axis(0), QUERIES);
         let mut batches: Vec<Batch<'_>> =
             chunks.map(|queries| Batch::new(self, queries, k)).collect();
-        let mut products = Array2::zeros((ROWS.min(self.n_rows()), QUERIES.min(queries.nrows())));
-        for (block, rows) in self.matrix().axis_chunks_iter(Axis(0), ROWS).enumerate() {
-            let first_row = block * ROWS;
+        let mut products = vec![0.0; QUERIES.min(queries.nrows()) * ROWS.min(self.n_rows())];
+        let rows = self.matrix();
+        let blocks = rows.axis_chunks_iter(Axis(0), ROWS).zip(self.half_norms.chunks(ROWS));
+        for (block, (rows, half_norms)) in blocks.enumerate() {
             for batch in &mut batches {
-                let shape = s![..rows.nrows(), ..batch.queries.nrows()];
-                let mut products = products.slice_mut(shape);
-                let transposed = products.view_mut().reversed_axes();
-                product::multiply(transposed, batch.queries, rows.t(), Threads::One);
-                batch.offer(first_row, &self.half_norms[first_row..], products.view());
+                let shape = (rows.nrows(), batch.queries.nrows());
+                let products = &mut products[..shape.0 * shape.1];
+                let view = ArrayViewMut2::from_shape(shape, products).expect("whole rows");
+                product::multiply(view.reversed_axes(), batch.queries, rows.t(), Threads::One);
+                batch.offer(block * ROWS, half_norms, products);
             }
         }
         batches.into_iter().flat_map(|batch| batch.nearest).map(Nearest::into_ranked).collect()
@@ -168,9 +169,11 @@ impl<'a> Batch<'a> {
 
     /// Looks at a block of rows, given their products with the queries, row by row; most rows are
     /// near none of the queries and cost one comparison of all.
-    fn offer(&mut self, first_row: usize, half_norms: &[f32], products: ArrayView2<'_, f32>) {
-        for (position, (products, half_norm)) in products.outer_iter().zip(half_norms).enumerate() {
-            let products = products.to_slice().expect("products stand row by row");
+    fn offer(&mut self, first_row: usize, half_norms: &[f32], products: &[f32]) {
+        let n_queries = self.bounds.len();
+        for (position, (half_norm, products)) in
+            half_norms.iter().zip(products.chunks_exact(n_queries)).enumerate()
+        {
             let pairs = products.iter().zip(&self.bounds);
             if pairs.fold(false, |any, (q_h, bound)| any | (half_norm - q_h <= *bound)) {
                 let row = (first_row + position) as u32;

@@ -7,7 +7,7 @@
 //! a [`Journal`] too; `trees` belongs to Arroy, which keeps native-endian copies of the vectors
 //! beside its trees.
 //!
-//! Every value but Arroy's ends with the CRC-32 of what stands before it: LMDB has no checksums.
+//! Every value but Arroy's and the numbers in `keys` ends with the CRC-32 of what stands before it: LMDB has no checksums.
 
 use super::item::{DocumentRecord, Source};
 use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};

@@ -12,8 +12,8 @@ use crate::Result;
 
 /// Finds near items without comparing all.
 ///
-/// An index is kept in a database of its own; its state, where it has some, stands in a record of its
-/// own in `meta`. The header's fields about trees are those of the first index, Arroy's.
+/// An index is kept in a database of its own, beside those of the items. The header's fields about
+/// trees, and the center in `meta`, are Arroy's; `Store` refuses names in `meta` that it does not know.
 pub(super) trait NeighborIndex: Debug + Send + Sync {
     /// Brings the index to the items as they are now, of which those `touched` were changed.
     fn update(&self, store: &Store, txn: &mut RwTxn, touched: &RoaringBitmap) -> Result<()>;

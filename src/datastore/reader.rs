@@ -69,7 +69,7 @@ impl DatastoreReader {
             return Err(Error::Dimensions { expected, found });
         }
         if !queries.iter().all(|value| value.is_finite()) {
-            let reason = "it holds a value that is not finite";
+            let reason = "a query holds a value that is not finite";
             return Err(Error::Embedding { dimensions: found, reason });
         }
         let Shared { store, search, .. } = &*self.shared;

@@ -116,8 +116,12 @@ impl NeighborIndex for Trees {
             report.add(DatastoreProblem::Trees { item });
         }
         for item in ids & &reached {
-            // One that does not decode is reported already.
-            let Ok(Some(record)) = store.item(txn, item) else { continue };
+            let record = match store.item(txn, item) {
+                Ok(Some(record)) => record,
+                // Reported already.
+                Ok(None) | Err(Error::DatastoreDamaged { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             let stored = vector(store, txn, item)?;
             let is_same = stored.is_some_and(|stored| {
                 let expected = centered(record.values(), &center).map(f32::to_bits);
