@@ -15,7 +15,7 @@ pub(crate) struct ProcessedChunk {
 /// The change of one key.
 pub(crate) struct Change {
     pub(crate) key: String,
-    /// Whether the key had a neighbor at the last commit.
+    /// The key had a neighbor at the last commit; of no matter where what the datastore keeps stays.
     pub(crate) had_neighbor: bool,
     pub(crate) content: Content,
 }

@@ -94,13 +94,7 @@ impl Payload {
     pub(crate) fn of(index: &Index, encoder: Fingerprint) -> Result<Payload> {
         let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
         let json = metas.payload.unwrap_or_default();
-        if let Ok(Envelope { autotag: VersionOnly { version } }) = serde_json::from_str(&json)
-            && version > VERSION
-        {
-            return Err(Error::CommitVersion { found: version, supported: VERSION });
-        }
-        let last = serde_json::from_str::<Envelope<Payload>>(&json);
-        let Ok(Envelope { autotag: last }) = last else {
+        let Ok(Envelope { autotag: VersionOnly { version } }) = serde_json::from_str(&json) else {
             return Ok(Payload {
                 version: VERSION,
                 generation: 0,
@@ -109,10 +103,13 @@ impl Payload {
                 checksum: 0,
             });
         };
-        if last.checksum != last.expected_checksum() {
-            return Err(Error::CommitChanged);
+        if version > VERSION {
+            return Err(Error::CommitVersion { found: version, supported: VERSION });
         }
-        Ok(last)
+        match serde_json::from_str::<Envelope<Payload>>(&json) {
+            Ok(Envelope { autotag: last }) if last.checksum == last.expected_checksum() => Ok(last),
+            _ => Err(Error::CommitChanged),
+        }
     }
 
     /// Returns the payload, its generation not smaller than the one given.

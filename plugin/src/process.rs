@@ -100,22 +100,22 @@ impl<E: Encoder> Step<'_, E> {
         let mut drafts = Vec::with_capacity(operations.len());
         for (position, operation) in operations.into_iter().enumerate() {
             let Operation { key, action, permit, .. } = operation;
-            let content = match action {
+            let (had_neighbor, content) = match action {
                 Action::Index(document, labeling) => {
                     drafts.push((Draft { position, key, document, permit }, labeling));
                     continue;
                 }
                 Action::Delete => {
                     self.tally.deleted += 1;
-                    Content::Nothing(permit)
+                    (self.neighbors.get(&key)?.is_some(), Content::Nothing(permit))
                 }
                 Action::Rewrite(mut stored, evidence) => {
                     self.tally.retagged.add(&stored.evidence, &evidence);
                     document::attach(&mut stored.document, &self.worker.fields, &evidence);
-                    Content::Rewritten(Metered::new(stored.document, permit))
+                    // The datastore keeps its neighbor, whether there is one or not.
+                    (false, Content::Rewritten(Metered::new(stored.document, permit)))
                 }
             };
-            let had_neighbor = self.neighbors.get(&key)?.is_some();
             self.changes.push((position, Change { key, had_neighbor, content }));
         }
         Ok(drafts)
@@ -178,10 +178,10 @@ impl<E: Encoder> Step<'_, E> {
             }
         }
         self.predict(tagger, new)?;
-        match self.worker.job_tagger() {
-            Some(tagger) => self.predict(&tagger, again),
-            None => self.predict(tagger, again),
+        if again.is_empty() {
+            return Ok(());
         }
+        self.predict(&self.worker.with_job_settings(tagger), again)
     }
 
     /// Lets a document that a person corrected keep the labels given when it comes again, with

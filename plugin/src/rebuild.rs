@@ -248,6 +248,10 @@ impl<E: Encoder> Rebuild<'_, E> {
                 record.encoded = answer.ok().map(sparsified);
             }
             let Some(Encoded { embedding, .. }) = &record.encoded else {
+                // It does not vote, but stays corrected.
+                if let Some(record) = worth_keeping(record) {
+                    self.writer.put_document(&key, record)?;
+                }
                 self.report.failed.push(key);
                 continue;
             };

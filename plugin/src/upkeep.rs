@@ -4,8 +4,8 @@
 //! commit's payload holds its progress. Searches and other writing go on meanwhile.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use autotag::{
     DatastoreReader, DatastoreWriter, Encoder, Evidence, Fingerprint, LabelId, Source, failpoint,
@@ -30,7 +30,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ///
     /// All earlier operations are committed first. After a crash
     /// [`resume`](TaggingWriter::resume) goes on from the last commit, with the settings that the
-    /// writer's tagger has now.
+    /// writer's tagger has when this call begins.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         moved_to: Option<Fingerprint>,
         progress: impl FnMut(JobProgress),
     ) -> Result<RetagReport> {
-        let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.begin_job();
         source::check_stored(&self.schema)?;
         let settings = Some(TagSettings::of(&self.pipeline.worker.tagger()));
         let task = Task::Retag { query: query.to_owned(), settings, moved_to };
@@ -85,7 +85,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         change: &LabelChange,
         progress: impl FnMut(JobProgress),
     ) -> Result<RetagReport> {
-        let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.begin_job();
         source::check_stored(&self.schema)?;
         self.begin(|datastore| {
             let (id, name) = datastore.change_labels(|labels| change.apply(labels))?;
@@ -106,7 +106,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ///
     /// As [`retag`](TaggingWriter::retag).
     pub fn resume(&self, progress: impl FnMut(JobProgress)) -> Result<RetagReport> {
-        let _one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.begin_job();
         self.run_job(progress)
     }
 
@@ -114,6 +114,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// report so far, and waits for [`resume`](TaggingWriter::resume). Does nothing where none runs.
     pub fn interrupt_job(&self) {
         self.interrupts_job.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until no other job runs. An interruption from here on is for this one.
+    fn begin_job(&self) -> MutexGuard<'_, ()> {
+        let one = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        self.interrupts_job.store(false, Ordering::Relaxed);
+        one
     }
 
     fn begin(&self, task: impl FnOnce(&mut DatastoreWriter) -> Result<Task>) -> Result<()> {
@@ -134,8 +141,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             Task::Retag { settings, .. } => settings.clone(),
             Task::Relabel { .. } => None,
         };
-        // It stays until the next job: documents of an interrupted one may still be in the queue.
-        worker.set_job_tagger(settings.map(|settings| settings.put_into(worker.tagger())));
+        // They stay until the next job: documents of an interrupted one may still be in the queue.
+        worker.set_job_settings(settings);
         self.work_through(job, progress)
     }
 
@@ -146,7 +153,6 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<RetagReport> {
         let queue = &self.pipeline.queue;
         queue.ledger(Ledger::take_retagged);
-        self.interrupts_job.store(false, Ordering::Relaxed);
         let keys = self.keys(&task, &queue.snapshot()?)?;
         let total = keys.len();
         for (done, key) in (1..).zip(keys) {

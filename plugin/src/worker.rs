@@ -4,14 +4,15 @@ use std::sync::{PoisonError, RwLock};
 
 use autotag::{Encoder, Tagger};
 
+use crate::job::TagSettings;
 use crate::segments::SegmentChecks;
 use crate::{OnFailure, TagFields};
 
 /// The taggers and settings of the tagging threads.
 pub(crate) struct Worker<E> {
     tagger: RwLock<Tagger<E>>,
-    /// The tagger of the last job, where that was begun with settings of its own.
-    job_tagger: RwLock<Option<Tagger<E>>>,
+    /// The settings of the last job, where that was begun with some of its own.
+    job_settings: RwLock<Option<TagSettings>>,
     pub(crate) fields: TagFields,
     pub(crate) checks: SegmentChecks,
     pub(crate) on_failure: OnFailure,
@@ -24,8 +25,8 @@ impl<E: Encoder> Worker<E> {
         checks: SegmentChecks,
         on_failure: OnFailure,
     ) -> Self {
-        let (tagger, job_tagger) = (RwLock::new(tagger), RwLock::default());
-        Worker { tagger, job_tagger, fields, checks, on_failure }
+        let (tagger, job_settings) = (RwLock::new(tagger), RwLock::default());
+        Worker { tagger, job_settings, fields, checks, on_failure }
     }
 
     /// Returns the current tagger.
@@ -38,14 +39,18 @@ impl<E: Encoder> Worker<E> {
         *self.tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
     }
 
-    /// Sets the tagger of a job's documents; the usual one where there is none.
-    pub(crate) fn set_job_tagger(&self, tagger: Option<Tagger<E>>) {
-        *self.job_tagger.write().unwrap_or_else(PoisonError::into_inner) = tagger;
+    /// Sets the settings by which a job's documents are tagged; `None` for the tagger's own.
+    pub(crate) fn set_job_settings(&self, settings: Option<TagSettings>) {
+        *self.job_settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
-    /// Returns the tagger of the last job, where that has settings of its own.
-    pub(crate) fn job_tagger(&self) -> Option<Tagger<E>> {
-        self.job_tagger.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Returns a tagger with the settings of the last job, where that has some of its own.
+    pub(crate) fn with_job_settings(&self, tagger: &Tagger<E>) -> Tagger<E> {
+        let settings = self.job_settings.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match settings {
+            Some(settings) => settings.put_into(tagger.clone()),
+            None => tagger.clone(),
+        }
     }
 
     /// Estimates the memory that one text takes until it is applied: its representation and its

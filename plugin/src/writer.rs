@@ -31,7 +31,9 @@ use opening::{check_encoder, check_vocabulary, open_stores};
 ///
 /// All methods take `&self`: share the writer between threads, in an [`Arc`] where needed. A
 /// thread's operations take effect in their order, and the last operation on a key wins. Nothing is
-/// visible before [`commit`](TaggingWriter::commit); dropping the writer loses uncommitted work.
+/// visible before [`commit`](TaggingWriter::commit), with one exception: an operation that follows a
+/// correction or a job's change of the same key, or that corrects an uncommitted document, commits
+/// everything before it. Dropping the writer loses uncommitted work.
 ///
 /// `add`, `add_labeled` and `delete` block while more is in flight than [`WriterOptions`] allow,
 /// `commit` until its work is done. In async code call them through

@@ -116,6 +116,28 @@ fn an_index_is_moved_to_the_encoder_that_it_has_again_and_again() {
 }
 
 #[test]
+fn a_corrected_document_that_the_other_encoder_cannot_read_stays_corrected() {
+    let sample = Sample::new();
+    let (_, fields) = sample.index().index().unwrap();
+    let first = sample.writer();
+    first.add(document(&fields, "plain 1", "unreadable later")).unwrap();
+    first.commit().unwrap();
+    first.correct("plain 1", &Correction::change(["cat"], ["role::program"])).unwrap();
+    first.commit().unwrap();
+    first.close().unwrap();
+    let mut index = sample.index();
+    let seed = other_seed(sample.path().parent().unwrap());
+    let encoder = other_encoder().failing_on("unreadable");
+    let moved = move_to(&mut index, encoder, &bundle("other bundle", &seed));
+    assert_eq!(moved.failed, ["plain 1"]);
+    let writer = writer(&index);
+    writer.add(document(&fields, "plain 1", "a program comes again")).unwrap();
+    writer.commit().unwrap();
+    writer.close().unwrap();
+    assert_eq!(tags(&index, "plain 1"), ["/cat"]);
+}
+
+#[test]
 fn a_moved_index_keeps_what_people_said() {
     let sample = Sample::new();
     let first = sample.writer();

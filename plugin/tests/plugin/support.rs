@@ -25,12 +25,14 @@ pub(crate) const DIMENSIONS: usize = 16;
 
 /// Encodes texts as counts of hashed words; a label scores high where its last segment is a word.
 ///
-/// The word `broken` makes encoding fail, `panic` makes it panic, `slow` makes it take a while.
+/// The word `broken`, or another one given, makes encoding fail, `panic` makes it panic, `slow` makes it
+/// take a while.
 pub(crate) struct Words {
     labels: LabelVocabulary,
     fingerprint: Fingerprint,
     /// The time that each text takes.
     delay: Duration,
+    broken: &'static str,
     pub(crate) n_encoded: AtomicUsize,
 }
 
@@ -40,12 +42,17 @@ impl Words {
             labels: LabelVocabulary::new(labels).unwrap(),
             fingerprint: Fingerprint([7; 32]),
             delay: Duration::ZERO,
+            broken: "broken",
             n_encoded: AtomicUsize::new(0),
         }
     }
 
     pub(crate) fn with_fingerprint(self, byte: u8) -> Self {
         Words { fingerprint: Fingerprint([byte; 32]), ..self }
+    }
+
+    pub(crate) fn failing_on(self, broken: &'static str) -> Self {
+        Words { broken, ..self }
     }
 
     pub(crate) fn with_delay(self, delay: Duration) -> Self {
@@ -91,7 +98,7 @@ impl Words {
         if has("slow") {
             thread::sleep(Duration::from_millis(30));
         }
-        if has("broken") {
+        if has(self.broken) {
             return Err(EncodeError::Run(Arc::new(std::io::Error::other("asked to fail"))));
         }
         let mut vector = vec![0.0; DIMENSIONS];
