@@ -96,7 +96,9 @@ impl OnnxEncoder {
 
     /// Runs a batch, and where that fails each text alone, so that one text cannot fail the others.
     fn run(&self, batch: &[ModelInput]) -> EncodedBatch {
-        match self.sessions.take().run(batch) {
+        // The session is free again before its answer is looked at.
+        let answer = self.sessions.take().run(batch);
+        match answer {
             Ok(Answer { embeddings, mut scores }) => {
                 scores.iter_mut().for_each(|scores| scores.mapv_inplace(without_rounding));
                 return EncodedBatch::new(embeddings, scores);

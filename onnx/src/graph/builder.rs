@@ -139,14 +139,17 @@ impl GraphBuilder {
     ) -> Value {
         let n_expected: usize = shape.iter().product();
         assert_eq!(n_values, n_expected, "constant {name} has another shape than {shape:?}");
+        // Two models in one graph may give their constants the same names.
+        let is_taken = self.graph.initializer.iter().any(|constant| constant.name() == name);
+        let name = if is_taken { self.fresh_name(name) } else { name.to_owned() };
         self.graph.initializer.push(TensorProto {
             dims: shape.iter().map(|&length| length as i64).collect(),
             data_type: Some(element.into()),
-            name: Some(name.to_owned()),
+            name: Some(name.clone()),
             raw_data: Some(Bytes::from(raw)),
             ..TensorProto::default()
         });
-        Value(name.to_owned())
+        Value(name)
     }
 
     /// Returns a name that no other generated name has, as "Gather/3".

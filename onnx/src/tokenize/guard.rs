@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_with_its_message() {
-        let error = guarded(|| panic!("no {}", "piece")).map(|()| 7).unwrap_err();
+        assert_eq!(guarded(|| 7), Ok(7));
+        let error = guarded::<()>(|| panic!("no {}", "piece")).unwrap_err();
         assert!(error.to_string().ends_with("no piece"), "{error}");
         let error = within(Duration::from_secs(60), || panic!("no {}", "token")).unwrap_err();
         assert!(error.to_string().ends_with("no token"), "{error}");

@@ -75,14 +75,18 @@ impl Model for Ensemble {
 
 impl Predict for TrainedEnsemble {
     fn predict(&self, texts: &[&TextInput]) -> Predicted {
-        let answers: Vec<(Predicted, Option<Lexical<Array2<f32>>>)> =
-            self.0.iter().map(|part| part.model.predict_parts(texts)).collect();
-        let mut scores = answers[0].0.scores.clone();
-        scores *= self.0[0].share;
-        for (part, (predicted, _)) in self.0.iter().zip(&answers).skip(1) {
-            scores.scaled_add(part.share, &predicted.scores);
+        let mut scores = Array2::zeros((0, 0));
+        let mut answers = Vec::with_capacity(self.0.len());
+        for Part { share, model, .. } in &self.0 {
+            let (Predicted { embeddings, scores: own }, lexical) = model.predict_parts(texts);
+            if answers.is_empty() {
+                scores = own * *share;
+            } else {
+                scores.scaled_add(*share, &own);
+            }
+            answers.push((embeddings, lexical));
         }
-        let answers = answers.iter().map(|(predicted, lexical)| (&predicted.embeddings, lexical));
+        let answers = answers.iter().map(|(embeddings, lexical)| (embeddings, lexical));
         Predicted { embeddings: side_by_side(&self.weighted(answers)), scores }
     }
 

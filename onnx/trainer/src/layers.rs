@@ -38,8 +38,6 @@ pub(crate) struct Regularization<'a> {
 pub(crate) struct OutputGradients {
     /// dL/dh, 0 where ReLU let nothing through: [B, R].
     pub(crate) hidden: Array2<f32>,
-    /// dL/dlogits: [B, L].
-    pub(crate) logits: Array2<f32>,
     /// [L, R].
     pub(crate) output: Array2<f32>,
     /// `[L]`.
@@ -75,7 +73,6 @@ impl OutputLayer<'_> {
         gradients.output_bias = logits.sum_axis(Axis(0));
         multiply(&mut gradients.hidden, logits.view(), self.output.view());
         gradients.hidden *= &mask;
-        gradients.logits = logits;
 
         let mut loss = StepLoss { bce, contrastive: 0.0 };
         if contrastive.gamma > 0.0 {

@@ -88,7 +88,7 @@ pub use pretrained::Pretrained;
 pub use report::{EpochReport, FitReport, Progress, TrainReport};
 pub use schedule::Schedule;
 pub use source::InitSource;
-pub use spec::{Member, ModelSpec, Preset};
+pub use spec::{CommonSettings, Member, ModelSpec, Preset};
 pub use state::{State, StateError};
 pub use train::TrainingRun;
 pub use word_vectors::{Coverage, WordVectors};

@@ -41,18 +41,18 @@ impl Default for AdamConfig {
 }
 
 impl AdamConfig {
-    /// Checks every setting's range; `of` names the owner in errors, as "the wide model's ".
-    pub(crate) fn check(&self, of: &str) -> Result<()> {
+    /// Checks every setting's range.
+    pub(crate) fn check(&self) -> Result<()> {
         let (rate, epsilon) = (self.learning_rate, self.epsilon);
-        is_true(&format!("{of}learning rate"), rate, is_positive(rate), "greater than 0")?;
-        is_true(&format!("{of}epsilon"), epsilon, is_positive(epsilon), "greater than 0")?;
+        is_true("learning rate", rate, is_positive(rate), "greater than 0")?;
+        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")?;
         for (name, beta) in [("beta 1", self.beta_1), ("beta 2", self.beta_2)] {
             let is_decay = (0.0..1.0).contains(&beta);
-            is_true(&format!("{of}{name}"), beta, is_decay, "0 or more, less than 1")?;
+            is_true(name, beta, is_decay, "0 or more, less than 1")?;
         }
         let norm = self.max_gradient_norm;
         let is_bound = norm >= 0.0 && norm.is_finite();
-        is_true(&format!("{of}max gradient norm"), norm, is_bound, "0 or more")
+        is_true("max gradient norm", norm, is_bound, "0 or more")
     }
 
     /// Returns the settings with a share of the learning rate.

@@ -26,7 +26,8 @@ impl<'a> Readable<'a> {
     ///
     /// # Errors
     ///
-    /// As [`Inputs::read`].
+    /// [`TrainError::NoReadableText`] where nothing remains, and [`TrainError::Text`] for a text that is
+    /// not to be left out.
     pub(crate) fn of_part(
         part: &'static str,
         reader: &ReadText<'_>,

@@ -114,6 +114,7 @@ pub struct TrainReport {
     pub threshold: Threshold,
     /// The micro-F1 on dev with them.
     pub dev_micro_f1: f64,
-    /// The largest difference between the exported model's and the trainer's scores on dev.
+    /// The largest difference between the exported model's and the trainer's answers, scores and
+    /// representations, on some dev texts and on single words; relative where values exceed 1.
     pub export_difference: f32,
 }

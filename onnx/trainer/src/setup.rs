@@ -47,6 +47,11 @@ pub(crate) trait Kind {
     /// Checks every setting's range.
     fn check(&self) -> Result<()>;
 
+    /// Checks the encoder and the device, before anything is made for the training.
+    fn check_start(&self, _: &Setup<'_>) -> Result<()> {
+        Ok(())
+    }
+
     /// Adds the parts that the model reads texts with.
     fn prepare(&self, setup: &mut Setup<'_>) -> Result<()>;
 
@@ -157,12 +162,10 @@ impl<'a> Setup<'a> {
 
     /// Takes the encoder that the model is made of, with its tokens.
     pub(crate) fn add_encoder(&mut self, name: &str) -> Result<Arc<BertFolder>> {
-        let Init::Encoder(encoder) = &self.init else {
-            return Err(TrainError::NoEncoder { model: name.to_owned() });
-        };
+        let encoder = self.encoder(name)?.clone();
         self.tokenizer = Some(encoder.tokenizer.clone());
         self.special_tokens = true;
-        Ok(encoder.clone())
+        Ok(encoder)
     }
 
     /// Takes the encoder as it is, to represent each text once before training.
@@ -176,11 +179,15 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
-    /// Returns the encoder that is trained further.
-    pub(crate) fn encoder(&self) -> Option<&Arc<BertFolder>> {
+    /// Returns the encoder that a kind of model is made of.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::NoEncoder`] where the training starts from none.
+    pub(crate) fn encoder(&self, model: &str) -> Result<&Arc<BertFolder>> {
         match &self.init {
-            Init::Encoder(encoder) => Some(encoder),
-            _ => None,
+            Init::Encoder(encoder) => Ok(encoder),
+            _ => Err(TrainError::NoEncoder { model: model.to_owned() }),
         }
     }
 

@@ -186,7 +186,7 @@ impl ModelSpec {
             let rest: f32 = kinds[at..].iter().map(|(share, _, _)| share).sum();
             (kinds[at].1, kinds[at].0 / rest)
         };
-        (0..kinds.len() - 1).map(weight).collect()
+        (0..kinds.len().saturating_sub(1)).map(weight).collect()
     }
 
     /// Gives an ensemble's model its weight among those that come after it, and itself; the weights of
@@ -195,13 +195,16 @@ impl ModelSpec {
     ///
     /// # Errors
     ///
-    /// [`TrainError::Setting`] where the weight is not greater than 0 and less than 1.
+    /// [`TrainError::Setting`] where the weight is not greater than 0 and less than 1, or where no model
+    /// comes after one of this name.
     pub fn set_weight(&mut self, name: &str, weight: f32) -> Result<()> {
         let setting = format!("{name} share");
         is_true(&setting, weight, weight > 0.0 && weight < 1.0, "greater than 0, less than 1")?;
-        let position = self.kinds().iter().position(|&(_, kind, _)| kind == name);
+        let position = self.weights().iter().position(|&(kind, _)| kind == name);
+        let architecture = self.architecture();
         let (Some(position), ModelSpec::Ensemble(members)) = (position, self) else {
-            return Ok(());
+            let expected = format!("that of a model before the last of {architecture}");
+            return is_true(&setting, weight, false, expected);
         };
         let rest: f32 = members[position..].iter().map(|member| member.share).sum();
         let others = rest - members[position].share;
@@ -231,7 +234,9 @@ impl ModelSpec {
 
     /// Adds the parts that the models read texts with.
     pub(crate) fn prepare(&self, setup: &mut Setup<'_>) -> Result<()> {
-        self.kinds().iter().try_for_each(|(_, _, kind)| kind.prepare(setup))
+        let kinds = self.kinds();
+        kinds.iter().try_for_each(|(_, _, kind)| kind.check_start(setup))?;
+        kinds.iter().try_for_each(|(_, _, kind)| kind.prepare(setup))
     }
 
     /// Returns the length of a representation.
@@ -318,24 +323,22 @@ impl Preset {
 
     /// Sets what does better than equal shares where it was measured.
     fn tuned(mut self) -> Self {
-        let ModelSpec::Ensemble(members) = &mut self.spec else { return self };
-        match &mut members[..] {
-            [wide, cnn, bert]
-                if matches!(
-                    (&wide.model, &cnn.model, &bert.model),
-                    (ModelSpec::Wide(_), ModelSpec::Cnn(_), ModelSpec::Bert(_))
-                ) =>
+        let architecture = self.spec.architecture();
+        let shares = match architecture.as_str() {
+            "wide-cnn-adapter" => [0.5, 0.25, 0.25],
+            // Half is the encoder's own.
+            "wide-cnn-bert" => [0.25, 0.75 * 0.3, 0.75 * (1.0 - 0.3)],
+            _ => return self,
+        };
+        if let ModelSpec::Ensemble(members) = &mut self.spec {
+            members.iter_mut().zip(shares).for_each(|(member, share)| member.share = share);
+        }
+        for model in self.spec.members_mut() {
+            if let ModelSpec::Cnn(cnn) = model
+                && architecture == "wide-cnn-bert"
             {
-                // Half is the encoder's own.
-                (wide.share, cnn.share, bert.share) = (0.25, 0.75 * 0.3, 0.75 * (1.0 - 0.3));
-                if let ModelSpec::Cnn(cnn) = &mut cnn.model {
-                    cnn.adam = AdamConfig { max_gradient_norm: 1.0, ..cnn.adam };
-                }
+                cnn.adam.max_gradient_norm = 1.0;
             }
-            [wide, second, third] if matches!(wide.model, ModelSpec::Wide(_)) => {
-                (wide.share, second.share, third.share) = (0.5, 0.25, 0.25);
-            }
-            _ => {}
         }
         self
     }

@@ -206,6 +206,9 @@ fn models_by_automatic_differentiation_agree_with_their_exports_on_texts_of_ever
     check(&preset("ldgn"), tokens());
     check(&preset("bert"), encoder());
     check(&preset("wide+ldgn"), Init::Random);
+    // Both write constants of the same names.
+    check(&preset("adapter+bert"), encoder());
+    check(&with_cnn(preset("cnn+ldgn"), |cnn| cnn.form = GraphForm::Plain), tokens());
     for form in [GraphForm::Folded, GraphForm::Plain] {
         let mut three = with_cnn(preset("wide-cnn-bert"), |cnn| cnn.form = form);
         three.config.epochs = 2;

@@ -67,6 +67,6 @@ impl AdapterConfig {
         within("hidden", self.hidden, 1..=MAX_SIZE, "within 1..=10000")?;
         is_share("input dropout", self.input_dropout)?;
         is_share("dropout", self.dropout)?;
-        self.adam.check("")
+        self.adam.check()
     }
 }

@@ -34,6 +34,10 @@ impl Kind for AdapterConfig {
         AdapterConfig::check(self)
     }
 
+    fn check_start(&self, setup: &Setup<'_>) -> Result<()> {
+        setup.encoder(AdapterConfig::NAME).map(drop)
+    }
+
     fn prepare(&self, setup: &mut Setup<'_>) -> Result<()> {
         setup.add_frozen_encoder(AdapterConfig::NAME, self.pooling)
     }

@@ -86,7 +86,7 @@ impl CnnConfig {
         check_vocabulary_size(self.vocabulary_size)?;
         is_share("dropout", self.dropout)?;
         is_share("embedding dropout", self.embedding_dropout)?;
-        self.adam.check("")
+        self.adam.check()
     }
 
     /// Returns the length R of the representation: one value per filter.

@@ -84,6 +84,6 @@ impl FinetuneConfig {
         }
         is_share("weight decay", self.weight_decay)?;
         is_share("dropout", self.dropout)?;
-        self.adam.check("")
+        self.adam.check()
     }
 }

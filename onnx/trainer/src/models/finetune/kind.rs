@@ -27,24 +27,29 @@ impl Kind for FinetuneConfig {
         FinetuneConfig::check(self)
     }
 
-    fn prepare(&self, setup: &mut Setup<'_>) -> Result<()> {
-        let encoder = setup.add_encoder(FinetuneConfig::NAME)?;
+    fn check_start(&self, setup: &Setup<'_>) -> Result<()> {
+        let encoder = setup.encoder(FinetuneConfig::NAME)?;
+        #[cfg(feature = "burn")]
+        crate::autodiff::training_device(setup.device)?;
         let (length, n_positions) =
             (setup.config.max_length, encoder.config.max_position_embeddings);
         let expected = format!("at most {n_positions}, the encoder's max_position_embeddings");
-        is_true("max length", length, length <= n_positions, expected)?;
+        is_true("max length", length, length <= n_positions, expected)
+    }
+
+    fn prepare(&self, setup: &mut Setup<'_>) -> Result<()> {
+        let encoder = setup.add_encoder(FinetuneConfig::NAME)?;
         setup.pretrained = Some(encoder_digest(&encoder));
         Ok(())
     }
 
     fn dimensions(&self, setup: &Setup<'_>) -> usize {
-        setup.encoder().map_or(0, |encoder| encoder.config.hidden_size)
+        setup.encoder(FinetuneConfig::NAME).map_or(0, |encoder| encoder.config.hidden_size)
     }
 
     #[cfg(feature = "burn")]
     fn make(&self, setup: &Setup<'_>, _: &[TextInput]) -> Result<Box<dyn Model>> {
-        let no_encoder = || crate::TrainError::NoEncoder { model: FinetuneConfig::NAME.to_owned() };
-        let encoder = crate::bert::BertFolder::clone(setup.encoder().ok_or_else(no_encoder)?);
+        let encoder = setup.encoder(FinetuneConfig::NAME)?;
         let device = crate::autodiff::training_device(setup.device)?;
         let (labels, n_labels) = (setup.train.labels(), setup.n_labels());
         Ok(Box::new(super::FinetunedModel::new(

@@ -54,15 +54,16 @@ impl FinetunedModel {
     pub(crate) fn new(
         settings: &FinetuneConfig,
         config: &TrainConfig,
-        folder: BertFolder,
+        folder: &BertFolder,
         labels: &[LabelSet],
         n_labels: usize,
         device: Device,
     ) -> Self {
         let BertFolder { config: encoder, weights, pooling, .. } = folder;
-        let pooling = settings.pooling.or(pooling).unwrap_or(Pooling::Cls);
+        let encoder = encoder.clone();
+        let pooling = settings.pooling.or(*pooling).unwrap_or(Pooling::Cls);
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(config.seed);
-        let mut weights = Weights::new(weights.into_tensors());
+        let mut weights = Weights::new(weights.clone().into_tensors());
         weights.insert(OUTPUT, glorot(&mut rng, n_labels, encoder.hidden_size));
         weights.insert(OUTPUT_BIAS, prior_bias(labels, n_labels));
         FinetunedModel {

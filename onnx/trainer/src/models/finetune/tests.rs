@@ -136,7 +136,7 @@ fn check_against_export(original: &BertFolder, texts: &[Vec<u32>], tolerance: f3
         let ModelSpec::Bert(settings) = spec else { panic!("{spec:?}") };
         let settings = FinetuneConfig { normalize: false, ..settings };
         let folder = original.clone();
-        let mut model = FinetunedModel::new(&settings, &config, folder, &[], 3, Device::flex());
+        let mut model = FinetunedModel::new(&settings, &config, &folder, &[], 3, Device::flex());
         let trained = model.snapshot(1.0);
         let read = |ids: &Vec<u32>| ModelInput { ids: ids.clone(), ..ModelInput::default() };
         let inputs: Vec<TextInput> = texts.iter().map(|ids| read(ids).into()).collect();

@@ -86,6 +86,6 @@ impl LdgnConfig {
         is_share("embedding dropout", self.embedding_dropout)?;
         is_share("dropout", self.dropout)?;
         check_vocabulary_size(self.vocabulary_size)?;
-        self.adam.check("")
+        self.adam.check()
     }
 }

@@ -26,6 +26,11 @@ impl Kind for LdgnConfig {
         LdgnConfig::check(self)
     }
 
+    #[cfg(feature = "burn")]
+    fn check_start(&self, setup: &Setup<'_>) -> Result<()> {
+        crate::autodiff::training_device(setup.device).map(drop)
+    }
+
     fn prepare(&self, setup: &mut Setup<'_>) -> Result<()> {
         setup.add_tokens(self.vocabulary_size)
     }

@@ -103,6 +103,6 @@ impl WideConfig {
         is_share("dropout", self.dropout)?;
         let is_spread = self.spread > 0.0 && self.spread <= MAX_SPREAD;
         is_true("spread", self.spread, is_spread, "greater than 0, at most 1000")?;
-        self.adam.check("")
+        self.adam.check()
     }
 }
