@@ -25,6 +25,19 @@ pub(crate) trait Report: Serialize {
     fn to_text(&self) -> String;
 }
 
+/// The detail in which tags are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    Tags,
+    Explained,
+}
+
+impl Detail {
+    pub(crate) fn explained(is_asked_for: bool) -> Self {
+        if is_asked_for { Detail::Explained } else { Detail::Tags }
+    }
+}
+
 /// Prints a result.
 pub(crate) fn print(format: Format, report: &impl Report) -> Result<(), WriteError> {
     match format {

@@ -53,7 +53,7 @@ Usage: cargo xtask <COMMAND>
 
   fixtures
       Replace the bundle and the index in tests/fixtures, which later versions
-      must open, by new ones. Do so when the version of a format changes.
+      must open, by new ones. Do so when their version is no longer read.
 
   test
       Set up, then check format, lints, tests, doc tests and docs.

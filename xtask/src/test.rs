@@ -30,6 +30,7 @@ pub(crate) const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autota
 pub(crate) fn make_fixtures() -> Result<()> {
     setup::onnxruntime(Build::Cpu)?;
     let mut command = process::cargo();
+    command.env("AUTOTAG_WRITE_FIXTURES", "1");
     command.args(["test", "--workspace", "--test", "suite"]).args(FEATURES);
     process::run(command.args(["--", "--ignored", "--exact", "fixtures::make::fixtures"]))
 }

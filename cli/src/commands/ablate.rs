@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::bail;
+use autotag_documents::{read_to_learn, read_to_measure};
 use autotag_engine::target;
 use autotag_lab::{
     Ablation, LabProgress, Laboratory, LinearConfig, Parts, Question, RunsFolder, Standing,
@@ -13,7 +14,7 @@ use autotag_train::{ContrastiveConfig, LabeledText, ModelSpec, TrainConfig};
 use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs};
-use crate::commands::labeled::{read_to_learn, read_to_measure, texts};
+use crate::commands::labeled::texts;
 use crate::commands::model;
 use crate::commands::train::{Epochs, HyperArgs, ModelArg, ModelParser, Setup};
 use crate::errors::UsageError;
@@ -176,9 +177,11 @@ impl AblateArgs {
 
     fn read(&self) -> anyhow::Result<Parts> {
         let [train, dev, test] = self.files()?;
-        let learn = |path: &Path| read_to_learn(path, &self.documents);
+        let learn = |path: &Path| read_to_learn(path, &self.documents.read_options());
         let measure = |path: Option<PathBuf>| -> anyhow::Result<Option<Vec<LabeledText>>> {
-            let documents = path.map(|path| read_to_measure(&path, &self.documents)).transpose()?;
+            let documents = path
+                .map(|path| read_to_measure(&path, &self.documents.read_options()))
+                .transpose()?;
             Ok(documents.map(|documents| texts(documents).collect()))
         };
         let Some(train) = train else {

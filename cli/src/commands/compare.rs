@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use autotag::metrics::Confusion;
 use autotag::tune::{Method, Prediction};
 use autotag::{Interpolation, Selection};
-use autotag_documents::Document;
+use autotag_documents::{Document, read_to_measure};
 use autotag_engine::Settings;
 use autotag_lab::{BootstrapOptions, PairedDifference, decide, decisions, paired_bootstrap, total};
 use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
-use crate::commands::labeled::read_to_measure;
 use crate::commands::model;
 use crate::commands::predict::{Labels, predict_file};
 use crate::output::{self, Report, table};
@@ -62,7 +61,7 @@ pub(super) fn resamples(text: &str) -> Result<usize, String> {
 }
 
 pub(crate) fn run(args: &CompareArgs, common: &Common) -> anyhow::Result<()> {
-    let documents = read_to_measure(&args.data, &args.documents)?;
+    let documents = read_to_measure(&args.data, &args.documents.read_options())?;
     let (first, first_counts) = measure(args, &args.first, &documents, common)?;
     let (second, second_counts) = measure(args, &args.second, &documents, common)?;
     let options = BootstrapOptions { resamples: args.resamples, seed: args.seed };

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
 use autotag::{Encoder, Interpolation, Selection};
+use autotag_documents::read_to_measure;
 use autotag_engine::Settings;
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
-use crate::commands::labeled::read_to_measure;
 use crate::commands::model::{self, Model};
 use crate::commands::predict::{Labels, Predicted, predict_file};
 use crate::output;
@@ -57,9 +57,9 @@ fn methods(model: &Model) -> &'static [Method] {
 }
 
 pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
-    let test = read_to_measure(&args.data, &args.documents)?;
+    let test = read_to_measure(&args.data, &args.documents.read_options())?;
     let dev = match &args.tune {
-        Some(dev) => Some((dev, read_to_measure(dev, &args.documents)?)),
+        Some(dev) => Some((dev, read_to_measure(dev, &args.documents.read_options())?)),
         None => None,
     };
     let model = model::open(&args.bundle, common)?;

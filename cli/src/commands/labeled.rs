@@ -2,23 +2,8 @@
 
 use std::path::Path;
 
-use autotag_documents::{Document, ReadError};
+use autotag_documents::Document;
 use autotag_train::LabeledText;
-
-use crate::args::DocumentArgs;
-
-/// Reads documents to learn from: each must have labels.
-pub(super) fn read_to_learn(path: &Path, args: &DocumentArgs) -> Result<Vec<Document>, ReadError> {
-    autotag_documents::read_to_learn(path, &args.read_options())
-}
-
-/// Reads documents to measure with, those that have labels.
-pub(super) fn read_to_measure(
-    path: &Path,
-    args: &DocumentArgs,
-) -> Result<Vec<Document>, ReadError> {
-    autotag_documents::read_to_measure(path, &args.read_options())
-}
 
 /// Returns documents as the trainer takes them.
 pub(super) fn texts(documents: Vec<Document>) -> impl Iterator<Item = LabeledText> {

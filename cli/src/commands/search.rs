@@ -10,9 +10,9 @@ use tantivy_autotag::{
 };
 
 use crate::args::Common;
-use crate::output;
+use crate::output::{self, Detail};
 
-use report::{Detail, SearchReport};
+use report::SearchReport;
 
 /// Search an index by text and by tag
 ///
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &SearchArgs, common: &Common) -> anyhow::Result<()> {
         offset: args.offset,
     };
     let results = search(&searcher, &request)?;
-    let detail = if args.explain { Detail::Explained } else { Detail::Tags };
+    let detail = Detail::explained(args.explain);
     output::print(common.format, &SearchReport::new(&request, results, detail))?;
     Ok(())
 }

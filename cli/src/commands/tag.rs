@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use autotag::{DatastoreReader, EncodeError, Encoder, Evidence, TagEvidence, Tagger, Tagging};
+use autotag::{DatastoreReader, EncodeError, Encoder, Evidence, Tag, Tagger, Tagging};
 use autotag_documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 use serde::Serialize;
 use tantivy_autotag::IndexFolder;
@@ -13,7 +13,7 @@ use tantivy_autotag::IndexFolder;
 use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
 use crate::commands::model::{self, Model};
-use crate::output::{WriteError, print_json_line};
+use crate::output::{Detail, WriteError, print_json_line};
 
 /// Tag documents from standard input: one JSON line out for each line in, in their order
 ///
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &TagArgs, common: &Common) -> anyhow::Result<()> {
     args.review.put_into(&mut tagger.selection);
     let options = ReadOptions { blank_lines: BlankLines::Report, ..args.documents.read_options() };
     let documents = Documents::open(Path::new("-"), &options)?;
-    let detail = if args.explain { Detail::Explained } else { Detail::Tags };
+    let detail = Detail::explained(args.explain);
 
     // Nothing in leads to nothing out: no error for a filter.
     let is_empty = |error: &ReadError| matches!(*error.problem, Problem::Empty);
@@ -92,13 +92,6 @@ fn open(args: &TagArgs, common: &Common) -> anyhow::Result<Model> {
         (None, Some(bundle)) => model::open(bundle, common),
         (None, None) => unreachable!("the command line requires one of them"),
     }
-}
-
-/// The detail of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Detail {
-    Tags,
-    Explained,
 }
 
 /// The answer to a line.
@@ -174,15 +167,15 @@ fn tagged(
             return Answer::Failed { id, line, error: with_causes(&error) };
         }
     };
-    let evidence = Evidence::predicted(&tagging, datastore);
     if detail == Detail::Explained {
-        return Answer::Explained { id, evidence };
+        return Answer::Explained { id, evidence: Evidence::predicted(&tagging, datastore) };
     }
-    let scored = |tags: Vec<TagEvidence>| {
-        tags.into_iter().map(|TagEvidence { label, score, .. }| ScoredLabel { label, score })
+    let scored = |tag: &Tag| {
+        let label = datastore.labels().name(tag.label).to_owned();
+        ScoredLabel { label, score: tag.score }
     };
-    let (tags, suggestions) = (scored(evidence.tags), scored(evidence.suggestions));
-    Answer::Tagged { id, tags: tags.collect(), suggestions: suggestions.collect() }
+    let scored = |tags: &[Tag]| tags.iter().map(scored).collect();
+    Answer::Tagged { id, tags: scored(&tagging.tags), suggestions: scored(&tagging.suggestions) }
 }
 
 /// Writes an error and its causes on one line.

@@ -8,12 +8,14 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use autotag::Interpolation;
+use autotag_documents::{read_to_learn, read_to_measure};
+use autotag_engine::target;
 use autotag_onnx::{BundleDraft, ModelBundle};
 use autotag_train::{Dataset, Skipped, Start, TrainError, TrainReport, TrainingRun, Unreadable};
 use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs};
-use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
+use crate::commands::labeled::{texts, warn_of_unknown};
 use crate::commands::model;
 use crate::errors::UsageError;
 use crate::output::{self, Report};
@@ -80,15 +82,19 @@ pub(crate) fn run(args: &TrainArgs, common: &Common) -> anyhow::Result<()> {
     spec.check_features()?;
     // Before the documents are read, which may take long.
     BundleDraft::check_target(&args.out)?;
+    let (folder, cache) = (args.run_folder(), args.hyper.cache(&args.out));
+    target::check_folder(&folder)?;
+    if let Some(cache) = cache.as_deref().filter(|_| spec.needs_encoder()) {
+        target::check_folder(cache)?;
+    }
     let options = model::onnx_options(common)?;
-    let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents)?))?;
-    let dev = texts(read_to_measure(&args.dev, &args.documents)?);
+    let train = Dataset::new(texts(read_to_learn(&args.data, &args.documents.read_options())?))?;
+    let dev = texts(read_to_measure(&args.dev, &args.documents.read_options())?);
     let dev = Dataset::with_vocabulary(dev, train.vocabulary())?;
     warn_of_unknown(&args.dev, dev.unknown_labels());
 
     let init = source.read(&spec, &train, config.seed)?;
-    let cache = args.hyper.cache(&args.out);
-    let (folder, stop) = (args.run_folder(), Stop::watch()?);
+    let stop = Stop::watch()?;
     let run = TrainingRun::new(&train, &dev, &config, &args.out, &options)
         .checkpoints(&folder, args.start())
         .unreadable(args.unreadable())

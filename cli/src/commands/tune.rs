@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
 use autotag::{Proportion, Selection, Temperature};
+use autotag_documents::read_to_measure;
 use autotag_engine::Settings;
 use autotag_onnx::BundleDraft;
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, proportion, temperature};
-use crate::commands::labeled::read_to_measure;
 use crate::commands::model;
 use crate::commands::predict::{Labels, Predicted, predict_file};
 use crate::output;
@@ -109,7 +109,7 @@ impl TuneArgs {
 
 pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
     BundleDraft::check_target(&args.out)?;
-    let documents = read_to_measure(&args.data, &args.documents)?;
+    let documents = read_to_measure(&args.data, &args.documents.read_options())?;
     let model = model::open(&args.bundle, common)?;
     let before = model.engine.settings.clone();
     let most = args.grid().ks.into_iter().chain([before.interpolation.k]).max();
@@ -117,8 +117,9 @@ pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
     let mut labels = Labels::new(&model)?;
     let predicted = predict_file(&model, &args.data, &documents, &mut labels, k, common)?;
     let (record, after) = tune(args, &predicted, labels.n_known(), &before);
-    let bundle = model.engine.bundle.clone();
-    drop((model, labels));
+    drop(labels);
+    // The model's memory is not needed any more.
+    let bundle = model.engine.bundle;
 
     let training = record.write_into(bundle.config().training.clone());
     let Settings { interpolation, selection } = after.clone();

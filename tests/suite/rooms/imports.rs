@@ -1,4 +1,4 @@
-//! Which file of a crate uses which: read from the sources.
+//! Which file of a crate uses which: read from the sources. Paths inside macros' arguments are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -66,7 +66,8 @@ impl Imports {
 fn read_file(path: &Path, children: &Path, module: Module, files: &mut BTreeMap<Module, File>) {
     let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    let mut reader = Reader { module: module.clone(), declared: Vec::new(), file: File::default() };
+    let mut reader =
+        Reader { module: module.clone(), inline: 0, declared: Vec::new(), file: File::default() };
     reader.visit_file(&parsed);
     let Reader { declared, file, .. } = reader;
     files.insert(module.clone(), file);
@@ -84,6 +85,8 @@ fn definition(files: &BTreeMap<Module, File>, path: &Module, depth: usize) -> Op
     let (module, rest) = path.split_at(length);
     let Some(name) = rest.first() else { return Some(module.to_vec()) };
     let exports = &files[module].exports;
+    let has_glob = exports.iter().any(|(exported, _)| exported == "*");
+    assert!(!has_glob, "{module:?} re-exports a glob, which is not followed");
     let named = exports.iter().find(|(exported, _)| exported == name);
     if let Some((_, origin)) = named {
         let origin: Module = origin.iter().chain(&rest[1..]).cloned().collect();
@@ -95,6 +98,8 @@ fn definition(files: &BTreeMap<Module, File>, path: &Module, depth: usize) -> Op
 /// Collects what a file names.
 struct Reader {
     module: Module,
+    /// The modules inside the file that the code stands in.
+    inline: usize,
     /// The child modules with files of their own.
     declared: Vec<String>,
     file: File,
@@ -106,6 +111,8 @@ impl Reader {
         let mut module = match segments.first()?.as_str() {
             "crate" => Vec::new(),
             "self" => self.module.clone(),
+            // Within the file itself.
+            "super" if self.inline > 0 => return None,
             "super" => self.module[..self.module.len().checked_sub(1)?].to_vec(),
             child if self.declared.iter().any(|declared| declared == child) => {
                 let mut module = self.module.clone();
@@ -165,6 +172,12 @@ impl<'ast> Visit<'ast> for Reader {
         if !is_for_tests(attributes) {
             syn::visit::visit_item(self, item);
         }
+    }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.inline += 1;
+        syn::visit::visit_item_mod(self, item);
+        self.inline -= 1;
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use autotag::Interpolation;
+use autotag_documents::{read_to_learn, read_to_measure};
 use autotag_engine::target;
 use autotag_onnx::{BundleDraft, ModelBundle};
 use autotag_train::bert::Pooling;
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs};
 use crate::commands::encoding::Encoding;
-use crate::commands::labeled::{read_to_learn, read_to_measure, texts, warn_of_unknown};
+use crate::commands::labeled::{texts, warn_of_unknown};
 use crate::commands::model;
 use crate::output::{self, Report};
 use crate::signals::Stop;
@@ -130,12 +131,14 @@ pub(super) fn run(args: &FromEncoderArgs, common: &Common) -> anyhow::Result<()>
     }
     let options = model::onnx_options(common)?;
     let data = match &args.data {
-        Some(data) => Some(Dataset::new(texts(read_to_learn(data, &args.documents)?))?),
+        Some(data) => {
+            Some(Dataset::new(texts(read_to_learn(data, &args.documents.read_options())?))?)
+        }
         None => None,
     };
     let dev = match args.dev.as_ref().zip(data.as_ref()) {
         Some((path, data)) => {
-            let dev = texts(read_to_measure(path, &args.documents)?);
+            let dev = texts(read_to_measure(path, &args.documents.read_options())?);
             let dev = Dataset::with_vocabulary(dev, data.vocabulary())?;
             warn_of_unknown(path, dev.unknown_labels());
             Some(dev)

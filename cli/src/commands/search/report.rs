@@ -4,14 +4,7 @@ use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
 use serde::Serialize;
 use tantivy_autotag::{FoundDocument, SearchRequest, SearchResults, tag_path};
 
-use crate::output::{Report, inline, shorten, table};
-
-/// The detail of each hit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Detail {
-    Tags,
-    Explained,
-}
+use crate::output::{Detail, Report, inline, shorten, table};
 
 /// The hits.
 #[derive(Debug, Serialize)]

@@ -20,15 +20,8 @@ pub(super) struct Item {
     put: Box<PutFn>,
 }
 
-type PutFn = dyn Fn(&ArgMatches, &mut Setup) -> Put;
-
-/// The outcome of [`Item::put`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Put {
-    NotGiven,
-    Done,
-    NoPlace,
-}
+/// Puts the value where it goes; tells whether there is a value that has no place.
+type PutFn = dyn Fn(&ArgMatches, &mut Setup) -> bool;
 
 /// Returns a hyper-parameter.
 ///
@@ -42,11 +35,11 @@ pub(super) fn item<T: Value>(
 ) -> Item {
     let arg = Arg::new(name).long(name).value_name(value_name);
     let put = move |matches: &ArgMatches, setup: &mut Setup| {
-        let Some(value) = T::given(matches, name) else { return Put::NotGiven };
+        let Some(value) = T::given(matches, name) else { return false };
         let places = places(setup);
-        let outcome = if places.is_empty() { Put::NoPlace } else { Put::Done };
+        let has_no_place = places.is_empty();
         places.into_iter().for_each(|place| *place = value.clone());
-        outcome
+        has_no_place
     };
     Item { arg: T::parsed(arg).help(format!("{help}{}", defaults(places))), put: Box::new(put) }
 }
@@ -68,7 +61,7 @@ impl Item {
     ///
     /// Says so where the kind of model does not take it.
     pub(super) fn put(&self, matches: &ArgMatches, setup: &mut Setup) -> Result<(), String> {
-        if (self.put)(matches, setup) == Put::NoPlace {
+        if (self.put)(matches, setup) {
             return Err(setup.no_use(&format!("--{}", self.arg.get_id())));
         }
         Ok(())

@@ -1,7 +1,6 @@
 //! Every hyper-parameter, under the heading that the help shows it by.
 
-use autotag_train::ModelSpec;
-use autotag_train::optimizer::AdamConfig;
+use autotag_train::{CommonSettings, ModelSpec};
 
 use super::item::{Item, item};
 use super::setup::{Setup, reads_tokens};
@@ -45,12 +44,12 @@ macro_rules! of {
     };
 }
 
-/// Returns the places of an optimizer's setting; an ensemble's wide model has its own.
-fn adam<T>(setup: &mut Setup, place: fn(&mut AdamConfig) -> &mut T) -> Vec<&mut T> {
+/// Returns the places of a setting that every kind has; an ensemble's wide model keeps its own.
+fn of_all<T>(setup: &mut Setup, place: fn(CommonSettings<'_>) -> &mut T) -> Vec<&mut T> {
     let is_ensemble = setup.is_ensemble();
     setup.each(|model| match model {
         ModelSpec::Wide(_) if is_ensemble => None,
-        model => model.common_mut().map(|settings| place(settings.adam)),
+        model => model.common_mut().map(place),
     })
 }
 
@@ -76,7 +75,7 @@ fn training() -> Vec<Item> {
             "The texts of a step; the contrastive loss compares those of one batch",
             of_run!(batch_size),
         ),
-        item("learning-rate", "RATE", "Adam's peak learning rate", |s| adam(s, |adam| &mut adam.learning_rate)),
+        item("learning-rate", "RATE", "Adam's peak learning rate", |s| of_all(s, |common| &mut common.adam.learning_rate)),
         item(
             "warm-up",
             "SHARE",
@@ -95,14 +94,14 @@ fn training() -> Vec<Item> {
             "VALUE",
             "Adam's epsilon, added to the root in the denominator: the larger, the less rare features \
              move",
-            |s| adam(s, |adam| &mut adam.epsilon),
+            |s| of_all(s, |common| &mut common.adam.epsilon),
         ),
         item(
             "max-gradient-norm",
             "NORM",
             "The norm at which the gradient is clipped; 0 for no clipping. A wide model in an ensemble \
              takes no part in it",
-            |s| adam(s, |adam| &mut adam.max_gradient_norm),
+            |s| of_all(s, |common| &mut common.adam.max_gradient_norm),
         ),
         item(
             "gamma",
@@ -120,22 +119,20 @@ fn training() -> Vec<Item> {
             "dropout",
             "SHARE",
             "Dropout on the representation, on LDGN's label vectors or on BERT's layers",
-            |s| {
-                let is_ensemble = s.is_ensemble();
-                s.each(|part| match part {
-                    ModelSpec::Wide(_) if is_ensemble => None,
-                    model => model.common_mut().map(|settings| settings.dropout),
-                })
-            },
+            |s| of_all(s, |common| common.dropout),
         ),
-        item("normalize", "BOOL", "Scale representations to unit length", |s| {
-                let is_ensemble = s.is_ensemble();
-                s.each(|part| match part {
-                    ModelSpec::Wide(_) if is_ensemble => None,
-                    model => model.common_mut().map(|settings| settings.normalize),
-                })
-            }),
-        item("max-length", "N", "The most tokens, or words, of a text that the model reads", of_run!(max_length)),
+        item(
+            "normalize",
+            "BOOL",
+            "Scale representations to unit length, as those in an ensemble must be",
+            |s| of_all(s, |common| common.normalize),
+        ),
+        item(
+            "max-length",
+            "N",
+            "The most tokens, or words, of a text that the model reads",
+            of_run!(max_length),
+        ),
         item(
             "k",
             "N",
@@ -275,7 +272,7 @@ fn ensemble() -> Vec<Item> {
         item(
             "cnn-share",
             "SHARE",
-            "The CNN's share of the rest where there is a third model, between 0 and 1",
+            "The CNN's share of what the wide model leaves, where another model has the rest, between 0 and 1",
             |s| s.weight("cnn"),
         ),
         item(
