@@ -55,6 +55,8 @@ mod guard;
 mod job;
 mod options;
 mod plainly;
+mod ticket;
+
 mod stats;
 
 // From `TaggingWriter::add` to a commit.
@@ -115,9 +117,12 @@ pub use search::{
     FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
     tag_path,
 };
-pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
+pub use stats::{
+    CloseReport, CommitSummary, FailedDocument, Health, RetagReport, WriterStats, WriterTimes,
+};
+pub use ticket::{LastCommit, Ticket, TicketStatus};
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
-pub use writer::TaggingWriter;
+pub use writer::{Submission, TaggingWriter};
 
 // The version whose documents, schemas and facets this crate takes and returns.
 pub use tantivy;

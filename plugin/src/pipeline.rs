@@ -48,7 +48,7 @@ impl<E: Encoder> Pipeline<E> {
     ) -> Result<T> {
         match self.lock_stores().as_mut() {
             Some(stores) => change(stores),
-            None => unreachable!("the stores are taken when all threads have ended"),
+            None => Err(Error::Closed),
         }
     }
 

@@ -19,9 +19,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::change::{Change, ProcessedChunk};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Tally};
 use crate::operation::{Chunk, Operation, Snapshot};
-use crate::{Error, Result, WriterOptions, WriterTimes};
+use crate::ticket::Tickets;
+use crate::{Error, Health, LastCommit, Result, Ticket, TicketStatus, WriterOptions, WriterTimes};
 
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -44,6 +45,8 @@ struct State {
     /// Sealed chunks, waiting for a thread.
     ready: VecDeque<(u64, Vec<Operation>)>,
     next_sequence: u64,
+    /// The sealed chunks that are not applied yet.
+    outstanding: BTreeMap<u64, Outstanding>,
     /// The reorder buffer: outcomes that wait for an earlier chunk to be applied.
     processed: BTreeMap<u64, ProcessedChunk>,
     next_applied: u64,
@@ -57,9 +60,28 @@ struct State {
     /// The keys changed by the commit in progress.
     committing: Keys,
     hasher: RandomState,
+    tickets: Tickets,
+    /// The generation of the last commit.
+    generation: u64,
     ledger: Ledger,
     stopped: Option<Arc<Error>>,
+    /// Takes no more operations.
+    is_closing: bool,
+    /// Neither processes nor applies any more.
     is_closed: bool,
+}
+
+/// A sealed chunk, wherever its operations are.
+struct Outstanding {
+    last: Ticket,
+    keys: Vec<String>,
+}
+
+/// The outcome of a submission.
+pub(crate) enum Pushed {
+    Accepted(Ticket),
+    /// The changes of its key must be committed first.
+    Refused(Box<Operation>),
 }
 
 /// The hashes of changed keys.
@@ -74,8 +96,8 @@ struct Keys {
 
 impl Queue {
     pub(crate) fn new(options: &WriterOptions, snapshot: Snapshot) -> Self {
-        let (snapshot, ledger) = (Some(snapshot), Ledger::new(options));
-        let state = State { snapshot, ledger, ..State::default() };
+        let (generation, ledger) = (snapshot.generation, Ledger::new(options));
+        let state = State { snapshot: Some(snapshot), generation, ledger, ..State::default() };
         Queue {
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -86,26 +108,33 @@ impl Queue {
         }
     }
 
-    /// Fails when the queue has stopped, or when a failed document is to be reported.
+    /// Fails when the queue takes no operations, or when a failed document is to be reported.
     pub(crate) fn check(&self) -> Result<()> {
         let mut state = self.lock();
-        state.check_stopped()?;
+        state.check_open()?;
         state.ledger.report().map_or(Ok(()), Err)
     }
 
-    /// Appends an operation, whose permit has bounded the queue already; returns it where the changes of
-    /// its key must be committed first.
+    /// Fails when the queue takes no operations.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.lock().check_open()
+    }
+
+    /// Appends an operation, whose permit has bounded the queue already, and gives it its ticket; returns
+    /// it where the changes of its key must be committed first.
     ///
     /// An operation made from a committed document is refused when its key was changed since. So is
     /// any later operation on that key: the worker looks keys up in the last commit, so it would miss
     /// the outcome. For the same reason a text is refused whose key was changed and has a correction
     /// or rejections, which the text inherits.
-    pub(crate) fn push(&self, operation: Operation) -> Result<Option<Operation>> {
+    pub(crate) fn push(&self, mut operation: Operation) -> Result<Pushed> {
         let mut state = self.lock();
-        state.check_stopped()?;
+        state.check_open()?;
         if !state.record_key(&operation)? {
-            return Ok(Some(operation));
+            return Ok(Pushed::Refused(Box::new(operation)));
         }
+        let ticket = state.tickets.issue();
+        operation.ticket = ticket;
         if state.opened.is_none() {
             state.opened = Some(Instant::now());
             // A chunk is begun: an idle thread starts its linger time.
@@ -117,14 +146,14 @@ impl Queue {
             state.seal();
             self.work.notify_one();
         }
-        Ok(None)
+        Ok(Pushed::Accepted(ticket))
     }
 
     /// Returns the last commit, waiting while the next one is made.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let mut state = self.lock();
         loop {
-            state.check_stopped()?;
+            state.check_usable()?;
             if let Some(snapshot) = &state.snapshot {
                 return Ok(snapshot.clone());
             }
@@ -188,11 +217,11 @@ impl Queue {
             // On failure the queue stops, and `is_applying` stays set: no later chunk may follow.
             tally.times.add(&apply(changes)?);
             state = self.lock();
-            state.next_applied += 1;
-            state.ledger.record(tally);
+            state.record_applied(tally);
             self.progress.notify_all();
         }
         state.is_applying = false;
+        self.progress.notify_all();
         Ok(())
     }
 
@@ -201,14 +230,29 @@ impl Queue {
     pub(crate) fn pause(&self) -> Result<()> {
         let mut state = self.lock();
         state.seal();
+        self.raise_barrier(state)
+    }
+
+    /// Drops the earlier operations that no thread has begun, waits for the others, and holds later ones
+    /// back until [`Queue::resume_rolled_back`], for which it returns the last earlier ticket.
+    pub(crate) fn pause_dropping(&self) -> Result<Ticket> {
+        let mut state = self.lock();
+        let last = state.tickets.last_issued();
+        let dropped = state.drop_waiting();
+        let paused = self.raise_barrier(state);
+        drop(dropped);
+        paused.map(|()| last)
+    }
+
+    fn raise_barrier(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let barrier = state.next_sequence;
         state.barrier = Some(barrier);
         state.committing = std::mem::take(&mut state.changed);
         self.work.notify_all();
-        while state.stopped.is_none() && state.next_applied < barrier {
+        while state.check_usable().is_ok() && state.next_applied < barrier {
             state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.check_stopped()
+        state.check_usable()
     }
 
     /// Drops the snapshot while the queue is paused: LMDB cannot reuse pages that a snapshot holds.
@@ -219,7 +263,18 @@ impl Queue {
     /// Ends a pause after a commit, with its snapshot.
     pub(crate) fn resume_committed(&self, snapshot: Snapshot) {
         let mut state = self.lock();
+        state.tickets.commit();
+        state.generation = snapshot.generation;
         state.snapshot = Some(snapshot);
+        state.committing = Keys::default();
+        self.resume_locked(state);
+    }
+
+    /// Ends a pause after a rollback of all operations up to `last`.
+    pub(crate) fn resume_rolled_back(&self, last: Ticket) {
+        let mut state = self.lock();
+        state.tickets.roll_back(last);
+        state.ledger.roll_back();
         state.committing = Keys::default();
         self.resume_locked(state);
     }
@@ -248,10 +303,83 @@ impl Queue {
         cause
     }
 
-    /// Ends the threads that wait in [`Queue::take`].
+    /// Closes the queue: it takes no operations, and its threads end after the chunk that they are at.
     pub(crate) fn close(&self) {
-        self.lock().is_closed = true;
+        let mut state = self.lock();
+        (state.is_closing, state.is_closed) = (true, true);
+        state.tickets.close();
         self.work.notify_all();
+        self.progress.notify_all();
+    }
+
+    /// Takes no more operations, waits until the earlier ones are applied, but not beyond the deadline,
+    /// and closes the queue. Returns the keys of the operations that are not applied, and never will be.
+    pub(crate) fn close_by(&self, deadline: Option<Instant>) -> Result<Vec<String>> {
+        let mut state = self.lock();
+        state.check_open()?;
+        state.is_closing = true;
+        state.seal();
+        self.work.notify_all();
+        while state.stopped.is_none() && state.next_applied < state.next_sequence {
+            let is_over;
+            (state, is_over) = wait_until(&self.progress, state, deadline);
+            if is_over {
+                break;
+            }
+        }
+        state.is_closed = true;
+        let dropped = state.drop_waiting();
+        self.work.notify_all();
+        self.progress.notify_all();
+        // A chunk on its way into the stores gets there.
+        while state.stopped.is_none() && state.is_applying {
+            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.check_stopped()?;
+        let begun = std::mem::take(&mut state.outstanding).into_values();
+        let keys = begun.flat_map(|chunk| chunk.keys);
+        drop(state);
+        let waiting = dropped.into_iter().map(|operation| operation.key);
+        Ok(keys.chain(waiting).collect())
+    }
+
+    /// Returns what became of an operation, once it is known or the deadline has come.
+    ///
+    /// # Errors
+    ///
+    /// When the queue stopped before it was known.
+    pub(crate) fn wait_for(
+        &self,
+        ticket: Ticket,
+        deadline: Option<Instant>,
+    ) -> Result<TicketStatus> {
+        let mut state = self.lock();
+        loop {
+            let status = state.tickets.status(ticket);
+            if !status.is_pending() {
+                return Ok(status);
+            }
+            state.check_stopped()?;
+            let is_over;
+            (state, is_over) = wait_until(&self.progress, state, deadline);
+            if is_over {
+                return Ok(status);
+            }
+        }
+    }
+
+    pub(crate) fn committed(&self) -> LastCommit {
+        let state = self.lock();
+        LastCommit { generation: state.generation, ticket: state.tickets.committed() }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let state = self.lock();
+        match &state.stopped {
+            Some(cause) => Health::Stopped { reason: chain(cause) },
+            None if state.is_closing => Health::Closed,
+            None => Health::Running,
+        }
     }
 
     /// Tells whether there is uncommitted work.
@@ -271,12 +399,54 @@ impl Queue {
     }
 }
 
+/// Waits for a signal; tells whether the deadline had passed before.
+fn wait_until<'s>(
+    signal: &Condvar,
+    state: MutexGuard<'s, State>,
+    deadline: Option<Instant>,
+) -> (MutexGuard<'s, State>, bool) {
+    let Some(deadline) = deadline else {
+        return (signal.wait(state).unwrap_or_else(PoisonError::into_inner), false);
+    };
+    let rest = deadline.saturating_duration_since(Instant::now());
+    if rest.is_zero() {
+        return (state, true);
+    }
+    (signal.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0, false)
+}
+
+/// Returns an error's message and those of its causes, as one line.
+fn chain(error: &Error) -> String {
+    let mut messages = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !messages.ends_with(&message) {
+            messages = format!("{messages}: {message}");
+        }
+        cause = error.source();
+    }
+    messages
+}
+
 impl State {
     fn check_stopped(&self) -> Result<()> {
         match &self.stopped {
             Some(cause) => Err(Error::Stopped { cause: cause.clone() }),
             None => Ok(()),
         }
+    }
+
+    /// Fails when nothing is processed any more.
+    fn check_usable(&self) -> Result<()> {
+        self.check_stopped()?;
+        if self.is_closed { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Fails when no operation is taken any more.
+    fn check_open(&self) -> Result<()> {
+        self.check_stopped()?;
+        if self.is_closing { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// Records the change of an operation's key; false where it must wait for a commit.
@@ -315,9 +485,9 @@ impl State {
 
     /// Seals the chunk being collected.
     fn seal(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
+        let Some(last) = self.open.last().map(|operation| operation.ticket) else { return };
+        let keys = self.open.iter().map(|operation| operation.key.clone()).collect();
+        self.outstanding.insert(self.next_sequence, Outstanding { last, keys });
         self.ready.push_back((self.next_sequence, std::mem::take(&mut self.open)));
         self.next_sequence += 1;
         (self.open_bytes, self.opened) = (0, None);
@@ -334,7 +504,33 @@ impl State {
         Some(Chunk { sequence, operations, neighbors, searcher })
     }
 
+    /// Takes the operations that no thread has begun; the numbers of their chunks are free again.
+    fn drop_waiting(&mut self) -> Vec<Operation> {
+        if let Some((first, _)) = self.ready.front() {
+            self.next_sequence = *first;
+        }
+        self.outstanding.split_off(&self.next_sequence);
+        let sealed = std::mem::take(&mut self.ready).into_iter().flat_map(|(_, chunk)| chunk);
+        let open = std::mem::take(&mut self.open);
+        (self.open_bytes, self.opened) = (0, None);
+        sealed.chain(open).collect()
+    }
+
     fn take_next_processed(&mut self) -> Option<ProcessedChunk> {
+        if self.is_closed {
+            return None;
+        }
         self.processed.remove(&self.next_applied)
+    }
+
+    fn record_applied(&mut self, tally: Tally) {
+        if let Some(chunk) = self.outstanding.remove(&self.next_applied) {
+            self.tickets.apply(chunk.last);
+        }
+        self.next_applied += 1;
+        for failure in &tally.failures {
+            self.tickets.fail(failure.ticket, failure.cause.clone());
+        }
+        self.ledger.record(tally);
     }
 }

@@ -4,9 +4,11 @@
 mod suggestions;
 mod support;
 
+mod closing;
 mod concurrency;
 #[cfg(unix)]
 mod crash;
+mod durability;
 mod evidence;
 mod failures;
 mod faults;
@@ -19,6 +21,7 @@ mod model;
 #[cfg(unix)]
 mod mutations;
 mod opening;
+mod poison;
 mod restoring;
 mod search;
 mod upkeep;

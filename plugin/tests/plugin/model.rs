@@ -10,7 +10,8 @@ use autotag::{
 };
 use proptest::prelude::*;
 use tantivy_autotag::{
-    Correction, Error, IndexFolder, LabelChange, OnFailure, TagFields, TaggingWriter, WriterOptions,
+    Correction, Error, IndexFolder, LabelChange, OnFailure, TagFields, TaggingWriter, Ticket,
+    WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -41,6 +42,7 @@ enum Step {
     Retire(usize),
     Restore(usize),
     Commit,
+    Rollback,
     /// Drops the writer without a commit, verifies the index and opens another.
     Reopen,
     /// Drops the writer without a commit, and moves the index to another encoder.
@@ -63,6 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => name.clone().prop_map(Step::Retire),
         1 => name.prop_map(Step::Restore),
         2 => Just(Step::Commit),
+        1 => Just(Step::Rollback),
         2 => Just(Step::Reopen),
         1 => Just(Step::Migrate),
     ]
@@ -223,32 +226,48 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
     match step {
         Step::Add(number, text) => {
             let key = key(number);
-            writer.add(document(fields, &key, TEXTS[text])).unwrap();
-            reference.add(&key, TEXTS[text]);
+            let added = writer.add(document(fields, &key, TEXTS[text]));
+            if is_taken(added, reference.must_wait(&key, true)) {
+                reference.add(&key, TEXTS[text]);
+            }
         }
         Step::Label(number, text, labels) => {
             let (key, labels) = (key(number), names(&labels));
-            writer.add_labeled(document(fields, &key, TEXTS[text]), &labels).unwrap();
-            reference.label(&key, TEXTS[text], &labels);
+            let added = writer.add_labeled(document(fields, &key, TEXTS[text]), &labels);
+            if is_taken(added, reference.must_wait(&key, true)) {
+                reference.label(&key, TEXTS[text], &labels);
+            }
         }
         Step::Fail(number) => {
-            writer.add(document(fields, &key(number), "broken")).unwrap();
-            reference.fail(&key(number));
+            let key = key(number);
+            let added = writer.add(document(fields, &key, "broken"));
+            if is_taken(added, reference.must_wait(&key, true)) {
+                reference.fail(&key);
+            }
         }
         Step::Delete(number) => {
-            writer.delete(&key(number)).unwrap();
-            reference.delete(&key(number));
+            let key = key(number);
+            if is_taken(writer.delete(&key), reference.must_wait(&key, false)) {
+                reference.delete(&key);
+            }
         }
         Step::Correct(number, labels) => {
             let (key, labels) = (key(number), names(&labels));
-            let is_done = corrected(&session, &key, &Correction::labels(labels.clone()));
-            assert_eq!(is_done, reference.correct(&key, &labels, &[], false), "correcting {key}");
+            let outcome = writer.correct(&key, &Correction::labels(labels.clone()));
+            if let Some(is_done) = corrected(outcome, reference.is_changed(&key)) {
+                let expected = reference.correct(&key, &labels, &[], false);
+                assert_eq!(is_done, expected, "correcting {key}");
+            }
         }
         Step::Amend(number, add, remove) => {
             let (key, add, remove) = (key(number), names(&add), names(&remove));
             let change = Correction::change(add.clone(), remove.clone());
-            let is_done = corrected(&session, &key, &change);
-            assert_eq!(is_done, reference.correct(&key, &add, &remove, true), "amending {key}");
+            if let Some(is_done) =
+                corrected(writer.correct(&key, &change), reference.is_changed(&key))
+            {
+                let expected = reference.correct(&key, &add, &remove, true);
+                assert_eq!(is_done, expected, "amending {key}");
+            }
         }
         Step::Retag => {
             writer.retag("", |_| {}).unwrap();
@@ -268,6 +287,11 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
         Step::Commit => {
             writer.commit().unwrap();
             reference.commit();
+            check(&session, &reference.committed);
+        }
+        Step::Rollback => {
+            writer.rollback().unwrap();
+            reference.reopen();
             check(&session, &reference.committed);
         }
         Step::Reopen => {
@@ -291,12 +315,24 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
     session
 }
 
-/// Corrects a document; false where that is refused.
-fn corrected(session: &Session, key: &str, correction: &Correction) -> bool {
-    match session.writer.correct(key, correction) {
-        Ok(()) => true,
-        Err(Error::NoSuchDocument { .. } | Error::Label { .. }) => false,
+/// Tells whether an operation was taken, which it must be unless it must wait.
+fn is_taken(outcome: Result<Ticket, Error>, must_wait: bool) -> bool {
+    match outcome {
+        Ok(_) => assert!(!must_wait, "it did not wait"),
+        Err(Error::NotCommitted { key, .. }) => assert!(must_wait, "{key} need not wait"),
         Err(error) => panic!("{error}"),
+    }
+    !must_wait
+}
+
+/// Tells whether a correction was done, and not refused; `None` where it must wait.
+fn corrected(outcome: Result<Ticket, Error>, must_wait: bool) -> Option<bool> {
+    match outcome {
+        Err(Error::NoSuchDocument { .. } | Error::Label { .. }) => {
+            assert!(!must_wait, "it did not wait");
+            Some(false)
+        }
+        outcome => is_taken(outcome, must_wait).then_some(true),
     }
 }
 

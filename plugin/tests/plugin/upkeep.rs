@@ -66,7 +66,7 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
     let writer = mostly_model(&fixture);
     add_plain_neighbors(&fixture, &writer);
     writer.add(fixture.document("a", "program oven")).unwrap();
-    // The document need not be committed yet.
+    commit(&writer);
     correct(&writer, "a", &Correction::change(["use::baking"], ["role::program"]));
     assert_eq!(fixture.tags("a"), ["/use/baking"]);
     assert!(fixture.neighbor_keys().contains(&"a".to_owned()));
@@ -100,6 +100,7 @@ fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwis
         WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add(fixture.document("z", "program")).unwrap();
+    commit(&writer);
     correct(&writer, "z", &Correction::change(["cat"], ["role::program"]));
     let distance = |text: &str| {
         writer.add(fixture.document("other", text)).unwrap();
@@ -133,12 +134,14 @@ fn a_correction_outlives_the_document_coming_again() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
     writer.add(fixture.document("a", "program")).unwrap();
+    commit(&writer);
     correct(&writer, "a", &Correction::labels(["cat"]));
     writer.add(fixture.document("a", "program")).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("a"), ["/cat"]);
     assert_eq!(fixture.neighbor_keys(), ["a"]);
     writer.delete("a").unwrap();
+    commit(&writer);
     writer.add(fixture.document("a", "program")).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("a"), ["/role/program"], "a deleted document is forgotten");

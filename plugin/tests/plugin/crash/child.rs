@@ -13,7 +13,7 @@ use autotag::{Datastore, Encoder, Fingerprint, StorageOptions};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
 use tantivy_autotag::{
-    Correction, Error, IndexFolder, SearchRequest, TagFields, TaggingWriter, WriterOptions,
+    Correction, Error, IndexFolder, SearchRequest, TagFields, TaggingWriter, Ticket, WriterOptions,
 };
 
 use super::model::{Entry, Operation, batch_size, operation};
@@ -226,21 +226,31 @@ impl Storming {
         self.note(&format!("ack {end} {generation}"));
     }
 
+    /// Does an operation; commits first where it depends on an uncommitted one.
     fn apply(&self, key: &str, operation: Operation) {
+        let mut outcome = self.try_apply(key, &operation);
+        if let Err(Error::NotCommitted { .. }) = outcome {
+            self.writer.commit().unwrap();
+            outcome = self.try_apply(key, &operation);
+        }
+        match outcome {
+            Ok(_) | Err(Error::NoSuchDocument { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn try_apply(&self, key: &str, operation: &Operation) -> Result<Ticket, Error> {
         let writer = &self.writer;
         match operation {
             Operation::Put(Entry { text, labels, .. }) => {
-                let document = document(&self.fields, key, &text);
+                let document = document(&self.fields, key, text);
                 match labels {
-                    Some(labels) => writer.add_labeled(document, labels).unwrap(),
-                    None => writer.add(document).unwrap(),
+                    Some(labels) => writer.add_labeled(document, labels),
+                    None => writer.add(document),
                 }
             }
-            Operation::Delete => writer.delete(key).unwrap(),
-            Operation::Correct(labels) => match writer.correct(key, &Correction::labels(labels)) {
-                Ok(()) | Err(Error::NoSuchDocument { .. }) => {}
-                Err(error) => panic!("{error}"),
-            },
+            Operation::Delete => writer.delete(key),
+            Operation::Correct(labels) => writer.correct(key, &Correction::labels(labels)),
         }
     }
 }
