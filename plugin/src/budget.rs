@@ -232,7 +232,9 @@ mod tests {
         let first = budget.try_acquire(10, || {}).unwrap();
         let _second = budget.try_acquire(10, || {}).unwrap();
         let probes = AtomicU64::new(0);
-        let probe = || drop(probes.fetch_add(1, Ordering::Relaxed));
+        let probe = || {
+            probes.fetch_add(1, Ordering::Relaxed);
+        };
         for _ in 0..3 {
             assert!(budget.try_acquire(10, probe).is_none());
         }

@@ -55,8 +55,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ///
     /// # Errors
     ///
-    /// [`Error::NotCommitted`] when its key was changed since the last commit, or is being committed:
-    /// correct it after the next commit, for which [`wait_for`](TaggingWriter::wait_for) waits.
+    /// [`Error::NotCommitted`] when its key was changed since the last commit: correct it after the next
+    /// one, for which [`wait_for`](TaggingWriter::wait_for) waits. (A commit in progress is waited for.)
     /// [`Error::NoSuchDocument`], [`Error::NotStored`] when the schema does not store all of a
     /// document, [`Error::Label`] for a label that cannot be a facet, is retired, or is to be removed
     /// but unknown; the document stays as it is then. As [`add`](TaggingWriter::add) for
@@ -65,7 +65,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         document::check_key(key)?;
         source::check_stored(&self.schema)?;
         loop {
-            if self.pipeline.queue.is_changed(key) {
+            if self.pipeline.queue.is_uncommitted(key)? {
                 return Err(Error::NotCommitted { key: key.to_owned(), document: None });
             }
             let snapshot = self.pipeline.queue.snapshot()?;

@@ -53,6 +53,8 @@ struct State {
     is_applying: bool,
     /// During a commit: the first chunk behind it.
     barrier: Option<u64>,
+    /// The number of commits and rollbacks that have ended.
+    n_pauses: u64,
     /// The last commit; `None` while the next one is made.
     snapshot: Option<Snapshot>,
     /// The keys changed since the last commit.
@@ -82,6 +84,18 @@ pub(crate) enum Pushed {
     Accepted(Ticket),
     /// The changes of its key must be committed first.
     Refused(Box<Operation>),
+    /// It depends on the commit in progress.
+    Early(Box<Operation>),
+}
+
+/// When an operation can be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Now,
+    /// When the commit in progress has ended.
+    AfterCommit,
+    /// When somebody has committed.
+    NotCommitted,
 }
 
 /// The hashes of changed keys.
@@ -130,9 +144,12 @@ impl Queue {
     pub(crate) fn push(&self, mut operation: Operation) -> Result<Pushed> {
         let mut state = self.lock();
         state.check_open()?;
-        if !state.record_key(&operation)? {
-            return Ok(Pushed::Refused(Box::new(operation)));
+        match state.turn(&operation)? {
+            Turn::Now => {}
+            Turn::AfterCommit => return Ok(Pushed::Early(Box::new(operation))),
+            Turn::NotCommitted => return Ok(Pushed::Refused(Box::new(operation))),
         }
+        state.record_key(&operation);
         let ticket = state.tickets.issue();
         operation.ticket = ticket;
         if state.opened.is_none() {
@@ -147,6 +164,33 @@ impl Queue {
             self.work.notify_one();
         }
         Ok(Pushed::Accepted(ticket))
+    }
+
+    /// Waits for the end of the commit in progress, if there is one.
+    pub(crate) fn await_commit(&self) -> Result<()> {
+        let mut state = self.lock();
+        let n_pauses = state.n_pauses;
+        while state.barrier.is_some() && state.n_pauses == n_pauses {
+            state.check_open()?;
+            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.check_open()
+    }
+
+    /// Tells whether a key was changed since the last commit, the one in progress included.
+    pub(crate) fn is_uncommitted(&self, key: &str) -> Result<bool> {
+        loop {
+            let state = self.lock();
+            let hash = state.hasher.hash_one(key);
+            if state.changed.all.contains(&hash) {
+                return Ok(true);
+            }
+            if !state.committing.all.contains(&hash) {
+                return Ok(false);
+            }
+            drop(state);
+            self.await_commit()?;
+        }
     }
 
     /// Returns the last commit, waiting while the next one is made.
@@ -290,6 +334,7 @@ impl Queue {
 
     fn resume_locked(&self, mut state: MutexGuard<'_, State>) {
         state.barrier = None;
+        state.n_pauses += 1;
         self.work.notify_all();
         self.progress.notify_all();
     }
@@ -449,38 +494,47 @@ impl State {
         if self.is_closing { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Records the change of an operation's key; false where it must wait for a commit.
-    fn record_key(&mut self, operation: &Operation) -> Result<bool> {
+    /// Tells when an operation can be taken.
+    fn turn(&self, operation: &Operation) -> Result<Turn> {
         let hash = self.hasher.hash_one(&operation.key);
-        let is_in = |keys: fn(&Keys) -> &HashSet<u64>| {
-            keys(&self.changed).contains(&hash) || keys(&self.committing).contains(&hash)
-        };
-        let may_follow = match operation.made_from {
-            None if is_in(|keys| &keys.derived) => false,
-            None if operation.action.has_text() && is_in(|keys| &keys.all) => {
-                !self.has_verdict(&operation.key)?
-            }
-            None => true,
-            Some(generation) => {
-                let current = self.snapshot.as_ref().map(|snapshot| snapshot.generation);
-                current == Some(generation) && !is_in(|keys| &keys.all)
-            }
-        };
-        if may_follow {
-            self.changed.all.insert(hash);
+        let (changed, committing) = (&self.changed, &self.committing);
+        let is_changed = changed.all.contains(&hash);
+        let is_uncommitted = is_changed || committing.all.contains(&hash);
+        if let Some(generation) = operation.made_from {
+            let current = self.snapshot.as_ref().map(|snapshot| snapshot.generation);
+            let is_current = current == Some(generation) && !is_uncommitted;
+            return Ok(if is_current { Turn::Now } else { Turn::NotCommitted });
         }
-        if may_follow && operation.made_from.is_some() {
-            self.changed.derived.insert(hash);
+        if changed.derived.contains(&hash) {
+            return Ok(Turn::NotCommitted);
         }
-        Ok(may_follow)
+        if committing.derived.contains(&hash) {
+            return Ok(Turn::AfterCommit);
+        }
+        if !operation.action.has_text() || !is_uncommitted {
+            return Ok(Turn::Now);
+        }
+        Ok(match self.has_verdict(&operation.key)? {
+            Some(false) => Turn::Now,
+            Some(true) if is_changed => Turn::NotCommitted,
+            Some(true) | None => Turn::AfterCommit,
+        })
     }
 
-    /// Tells whether the last commit holds a correction or rejections of a key; true, to be safe,
-    /// while the next one is made.
-    fn has_verdict(&self, key: &str) -> Result<bool> {
-        let Some(snapshot) = &self.snapshot else { return Ok(true) };
+    fn record_key(&mut self, operation: &Operation) {
+        let hash = self.hasher.hash_one(&operation.key);
+        self.changed.all.insert(hash);
+        if operation.made_from.is_some() {
+            self.changed.derived.insert(hash);
+        }
+    }
+
+    /// Tells whether the last commit holds a correction or rejections of a key; `None` while the next
+    /// one takes its place.
+    fn has_verdict(&self, key: &str) -> Result<Option<bool>> {
+        let Some(snapshot) = &self.snapshot else { return Ok(None) };
         let record = snapshot.neighbors.documents(&[key])?.remove(0);
-        Ok(record.is_some_and(|record| record.is_corrected || !record.rejected.is_empty()))
+        Ok(Some(record.is_some_and(|record| record.is_corrected || !record.rejected.is_empty())))
     }
 
     /// Seals the chunk being collected.

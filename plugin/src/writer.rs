@@ -85,12 +85,12 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     opened: Instant,
 }
 
-/// The outcome of a submission that does not wait for room.
+/// The outcome of a submission that does not wait.
 #[derive(Debug)]
 pub enum Submission {
     /// The document is taken.
     Accepted(Ticket),
-    /// There is no room; the document comes back.
+    /// It would wait; the document comes back.
     Full(TantivyDocument),
 }
 
@@ -206,7 +206,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     /// Tags a document and indexes it as [`add`](TaggingWriter::add) does, but gives it back where that
-    /// would wait for room.
+    /// would wait: for room, or for a commit in progress.
     ///
     /// # Errors
     ///
@@ -217,7 +217,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     /// Indexes a document with labels as [`add_labeled`](TaggingWriter::add_labeled) does, but gives it
-    /// back where that would wait for room.
+    /// back where that would wait.
     ///
     /// # Errors
     ///
@@ -232,18 +232,14 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     /// Deletes a document as [`delete`](TaggingWriter::delete) does, but returns `None` where that would
-    /// wait for room.
+    /// wait.
     ///
     /// # Errors
     ///
     /// As [`delete`](TaggingWriter::delete).
     pub fn try_delete(&self, key: &str) -> Result<Option<Ticket>> {
         document::check_key(key)?;
-        let (key, action) = (key.to_owned(), Action::Delete);
-        match self.permit(&key, &action, Room::Now)? {
-            Some(permit) => self.push(key, action, permit).map(Some),
-            None => Ok(None),
-        }
+        Ok(self.try_submit(key.to_owned(), Action::Delete)?.ok())
     }
 
     /// Waits until a commit has covered an operation, or until the time is over; it does not commit by
@@ -420,10 +416,23 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Submits an operation that needs no committed document.
     fn submit(&self, key: String, action: Action) -> Result<Ticket> {
-        match self.permit(&key, &action, Room::Awaited)? {
-            Some(permit) => self.push(key, action, permit),
-            None => Err(Error::Closed),
+        let permit = self.permit(&key, &action, Room::Awaited)?.ok_or(Error::Closed)?;
+        let mut operation = Operation::new(key, action, None, permit);
+        loop {
+            match self.try_push(operation)? {
+                Ok(ticket) => return Ok(ticket),
+                Err(early) => operation = *early,
+            }
+            self.pipeline.queue.await_commit()?;
         }
+    }
+
+    /// Submits an operation that needs no committed document, or returns its action where that would
+    /// wait.
+    fn try_submit(&self, key: String, action: Action) -> Result<Result<Ticket, Action>> {
+        let Some(permit) = self.permit(&key, &action, Room::Now)? else { return Ok(Err(action)) };
+        let pushed = self.try_push(Operation::new(key, action, None, permit))?;
+        Ok(pushed.map_err(|early| early.action))
     }
 
     fn try_submit_document(
@@ -432,20 +441,18 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         document: TantivyDocument,
         labeling: Labeling,
     ) -> Result<Submission> {
-        let action = Action::Index(document, labeling);
-        match self.permit(&key, &action, Room::Now)? {
-            Some(permit) => self.push(key, action, permit).map(Submission::Accepted),
-            None => {
-                let document = action.into_document().expect("it was made of a document");
-                Ok(Submission::Full(document))
-            }
-        }
+        let submitted = self.try_submit(key, Action::Index(document, labeling))?;
+        Ok(match submitted.map_err(Action::into_document) {
+            Ok(ticket) => Submission::Accepted(ticket),
+            Err(document) => Submission::Full(document.expect("it was made of a document")),
+        })
     }
 
-    fn push(&self, key: String, action: Action, permit: Permit) -> Result<Ticket> {
-        let operation = Operation::new(key, action, None, permit);
+    /// Hands an operation to the queue; gives it back where that would wait for a commit in progress.
+    fn try_push(&self, operation: Operation) -> Result<Result<Ticket, Box<Operation>>> {
         match self.pipeline.queue.push(operation)? {
-            Pushed::Accepted(ticket) => Ok(ticket),
+            Pushed::Accepted(ticket) => Ok(Ok(ticket)),
+            Pushed::Early(operation) => Ok(Err(operation)),
             Pushed::Refused(operation) => Err(operation.not_committed()),
         }
     }
@@ -462,7 +469,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         let operation = Operation::new(key, action, Some(generation), permit);
         match self.pipeline.queue.push(operation)? {
             Pushed::Accepted(ticket) => Ok(Some(ticket)),
-            Pushed::Refused(_) => Ok(None),
+            Pushed::Refused(_) | Pushed::Early(_) => Ok(None),
         }
     }
 
