@@ -66,6 +66,7 @@ mod budget;
 mod document;
 mod operation;
 
+mod keys;
 mod queue;
 
 mod pipeline;
@@ -79,6 +80,10 @@ mod ledger;
 mod stores;
 
 mod commit;
+
+mod rollback;
+
+mod closing;
 
 // Work on documents in the index.
 mod correct;

@@ -28,8 +28,10 @@ impl<E: Encoder> Pipeline<E> {
             let outcome = outcome.unwrap_or_else(|panic| {
                 Err(Error::Panicked { message: autotag::panic_message(panic.as_ref()) })
             });
-            if let Err(cause) = outcome {
-                self.stop(cause);
+            match outcome {
+                Err(cause) if !self.queue.is_closed() => drop(self.stop(cause)),
+                // What a thread does that was left behind is of no matter.
+                _ => {}
             }
         }
     }

@@ -13,12 +13,12 @@
 //! Two condition variables separate the waiting: `work` wakes tagging threads, `progress` wakes
 //! callers that wait for a commit.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::change::{Change, ProcessedChunk};
+use crate::keys::{ChangedKeys, Turn};
 use crate::ledger::{Ledger, Tally};
 use crate::operation::{Chunk, Operation, Snapshot};
 use crate::ticket::Tickets;
@@ -57,11 +57,7 @@ struct State {
     n_pauses: u64,
     /// The last commit; `None` while the next one is made.
     snapshot: Option<Snapshot>,
-    /// The keys changed since the last commit.
-    changed: Keys,
-    /// The keys changed by the commit in progress.
-    committing: Keys,
-    hasher: RandomState,
+    keys: ChangedKeys,
     tickets: Tickets,
     /// The generation of the last commit.
     generation: u64,
@@ -86,26 +82,6 @@ pub(crate) enum Pushed {
     Refused(Box<Operation>),
     /// It depends on the commit in progress.
     Early(Box<Operation>),
-}
-
-/// When an operation can be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
-    Now,
-    /// When the commit in progress has ended.
-    AfterCommit,
-    /// When somebody has committed.
-    NotCommitted,
-}
-
-/// The hashes of changed keys.
-///
-/// Why hashes? They bound the memory; a collision only costs a commit.
-#[derive(Default)]
-struct Keys {
-    all: HashSet<u64>,
-    /// The keys whose document was made from its committed version.
-    derived: HashSet<u64>,
 }
 
 impl Queue {
@@ -136,20 +112,15 @@ impl Queue {
 
     /// Appends an operation, whose permit has bounded the queue already, and gives it its ticket; returns
     /// it where the changes of its key must be committed first.
-    ///
-    /// An operation made from a committed document is refused when its key was changed since. So is
-    /// any later operation on that key: the worker looks keys up in the last commit, so it would miss
-    /// the outcome. For the same reason a text is refused whose key was changed and has a correction
-    /// or rejections, which the text inherits.
     pub(crate) fn push(&self, mut operation: Operation) -> Result<Pushed> {
         let mut state = self.lock();
         state.check_open()?;
-        match state.turn(&operation)? {
+        match state.keys.turn(&operation, state.snapshot.as_ref())? {
             Turn::Now => {}
             Turn::AfterCommit => return Ok(Pushed::Early(Box::new(operation))),
             Turn::NotCommitted => return Ok(Pushed::Refused(Box::new(operation))),
         }
-        state.record_key(&operation);
+        state.keys.record(&operation);
         let ticket = state.tickets.issue();
         operation.ticket = ticket;
         if state.opened.is_none() {
@@ -177,15 +148,14 @@ impl Queue {
         state.check_open()
     }
 
-    /// Tells whether a key was changed since the last commit, the one in progress included.
+    /// Tells whether a key is changed since the last commit; waits where the commit in progress decides.
     pub(crate) fn is_uncommitted(&self, key: &str) -> Result<bool> {
         loop {
             let state = self.lock();
-            let hash = state.hasher.hash_one(key);
-            if state.changed.all.contains(&hash) {
+            if state.keys.is_changed(key) {
                 return Ok(true);
             }
-            if !state.committing.all.contains(&hash) {
+            if !state.keys.is_committing(key) {
                 return Ok(false);
             }
             drop(state);
@@ -208,8 +178,7 @@ impl Queue {
     /// Tells whether a key was changed since the last commit.
     pub(crate) fn is_changed(&self, key: &str) -> bool {
         let state = self.lock();
-        let hash = state.hasher.hash_one(key);
-        state.changed.all.contains(&hash) || state.committing.all.contains(&hash)
+        state.keys.is_changed(key) || state.keys.is_committing(key)
     }
 
     /// Waits for a chunk; `None` when there will be no more.
@@ -291,7 +260,7 @@ impl Queue {
     fn raise_barrier(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let barrier = state.next_sequence;
         state.barrier = Some(barrier);
-        state.committing = std::mem::take(&mut state.changed);
+        state.keys.begin_commit();
         self.work.notify_all();
         while state.check_usable().is_ok() && state.next_applied < barrier {
             state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -310,7 +279,7 @@ impl Queue {
         state.tickets.commit();
         state.generation = snapshot.generation;
         state.snapshot = Some(snapshot);
-        state.committing = Keys::default();
+        state.keys.end_commit();
         self.resume_locked(state);
     }
 
@@ -319,16 +288,14 @@ impl Queue {
         let mut state = self.lock();
         state.tickets.roll_back(last);
         state.ledger.roll_back();
-        state.committing = Keys::default();
+        state.keys.end_commit();
         self.resume_locked(state);
     }
 
     /// Ends a pause without a commit: the keys remain changed.
     pub(crate) fn resume(&self) {
         let mut state = self.lock();
-        let Keys { all, derived } = std::mem::take(&mut state.committing);
-        state.changed.all.extend(all);
-        state.changed.derived.extend(derived);
+        state.keys.abandon_commit();
         self.resume_locked(state);
     }
 
@@ -421,10 +388,15 @@ impl Queue {
     pub(crate) fn health(&self) -> Health {
         let state = self.lock();
         match &state.stopped {
-            Some(cause) => Health::Stopped { reason: chain(cause) },
+            Some(cause) => Health::Stopped { reason: cause.chain() },
             None if state.is_closing => Health::Closed,
             None => Health::Running,
         }
+    }
+
+    /// Tells whether nothing is processed or applied any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
     }
 
     /// Tells whether there is uncommitted work.
@@ -460,20 +432,6 @@ fn wait_until<'s>(
     (signal.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0, false)
 }
 
-/// Returns an error's message and those of its causes, as one line.
-fn chain(error: &Error) -> String {
-    let mut messages = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !messages.ends_with(&message) {
-            messages = format!("{messages}: {message}");
-        }
-        cause = error.source();
-    }
-    messages
-}
-
 impl State {
     fn check_stopped(&self) -> Result<()> {
         match &self.stopped {
@@ -492,49 +450,6 @@ impl State {
     fn check_open(&self) -> Result<()> {
         self.check_stopped()?;
         if self.is_closing { Err(Error::Closed) } else { Ok(()) }
-    }
-
-    /// Tells when an operation can be taken.
-    fn turn(&self, operation: &Operation) -> Result<Turn> {
-        let hash = self.hasher.hash_one(&operation.key);
-        let (changed, committing) = (&self.changed, &self.committing);
-        let is_changed = changed.all.contains(&hash);
-        let is_uncommitted = is_changed || committing.all.contains(&hash);
-        if let Some(generation) = operation.made_from {
-            let current = self.snapshot.as_ref().map(|snapshot| snapshot.generation);
-            let is_current = current == Some(generation) && !is_uncommitted;
-            return Ok(if is_current { Turn::Now } else { Turn::NotCommitted });
-        }
-        if changed.derived.contains(&hash) {
-            return Ok(Turn::NotCommitted);
-        }
-        if committing.derived.contains(&hash) {
-            return Ok(Turn::AfterCommit);
-        }
-        if !operation.action.has_text() || !is_uncommitted {
-            return Ok(Turn::Now);
-        }
-        Ok(match self.has_verdict(&operation.key)? {
-            Some(false) => Turn::Now,
-            Some(true) if is_changed => Turn::NotCommitted,
-            Some(true) | None => Turn::AfterCommit,
-        })
-    }
-
-    fn record_key(&mut self, operation: &Operation) {
-        let hash = self.hasher.hash_one(&operation.key);
-        self.changed.all.insert(hash);
-        if operation.made_from.is_some() {
-            self.changed.derived.insert(hash);
-        }
-    }
-
-    /// Tells whether the last commit holds a correction or rejections of a key; `None` while the next
-    /// one takes its place.
-    fn has_verdict(&self, key: &str) -> Result<Option<bool>> {
-        let Some(snapshot) = &self.snapshot else { return Ok(None) };
-        let record = snapshot.neighbors.documents(&[key])?.remove(0);
-        Ok(Some(record.is_some_and(|record| record.is_corrected || !record.rejected.is_empty())))
     }
 
     /// Seals the chunk being collected.

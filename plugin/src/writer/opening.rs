@@ -60,7 +60,7 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
 /// Why? Tantivy would give it to the first one, and a merge of what that commit has would take the
 /// operation for part of it: its deletion would be applied before it is committed, or to one of the
 /// merged segments only.
-pub(super) fn skip_last_number(tantivy: &IndexWriter<Metered>) -> Result<()> {
+pub(crate) fn skip_last_number(tantivy: &IndexWriter<Metered>) -> Result<()> {
     let nothing = std::iter::empty::<UserOperation<Metered>>();
     tantivy.run(nothing).map(drop).map_err(Error::tantivy("opened the index for writing"))
 }

@@ -183,9 +183,9 @@ fn a_rolled_back_index_is_sound_also_where_changes_were_spilled() {
     {
         let datastore = Datastore::open_with(&path, &encoder, storage).unwrap();
         let tagger = crate::support::tagger(Words::new(&LABELS));
-        let (fields, options) = (fields.clone(), chunks_of(4));
-        let writer = TaggingWriter::open(tantivy, datastore, tagger, fields, options).unwrap();
-        let document = |key: &str| crate::support::document(&writer_fields(&index), key, "oven");
+        let own = fields.clone();
+        let writer = TaggingWriter::open(tantivy, datastore, tagger, own, chunks_of(4)).unwrap();
+        let document = |key: &str| crate::support::document(&fields, key, "oven");
         for round in 0..5 {
             for number in 0..20 {
                 let key = format!("dropped {round} {number}");
@@ -202,10 +202,6 @@ fn a_rolled_back_index_is_sound_also_where_changes_were_spilled() {
     let after = crate::support::keys(&sample.index().searcher().unwrap());
     let new: Vec<&String> = after.iter().filter(|key| !before.contains(key)).collect();
     assert_eq!(new, ["kept 0", "kept 1", "kept 2", "kept 3", "kept 4"]);
-}
-
-fn writer_fields(index: &tantivy_autotag::IndexFolder) -> tantivy_autotag::TagFields {
-    index.index().unwrap().1
 }
 
 #[test]
@@ -361,4 +357,51 @@ fn a_client_never_publishes_what_others_have_not_committed() {
     assert_eq!(fixture.tags("half"), ["/dog"]);
     assert_eq!(fixture.found("old").unwrap().texts, ["library"]);
     assert_eq!(fixture.tags("old"), ["/cat"]);
+}
+
+#[test]
+fn rollbacks_between_merges_lose_nothing_committed() {
+    let sample = Sample::new();
+    let writer = sample.writer();
+    let index = sample.index();
+    let (_, fields) = index.index().unwrap();
+    let before = crate::support::keys(&index.searcher().unwrap()).len();
+    // Each commit makes a segment, and every few of them are merged.
+    for round in 0..40 {
+        let key = format!("kept {round}");
+        writer.add(crate::support::document(&fields, &key, "program")).unwrap();
+        writer.commit().unwrap();
+        writer.delete(&key).unwrap();
+        writer.add(crate::support::document(&fields, "dropped", "program")).unwrap();
+        writer.rollback().unwrap();
+    }
+    writer.close().unwrap();
+    let keys = crate::support::keys(&sample.index().searcher().unwrap());
+    assert_eq!(keys.len(), before + 40);
+    let report = sample.index().verify().unwrap();
+    assert!(report.is_sound(), "{report:#?}");
+}
+
+#[test]
+fn whoever_depends_on_the_commit_in_progress_waits_for_it() {
+    let fixture = Fixture::new();
+    let encoder = Words::new(&LABELS);
+    let writer = fixture.open(encoder, WriterOptions::default()).unwrap();
+    writer.add(fixture.document("a", "program")).unwrap();
+    writer.commit().unwrap();
+    let mut n_overlaps = 0;
+    for round in 0..20 {
+        writer.correct("a", &Correction::labels([format!("label {round}")])).unwrap();
+        writer.add(fixture.document(&format!("slow {round}"), "slow")).unwrap();
+        thread::scope(|scope| {
+            let commit = scope.spawn(|| writer.commit().unwrap());
+            // Once the commit has begun, none of these is refused.
+            thread::sleep(Duration::from_millis(10));
+            n_overlaps += usize::from(!commit.is_finished());
+            writer.add(fixture.document("a", &format!("program {round}"))).unwrap();
+        });
+        writer.commit().unwrap();
+        assert_eq!(fixture.tags("a"), [format!("/label {round}")]);
+    }
+    assert!(n_overlaps > 0, "no commit was in progress");
 }

@@ -204,7 +204,22 @@ impl Storming {
         self.log.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
+    /// Does what another round would do, and drops it.
+    fn roll_back(&self, round: u64) {
+        for number in 0..20 {
+            let (key, operation) = operation(round + 1_000_000, number);
+            match self.try_apply(&key, &operation) {
+                Ok(_) | Err(Error::NotCommitted { .. } | Error::NoSuchDocument { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.writer.rollback().unwrap();
+    }
+
     fn run_batch(&mut self, storm: &Storm, batch: u64) {
+        if batch % 4 == 2 {
+            self.roll_back(storm.round + batch);
+        }
         let mut keys = BTreeSet::new();
         let end = self.next + batch_size(storm.round, batch);
         for number in self.next..end {
