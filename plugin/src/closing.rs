@@ -140,8 +140,9 @@ impl<E: Encoder + 'static> Drop for TaggingWriter<E> {
     /// the list of segments and removes files that the next writer has read about already.
     fn drop(&mut self) {
         self.shut_down();
-        let stores = self.pipeline.lock_stores().take();
-        stores.map(end_merges);
+        if let Some(stores) = self.pipeline.lock_stores().take() {
+            end_merges(stores);
+        }
     }
 }
 

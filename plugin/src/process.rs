@@ -68,6 +68,9 @@ struct Text {
     known: Known,
 }
 
+/// A document, who labels it, and the encoder's answer to its text.
+type EncodedText = (Text, Labeling, Result<Encoded, EncodeError>);
+
 /// A document that the tagger labels.
 struct Prediction {
     text: Text,
@@ -131,7 +134,7 @@ impl<E: Encoder> Step<'_, E> {
         tagger: &Tagger<E>,
         drafts: Vec<(Draft, Labeling)>,
         mut known: Vec<Known>,
-    ) -> Result<Vec<(Text, Labeling, Result<Encoded, EncodeError>)>> {
+    ) -> Result<Vec<EncodedText>> {
         let fields = &self.worker.fields;
         let texts: Vec<Cow<'_, str>> =
             drafts.iter().map(|(draft, _)| document::text(&draft.document, fields)).collect();
@@ -163,11 +166,7 @@ impl<E: Encoder> Step<'_, E> {
     }
 
     /// Labels the documents: as people said, or by the tagger.
-    fn label(
-        &mut self,
-        tagger: &Tagger<E>,
-        texts: Vec<(Text, Labeling, Result<Encoded, EncodeError>)>,
-    ) -> Result<()> {
+    fn label(&mut self, tagger: &Tagger<E>, texts: Vec<EncodedText>) -> Result<()> {
         let (mut new, mut again) = (Vec::with_capacity(texts.len()), Vec::new());
         for (text, labeling, encoded) in texts {
             match (self.keep_correction(&text, labeling)?, encoded) {

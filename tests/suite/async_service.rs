@@ -141,7 +141,7 @@ fn a_correction_publishes_nobodys_work_and_a_document_behind_it_waits_for_the_co
     let mut tokio = tokio::runtime::Builder::new_multi_thread();
     let tokio = tokio.worker_threads(1).enable_time().build().unwrap();
     tokio.block_on(async {
-        let (service, indexer, closed) = Service::start(Duration::from_millis(500));
+        let (service, indexer, closed) = Service::start(Duration::from_secs(3));
         let add = |key: &str, text: &str| {
             let (indexer, document) = (indexer.clone(), service.document(key, text));
             tokio::spawn(async move { indexer.add(document, None).await })
