@@ -20,6 +20,7 @@ mod model;
 mod mutations;
 mod opening;
 mod restoring;
+mod reviews;
 mod search;
 mod upkeep;
 mod verify;
