@@ -52,7 +52,7 @@ async fn run() -> Result<()> {
         let status = handler.await??;
         ensure!(status.is_committed(), "a document is {status:?}");
     }
-    let status = indexer.correct("handled-7", Correction::labels(["press::news"])).await?;
+    let status = indexer.correct("handled-7", Correction::set(["press::news"])).await?;
     println!("the correction is {status:?}");
 
     // No handle left: the thread ends.

@@ -107,5 +107,5 @@ impl ChangedKeys {
 /// Tells whether the last commit holds a correction or rejections of a key.
 fn has_verdict(snapshot: &Snapshot, key: &str) -> Result<bool> {
     let record = snapshot.neighbors.documents(&[key])?.remove(0);
-    Ok(record.is_some_and(|record| record.is_corrected || !record.rejected.is_empty()))
+    Ok(record.is_some_and(|record| !record.review.is_none() || !record.rejected.is_empty()))
 }

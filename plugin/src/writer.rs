@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use autotag::{Datastore, Encoder, LabelSet, Tagger};
+use autotag::{Datastore, Encoder, Tagger};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, TantivyDocument};
 
 use crate::budget::{Budget, Permit};
 use crate::commit::{self, CommitOutcome, Payload};
 use crate::guard::{guard, open_reader};
-use crate::operation::{Action, GivenLabels, LabelSource, Labeling, Operation, Snapshot};
+use crate::operation::{Action, Labeling, Operation, Snapshot};
 use crate::pipeline::Pipeline;
 use crate::queue::{Pushed, Queue};
 use crate::segments::SegmentChecks;
@@ -322,8 +322,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<(String, Labeling)> {
         let key = document::check(document, &self.pipeline.worker.fields, &self.schema)?;
         let labels = document::check_labels(&key, labels)?;
-        let (rejected, source) = (LabelSet::default(), LabelSource::Document);
-        Ok((key, Labeling::Given(GivenLabels { labels, rejected, source })))
+        Ok((key, Labeling::Given(labels)))
     }
 
     /// Submits an operation that needs no committed document.

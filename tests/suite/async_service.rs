@@ -147,7 +147,7 @@ fn a_correction_publishes_nobodys_work_and_a_document_behind_it_waits_for_the_co
             tokio::spawn(async move { indexer.add(document, None).await })
         };
         let correct = |key: &'static str, label: &str| {
-            let (indexer, correction) = (indexer.clone(), Correction::labels([label]));
+            let (indexer, correction) = (indexer.clone(), Correction::set([label]));
             tokio::spawn(async move { indexer.correct(key, correction).await })
         };
         add("old", "text").await.unwrap().unwrap();

@@ -55,7 +55,7 @@ fn a_ticket_is_pending_until_a_commit_covers_its_operation() {
     let last = writer.committed();
     assert_eq!((last.generation, last.ticket), (summary.generation, Some(tickets[3])));
 
-    let correction = writer.correct("a", &Correction::labels(["cat"])).unwrap();
+    let correction = writer.correct("a", &Correction::set(["cat"])).unwrap();
     assert_eq!(letter(&writer, correction), 'p');
     writer.commit().unwrap();
     assert_eq!(letter(&writer, correction), 'c');
@@ -139,9 +139,9 @@ fn a_rollback_drops_everything_since_the_last_commit_in_both_stores() {
     assert!(labels.id("use::baking").is_none() && labels.id("animal::fish").is_some());
 
     // The keys that were changed may be corrected again.
-    writer.correct("a", &Correction::labels(["cat"])).unwrap();
+    writer.correct("a", &Correction::set(["cat"])).unwrap();
     writer.rollback().unwrap();
-    writer.correct("a", &Correction::labels(["dog"])).unwrap();
+    writer.correct("a", &Correction::set(["dog"])).unwrap();
     writer.commit().unwrap();
     assert_eq!(fixture.tags("a"), ["/dog"]);
 }
@@ -331,8 +331,8 @@ fn a_client_never_publishes_what_others_have_not_committed() {
     // and one that has been corrected just now.
     writer.add(fixture.document("half", "program")).unwrap();
     writer.add_labeled(fixture.document("half labeled", "oven"), ["cat"]).unwrap();
-    writer.correct("old", &Correction::labels(["cat"])).unwrap();
-    let labels = Correction::labels(["dog"]);
+    writer.correct("old", &Correction::set(["cat"])).unwrap();
+    let labels = Correction::set(["dog"]);
     for key in ["half", "half labeled", "old"] {
         let error = writer.correct(key, &labels).unwrap_err();
         let Error::NotCommitted { key: named, document: None } = &error else { panic!("{error}") };
@@ -397,7 +397,7 @@ fn whoever_depends_on_the_commit_in_progress_waits_for_it() {
     writer.commit().unwrap();
     let mut n_overlaps = 0;
     for round in 0..5 {
-        writer.correct("a", &Correction::labels([format!("label {round}")])).unwrap();
+        writer.correct("a", &Correction::set([format!("label {round}")])).unwrap();
         writer.add(fixture.document(&format!("slow {round}"), "slow")).unwrap();
         let before = n_encoded();
         thread::scope(|scope| {
@@ -409,7 +409,7 @@ fn whoever_depends_on_the_commit_in_progress_waits_for_it() {
             n_overlaps += usize::from(!commit.is_finished());
             match round % 2 {
                 0 => writer.add(fixture.document("a", &format!("program {round}"))).unwrap(),
-                _ => writer.correct("a", &Correction::change(["more"], NONE)).unwrap(),
+                _ => writer.correct("a", &Correction::add(["more"])).unwrap(),
             }
         });
         writer.commit().unwrap();

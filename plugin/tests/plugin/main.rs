@@ -23,6 +23,7 @@ mod mutations;
 mod opening;
 mod poison;
 mod restoring;
+mod reviews;
 mod search;
 mod upkeep;
 mod verify;

@@ -265,7 +265,7 @@ impl Storming {
                 }
             }
             Operation::Delete => writer.delete(key),
-            Operation::Correct(labels) => writer.correct(key, &Correction::labels(labels)),
+            Operation::Correct(labels) => writer.correct(key, &Correction::set(labels)),
         }
     }
 }
