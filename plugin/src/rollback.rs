@@ -1,16 +1,17 @@
 //! Dropping both stores' changes since the last commit.
 
-use std::sync::{Arc, PoisonError, TryLockError, mpsc};
+use std::sync::{PoisonError, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use autotag::{Encoder, failpoint};
-use tantivy::SegmentMeta;
-use tantivy::indexer::{MergeCandidate, MergePolicy};
+use tantivy::indexer::NoMergePolicy;
+use tantivy::{Index, IndexWriter};
 
+use crate::budget::Metered;
 use crate::stores::Stores;
-use crate::writer::opening::skip_last_number;
-use crate::{Error, Result, TaggingWriter};
-
-const ROLLED_BACK: &str = "rolled back";
+use crate::writer::opening::open_tantivy;
+use crate::{Error, Result, TaggingWriter, WriterOptions};
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Drops all operations since the last commit, in both stores, and goes on from there.
@@ -32,7 +33,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         let _no_commit = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = &self.pipeline.queue;
         let rolled_back = queue.pause_dropping().and_then(|last| {
-            let rolled_back = self.pipeline.with_stores(roll_back);
+            let rolled_back = roll_back(&mut self.pipeline.lock_stores(), &self.options);
             rolled_back.map_err(|cause| self.pipeline.stop(cause)).map(|()| last)
         });
         match rolled_back {
@@ -48,57 +49,54 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 }
 
-/// Drops all changes that no commit has; nothing may be prepared.
+/// The time that another opener of the index, which will find it in use, has to let go of it.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// Drops all changes that no commit has; nothing may be prepared. The stores are left empty where
+/// Tantivy's side cannot be opened again.
 ///
-/// A process that dies here leaves what one leaves that dies before a commit: the next writer drops
-/// staged changes and unpublished segments.
-fn roll_back(stores: &mut Stores) -> Result<()> {
+/// Why not Tantivy's own rollback? It stops a merge that is ending between two of its steps, after which
+/// files are removed that the list of segments still names. Here merges end first, and the writer is
+/// opened anew. Its lock is free in between: whoever takes it then finds the datastore in use, whose
+/// changes are dropped already, and lets go.
+fn roll_back(stores: &mut Option<Stores>, options: &WriterOptions) -> Result<()> {
+    let changed = stores.as_mut().ok_or(Error::Closed)?;
     failpoint::reach("rollback::begun");
-    roll_back_tantivy(stores)?;
-    failpoint::reach("rollback::tantivy");
-    stores.datastore.discard()?;
-    stores.forget_keys();
+    changed.datastore.discard()?;
     failpoint::reach("rollback::datastore");
+    let Some(Stores { tantivy, datastore, key, .. }) = stores.take() else {
+        return Err(Error::Closed);
+    };
+    let index = tantivy.index().clone();
+    // The merges that run are the last.
+    tantivy.set_merge_policy(Box::new(NoMergePolicy));
+    tantivy.wait_merging_threads().map_err(Error::tantivy("merged segments"))?;
+    let before = last_opstamp(&index)?;
+    failpoint::reach("rollback::tantivy");
+    let tantivy = reopen(&index, options)?;
+    if last_opstamp(&index)? != before {
+        // Another writer has committed in between.
+        return Err(Error::InUse);
+    }
+    let collected = tantivy.garbage_collect_files().wait();
+    collected.map_err(Error::tantivy("removed unused files"))?;
+    *stores = Some(Stores::new(tantivy, datastore, key));
     Ok(())
 }
 
-/// Rolls Tantivy's writer back, under its lock all the time.
-///
-/// Why twice? A rollback reads the list of segments while a merge may be ending, which then writes the
-/// list and removes files that it names. The second one reads the list once all merges have ended.
-fn roll_back_tantivy(stores: &mut Stores) -> Result<()> {
-    let Stores { tantivy, merge_policy, .. } = stores;
-    let policy = merge_policy.get_or_insert_with(|| tantivy.get_merge_policy()).clone();
-    let (alive, ended) = mpsc::channel();
-    tantivy.set_merge_policy(Box::new(NoMerges { _alive: alive }));
-    tantivy.rollback().map_err(Error::tantivy(ROLLED_BACK))?;
-    // An error says that the first writer is gone with its policy, and thus all its merges.
-    let _ = ended.recv();
-    tantivy.rollback().map_err(Error::tantivy(ROLLED_BACK))?;
-    tantivy.set_merge_policy(Box::new(Same(policy)));
-    skip_last_number(tantivy)?;
-    let collected = tantivy.garbage_collect_files().wait();
-    collected.map(drop).map_err(Error::tantivy("removed unused files"))
-}
-
-/// Begins no merge, and lives as long as the writer that it belongs to and its merges.
-#[derive(Debug)]
-struct NoMerges {
-    _alive: mpsc::Sender<()>,
-}
-
-impl MergePolicy for NoMerges {
-    fn compute_merge_candidates(&self, _segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
-        vec![]
+fn reopen(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match open_tantivy(index, options) {
+            Err(Error::InUse) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
     }
 }
 
-/// The policy of the writer before.
-#[derive(Debug)]
-struct Same(Arc<dyn MergePolicy>);
-
-impl MergePolicy for Same {
-    fn compute_merge_candidates(&self, segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
-        self.0.compute_merge_candidates(segments)
-    }
+fn last_opstamp(index: &Index) -> Result<u64> {
+    let metas = index.load_metas().map_err(Error::tantivy("read the last commit"))?;
+    Ok(metas.opstamp)
 }

@@ -2,11 +2,10 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 use std::time::Instant;
 
 use autotag::{DatastoreWriter, DocumentRecord};
-use tantivy::indexer::{MergePolicy, UserOperation};
+use tantivy::indexer::UserOperation;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, Term};
 
@@ -17,9 +16,7 @@ use crate::{Error, Result, WriterTimes};
 pub(crate) struct Stores {
     pub(crate) tantivy: IndexWriter<Metered>,
     pub(crate) datastore: DatastoreWriter,
-    /// The merge policy that the index was opened with, once a rollback needed it.
-    pub(crate) merge_policy: Option<Arc<dyn MergePolicy>>,
-    key: Field,
+    pub(crate) key: Field,
     /// The hashes of the keys that became neighbors since the last commit.
     ///
     /// Why? Most tagged documents have no neighbor, and a deletion that finds nothing would still cost
@@ -35,7 +32,7 @@ impl Stores {
         key: Field,
     ) -> Self {
         let (put_keys, hasher) = (HashSet::new(), RandomState::new());
-        Stores { tantivy, datastore, merge_policy: None, key, put_keys, hasher }
+        Stores { tantivy, datastore, key, put_keys, hasher }
     }
 
     /// Applies a chunk's changes to both stores, in their order; visible after the commit.
@@ -66,8 +63,8 @@ impl Stores {
         Ok(WriterTimes { tantivy: started.elapsed(), datastore, ..WriterTimes::default() })
     }
 
-    /// Forgets the keys put so far, which a commit or a rollback has dealt with.
-    pub(crate) fn forget_keys(&mut self) {
+    /// Forgets the keys of a commit.
+    pub(crate) fn committed(&mut self) {
         self.put_keys.clear();
     }
 

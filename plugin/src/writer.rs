@@ -72,6 +72,7 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     pub(crate) committed: Mutex<Payload>,
     /// Locked while a job runs: one at a time.
     pub(crate) job: Mutex<()>,
+    pub(crate) options: WriterOptions,
     /// The number of documents between two commits of a job.
     pub(crate) job_documents: NonZeroUsize,
     /// Set to stop the running job at its next document.
@@ -138,6 +139,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             committed: Mutex::new(payload),
             job: Mutex::new(()),
             job_documents: options.job_documents,
+            options,
             interrupts_job: AtomicBool::new(false),
             threads: Mutex::default(),
             opened: Instant::now(),

@@ -39,7 +39,8 @@ pub(super) fn open_stores(
     Ok((Stores::new(tantivy, datastore, fields.key), last))
 }
 
-fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
+/// Opens Tantivy's side for writing.
+pub(crate) fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {
     let writer_options = IndexWriterOptions::builder()
         .num_worker_threads(options.tantivy_threads.get())
         .memory_budget_per_thread(options.tantivy_memory)
@@ -51,18 +52,12 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
     let mut merge_policy = LogMergePolicy::default();
     merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
     tantivy.set_merge_policy(Box::new(WholeSegments::new(merge_policy, index.clone())));
-    skip_last_number(&tantivy)?;
-    Ok(tantivy)
-}
-
-/// Takes the last commit's number away from the operations to come.
-///
-/// Why? Tantivy would give it to the first one, and a merge of what that commit has would take the
-/// operation for part of it: its deletion would be applied before it is committed, or to one of the
-/// merged segments only.
-pub(crate) fn skip_last_number(tantivy: &IndexWriter<Metered>) -> Result<()> {
+    // Tantivy would give the first operation the last commit's number, and a merge of what that
+    // commit has would take it for part of it: its deletion would be applied before it is
+    // committed, or to one of the merged segments only. This takes the number away.
     let nothing = std::iter::empty::<UserOperation<Metered>>();
-    tantivy.run(nothing).map(drop).map_err(Error::tantivy("opened the index for writing"))
+    tantivy.run(nothing).map_err(Error::tantivy("opened the index for writing"))?;
+    Ok(tantivy)
 }
 
 /// Checks that a tagger has an index's or a bundle's encoder.
