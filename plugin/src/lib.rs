@@ -52,6 +52,7 @@ mod error;
 mod evidence;
 mod fields;
 mod guard;
+mod index_options;
 mod job;
 mod options;
 mod plainly;
@@ -80,6 +81,7 @@ mod commit;
 
 // Work on documents in the index.
 mod correct;
+mod restore;
 mod source;
 mod upkeep;
 
@@ -96,18 +98,21 @@ mod segments;
 mod datastores;
 mod folder;
 
+mod adopt;
 mod migrate;
 mod rebuild;
 mod repair;
 mod verify;
 
+pub use adopt::{AdoptOptions, AdoptReport};
 pub use correct::Correction;
 pub use description::BundleSource;
 pub use error::{Error, Result};
 pub use fields::{FieldNames, TagFields};
 pub use folder::IndexFolder;
+pub use index_options::IndexOptions;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
-pub use options::{OnFailure, WriterOptions};
+pub use options::{Corrections, OnFailure, WriterOptions};
 pub use plainly::plainly;
 pub use rebuild::RebuildReport;
 pub use repair::RepairReport;

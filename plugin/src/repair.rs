@@ -13,11 +13,12 @@ use crate::description::Description;
 use crate::directory::FolderDirectory;
 use crate::error::io_error;
 use crate::folder::Locked;
+use crate::index_options::check_tokenizers;
 use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
 use crate::rebuild::RebuildReport;
 use crate::writer::opening::check_encoder;
 use crate::{
-    BundleSource, Error, FieldNames, IndexFolder, IndexPart, JobProgress, Problem, Result,
+    BundleSource, Error, FieldNames, IndexFolder, IndexOptions, IndexPart, JobProgress, Problem, Result,
     TagFields, VerifyReport, WriterOptions, datastores, files, verify,
 };
 
@@ -70,7 +71,8 @@ impl IndexFolder {
             None => derive(path, &directory, bundle)?,
         };
         let Some(description) = description else { return Err(error) };
-        let mut folder = IndexFolder { path: path.to_owned(), description };
+        let options = IndexOptions::default();
+        let mut folder = IndexFolder { path: path.to_owned(), description, options };
         folder.publish()?;
         Ok(folder)
     }
@@ -104,6 +106,8 @@ impl IndexFolder {
             report.after = before;
             return Ok(report);
         }
+        // A writer commits in the end.
+        check_tokenizers(&self.index_in(&locked.directory)?.0)?;
         set_damaged_segments_aside(self, &locked, &mut report)?;
         if before.neighbors.is_some() && !report.set_aside.is_empty() {
             report.lost = keys_without_document(&self.verify_locked(&locked)?);

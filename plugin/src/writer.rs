@@ -25,7 +25,7 @@ use crate::{
     CommitSummary, Error, Result, TagFields, WriterOptions, WriterStats, WriterTimes, document,
 };
 
-use opening::{check_encoder, check_vocabulary, open_stores};
+use opening::{check_encoder, check_index, check_vocabulary, open_stores};
 
 /// Tags documents while they are indexed.
 ///
@@ -73,7 +73,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// [`Error::InUse`] when another writer has the index or the datastore open,
     /// [`Error::EncoderMismatch`] when another encoder made the index, [`Error::LabelMismatch`]
     /// when the datastore was made for another model, [`Error::FieldType`] and its like when the
-    /// fields do not fit, [`Error::Tantivy`] and [`Error::Datastore`] when a store fails.
+    /// fields do not fit, [`Error::TokenizerMissing`] when the schema names a tokenizer that is not
+    /// registered, [`Error::NotStored`] when documents could not be corrected and
+    /// [`WriterOptions::corrections`] requires it, [`Error::Tantivy`] and [`Error::Datastore`] when a store fails.
     pub fn open(
         index: Index,
         datastore: Datastore,
@@ -82,7 +84,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         options: WriterOptions,
     ) -> Result<Self> {
         let schema = index.schema();
-        fields.check(&schema)?;
+        check_index(&index, &fields, &options)?;
         check_encoder(&tagger, datastore.encoder())?;
         let checks = SegmentChecks::new(index.clone());
         checks.check_small()?;

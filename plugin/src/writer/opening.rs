@@ -1,19 +1,33 @@
 //! Opening both stores for writing, in the state of the last commit.
 
 use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger, failpoint};
-use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
+use tantivy::indexer::{IndexWriterOptions, UserOperation};
 use tantivy::{Index, IndexWriter};
 
 use crate::budget::Metered;
 use crate::commit::{self, Payload};
 use crate::error::in_use;
 use crate::guard::guard;
-use crate::segments::WholeSegments;
+use crate::index_options::check_tokenizers;
+use crate::segments::{WholeSegments, default_merge_policy};
 use crate::stores::Stores;
-use crate::{Error, Result, TagFields, WriterOptions};
+use crate::{Corrections, Error, Result, TagFields, WriterOptions, source};
 
-/// The share of deleted documents from which on Tantivy merges a segment to be rid of them.
-const MERGED_DELETES_RATIO: f32 = 0.2;
+/// Checks that an index has what a writer needs: the fields, the tokenizers of its schema, and
+/// the values of documents that are to be written again.
+pub(super) fn check_index(
+    index: &Index,
+    fields: &TagFields,
+    options: &WriterOptions,
+) -> Result<()> {
+    let schema = index.schema();
+    fields.check(&schema)?;
+    check_tokenizers(index)?;
+    match options.corrections {
+        Corrections::Required => source::check_stored(&schema),
+        Corrections::Unsupported => Ok(()),
+    }
+}
 
 /// Locks both stores and brings them to the state of the last commit.
 pub(super) fn open_stores(
@@ -48,8 +62,7 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
     const OPENED: &str = "opened the index for writing";
     let open = || index.writer_with_options(writer_options).map_err(Error::tantivy(OPENED));
     let tantivy: IndexWriter<Metered> = guard(OPENED, open)?;
-    let mut merge_policy = LogMergePolicy::default();
-    merge_policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
+    let merge_policy = options.merge_policy.clone().unwrap_or_else(default_merge_policy);
     tantivy.set_merge_policy(Box::new(WholeSegments::new(merge_policy, index.clone())));
     // Tantivy would give the first operation the last commit's number, and a merge of what that
     // commit has would take it for part of it: its deletion would be applied before it is
