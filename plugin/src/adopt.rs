@@ -123,8 +123,15 @@ impl IndexFolder {
         let resumed = done.len() as u64;
         let report = AdoptReport { documents: total as u64, resumed, ..AdoptReport::default() };
         let (writer_options, n_seen) = (&options.writer, 0);
-        let mut adoption =
-            Adoption { writer: &writer, options: writer_options, done, total, n_seen, report, progress };
+        let mut adoption = Adoption {
+            writer: &writer,
+            options: writer_options,
+            done,
+            total,
+            n_seen,
+            report,
+            progress,
+        };
         adoption.add_all(&original)?;
         let report = adoption.report;
         finish(target)?;
@@ -371,9 +378,8 @@ impl<E: Encoder + 'static, P: FnMut(JobProgress)> Adoption<'_, E, P> {
 
     fn add_segment(&mut self, original: &Original, segment: &SegmentReader) -> Result<()> {
         const READ: &str = "read the stored documents";
-        let open = || {
-            Ok((segment.get_store_reader(1)?, FastValues::open(segment, &original.fields)?))
-        };
+        let open =
+            || Ok((segment.get_store_reader(1)?, FastValues::open(segment, &original.fields)?));
         let (store, fast) = guard(READ, || open().map_err(Error::tantivy(READ)))?;
         let mut documents = store.iter::<TantivyDocument>(None);
         for id in 0..segment.max_doc() {

@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
+use tantivy::Index;
 use tantivy::directory::DirectoryLock;
 use tantivy::schema::Schema;
-use tantivy::Index;
 
 use crate::description::{BundleSource, Description, publish, to_json};
 use crate::directory::FolderDirectory;

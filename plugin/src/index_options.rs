@@ -100,9 +100,9 @@ fn check(schema: &Schema, indexed: &TokenizerManager, fast: &TokenizerManager) -
             _ => continue,
         };
         let of_index = of_index.map(TextFieldIndexing::tokenizer);
-        let missing = of_index.filter(|name| indexed.get(name).is_none()).or_else(|| {
-            of_fast_field.filter(|&name| name != RAW && fast.get(name).is_none())
-        });
+        let missing = of_index
+            .filter(|name| indexed.get(name).is_none())
+            .or_else(|| of_fast_field.filter(|&name| name != RAW && fast.get(name).is_none()));
         if let Some(tokenizer) = missing {
             let (field, tokenizer) = (entry.name().to_owned(), tokenizer.to_owned());
             return Err(Error::TokenizerMissing { field, tokenizer });

@@ -81,6 +81,8 @@ mod commit;
 
 // Work on documents in the index.
 mod correct;
+mod deletion;
+mod merging;
 mod restore;
 mod source;
 mod upkeep;

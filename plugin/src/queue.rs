@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use crate::change::{Change, ProcessedChunk};
 use crate::ledger::Ledger;
-use crate::operation::{Chunk, Operation, Snapshot};
+use crate::operation::{Action, Chunk, Operation, Snapshot};
 use crate::{Error, Result, WriterOptions, WriterTimes};
 
 pub(crate) struct Queue {
@@ -67,9 +67,21 @@ struct State {
 /// Why hashes? They bound the memory; a collision only costs a commit.
 #[derive(Default)]
 struct Keys {
+    /// All keys, as after the deletion of all documents.
+    is_everything: bool,
     all: HashSet<u64>,
     /// The keys whose document was made from its committed version.
     derived: HashSet<u64>,
+}
+
+impl Keys {
+    fn has(&self, hash: u64) -> bool {
+        self.is_everything || self.all.contains(&hash)
+    }
+
+    fn has_derived(&self, hash: u64) -> bool {
+        self.derived.contains(&hash)
+    }
 }
 
 impl Queue {
@@ -136,7 +148,7 @@ impl Queue {
     pub(crate) fn is_changed(&self, key: &str) -> bool {
         let state = self.lock();
         let hash = state.hasher.hash_one(key);
-        state.changed.all.contains(&hash) || state.committing.all.contains(&hash)
+        state.changed.has(hash) || state.committing.has(hash)
     }
 
     /// Waits for a chunk; `None` when there will be no more.
@@ -227,10 +239,17 @@ impl Queue {
     /// Ends a pause without a commit: the keys remain changed.
     pub(crate) fn resume(&self) {
         let mut state = self.lock();
-        let Keys { all, derived } = std::mem::take(&mut state.committing);
+        let Keys { is_everything, all, derived } = std::mem::take(&mut state.committing);
+        state.changed.is_everything |= is_everything;
         state.changed.all.extend(all);
         state.changed.derived.extend(derived);
         self.resume_locked(state);
+    }
+
+    /// Ends a pause in which the document of every key was changed.
+    pub(crate) fn resume_all_changed(&self) {
+        self.lock().committing.is_everything = true;
+        self.resume();
     }
 
     fn resume_locked(&self, mut state: MutexGuard<'_, State>) {
@@ -282,24 +301,26 @@ impl State {
     /// Records the change of an operation's key; false where it must wait for a commit.
     fn record_key(&mut self, operation: &Operation) -> Result<bool> {
         let hash = self.hasher.hash_one(&operation.key);
-        let is_in = |keys: fn(&Keys) -> &HashSet<u64>| {
-            keys(&self.changed).contains(&hash) || keys(&self.committing).contains(&hash)
+        let is_in = |has: fn(&Keys, u64) -> bool| {
+            has(&self.changed, hash) || has(&self.committing, hash)
         };
         let may_follow = match operation.made_from {
-            None if is_in(|keys| &keys.derived) => false,
-            None if operation.action.has_text() && is_in(|keys| &keys.all) => {
+            None if is_in(Keys::has_derived) => false,
+            None if operation.action.has_text() && is_in(Keys::has) => {
                 !self.has_verdict(&operation.key)?
             }
             None => true,
             Some(generation) => {
                 let current = self.snapshot.as_ref().map(|snapshot| snapshot.generation);
-                current == Some(generation) && !is_in(|keys| &keys.all)
+                current == Some(generation) && !is_in(Keys::has)
             }
         };
         if may_follow {
             self.changed.all.insert(hash);
         }
-        if may_follow && operation.made_from.is_some() {
+        // A deletion is the same whatever it was made from.
+        let is_deletion = matches!(operation.action, Action::Delete);
+        if may_follow && operation.made_from.is_some() && !is_deletion {
             self.changed.derived.insert(hash);
         }
         Ok(may_follow)

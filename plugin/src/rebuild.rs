@@ -21,7 +21,8 @@ use crate::operation::StoredDocument;
 use crate::process::{digest, sparsified};
 use crate::segments::SegmentChecks;
 use crate::{
-    BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document, restore, source,
+    BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document,
+    restore, source,
 };
 
 /// The most texts, and bytes of text, that are encoded at once.

@@ -18,8 +18,8 @@ use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
 use crate::rebuild::RebuildReport;
 use crate::writer::opening::check_encoder;
 use crate::{
-    BundleSource, Error, FieldNames, IndexFolder, IndexOptions, IndexPart, JobProgress, Problem, Result,
-    TagFields, VerifyReport, WriterOptions, datastores, files, verify,
+    BundleSource, Error, FieldNames, IndexFolder, IndexOptions, IndexPart, JobProgress, Problem,
+    Result, TagFields, VerifyReport, WriterOptions, datastores, files, verify,
 };
 
 /// The outcome of [`IndexFolder::repair`].

@@ -105,11 +105,7 @@ impl FastValues {
     }
 
     /// Adds a document's values, in the order in which it had them.
-    pub(crate) fn add_to(
-        &self,
-        document: &mut TantivyDocument,
-        id: DocId,
-    ) -> tantivy::Result<()> {
+    pub(crate) fn add_to(&self, document: &mut TantivyDocument, id: DocId) -> tantivy::Result<()> {
         for (field, values) in &self.columns {
             values.add_to(document, *field, id)?;
         }

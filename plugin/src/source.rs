@@ -47,7 +47,8 @@ pub(crate) fn read(
     if FastValues::are_needed(searcher.schema(), fields) {
         const RESTORED: &str = "restored a document from its fast fields";
         checks.check_fast(segment)?;
-        let mut restore = || FastValues::open(segment, fields)?.add_to(&mut document, address.doc_id);
+        let mut restore =
+            || FastValues::open(segment, fields)?.add_to(&mut document, address.doc_id);
         guard(RESTORED, || restore().map_err(Error::tantivy(RESTORED)))?;
     }
     Ok(Some(StoredDocument { document, evidence }))

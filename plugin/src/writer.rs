@@ -209,6 +209,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         Ok(())
     }
 
+    /// Returns the index.
+    pub(crate) fn index(&self) -> Index {
+        self.reader.searcher().index().clone()
+    }
+
     /// Returns the index's schema.
     pub fn schema(&self) -> &Schema {
         &self.schema

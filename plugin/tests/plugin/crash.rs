@@ -4,6 +4,7 @@
 //! compute as well, and logs the acknowledged ones. The parent kills it with SIGKILL and compares
 //! both stores with a model of the acknowledged operations.
 
+mod adopting;
 mod child;
 mod model;
 mod moving;

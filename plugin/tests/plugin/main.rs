@@ -4,6 +4,7 @@
 mod suggestions;
 mod support;
 
+mod adopting;
 mod concurrency;
 #[cfg(unix)]
 mod crash;
@@ -19,6 +20,7 @@ mod model;
 #[cfg(unix)]
 mod mutations;
 mod opening;
+mod own_index;
 mod restoring;
 mod search;
 mod upkeep;
