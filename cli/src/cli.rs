@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::args::Common;
 use crate::commands::{
-    ablate, adopt, bundle, compare, completions, correct, eval, fetch, index, labels, migrate, repair,
-    report, retag, search, tag, train, tune, verify,
+    ablate, adopt, bundle, compare, completions, correct, eval, fetch, index, labels, migrate,
+    repair, report, retag, search, tag, train, tune, verify,
 };
 use crate::errors::UsageError;
 use crate::output::inline;

@@ -57,6 +57,7 @@ mod job;
 mod options;
 mod plainly;
 mod stats;
+mod threads;
 
 // From `TaggingWriter::add` to a commit.
 mod writer;
@@ -78,6 +79,7 @@ mod ledger;
 mod stores;
 
 mod commit;
+mod outside;
 
 // Work on documents in the index.
 mod correct;
@@ -115,6 +117,7 @@ pub use folder::IndexFolder;
 pub use index_options::IndexOptions;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
 pub use options::{Corrections, OnFailure, WriterOptions};
+pub use outside::OutsideChanges;
 pub use plainly::plainly;
 pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
@@ -123,6 +126,7 @@ pub use search::{
     tag_path,
 };
 pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
+pub use threads::SharedThreads;
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
 pub use writer::TaggingWriter;
 

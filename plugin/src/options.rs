@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tantivy::indexer::MergePolicy;
 
+use crate::SharedThreads;
+
 /// The policy for documents that cannot be tagged.
 ///
 /// Under each policy the next [`CommitSummary`](crate::CommitSummary) lists the failed key and its
@@ -50,7 +52,8 @@ pub enum Corrections {
 pub struct WriterOptions {
     /// The policy for documents that cannot be tagged.
     pub on_failure: OnFailure,
-    /// The number of threads that tag; one per available core where absent.
+    /// The number of threads that tag; where absent, as many as may work at once by
+    /// [`shared_threads`](WriterOptions::shared_threads), else one per available core.
     pub threads: Option<NonZeroUsize>,
     /// The most operations of a chunk, which are tagged together.
     pub chunk_operations: NonZeroUsize,
@@ -76,6 +79,8 @@ pub struct WriterOptions {
     /// The policy by which Tantivy merges segments; one by their sizes and deletions where absent.
     /// Damaged segments are never merged.
     pub merge_policy: Option<Arc<dyn MergePolicy>>,
+    /// A bound on the threads that tag at once, shared with other writers of this process.
+    pub shared_threads: Option<SharedThreads>,
 }
 
 impl Default for WriterOptions {
@@ -95,6 +100,7 @@ impl Default for WriterOptions {
             listed_failures: 100,
             corrections: Corrections::default(),
             merge_policy: None,
+            shared_threads: None,
         }
     }
 }
@@ -102,7 +108,8 @@ impl Default for WriterOptions {
 impl WriterOptions {
     /// Returns the number of threads that tag.
     pub(crate) fn n_threads(&self) -> usize {
-        let threads = self.threads.or_else(|| available_parallelism().ok());
+        let shared = || self.shared_threads.as_ref().map(SharedThreads::limit);
+        let threads = self.threads.or_else(shared).or_else(|| available_parallelism().ok());
         threads.map_or(1, NonZeroUsize::get)
     }
 

@@ -301,9 +301,8 @@ impl State {
     /// Records the change of an operation's key; false where it must wait for a commit.
     fn record_key(&mut self, operation: &Operation) -> Result<bool> {
         let hash = self.hasher.hash_one(&operation.key);
-        let is_in = |has: fn(&Keys, u64) -> bool| {
-            has(&self.changed, hash) || has(&self.committing, hash)
-        };
+        let is_in =
+            |has: fn(&Keys, u64) -> bool| has(&self.changed, hash) || has(&self.committing, hash);
         let may_follow = match operation.made_from {
             None if is_in(Keys::has_derived) => false,
             None if operation.action.has_text() && is_in(Keys::has) => {

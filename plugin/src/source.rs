@@ -30,9 +30,7 @@ pub(crate) fn read(
     key: &str,
     checks: &SegmentChecks,
 ) -> Result<Option<StoredDocument>> {
-    const LOOKED_UP: &str = "looked a key up";
-    let look_up = || address(searcher, fields, key).map_err(Error::tantivy(LOOKED_UP));
-    let Some(address) = guard(LOOKED_UP, look_up)? else { return Ok(None) };
+    let Some(address) = look_up(searcher, fields, key)? else { return Ok(None) };
     let segment = searcher.segment_reader(address.segment_ord);
     checks.check_stored(segment)?;
     let stored: TantivyDocument =
@@ -52,6 +50,16 @@ pub(crate) fn read(
         guard(RESTORED, || restore().map_err(Error::tantivy(RESTORED)))?;
     }
     Ok(Some(StoredDocument { document, evidence }))
+}
+
+/// Tells whether there is a document of a key.
+pub(crate) fn has_document(searcher: &Searcher, fields: &TagFields, key: &str) -> Result<bool> {
+    Ok(look_up(searcher, fields, key)?.is_some())
+}
+
+fn look_up(searcher: &Searcher, fields: &TagFields, key: &str) -> Result<Option<DocAddress>> {
+    const LOOKED_UP: &str = "looked a key up";
+    guard(LOOKED_UP, || address(searcher, fields, key).map_err(Error::tantivy(LOOKED_UP)))
 }
 
 fn address(

@@ -22,10 +22,11 @@ use crate::segments::SegmentChecks;
 use crate::stores::Stores;
 use crate::worker::Worker;
 use crate::{
-    CommitSummary, Error, Result, TagFields, WriterOptions, WriterStats, WriterTimes, document,
+    CommitSummary, Error, OutsideChanges, Result, TagFields, WriterOptions, WriterStats,
+    WriterTimes, document,
 };
 
-use opening::{check_encoder, check_index, check_vocabulary, open_stores};
+use opening::{Opened, check_encoder, check_index, check_vocabulary, open_stores};
 
 /// Tags documents while they are indexed.
 ///
@@ -51,6 +52,8 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     reader: IndexReader,
     /// The last commit; locked while one is made.
     pub(crate) committed: Mutex<Payload>,
+    /// What another program changed before the writer was opened.
+    outside: Option<OutsideChanges>,
     /// Locked while a job runs: one at a time.
     pub(crate) job: Mutex<()>,
     /// The number of documents between two commits of a job.
@@ -64,6 +67,11 @@ pub struct TaggingWriter<E: Encoder + 'static> {
 impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Opens an index for tagging. A commit that a killed process left unfinished is completed or
     /// dropped, in both stores alike, and unused files are removed.
+    ///
+    /// Where another program committed to the index since, neighbors of documents that it deleted or
+    /// replaced are removed before anything is tagged, and
+    /// [`outside_changes`](TaggingWriter::outside_changes) says what was found. That takes reading
+    /// all documents, once.
     ///
     /// The index may have any schema that has the fields which `fields` names. The datastore holds
     /// the neighbors and changes with the index: give every index one of its own.
@@ -88,17 +96,17 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         check_encoder(&tagger, datastore.encoder())?;
         let checks = SegmentChecks::new(index.clone());
         checks.check_small()?;
-        let (stores, payload) = open_stores(&index, &datastore, &fields, &options)?;
-        let neighbors = datastore.reader()?;
-        check_vocabulary(tagger.encoder().labels(), neighbors.labels())?;
-        let payload = payload.at_least(neighbors.generation());
+        let labels = tagger.encoder().labels();
+        let opened = open_stores(&index, &datastore, labels, &fields, &checks, &options)?;
+        let Opened { stores, last, neighbors, outside } = opened;
         let reader = open_reader(&index)?;
-        let (generation, searcher) = (payload.generation, reader.searcher());
+        let (generation, searcher) = (last.generation, reader.searcher());
         let snapshot = Snapshot { generation, neighbors, searcher };
 
         let n_threads = options.n_threads();
         let pipeline = Arc::new(Pipeline {
             queue: Queue::new(&options, snapshot),
+            threads: options.shared_threads.clone(),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
             worker: Worker::new(tagger, fields, checks, options.on_failure),
@@ -108,7 +116,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             schema,
             datastore,
             reader,
-            committed: Mutex::new(payload),
+            committed: Mutex::new(last),
+            outside,
             job: Mutex::new(()),
             job_documents: options.job_documents,
             interrupts_job: AtomicBool::new(false),
@@ -207,6 +216,12 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         check_vocabulary(tagger.encoder().labels(), snapshot.neighbors.labels())?;
         self.pipeline.worker.set_tagger(tagger);
         Ok(())
+    }
+
+    /// Returns what another program changed between autotag's last commit and the opening of this
+    /// writer; `None` where autotag made the last commit.
+    pub fn outside_changes(&self) -> Option<&OutsideChanges> {
+        self.outside.as_ref()
     }
 
     /// Returns the index.

@@ -6,9 +6,7 @@ use std::time::Instant;
 use autotag_engine::{TrainingSet, target};
 use autotag_onnx::ModelBundle;
 use serde::Serialize;
-use tantivy_autotag::{
-    AdoptOptions, AdoptReport, FieldNames, IndexFolder, OnFailure, plainly,
-};
+use tantivy_autotag::{AdoptOptions, AdoptReport, FieldNames, IndexFolder, OnFailure, plainly};
 
 use crate::args::Common;
 use crate::commands::job::JobBar;
@@ -100,8 +98,7 @@ pub(crate) fn run(args: &AdoptArgs, common: &Common) -> anyhow::Result<()> {
     let progress = JobBar::begin("tag", common);
     let (source, tagger) = (training_set.source(), engine.tagger());
     let show = |at| progress.show(at);
-    let (_, report) =
-        IndexFolder::adopt(&args.from, &args.index, &source, tagger, &options, show)?;
+    let (_, report) = IndexFolder::adopt(&args.from, &args.index, &source, tagger, &options, show)?;
     drop(progress);
     let mut adopted = Adopted::from(report);
     adopted.seconds = started.elapsed().as_secs_f64();

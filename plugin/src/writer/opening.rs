@@ -1,6 +1,8 @@
 //! Opening both stores for writing, in the state of the last commit.
 
-use autotag::{Datastore, Encoder, Fingerprint, LabelVocabulary, Tagger, failpoint};
+use autotag::{
+    Datastore, DatastoreReader, Encoder, Fingerprint, LabelVocabulary, Tagger, failpoint,
+};
 use tantivy::indexer::{IndexWriterOptions, UserOperation};
 use tantivy::{Index, IndexWriter};
 
@@ -9,7 +11,8 @@ use crate::commit::{self, Payload};
 use crate::error::in_use;
 use crate::guard::guard;
 use crate::index_options::check_tokenizers;
-use crate::segments::{WholeSegments, default_merge_policy};
+use crate::outside::{self, OutsideChanges};
+use crate::segments::{SegmentChecks, WholeSegments, default_merge_policy};
 use crate::stores::Stores;
 use crate::{Corrections, Error, Result, TagFields, WriterOptions, source};
 
@@ -29,28 +32,50 @@ pub(super) fn check_index(
     }
 }
 
-/// Locks both stores and brings them to the state of the last commit.
+/// Both stores, locked and in the state of the last commit.
+pub(super) struct Opened {
+    pub(super) stores: Stores,
+    pub(super) last: Payload,
+    /// The last commit's neighbors.
+    pub(super) neighbors: DatastoreReader,
+    pub(super) outside: Option<OutsideChanges>,
+}
+
+/// Locks both stores and brings them to the state of the last commit; labels are those of a model.
 pub(super) fn open_stores(
     index: &Index,
     datastore: &Datastore,
+    labels: &LabelVocabulary,
     fields: &TagFields,
+    checks: &SegmentChecks,
     options: &WriterOptions,
-) -> Result<(Stores, Payload)> {
+) -> Result<Opened> {
     let encoder = datastore.encoder();
     let tantivy = open_tantivy(index, options)?;
-    let mut datastore = datastore.writer().map_err(in_use)?;
+    let mut writer = datastore.writer().map_err(in_use)?;
     // Not before both are locked: another writer may have been committing.
     let last = Payload::of(index, encoder)?.of_encoder(encoder);
     // The last writer may have died before its commit was durable.
     commit::sync(index)?;
     failpoint::reach("open::locked");
-    commit::recover(&mut datastore, &last)?;
+    commit::recover(&mut writer, &last)?;
     failpoint::reach("open::settled");
     // A process that was killed leaves segment files that no commit knows.
     let collected = tantivy.garbage_collect_files().wait();
     collected.map_err(Error::tantivy("removed unused files"))?;
     failpoint::reach("open::collected");
-    Ok((Stores::new(tantivy, datastore, fields.key), last))
+    let neighbors = datastore.reader()?;
+    check_vocabulary(labels, neighbors.labels())?;
+    let mut stores = Stores::new(tantivy, writer, fields.key);
+    let outside = outside::reconcile(index, fields, checks, &last, &neighbors, &mut stores)?;
+    let last = last.at_least(neighbors.generation());
+    if outside.as_ref().is_none_or(|outside| outside.forgotten == 0) {
+        return Ok(Opened { stores, last, neighbors, outside });
+    }
+    drop(neighbors);
+    let last = commit::commit(&mut stores, &last)?.payload;
+    let neighbors = datastore.reader()?;
+    Ok(Opened { stores, last, neighbors, outside })
 }
 
 fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Metered>> {

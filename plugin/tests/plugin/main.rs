@@ -8,6 +8,7 @@ mod adopting;
 mod concurrency;
 #[cfg(unix)]
 mod crash;
+mod deletion;
 mod evidence;
 mod failures;
 mod faults;
@@ -20,9 +21,11 @@ mod model;
 #[cfg(unix)]
 mod mutations;
 mod opening;
+mod outside;
 mod own_index;
 mod restoring;
 mod search;
+mod sharing;
 mod upkeep;
 mod verify;
 mod writing;

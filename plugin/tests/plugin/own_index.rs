@@ -235,7 +235,7 @@ fn observed(index: &Index) -> (Vec<usize>, Vec<u64>) {
         "year:7",
         "price:2.5",
         "is_new:true",
-        "published:1970-01-02T00:00:00Z",
+        "published:\"1970-01-02T00:00:00Z\"",
         "address:\"::1\"",
         "shelf:\"upper left\"",
         "shelf:\"a second one\"",
