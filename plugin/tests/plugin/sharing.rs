@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use autotag::{EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary, SearchMode, Tagger};
+use autotag::{
+    EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary, SearchMode, Tagger,
+};
 use tantivy_autotag::{SharedThreads, TaggingWriter, WriterOptions};
 
 use crate::support::{DIMENSIONS, Fixture, LABELS, Words, chunks_of};
