@@ -47,8 +47,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// training set, and the labels, stay.
     ///
     /// Nothing is committed by this call: documents that are added after it and committed with it
-    /// take the place of the old ones in one instant. As after any deletion, a document that a person
-    /// corrected and that is added again commits everything before it first.
+    /// take the place of the old ones in one instant. What people said of the old ones is forgotten.
     ///
     /// # Errors
     ///
@@ -62,7 +61,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             deleted.map_err(|cause| self.pipeline.stop(cause))
         });
         match deleted {
-            Ok(()) => queue.resume_all_changed(),
+            Ok(()) => queue.resume_all_deleted(),
             Err(_) => queue.resume(),
         }
         deleted

@@ -67,8 +67,8 @@ struct State {
 /// Why hashes? They bound the memory; a collision only costs a commit.
 #[derive(Default)]
 struct Keys {
-    /// All keys, as after the deletion of all documents.
-    is_everything: bool,
+    /// All documents of the last commit were deleted; the keys are those changed since.
+    all_deleted: bool,
     all: HashSet<u64>,
     /// The keys whose document was made from its committed version.
     derived: HashSet<u64>,
@@ -76,7 +76,7 @@ struct Keys {
 
 impl Keys {
     fn has(&self, hash: u64) -> bool {
-        self.is_everything || self.all.contains(&hash)
+        self.all_deleted || self.all.contains(&hash)
     }
 
     fn has_derived(&self, hash: u64) -> bool {
@@ -239,16 +239,16 @@ impl Queue {
     /// Ends a pause without a commit: the keys remain changed.
     pub(crate) fn resume(&self) {
         let mut state = self.lock();
-        let Keys { is_everything, all, derived } = std::mem::take(&mut state.committing);
-        state.changed.is_everything |= is_everything;
+        let Keys { all_deleted, all, derived } = std::mem::take(&mut state.committing);
+        state.changed.all_deleted |= all_deleted;
         state.changed.all.extend(all);
         state.changed.derived.extend(derived);
         self.resume_locked(state);
     }
 
-    /// Ends a pause in which the document of every key was changed.
-    pub(crate) fn resume_all_changed(&self) {
-        self.lock().committing.is_everything = true;
+    /// Ends a pause in which all documents were deleted: earlier changes of keys are of no matter.
+    pub(crate) fn resume_all_deleted(&self) {
+        self.lock().committing = Keys { all_deleted: true, ..Keys::default() };
         self.resume();
     }
 
@@ -305,6 +305,8 @@ impl State {
             |has: fn(&Keys, u64) -> bool| has(&self.changed, hash) || has(&self.committing, hash);
         let may_follow = match operation.made_from {
             None if is_in(Keys::has_derived) => false,
+            // Nothing is inherited from a document that was deleted with all others.
+            None if self.changed.all_deleted => true,
             None if operation.action.has_text() && is_in(Keys::has) => {
                 !self.has_verdict(&operation.key)?
             }
@@ -351,7 +353,8 @@ impl State {
         }
         let Snapshot { neighbors, searcher, .. } = self.snapshot.clone()?;
         let (sequence, operations) = self.ready.pop_front()?;
-        Some(Chunk { sequence, operations, neighbors, searcher })
+        let all_deleted = self.changed.all_deleted || self.committing.all_deleted;
+        Some(Chunk { sequence, operations, neighbors, searcher, all_deleted })
     }
 
     fn take_next_processed(&mut self) -> Option<ProcessedChunk> {

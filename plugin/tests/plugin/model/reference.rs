@@ -58,6 +58,8 @@ pub(super) struct Reference {
     changed: BTreeSet<String>,
     /// Those whose document was made from the committed one.
     derived: BTreeSet<String>,
+    /// All documents of the last commit were deleted.
+    all_deleted: bool,
 }
 
 impl State {
@@ -176,13 +178,15 @@ impl State {
 impl Reference {
     pub(super) fn new() -> Self {
         let (committed, current) = (State::new(), State::new());
-        Reference { committed, current, changed: BTreeSet::new(), derived: BTreeSet::new() }
+        let (changed, derived, all_deleted) = (BTreeSet::new(), BTreeSet::new(), false);
+        Reference { committed, current, changed, derived, all_deleted }
     }
 
     pub(super) fn commit(&mut self) {
         self.committed = self.current.clone();
         self.changed.clear();
         self.derived.clear();
+        self.all_deleted = false;
     }
 
     /// Drops what was not committed.
@@ -228,6 +232,31 @@ impl Reference {
         self.current.docs.remove(key);
     }
 
+    /// Deletes the documents of the last commit that have a word and were not changed since; returns
+    /// their number.
+    pub(super) fn delete_query(&mut self, word: &str) -> u64 {
+        let has_word = |doc: &Doc| doc.text.split(' ').any(|found| found == word);
+        let docs = &self.committed.docs;
+        let found = docs.iter().filter(|(key, doc)| has_word(doc) && !self.is_changed(key));
+        let found: Vec<String> = found.map(|(key, _)| key.clone()).collect();
+        for key in &found {
+            self.current.docs.remove(key);
+            self.changed.insert(key.clone());
+        }
+        found.len() as u64
+    }
+
+    pub(super) fn delete_all(&mut self) {
+        self.current.docs.clear();
+        self.changed.clear();
+        self.derived.clear();
+        self.all_deleted = true;
+    }
+
+    fn is_changed(&self, key: &str) -> bool {
+        self.all_deleted || self.changed.contains(key)
+    }
+
     /// Corrects a document of the last commit; false where that cannot be done.
     pub(super) fn correct(
         &mut self,
@@ -236,7 +265,7 @@ impl Reference {
         remove: &[&str],
         keeps_tags: bool,
     ) -> bool {
-        if self.changed.contains(key) {
+        if self.is_changed(key) {
             self.commit();
         }
         let committed = self.committed.clone();
@@ -293,7 +322,7 @@ impl Reference {
     /// lets that be committed first.
     fn begin(&mut self, key: &str, has_text: bool) {
         let is_said = |doc: &Doc| doc.is_corrected || !doc.rejected.is_empty();
-        let is_said = self.committed.docs.get(key).is_some_and(is_said);
+        let is_said = !self.all_deleted && self.committed.docs.get(key).is_some_and(is_said);
         let is_changed = self.changed.contains(key);
         if self.derived.contains(key) || (has_text && is_changed && is_said) {
             self.commit();
