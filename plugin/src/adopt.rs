@@ -96,6 +96,24 @@ impl IndexFolder {
     /// Documents are read from stored fields, and from fast fields where a field is not stored but
     /// fast; see [`Corrections`](crate::Corrections).
     ///
+    /// ```no_run
+    /// use std::path::Path;
+    ///
+    /// use autotag::{Encoder, Tagger};
+    /// use tantivy_autotag::{AdoptOptions, BundleSource, FieldNames, IndexFolder, Result};
+    ///
+    /// fn adopt<E: Encoder + 'static>(bundle: &BundleSource<'_>, tagger: Tagger<E>) -> Result<()> {
+    ///     let (key, texts) = ("sku".to_owned(), vec!["title".to_owned(), "body".to_owned()]);
+    ///     let fields = FieldNames { key, texts, ..FieldNames::default() };
+    ///     let options = AdoptOptions::default().fields(fields);
+    ///     let (old, new) = (Path::new("shop"), Path::new("tagged-shop"));
+    ///     let (index, report) = IndexFolder::adopt(old, new, bundle, tagger, &options, |_| {})?;
+    ///     println!("{} of {} documents are tagged", report.tagged, report.documents);
+    ///     assert!(index.verify()?.is_sound());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Before anything is made: [`Error::NoTantivyIndex`]; [`Error::IndexExists`] where autotag made

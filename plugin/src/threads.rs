@@ -12,6 +12,22 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 ///
 /// The model is shared by its own means: clone the [`Tagger`](autotag::Tagger), whose clones have
 /// the same encoder.
+///
+/// ```no_run
+/// use std::num::NonZeroUsize;
+///
+/// use autotag::{Encoder, Tagger};
+/// use tantivy_autotag::{IndexFolder, Result, SharedThreads, TaggingWriter, WriterOptions};
+///
+/// fn open_all<E: Encoder + 'static>(
+///     folders: &[IndexFolder],
+///     tagger: &Tagger<E>,
+/// ) -> Result<Vec<TaggingWriter<E>>> {
+///     let threads = SharedThreads::new(NonZeroUsize::new(8).expect("8 is not 0"));
+///     let options = WriterOptions { shared_threads: Some(threads), ..WriterOptions::default() };
+///     folders.iter().map(|folder| folder.writer(tagger.clone(), options.clone())).collect()
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SharedThreads {
     turns: Arc<Turns>,

@@ -19,6 +19,8 @@ use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary, Result, failpo
 /// The longest key, in bytes: LMDB's limit.
 pub const MAX_KEY_BYTES: usize = 511;
 
+type Keys = BTreeSet<Box<str>>;
+
 /// Collects changes; nothing is visible to readers before they are committed.
 ///
 /// [`commit`](DatastoreWriter::commit) does so at once. Who commits another store together with this
@@ -184,11 +186,11 @@ impl DatastoreWriter {
     }
 
     /// Returns the keys of all items that people labeled, and of all documents, committed or staged.
-    fn document_keys(&self) -> Result<(BTreeSet<Box<str>>, BTreeSet<Box<str>>)> {
+    fn document_keys(&self) -> Result<(Keys, Keys)> {
         let store = &self.shared.store;
         let lmdb = store.lmdb("read the documents");
         store.read(|txn| {
-            let (mut items, mut documents) = (BTreeSet::new(), BTreeSet::new());
+            let (mut items, mut documents) = (Keys::new(), Keys::new());
             for item in store.items(txn)? {
                 let (_, record) = item?;
                 if record.source == Source::Human {

@@ -9,6 +9,7 @@ mod child;
 mod model;
 mod moving;
 mod observe;
+mod outside;
 mod points;
 #[cfg(target_os = "linux")]
 mod power;

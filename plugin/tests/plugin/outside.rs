@@ -15,7 +15,7 @@ fn by_neighbors() -> Tagger<Words> {
 }
 
 /// An index with two labeled documents, `cat` and `dog`, which another program deletes and replaces.
-fn changed() -> Sample {
+pub(crate) fn changed() -> Sample {
     let sample = Sample::new();
     let (_, fields) = sample.index().index().unwrap();
     let writer = sample.writer();
