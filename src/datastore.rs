@@ -56,7 +56,7 @@ use crate::{Fingerprint, Result};
 pub use exact::{ExactIndex, Found};
 #[cfg(feature = "fuzzing")]
 pub use fuzz::decode_any;
-pub use item::{DocumentRecord, ItemId, Neighbor, Source, StoredItem};
+pub use item::{DocumentRecord, ItemId, Neighbor, Review, Source, StoredItem};
 pub use locks::sync_folder;
 pub use options::{DatastoreOptions, SearchMode, StorageOptions};
 pub use reader::DatastoreReader;

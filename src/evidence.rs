@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DatastoreReader, LabelVocabulary, Tag, Tagging, Vote};
+use crate::{DatastoreReader, LabelVocabulary, Review, Tag, Tagging, Vote};
 
-/// The tags of a document with their scores, and the neighbors that voted for them.
+/// The tags of a document with their scores, the neighbors that voted for them, and what people decided.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The tags, the highest score first.
@@ -17,8 +17,13 @@ pub struct Evidence {
     /// The neighbors that voted, the nearest first; none where a person gave the tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbors: Vec<NeighborEvidence>,
-    /// Whether people gave the tags but the document does not vote, since its text could not be
-    /// encoded.
+    /// The labels that people said the document does not have, in alphabetical order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<String>,
+    /// The extent of a person's review.
+    #[serde(default, skip_serializing_if = "Review::is_none")]
+    pub review: Review,
+    /// People decided labels but the document does not vote, since its text could not be encoded.
     #[serde(rename = "silent", default, skip_serializing_if = "std::ops::Not::not")]
     pub not_voting: bool,
 }
@@ -42,7 +47,7 @@ pub struct TagEvidence {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
-    /// A person: the label came with the document.
+    /// A person: the label came with the document, or was given or confirmed later.
     Human,
     /// The model alone: no neighbor has the label.
     Model,
@@ -63,6 +68,24 @@ pub struct NeighborEvidence {
     pub weight: f32,
     /// The labels that it voted for.
     pub labels: Vec<String>,
+    /// The labels that people have not decided on, from whose vote it abstained.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undecided: Vec<String>,
+}
+
+/// The standing of a label in a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// A person gave or confirmed it.
+    Person,
+    /// A person rejected it.
+    Rejected,
+    /// It was predicted, as a tag or a suggestion, and a person who decided other labels of the document
+    /// left it open.
+    Undecided,
+    /// It was predicted, and nobody reviewed the document.
+    Predicted,
 }
 
 impl Evidence {
@@ -76,11 +99,26 @@ impl Evidence {
         let tag = |tag: &TagEvidence| size_of::<TagEvidence>() + tag.label.len();
         let label = |label: &String| size_of::<String>() + label.len();
         let neighbor = |neighbor: &NeighborEvidence| {
-            let labels: usize = neighbor.labels.iter().map(label).sum();
-            size_of::<NeighborEvidence>() + neighbor.key.len() + labels
+            let labels = neighbor.labels.iter().chain(&neighbor.undecided).map(label);
+            size_of::<NeighborEvidence>() + neighbor.key.len() + labels.sum::<usize>()
         };
         let tags = self.tags.iter().chain(&self.suggestions).map(tag).sum::<usize>();
-        tags + self.neighbors.iter().map(neighbor).sum::<usize>()
+        let rejected = self.rejected.iter().map(label).sum::<usize>();
+        tags + rejected + self.neighbors.iter().map(neighbor).sum::<usize>()
+    }
+
+    /// Returns the standing of a label; `None` for one that is neither a tag nor a suggestion nor
+    /// rejected.
+    pub fn standing(&self, label: &str) -> Option<Standing> {
+        if self.rejected.iter().any(|rejected| rejected == label) {
+            return Some(Standing::Rejected);
+        }
+        let shown = self.tags.iter().chain(&self.suggestions).find(|tag| tag.label == label)?;
+        Some(match (shown.origin, self.review) {
+            (Origin::Human, _) => Standing::Person,
+            (_, Review::None) => Standing::Predicted,
+            (_, Review::Partial | Review::Complete) => Standing::Undecided,
+        })
     }
 
     /// Returns the labels that people gave.
@@ -89,16 +127,26 @@ impl Evidence {
         human.map(|tag| tag.label.clone()).collect()
     }
 
+    /// Returns the tags and suggestions that nobody decided.
+    pub fn predicted_labels(&self) -> impl Iterator<Item = &str> {
+        let shown = self.tags.iter().chain(&self.suggestions);
+        shown.filter(|tag| tag.origin != Origin::Human).map(|tag| &*tag.label)
+    }
+
     /// Records labels that a person gave.
     pub fn human(labels: &[String]) -> Self {
-        let tag = |label: &String| TagEvidence {
-            label: label.clone(),
-            score: 1.0,
-            model: None,
-            knn: 0.0,
-            origin: Origin::Human,
-        };
-        Evidence { tags: labels.iter().map(tag).collect(), ..Evidence::default() }
+        Evidence { tags: labels.iter().map(TagEvidence::human).collect(), ..Evidence::default() }
+    }
+
+    /// Returns the evidence with precisely these labels as those that people gave, before the predicted
+    /// ones.
+    pub fn with_given(mut self, labels: &[String]) -> Self {
+        let is_predicted =
+            |tag: &TagEvidence| tag.origin != Origin::Human && !labels.contains(&tag.label);
+        self.tags.retain(is_predicted);
+        self.suggestions.retain(is_predicted);
+        self.tags.splice(..0, labels.iter().map(TagEvidence::human));
+        self
     }
 
     /// Records what the tagger decided; the datastore names labels and neighbors.
@@ -118,9 +166,10 @@ impl Evidence {
             distance: vote.neighbor.distance,
             weight: vote.weight,
             labels: vote.neighbor.labels.ids().iter().copied().map(name).collect(),
+            undecided: vote.neighbor.undecided.ids().iter().copied().map(name).collect(),
         };
         let neighbors = tagging.neighbors.iter().map(neighbor).collect();
-        Evidence { tags, suggestions, neighbors, not_voting: false }
+        Evidence { tags, suggestions, neighbors, ..Evidence::default() }
     }
 
     /// Returns the evidence with the labels that stand for those named; of several that one label
@@ -143,17 +192,41 @@ impl Evidence {
         let is_tag =
             |suggested: &TagEvidence| evidence.tags.iter().any(|tag| tag.label == suggested.label);
         evidence.suggestions.retain(|suggested| !is_tag(suggested));
+        let resolved = |names: &[String]| -> Vec<String> {
+            let names: BTreeSet<&str> =
+                names.iter().filter_map(|label| labels.resolve_name(label)).collect();
+            names.into_iter().map(str::to_owned).collect()
+        };
         for neighbor in &mut evidence.neighbors {
-            let names = neighbor.labels.iter().filter_map(|label| labels.resolve_name(label));
-            let names: BTreeSet<String> = names.map(str::to_owned).collect();
-            neighbor.labels = names.into_iter().collect();
+            neighbor.labels = resolved(&neighbor.labels);
+            neighbor.undecided = resolved(&neighbor.undecided);
+            neighbor.undecided.retain(|label| !neighbor.labels.contains(label));
         }
+        // A label given wins over one that was rejected and merged into it.
+        evidence.rejected = resolved(&self.rejected);
+        evidence.rejected.retain(|label| !evidence.tags.iter().any(|tag| tag.label == *label));
         evidence
+    }
+
+    /// Records the labels that people rejected, which are no tags or suggestions from then on.
+    pub fn reject(&mut self, labels: Vec<String>) {
+        let is_kept = |tag: &TagEvidence| !labels.contains(&tag.label);
+        self.tags.retain(is_kept);
+        self.suggestions.retain(is_kept);
+        self.rejected = labels;
+        self.rejected.sort_unstable();
     }
 
     /// Writes the form that is stored.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("strings and numbers always encode")
+    }
+}
+
+impl TagEvidence {
+    fn human(label: &String) -> Self {
+        let label = label.clone();
+        TagEvidence { label, score: 1.0, model: None, knn: 0.0, origin: Origin::Human }
     }
 }
 

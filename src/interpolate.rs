@@ -189,18 +189,44 @@ pub fn weights(distances: &[f32], temperature: Temperature) -> Vec<f32> {
     unnormalized.into_iter().map(|weight| weight / total).collect()
 }
 
-/// Lets the neighbors vote: knn = sum_i alpha_i y_i.
+/// The votes of a text's neighbors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Votes {
+    /// The kNN scores, within 0..=1, of the labels that a neighbor has, in the order of their ids.
+    pub scores: Vec<(LabelId, f32)>,
+    /// The labels from whose vote all neighbors abstain, in the order of their ids: the model alone
+    /// answers.
+    pub undecided: Vec<LabelId>,
+}
+
+/// The least weight of the neighbors that decided on a label for their vote to count.
+const LEAST_DECIDED: f32 = 1e-3;
+
+/// Lets the neighbors vote: knn_l = sum_i alpha_i y_il, divided by the weight of the neighbors whose
+/// people decided on label l.
 ///
-/// `weights` are the alpha_i of [`weights`], one for each neighbor. Labels that no neighbor has are
-/// left out; the others stand in the order of their ids with a score within 0..=1.
-pub fn knn_scores(neighbors: &[Neighbor], weights: &[f32]) -> Vec<(LabelId, f32)> {
+/// `weights` are the alpha_i of [`weights`], one for each neighbor. Where all neighbors are labeled
+/// completely that weight is 1, and the vote is the paper's.
+pub fn votes(neighbors: &[Neighbor], weights: &[f32]) -> Votes {
     let mut scores = BTreeMap::new();
+    let mut abstaining: BTreeMap<LabelId, f32> = BTreeMap::new();
     for (neighbor, &weight) in neighbors.iter().zip(weights) {
         for &label in neighbor.labels.ids() {
             *scores.entry(label).or_insert(0.0) += weight;
         }
+        for &label in neighbor.undecided.ids() {
+            *abstaining.entry(label).or_default() += weight;
+        }
     }
-    scores.into_iter().map(|(label, score): (_, f32)| (label, score.min(1.0))).collect()
+    let is_undecided = |weight: f32| 1.0 - weight < LEAST_DECIDED;
+    let undecided: Vec<LabelId> =
+        abstaining.iter().filter(|(_, weight)| is_undecided(**weight)).map(|(&l, _)| l).collect();
+    scores.retain(|label, _| undecided.binary_search(label).is_err());
+    let share = |(label, score): (LabelId, f32)| {
+        let decided = 1.0 - abstaining.get(&label).copied().unwrap_or_default();
+        (label, (score / decided).min(1.0))
+    };
+    Votes { scores: scores.into_iter().map(share).collect(), undecided }
 }
 
 /// The model's score from which on it is confident of a label.
@@ -235,13 +261,14 @@ fn knn_of(knn: &[(LabelId, f32)], label: LabelId) -> Option<f32> {
 
 /// Mixes both sides: score = lambda * knn + (1 - lambda) * model.
 ///
-/// A label that the model does not know has only its kNN score, as if lambda were 1 for it.
-/// `knn` comes from [`knn_scores`]; pass `None` where the datastore had no neighbor to offer: the
+/// A label that the model does not know has only its kNN score, as if lambda were 1 for it; one from
+/// whose vote all neighbors abstain has only its model score, as if lambda were 0.
+/// `knn` comes from [`votes`]; pass `None` where the datastore had no neighbor to offer: the
 /// model alone answers then. The result holds every label of the model, then the labels that only
 /// neighbors have, in the order of their ids.
 pub fn interpolate(
     model: Option<&Scores>,
-    knn: Option<&[(LabelId, f32)]>,
+    knn: Option<&Votes>,
     proportion: Proportion,
 ) -> Vec<LabelScore> {
     interpolate_moved(model, &[], knn, proportion)
@@ -253,7 +280,7 @@ pub fn interpolate(
 /// A label with an active fate has the highest score of all that it stands for, the others have 0.
 pub fn interpolate_changed(
     model: Option<&Scores>,
-    knn: Option<&[(LabelId, f32)]>,
+    knn: Option<&Votes>,
     proportion: Proportion,
     labels: &LabelVocabulary,
 ) -> Vec<LabelScore> {
@@ -279,14 +306,13 @@ pub fn interpolate_changed(
 fn interpolate_moved(
     model: Option<&Scores>,
     moved: &[(LabelId, f32)],
-    knn: Option<&[(LabelId, f32)]>,
+    knn: Option<&Votes>,
     proportion: Proportion,
 ) -> Vec<LabelScore> {
     let model = model.map_or(&[][..], Scores::values);
     let own = (0..).map(LabelId).zip(model.iter().copied());
     let all = own.chain(moved.iter().copied());
-    let lambda = knn.map_or(0.0, |knn| lambda(proportion, all.clone(), knn));
-    let knn = knn.unwrap_or_default();
+    let lambda = knn.map_or(0.0, |knn| lambda(proportion, all.clone(), &knn.scores));
     let mut scores: Vec<LabelScore> = all
         .map(|(label, model)| LabelScore {
             label,
@@ -295,15 +321,19 @@ fn interpolate_moved(
             knn: 0.0,
         })
         .collect();
+    let position = |label: LabelId| match label.index() < model.len() {
+        true => Some(label.index()),
+        false => {
+            let found = moved.binary_search_by_key(&label, |(label, _)| *label);
+            found.ok().map(|position| model.len() + position)
+        }
+    };
+    let Some(Votes { scores: knn, undecided }) = knn else { return scores };
+    for position in undecided.iter().filter_map(|&label| position(label)) {
+        scores[position].score = scores[position].model.unwrap_or_default();
+    }
     for &(label, knn) in knn {
-        let position = match label.index() < model.len() {
-            true => Some(label.index()),
-            false => {
-                let found = moved.binary_search_by_key(&label, |(label, _)| *label);
-                found.ok().map(|position| model.len() + position)
-            }
-        };
-        match position {
+        match position(label) {
             Some(position) => {
                 scores[position].knn = knn;
                 scores[position].score += lambda * knn;
@@ -323,7 +353,7 @@ mod tests {
 
     fn neighbor(distance: f32, labels: &[u32]) -> Neighbor {
         let labels: LabelSet = labels.iter().copied().map(LabelId).collect();
-        Neighbor { item: ItemId(0), distance, labels }
+        Neighbor::new(ItemId(0), distance, labels)
     }
 
     #[test]
@@ -337,10 +367,30 @@ mod tests {
     #[test]
     fn a_label_the_model_does_not_know_has_its_knn_score() {
         let model = Scores::new(vec![0.8]).unwrap();
-        let knn = knn_scores(&[neighbor(1.0, &[0, 3])], &[1.0]);
+        let knn = votes(&[neighbor(1.0, &[0, 3])], &[1.0]);
         let scores = interpolate(Some(&model), Some(&knn), Proportion::new(0.25).unwrap());
         assert!((scores[0].score - (0.25 + 0.75 * 0.8)).abs() < 1e-6);
         assert_eq!(scores[1], LabelScore { label: LabelId(3), score: 1.0, model: None, knn: 1.0 });
+    }
+
+    #[test]
+    fn a_neighbor_abstains_from_the_vote_on_undecided_labels() {
+        let undecided: LabelSet = [LabelId(1), LabelId(2)].into_iter().collect();
+        let partial = Neighbor { undecided, ..neighbor(1.0, &[0]) };
+        let both = [neighbor(1.0, &[1]), partial.clone()];
+        let votes_of_both = votes(&both, &[0.25, 0.75]);
+        assert_eq!(votes_of_both.scores, [(LabelId(0), 0.75), (LabelId(1), 1.0)]);
+        assert_eq!(votes_of_both.undecided, []);
+        // Label 2: the one that decided does not have it.
+        let half = Proportion::new(0.5).unwrap();
+        let model = Scores::new(vec![0.0, 0.5, 0.5]).unwrap();
+        let scores = interpolate(Some(&model), Some(&votes_of_both), half);
+        let mixed: Vec<f32> = scores.iter().map(|score| score.score).collect();
+        assert_eq!(mixed, [0.375, 0.75, 0.25]);
+        // All abstain: the model alone answers.
+        let scores = interpolate(Some(&model), Some(&votes(&[partial], &[1.0])), half);
+        let mixed: Vec<f32> = scores.iter().map(|score| score.score).collect();
+        assert_eq!(mixed, [0.5, 0.5, 0.5]);
     }
 
     #[test]
@@ -359,7 +409,8 @@ mod tests {
         labels.merge(c, new).unwrap();
         labels.retire(d).unwrap();
         let model = Scores::new(vec![0.8, 0.2, 0.6, 0.9]).unwrap();
-        let knn = [(b, 0.5), (new, 1.0), (old, 0.25)];
+        let scores = vec![(b, 0.5), (new, 1.0), (old, 0.25)];
+        let knn = Votes { scores, undecided: vec![] };
         let half = Proportion::new(0.5).unwrap();
         let scores = interpolate_changed(Some(&model), Some(&knn), half, &labels);
         let of = |label| {
@@ -380,7 +431,8 @@ mod tests {
     fn an_adaptive_lambda_is_what_neighbors_confirm() {
         let model = |scores: [f32; 3]| Scores::new(scores).unwrap();
         let lambda_of = |scores, knn: &[(LabelId, f32)]| {
-            let scores = interpolate(Some(&model(scores)), Some(knn), Proportion::ADAPTIVE);
+            let knn = Votes { scores: knn.to_vec(), undecided: vec![] };
+            let scores = interpolate(Some(&model(scores)), Some(&knn), Proportion::ADAPTIVE);
             // The last label has no kNN score: what is left of the model's is 1 - lambda.
             1.0 - scores[2].score / scores[2].model.unwrap()
         };
@@ -435,7 +487,7 @@ mod tests {
             let model = Scores::new(model).unwrap();
             let neighbors: Vec<Neighbor> =
                 distances.iter().enumerate().map(|(i, &d)| neighbor(d, &[i as u32 % 4])).collect();
-            let knn = knn_scores(&neighbors, &weights(&distances, Temperature(1.0)));
+            let knn = votes(&neighbors, &weights(&distances, Temperature(1.0)));
             for score in interpolate(Some(&model), Some(&knn), Proportion::MODEL) {
                 prop_assert_eq!(Some(score.score), score.model);
             }

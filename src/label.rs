@@ -45,6 +45,14 @@ impl LabelSet {
         self.0.is_empty()
     }
 
+    /// Returns the labels that the other set does not have.
+    pub fn without(&self, other: &LabelSet) -> LabelSet {
+        if other.is_empty() || self.is_empty() {
+            return self.clone();
+        }
+        self.0.iter().copied().filter(|&label| !other.contains(label)).collect()
+    }
+
     /// Counts the labels that both sets have: C_ij = y_i . y_j.
     pub fn shared(&self, other: &LabelSet) -> usize {
         self.0.iter().filter(|&&label| other.contains(label)).count()

@@ -49,11 +49,11 @@ pub mod tune;
 
 pub use datastore::{
     Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, DocumentRecord, ItemId,
-    Neighbor, SearchMode, Source, StorageOptions, StoredItem,
+    Neighbor, Review, SearchMode, Source, StorageOptions, StoredItem,
 };
 pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
 pub use error::{Error, Result};
-pub use evidence::{Evidence, NeighborEvidence, Origin, TagEvidence};
+pub use evidence::{Evidence, NeighborEvidence, Origin, Standing, TagEvidence};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Array2, ArrayView1};
 
-use crate::interpolate::{Interpolation, interpolate_changed, knn_scores, weights};
+use crate::interpolate::{Interpolation, interpolate_changed, votes, weights};
 use crate::select::{Selected, Selection, select};
 use crate::{
     DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, Error, ItemId, LabelVocabulary,
@@ -236,9 +236,9 @@ impl<E: Encoder> Tagger<E> {
     ) -> Tagging {
         let distances: Vec<f32> = neighbors.iter().map(|neighbor| neighbor.distance).collect();
         let weights = weights(&distances, self.interpolation.temperature);
-        let knn = (!neighbors.is_empty()).then(|| knn_scores(&neighbors, &weights));
+        let knn = (!neighbors.is_empty()).then(|| votes(&neighbors, &weights));
         let proportion = self.interpolation.proportion;
-        let scores = interpolate_changed(model, knn.as_deref(), proportion, labels);
+        let scores = interpolate_changed(model, knn.as_ref(), proportion, labels);
         let Selected { tags, suggestions } = select(scores, &self.selection);
         let votes = neighbors.into_iter().zip(weights);
         let neighbors = votes.map(|(neighbor, weight)| Vote { neighbor, weight }).collect();

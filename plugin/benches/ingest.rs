@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use autotag::{
     Datastore, DatastoreOptions, DocumentRecord, Embedding, EncodeError, Encoded, EncodedBatch,
-    Encoder, Fingerprint, LabelSet, LabelVocabulary, Scores, Source, Tagger,
+    Encoder, Fingerprint, LabelSet, LabelVocabulary, Review, Scores, Source, Tagger,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -224,7 +224,7 @@ fn add(
 fn record(encoded: Encoded) -> DocumentRecord {
     DocumentRecord {
         content: [0; 16],
-        is_corrected: false,
+        review: Review::None,
         rejected: LabelSet::default(),
         encoded: Some(encoded),
     }

@@ -1,6 +1,6 @@
 //! The changes that a worker decided on, on their way to both stores.
 
-use autotag::DocumentRecord;
+use autotag::{DatastoreWriter, DocumentRecord, Embedding, Evidence, Review};
 
 use crate::budget::{Metered, Permit};
 use crate::ledger::Tally;
@@ -32,14 +32,45 @@ pub(crate) enum Content {
 
 /// The datastore's part of a document.
 pub(crate) struct Kept {
-    /// The labels that people gave: the document votes for them, where the record has an embedding.
-    pub(crate) labels: Option<Vec<String>>,
+    /// What people decided: the document votes by it, where the record has an embedding.
+    pub(crate) labels: Option<DecidedLabels>,
     /// Its text's answer and people's verdicts; `None` where there is neither.
     pub(crate) record: Option<DocumentRecord>,
 }
 
+/// The labels of a neighbor.
+pub(crate) struct DecidedLabels {
+    pub(crate) given: Vec<String>,
+    /// The neighbor abstains from the vote on them.
+    pub(crate) undecided: Vec<String>,
+}
+
+impl DecidedLabels {
+    /// Reads them in the evidence of a document that people labeled or reviewed.
+    pub(crate) fn of(evidence: &Evidence) -> Self {
+        let undecided = match evidence.review {
+            Review::Partial => evidence.predicted_labels().map(str::to_owned).collect(),
+            Review::None | Review::Complete => vec![],
+        };
+        DecidedLabels { given: evidence.given(), undecided }
+    }
+
+    /// Stages a document as a neighbor.
+    pub(crate) fn put(
+        &self,
+        datastore: &mut DatastoreWriter,
+        key: &str,
+        embedding: &Embedding,
+    ) -> autotag::Result<()> {
+        fn names(labels: &[String]) -> Vec<&str> {
+            labels.iter().map(String::as_str).collect()
+        }
+        datastore.put_partial(key, embedding, &names(&self.given), &names(&self.undecided))
+    }
+}
+
 impl Kept {
-    pub(crate) fn new(labels: Option<Vec<String>>, record: DocumentRecord) -> Self {
+    pub(crate) fn new(labels: Option<DecidedLabels>, record: DocumentRecord) -> Self {
         Kept { labels, record: worth_keeping(record) }
     }
 }
@@ -47,6 +78,6 @@ impl Kept {
 /// Returns a document's record, where it says more than the document itself.
 pub(crate) fn worth_keeping(record: DocumentRecord) -> Option<DocumentRecord> {
     let is_informative =
-        record.encoded.is_some() || record.is_corrected || !record.rejected.is_empty();
+        record.encoded.is_some() || !record.review.is_none() || !record.rejected.is_empty();
     is_informative.then_some(record)
 }

@@ -1,54 +1,88 @@
-//! Corrections: a person's labels for a document in the index.
+//! Corrections: what a person decides of the labels of a document in the index.
 
 use std::collections::BTreeSet;
 
-use autotag::{DatastoreReader, Encoder, Evidence, LabelId};
+use autotag::{
+    DatastoreReader, Encoder, Evidence, LabelId, LabelVocabulary, Review, Source, StoredItem,
+};
 
-use crate::operation::{Action, GivenLabels, LabelSource, Labeling};
+use crate::operation::{Action, Corrected, Labeling};
 use crate::worker::Worker;
 use crate::{Error, Result, TaggingWriter, document, source};
 
-/// A person's verdict on a document's labels.
+/// A person's decisions on a document's labels.
+///
+/// Labels that a correction does not decide stay as they were: given, rejected, or undecided.
 ///
 /// ```
 /// use tantivy_autotag::Correction;
 ///
-/// let exactly = Correction::labels(["role::program", "use::editing"]);
-/// let otherwise_as_tagged = Correction::change(["use::editing"], ["role::plugin"]);
-/// # let _ = (exactly, otherwise_as_tagged);
+/// let one_click = Correction::add(["use::editing"]);
+/// let both = Correction::add(["use::editing"]).and(Correction::reject(["role::plugin"]));
+/// let all_tags_are_right = Correction::confirm();
+/// let exactly_these = Correction::set(["role::program", "use::editing"]);
+/// # let _ = (one_click, both, all_tags_are_right, exactly_these);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Correction {
-    /// Whether the document's tags are kept, except for the labels named.
-    keeps_tags: bool,
-    add: Vec<String>,
-    remove: Vec<String>,
+    given: Vec<String>,
+    rejected: Vec<String>,
+    others: Others,
+}
+
+/// The labels that a correction does not name, in the order of precedence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Others {
+    /// They stay as they were.
+    #[default]
+    Kept,
+    /// The tags are given; the document has no others.
+    Confirmed,
+    /// The tags are rejected; the document has no others.
+    Rejected,
 }
 
 impl Correction {
-    /// Gives a document exactly these labels, or none.
-    pub fn labels(labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        let add = labels.into_iter().map(Into::into).collect();
-        Correction { keeps_tags: false, add, remove: vec![] }
+    /// Says that the document has these labels.
+    pub fn add(labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Correction { given: labels.into_iter().map(Into::into).collect(), ..Correction::default() }
     }
 
-    /// Keeps a document's tags, but adds and removes some labels.
-    pub fn change(
-        add: impl IntoIterator<Item = impl Into<String>>,
-        remove: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
-        let add = add.into_iter().map(Into::into).collect();
-        let remove = remove.into_iter().map(Into::into).collect();
-        Correction { keeps_tags: true, add, remove }
+    /// Says that the document does not have these labels.
+    pub fn reject(labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let rejected = labels.into_iter().map(Into::into).collect();
+        Correction { rejected, ..Correction::default() }
+    }
+
+    /// Says that the document has exactly these labels, or none; its other tags are rejected.
+    pub fn set(labels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Correction { others: Others::Rejected, ..Correction::add(labels) }
+    }
+
+    /// Says that all tags of the document are right, and that it has no other label.
+    pub fn confirm() -> Self {
+        Correction { others: Others::Confirmed, ..Correction::default() }
+    }
+
+    /// Joins two corrections of the same document.
+    ///
+    /// A label that one gives and the other rejects is given.
+    pub fn and(mut self, other: Correction) -> Self {
+        self.given.extend(other.given);
+        self.rejected.extend(other.rejected);
+        self.others = self.others.max(other.others);
+        self
     }
 }
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
-    /// Replaces a document's tags by a person's labels, and makes it a neighbor from the next commit
-    /// on.
+    /// Records what a person decided of a document's labels, and makes it a neighbor from the next
+    /// commit on.
     ///
-    /// Removed labels are rejected: tagging the document again does not bring them back, until a
-    /// person gives them. Deleting the document forgets that.
+    /// The document votes with the labels given or confirmed. Where it has undecided labels it abstains
+    /// from the vote on those, and they are predicted anew when it is tagged again or comes with another
+    /// text; decided ones stay. Rejected labels do not come back until a person gives them. Deleting the
+    /// document forgets all that.
     ///
     /// The document is that of the last commit. Where its key was changed since, earlier operations
     /// are committed first; the next call of [`commit`](TaggingWriter::commit) counts them.
@@ -56,7 +90,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// # Errors
     ///
     /// [`Error::NoSuchDocument`], [`Error::NotStored`] when the schema does not store all of a
-    /// document, [`Error::Label`] for a label that cannot be a facet, is retired, or is to be removed
+    /// document, [`Error::Label`] for a label that cannot be a facet, is retired, or is rejected
     /// but unknown; the document stays as it is then. As [`add`](TaggingWriter::add) for
     /// earlier documents.
     pub fn correct(&self, key: &str, correction: &Correction) -> Result<()> {
@@ -75,10 +109,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             let Some(stored) = found else {
                 return Err(Error::NoSuchDocument { key: key.to_owned() });
             };
-            let neighbors = &snapshot.neighbors;
-            let corrected = corrected(key, correction, &stored.evidence, neighbors)?;
+            let corrected = corrected(key, correction, &stored.evidence, &snapshot.neighbors)?;
             drop(snapshot.searcher);
-            let action = Action::Index(stored.document, Labeling::Given(corrected));
+            let action = Action::Index(stored.document, Labeling::Corrected(corrected));
             if self.try_submit(key.to_owned(), action, Some(generation))?.is_none() {
                 return Ok(());
             }
@@ -86,37 +119,83 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 }
 
-/// Resolves a correction to the labels that a document has and those that it does not have.
+/// Applies a correction to the document's evidence and verdicts.
 fn corrected(
     key: &str,
     correction: &Correction,
-    evidence: &Evidence,
+    before: &Evidence,
     neighbors: &DatastoreReader,
-) -> Result<GivenLabels> {
+) -> Result<Corrected> {
     let vocabulary = neighbors.labels();
-    let wrong = |source| Error::Label { key: key.to_owned(), source };
-    let given = document::check_labels(key, &correction.add)?;
-    let mut labels = BTreeSet::new();
-    for label in &given {
-        vocabulary.check_usable(label).map_err(wrong)?;
-        labels.extend(vocabulary.resolve_name(label).map(str::to_owned));
-    }
-    let mut removed: BTreeSet<LabelId> = BTreeSet::new();
-    for label in &correction.remove {
-        removed.extend(vocabulary.resolve(vocabulary.require(label).map_err(wrong)?));
-    }
-    for tag in &evidence.tags {
-        let Some(id) = vocabulary.id(&tag.label).and_then(|id| vocabulary.resolve(id)) else {
-            continue;
-        };
-        let name = vocabulary.name(id);
-        if correction.keeps_tags && !removed.contains(&id) {
-            labels.insert(name.to_owned());
-        } else if !labels.contains(name) {
-            removed.insert(id);
+    let (added, mut rejected) = resolved(key, correction, vocabulary)?;
+    let record = neighbors.documents(&[key])?.remove(0);
+    let item = neighbors.get(key)?.filter(|item| item.source == Source::Human);
+    let review_before = record.as_ref().map_or(Review::None, |record| record.review);
+    // One that came with its labels has no undecided ones.
+    let is_decided = match review_before {
+        Review::Complete => true,
+        Review::Partial => false,
+        Review::None => item.is_some() || before.not_voting,
+    };
+    let review = match correction.others {
+        Others::Kept if !is_decided => Review::Partial,
+        Others::Kept | Others::Confirmed | Others::Rejected => Review::Complete,
+    };
+
+    let mut given = given_before(before, item.as_ref(), vocabulary);
+    let tags = before.tags.iter().filter_map(|tag| vocabulary.resolve(vocabulary.id(&tag.label)?));
+    match correction.others {
+        Others::Kept => {}
+        Others::Confirmed => given.extend(tags.map(|tag| vocabulary.name(tag).to_owned())),
+        Others::Rejected => {
+            rejected.extend(tags);
+            given.clear();
         }
     }
-    removed.retain(|&id| !labels.contains(vocabulary.name(id)));
-    let (labels, rejected) = (labels.into_iter().collect(), removed.into_iter().collect());
-    Ok(GivenLabels { labels, rejected, source: LabelSource::Correction })
+    given.retain(|label| vocabulary.id(label).is_none_or(|id| !rejected.contains(&id)));
+    given.extend(added);
+
+    let earlier = record.map(|record| record.rejected).unwrap_or_default();
+    let earlier = earlier.ids().iter().copied();
+    let given: Vec<String> = given.into_iter().collect();
+    let rejected = document::not_given(rejected.into_iter().chain(earlier), &given, vocabulary);
+    let evidence = match review {
+        Review::Partial => before.relabeled(vocabulary).with_given(&given),
+        Review::None | Review::Complete => Evidence::human(&given),
+    };
+    Ok(Corrected::new(Evidence { review, ..evidence }, rejected, vocabulary))
+}
+
+/// Returns the labels that a correction gives and rejects, as those that stand for them now.
+fn resolved(
+    key: &str,
+    correction: &Correction,
+    vocabulary: &LabelVocabulary,
+) -> Result<(BTreeSet<String>, BTreeSet<LabelId>)> {
+    let wrong = |source| Error::Label { key: key.to_owned(), source };
+    let (mut given, mut rejected) = (BTreeSet::new(), BTreeSet::new());
+    for label in &document::check_labels(key, &correction.given)? {
+        vocabulary.check_usable(label).map_err(wrong)?;
+        given.extend(vocabulary.resolve_name(label).map(str::to_owned));
+    }
+    for label in &correction.rejected {
+        rejected.extend(vocabulary.resolve(vocabulary.require(label).map_err(wrong)?));
+    }
+    Ok((given, rejected))
+}
+
+/// Returns the labels that people gave a document: those of its neighbor, where it has one.
+fn given_before(
+    before: &Evidence,
+    item: Option<&StoredItem>,
+    vocabulary: &LabelVocabulary,
+) -> BTreeSet<String> {
+    match item {
+        Some(item) => document::label_names(&item.labels, vocabulary).into_iter().collect(),
+        None => {
+            let given = before.given();
+            let given = given.iter().filter_map(|label| vocabulary.resolve_name(label));
+            given.map(str::to_owned).collect()
+        }
+    }
 }

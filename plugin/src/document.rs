@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
-use autotag::{Evidence, LabelSet, LabelVocabulary, TagEvidence};
+use autotag::{Evidence, LabelId, LabelSet, LabelVocabulary, TagEvidence};
 use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
@@ -168,6 +168,20 @@ fn attach_facets(document: &mut TantivyDocument, field: Field, tags: &[TagEviden
 /// Returns the names of labels.
 pub(crate) fn label_names(labels: &LabelSet, vocabulary: &LabelVocabulary) -> Vec<String> {
     labels.ids().iter().map(|&label| vocabulary.name(label).to_owned()).collect()
+}
+
+/// Returns the rejected labels that were not given, nor the labels that stand for them now.
+pub(crate) fn not_given(
+    rejected: impl Iterator<Item = LabelId>,
+    given: &[String],
+    vocabulary: &LabelVocabulary,
+) -> LabelSet {
+    let given: LabelSet = given.iter().filter_map(|name| vocabulary.id(name)).collect();
+    let is_given = |&label: &LabelId| {
+        given.contains(label)
+            || vocabulary.resolve(label).is_some_and(|label| given.contains(label))
+    };
+    rejected.filter(|label| !is_given(label)).collect()
 }
 
 /// Returns a label's facet.

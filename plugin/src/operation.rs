@@ -1,6 +1,6 @@
 //! A caller's request, on its way from the writer through the queue to a worker.
 
-use autotag::{DatastoreReader, Evidence, LabelSet};
+use autotag::{DatastoreReader, Evidence, LabelSet, LabelVocabulary};
 use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::Permit;
@@ -29,27 +29,34 @@ pub(crate) enum Labeling {
     Predict,
     /// The tagger, once more: the document has this evidence in the last commit.
     Repredict(Evidence),
-    /// People.
-    Given(GivenLabels),
+    /// People: these labels came with the document.
+    Given(Vec<String>),
+    /// A person, who corrects the document of the last commit.
+    Corrected(Corrected),
 }
 
-/// The labels that people gave a document.
-pub(crate) struct GivenLabels {
-    pub(crate) labels: Vec<String>,
-    /// The labels that it does not have.
+/// The outcome of a correction.
+pub(crate) struct Corrected {
+    /// The document's evidence from now on.
+    pub(crate) evidence: Evidence,
+    /// The labels that people said it does not have.
     pub(crate) rejected: LabelSet,
-    pub(crate) source: LabelSource,
 }
 
-/// How labels that people gave reached their document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LabelSource {
-    /// They came with it.
-    Document,
-    /// A person corrects the document of the last commit.
-    Correction,
-    /// A person corrected it before it came again.
-    EarlierCorrection,
+impl Corrected {
+    /// Completes evidence by the names of rejected labels, which are neither tags nor suggestions then;
+    /// given ones stay.
+    pub(crate) fn new(
+        mut evidence: Evidence,
+        rejected: LabelSet,
+        vocabulary: &LabelVocabulary,
+    ) -> Self {
+        let given = evidence.given();
+        let mut names = document::label_names(&vocabulary.resolve_set(&rejected), vocabulary);
+        names.retain(|name| !given.contains(name));
+        evidence.reject(names);
+        Corrected { evidence, rejected }
+    }
 }
 
 /// A document as the last commit has it, without what autotag attached.
@@ -103,11 +110,14 @@ impl Labeling {
         match self {
             Labeling::Predict => 0,
             Labeling::Repredict(evidence) => evidence.size(),
-            Labeling::Given(given) => {
+            Labeling::Given(labels) => {
                 let length = |label: &String| label.len() + size_of::<String>();
-                let labels: usize = given.labels.iter().map(length).sum();
+                let labels: usize = labels.iter().map(length).sum();
                 // The labels once as they came, and once in the document's evidence.
-                2 * labels + size_of::<u32>() * given.rejected.len()
+                2 * labels
+            }
+            Labeling::Corrected(Corrected { evidence, rejected }) => {
+                evidence.size() + size_of::<u32>() * rejected.len()
             }
         }
     }

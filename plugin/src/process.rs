@@ -5,16 +5,16 @@ use std::time::Instant;
 
 use autotag::tagger::StageTimes;
 use autotag::{
-    DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, Evidence, ItemId, LabelId,
-    LabelSet, LabelVocabulary, StoredItem, Tagger,
+    DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, Evidence, ItemId, LabelSet,
+    LabelVocabulary, Review, StoredItem, Tagger,
 };
 use sha2::{Digest, Sha256};
 use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::{Metered, Permit};
-use crate::change::{Change, Content, Kept, ProcessedChunk};
+use crate::change::{Change, Content, DecidedLabels, Kept, ProcessedChunk};
 use crate::ledger::Tally;
-use crate::operation::{Action, Chunk, GivenLabels, LabelSource, Labeling, Operation};
+use crate::operation::{Action, Chunk, Corrected, Labeling, Operation};
 use crate::worker::Worker;
 use crate::{FailedDocument, OnFailure, Result, document, source};
 
@@ -75,6 +75,27 @@ struct Prediction {
     encoded: Encoded,
     /// The evidence of the last commit, where the document is tagged again.
     before: Option<Evidence>,
+    /// The labels that people gave, where they decided only some.
+    given: Option<Vec<String>>,
+}
+
+/// What a document keeps of a person's review when it comes again.
+enum Inherited {
+    /// All labels were decided.
+    Complete(Corrected),
+    /// These labels were given; the others are predicted.
+    Partial(Vec<String>),
+}
+
+/// How decided labels reach their document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Arrival {
+    /// They come with it.
+    Labeled,
+    /// A person corrects the document of the last commit.
+    Corrected,
+    /// A person corrected it before it came again.
+    Replaced,
 }
 
 /// Looks up each key's neighbor and record, once.
@@ -168,16 +189,37 @@ impl<E: Encoder> Step<'_, E> {
     ) -> Result<()> {
         let (mut new, mut again) = (Vec::with_capacity(texts.len()), Vec::new());
         for (text, labeling, encoded) in texts {
-            match (self.keep_correction(&text, labeling)?, encoded) {
-                (Labeling::Given(given), encoded) => self.index_labeled(text, given, encoded),
-                (Labeling::Predict, Ok(encoded)) => {
-                    new.push(Prediction { text, encoded, before: None });
+            match labeling {
+                Labeling::Given(labels) => self.index_given(text, labels, encoded),
+                Labeling::Corrected(corrected) => {
+                    self.index_decided(text, corrected, encoded, Arrival::Corrected);
                 }
-                (Labeling::Repredict(before), Ok(encoded)) => {
-                    again.push(Prediction { text, encoded, before: Some(before) });
-                }
-                (Labeling::Predict, Err(cause)) => self.index_untagged(text, cause),
-                (Labeling::Repredict(_), Err(cause)) => self.fail(&text.draft.key, cause),
+                Labeling::Predict => match (self.inherited(&text)?, encoded) {
+                    (Some(Inherited::Complete(corrected)), encoded) => {
+                        self.index_decided(text, corrected, encoded, Arrival::Replaced);
+                    }
+                    (Some(Inherited::Partial(given)), Ok(encoded)) => {
+                        new.push(Prediction { text, encoded, before: None, given: Some(given) });
+                    }
+                    (Some(Inherited::Partial(given)), Err(cause)) => {
+                        let (review, rejected) = (Review::Partial, text.known.rejected());
+                        let evidence = Evidence { review, ..Evidence::human(&given) };
+                        let corrected = Corrected::new(evidence, rejected, self.vocabulary());
+                        self.index_decided(text, corrected, Err(cause), Arrival::Replaced);
+                    }
+                    (None, Ok(encoded)) => {
+                        new.push(Prediction { text, encoded, before: None, given: None });
+                    }
+                    (None, Err(cause)) => self.index_untagged(text, cause),
+                },
+                Labeling::Repredict(before) => match encoded {
+                    Ok(encoded) => {
+                        let is_partial = before.review == Review::Partial;
+                        let given = is_partial.then(|| self.given(&text, &before));
+                        again.push(Prediction { text, encoded, before: Some(before), given });
+                    }
+                    Err(cause) => self.fail(&text.draft.key, cause),
+                },
             }
         }
         self.predict(tagger, new)?;
@@ -187,35 +229,50 @@ impl<E: Encoder> Step<'_, E> {
         self.predict(&self.worker.with_job_settings(tagger), again)
     }
 
-    /// Lets a document that a person corrected keep the labels given when it comes again, with
-    /// whatever text.
+    /// Returns what a document that a person reviewed keeps when it comes again, with whatever text.
     ///
-    /// Why? The source of the documents does not know of the correction.
-    fn keep_correction(&self, text: &Text, labeling: Labeling) -> Result<Labeling> {
+    /// Why? The source of the documents does not know of the review.
+    fn inherited(&self, text: &Text) -> Result<Option<Inherited>> {
         let Text { draft, digest, known } = text;
-        let (Labeling::Predict, Some(record)) = (&labeling, &known.record) else {
-            return Ok(labeling);
+        let Some(record) = known.record.as_ref().filter(|record| !record.review.is_none()) else {
+            return Ok(None);
         };
-        if !record.is_corrected {
-            return Ok(labeling);
-        }
-        let labels = match &known.neighbor {
-            Some(item) => document::label_names(&item.labels, self.vocabulary()),
+        let before = match &known.neighbor {
+            Some(_) => Evidence::default(),
             // A text that cannot be encoded has no neighbor: only the document has the labels.
             None => {
                 let Worker { fields, checks, .. } = self.worker;
                 match source::read(self.searcher, fields, &draft.key, checks)? {
-                    Some(stored) => resolved(stored.evidence.given(), self.vocabulary()),
-                    None => return Ok(labeling),
+                    Some(stored) => stored.evidence,
+                    None => return Ok(None),
                 }
             }
         };
-        if labels.is_empty() && record.content != *digest {
-            // Only rejections remain: the new text is tagged.
-            return Ok(labeling);
+        let given = self.given(text, &before);
+        if record.review == Review::Partial {
+            return Ok(Some(Inherited::Partial(given)));
         }
-        let (rejected, source) = (LabelSet::default(), LabelSource::EarlierCorrection);
-        Ok(Labeling::Given(GivenLabels { labels, rejected, source }))
+        if given.is_empty() && record.content != *digest {
+            // Only rejections remain: the new text is tagged.
+            return Ok(None);
+        }
+        let evidence = Evidence { review: Review::Complete, ..Evidence::human(&given) };
+        let rejected = self.still_rejected(text, &given);
+        Ok(Some(Inherited::Complete(Corrected::new(evidence, rejected, self.vocabulary()))))
+    }
+
+    /// Returns the labels that people gave a document, as those that stand for them now.
+    fn given(&self, text: &Text, before: &Evidence) -> Vec<String> {
+        match &text.known.neighbor {
+            Some(item) => document::label_names(&item.labels, self.vocabulary()),
+            None => resolved(before.given(), self.vocabulary()),
+        }
+    }
+
+    /// Returns the labels that people rejected before these were given.
+    fn still_rejected(&self, text: &Text, given: &[String]) -> LabelSet {
+        let earlier = text.known.rejected();
+        document::not_given(earlier.ids().iter().copied(), given, self.vocabulary())
     }
 
     /// Tags documents by their neighbors and the model; one that is tagged again and keeps its tags
@@ -228,14 +285,16 @@ impl<E: Encoder> Step<'_, E> {
         let earlier: Vec<Option<ItemId>> =
             predictions.iter().map(|p| p.text.known.neighbor.as_ref().map(|n| n.item)).collect();
         let taggings = tagger.tag_encoded(&encoded, &earlier, self.neighbors)?;
-        for (Prediction { text, encoded, before }, mut tagging) in
+        for (Prediction { text, encoded, before, given }, tagging) in
             predictions.into_iter().zip(taggings)
         {
             let rejected = text.known.rejected();
-            let excluded = self.vocabulary().resolve_set(&rejected);
-            tagging.tags.retain(|tag| !excluded.contains(tag.label));
-            tagging.suggestions.retain(|tag| !excluded.contains(tag.label));
-            let evidence = Evidence::predicted(&tagging, self.neighbors);
+            let mut evidence = Evidence::predicted(&tagging, self.neighbors);
+            if let Some(given) = &given {
+                evidence = Evidence { review: Review::Partial, ..evidence.with_given(given) };
+            }
+            let corrected = Corrected::new(evidence, rejected, self.vocabulary());
+            let Corrected { evidence, rejected } = corrected;
             match before {
                 None => self.tally.tagged += 1,
                 Some(before) => {
@@ -245,35 +304,44 @@ impl<E: Encoder> Step<'_, E> {
                     }
                 }
             }
-            let record = text.record(rejected, Some(encoded));
-            self.index(text, Some(&evidence), Kept::new(None, record));
+            let labels = given.map(|_| DecidedLabels::of(&evidence));
+            let record = text.record(evidence.review, rejected, Some(encoded));
+            self.index(text, Some(&evidence), Kept::new(labels, record));
         }
         Ok(())
     }
 
-    /// Indexes a document with the labels that people gave; it votes for them where its text could
-    /// be encoded.
-    fn index_labeled(
+    /// Indexes a document with the labels that came with it.
+    fn index_given(
         &mut self,
         text: Text,
-        given: GivenLabels,
+        labels: Vec<String>,
         encoded: Result<Encoded, EncodeError>,
     ) {
-        let GivenLabels { labels, rejected, source } = given;
         let labels = resolved(labels, self.vocabulary());
-        let evidence = Evidence { not_voting: encoded.is_err(), ..Evidence::human(&labels) };
+        let rejected = self.still_rejected(&text, &labels);
+        let corrected = Corrected::new(Evidence::human(&labels), rejected, self.vocabulary());
+        self.index_decided(text, corrected, encoded, Arrival::Labeled);
+    }
+
+    /// Indexes a document with the labels that people decided; it votes by them where its text could be
+    /// encoded.
+    fn index_decided(
+        &mut self,
+        text: Text,
+        Corrected { mut evidence, rejected }: Corrected,
+        encoded: Result<Encoded, EncodeError>,
+        arrival: Arrival,
+    ) {
+        evidence.not_voting = encoded.is_err();
         // What a person says of a document that is there already must not be lost.
-        let is_indexed =
-            encoded.is_ok() || source == LabelSource::Correction || self.keeps_failed();
+        let is_indexed = encoded.is_ok() || arrival == Arrival::Corrected || self.keeps_failed();
         let encoded = encoded.map_err(|cause| self.fail(&text.draft.key, cause)).ok();
         self.tally.labeled += u64::from(encoded.is_some());
         if is_indexed {
-            let earlier = text.known.rejected();
-            let rejected = rejected.ids().iter().chain(earlier.ids()).copied();
-            let rejected = not_given(rejected, &labels, self.vocabulary());
-            let is_corrected = source != LabelSource::Document;
-            let record = DocumentRecord { is_corrected, ..text.record(rejected, encoded) };
-            self.index(text, Some(&evidence), Kept::new(Some(labels), record));
+            let record = text.record(evidence.review, rejected, encoded);
+            let kept = Kept::new(Some(DecidedLabels::of(&evidence)), record);
+            self.index(text, Some(&evidence), kept);
         }
     }
 
@@ -281,7 +349,7 @@ impl<E: Encoder> Step<'_, E> {
     fn index_untagged(&mut self, text: Text, cause: EncodeError) {
         self.fail(&text.draft.key, cause);
         if self.keeps_failed() {
-            let record = text.record(text.known.rejected(), None);
+            let record = text.record(Review::None, text.known.rejected(), None);
             self.index(text, None, Kept::new(None, record));
         }
     }
@@ -330,28 +398,19 @@ impl Known {
 }
 
 impl Text {
-    fn record(&self, rejected: LabelSet, encoded: Option<Encoded>) -> DocumentRecord {
-        DocumentRecord { content: self.digest, is_corrected: false, rejected, encoded }
+    fn record(
+        &self,
+        review: Review,
+        rejected: LabelSet,
+        encoded: Option<Encoded>,
+    ) -> DocumentRecord {
+        DocumentRecord { content: self.digest, review, rejected, encoded }
     }
 
     /// Tells whether the last commit has a record of the same text.
     fn is_recorded(&self) -> bool {
         self.known.record.as_ref().is_some_and(|record| record.content == self.digest)
     }
-}
-
-/// Returns the rejected labels that were not given, nor the labels that stand for them now.
-fn not_given(
-    rejected: impl Iterator<Item = LabelId>,
-    given: &[String],
-    vocabulary: &LabelVocabulary,
-) -> LabelSet {
-    let given: LabelSet = given.iter().filter_map(|name| vocabulary.id(name)).collect();
-    let is_given = |&label: &LabelId| {
-        given.contains(label)
-            || vocabulary.resolve(label).is_some_and(|label| given.contains(label))
-    };
-    rejected.filter(|label| !is_given(label)).collect()
 }
 
 /// Returns the names of the labels that stand for those given; retired ones are left out.

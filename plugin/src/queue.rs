@@ -332,7 +332,7 @@ impl State {
     fn has_verdict(&self, key: &str) -> Result<bool> {
         let Some(snapshot) = &self.snapshot else { return Ok(true) };
         let record = snapshot.neighbors.documents(&[key])?.remove(0);
-        Ok(record.is_some_and(|record| record.is_corrected || !record.rejected.is_empty()))
+        Ok(record.is_some_and(|record| !record.review.is_none() || !record.rejected.is_empty()))
     }
 
     /// Seals the chunk being collected.

@@ -5,13 +5,14 @@ use std::path::Path;
 use autotag::datastore::{SealState, check_seal};
 use autotag::tagger::StageTimes;
 use autotag::{
-    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, Fingerprint,
-    LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger, failpoint,
+    Datastore, DatastoreReader, DatastoreWriter, DocumentRecord, Encoded, Encoder, Evidence,
+    Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger,
+    failpoint,
 };
 use tantivy::query::AllQuery;
 use tantivy::{Index, Searcher};
 
-use crate::change::worth_keeping;
+use crate::change::{DecidedLabels, worth_keeping};
 use crate::commit::{self, Payload};
 use crate::error::in_use;
 use crate::folder::Locked;
@@ -135,8 +136,7 @@ fn is_damaged(datastore: &Path, encoder: &Fingerprint) -> bool {
 struct Pending {
     key: String,
     text: String,
-    /// The labels that people gave it.
-    labels: Vec<String>,
+    labels: DecidedLabels,
     record: DocumentRecord,
 }
 
@@ -191,13 +191,13 @@ impl<E: Encoder> Rebuild<'_, E> {
             Some(old) => old.documents(&[&key])?.remove(0),
             None => None,
         };
-        let rejected = self.rejected(record.as_ref());
+        let rejected = self.rejected(record.as_ref(), &committed.evidence);
         let text = document::text(&committed.document, &self.fields).into_owned();
         let content = digest(&text);
-        let is_corrected = record.as_ref().is_some_and(|record| record.is_corrected);
+        let review = record.as_ref().map_or(committed.evidence.review, |record| record.review);
         let encoded = record.filter(|record| self.is_same_encoder && record.content == content);
         let encoded = encoded.and_then(|record| record.encoded);
-        let record = DocumentRecord { content, is_corrected, rejected, encoded };
+        let record = DocumentRecord { content, review, rejected, encoded };
         match labels {
             Some(labels) => {
                 self.pending_bytes += text.len();
@@ -215,22 +215,28 @@ impl<E: Encoder> Rebuild<'_, E> {
         Ok(())
     }
 
-    /// Returns the labels that people gave a document; `None` where it was tagged.
-    fn labels_of(&self, key: &str, committed: &StoredDocument) -> Result<Option<Vec<String>>> {
+    /// Returns the labels that people decided; `None` where the document was tagged.
+    fn labels_of(&self, key: &str, committed: &StoredDocument) -> Result<Option<DecidedLabels>> {
         if let Some(old) = &self.old
             && let Some(item) = old.get(key)?.filter(|item| item.source == Source::Human)
         {
-            return Ok(Some(document::label_names(&item.labels, old.labels())));
+            let names = |labels| document::label_names(labels, old.labels());
+            let (given, undecided) = (names(&item.labels), names(&item.undecided));
+            return Ok(Some(DecidedLabels { given, undecided }));
         }
-        let labels = committed.evidence.given();
-        Ok((!labels.is_empty() && !committed.evidence.not_voting).then_some(labels))
+        let evidence = &committed.evidence;
+        let is_decided = !evidence.given().is_empty() || !evidence.review.is_none();
+        Ok((is_decided && !evidence.not_voting).then(|| DecidedLabels::of(evidence)))
     }
 
-    /// Returns the new ids of rejected labels.
-    fn rejected(&self, record: Option<&DocumentRecord>) -> LabelSet {
-        let (Some(old), Some(record)) = (&self.old, record) else { return LabelSet::default() };
-        let names = record.rejected.ids().iter().map(|&label| old.labels().name(label));
-        names.filter_map(|name| self.writer.labels().id(name)).collect()
+    /// Returns the new ids of rejected labels: those of the old record and those of the document.
+    fn rejected(&self, record: Option<&DocumentRecord>, evidence: &Evidence) -> LabelSet {
+        let old = self.old.as_ref().zip(record);
+        let recorded = old.iter().flat_map(|(old, record)| {
+            record.rejected.ids().iter().map(|&label| old.labels().name(label))
+        });
+        let told = evidence.rejected.iter().map(String::as_str);
+        recorded.chain(told).filter_map(|name| self.writer.labels().id(name)).collect()
     }
 
     /// Encodes the pending documents and puts them.
@@ -256,8 +262,7 @@ impl<E: Encoder> Rebuild<'_, E> {
                 self.report.failed.push(key);
                 continue;
             };
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            self.writer.put(&key, embedding, &labels, Source::Human)?;
+            labels.put(&mut self.writer, &key, embedding)?;
             self.writer.put_document(&key, record)?;
             self.report.labeled += 1;
         }

@@ -38,7 +38,8 @@ pub struct RepairReport {
     pub found: Option<PathBuf>,
     /// The outcome of rebuilding the datastore, where that was necessary.
     pub rebuilt: Option<RebuildReport>,
-    /// Whether rejections, and changes of labels, were lost with the old datastore.
+    /// Changes of labels, and rejections that documents of earlier versions do not tell, were lost with
+    /// the old datastore.
     pub forgot: bool,
     /// The integrity check after the repair.
     pub after: VerifyReport,

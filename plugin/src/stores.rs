@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use autotag::{DatastoreWriter, DocumentRecord, Source};
+use autotag::{DatastoreWriter, DocumentRecord};
 use tantivy::indexer::UserOperation;
 use tantivy::query::AllQuery;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, Term};
 
 use crate::budget::Metered;
-use crate::change::{Change, Content, Kept};
+use crate::change::{Change, Content, DecidedLabels, Kept};
 use crate::{Error, Result, WriterTimes};
 
 pub(crate) struct Stores {
@@ -91,14 +91,13 @@ impl Stores {
         &mut self,
         key: &str,
         had_neighbor: bool,
-        labels: Option<Vec<String>>,
+        labels: Option<DecidedLabels>,
         record: Option<DocumentRecord>,
     ) -> Result<()> {
         let hash = self.hasher.hash_one(key);
         let encoded = record.as_ref().and_then(|record| record.encoded.as_ref());
         if let (Some(labels), Some(encoded)) = (labels, encoded) {
-            let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-            self.datastore.put(key, &encoded.embedding, &labels, Source::Human)?;
+            labels.put(&mut self.datastore, key, &encoded.embedding)?;
             self.put_keys.insert(hash);
         } else if had_neighbor || self.put_keys.contains(&hash) {
             // Only labels that people gave may vote: a predicted document does not.

@@ -8,7 +8,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
 use autotag::{
-    DatastoreReader, DatastoreWriter, Encoder, Evidence, Fingerprint, LabelId, Source, failpoint,
+    DatastoreReader, DatastoreWriter, Encoder, Evidence, Fingerprint, LabelId, Review, Source,
+    failpoint,
 };
 use tantivy::Term;
 use tantivy::query::{AllQuery, BooleanQuery, Query, TermQuery};
@@ -23,8 +24,8 @@ use crate::{Error, Result, RetagReport, TaggingWriter, document, search, source}
 impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Tags documents again by the current neighbors and settings.
     ///
-    /// `query`, in Tantivy's query language, finds them; an empty one finds all. Documents whose
-    /// labels people gave keep them. The encoder's answer to a text is reused where the datastore
+    /// `query`, in Tantivy's query language, finds them; an empty one finds all. Labels that people
+    /// decided stay; of a document with undecided labels those are predicted. The encoder's answer to a text is reused where the datastore
     /// has it; else the stored text is encoded. A document that cannot be encoded keeps
     /// its tags; with [`OnFailure::Fail`](crate::OnFailure::Fail) that interrupts the job.
     ///
@@ -246,27 +247,26 @@ fn action(
     stored: StoredDocument,
     neighbors: &DatastoreReader,
 ) -> Result<Option<Action>> {
-    let given = neighbors.get(key)?.filter(|item| item.source == Source::Human);
+    let item = neighbors.get(key)?.filter(|item| item.source == Source::Human);
+    if let Task::Retag { .. } = task {
+        return Ok(retag(stored, item.is_some()));
+    }
     let labels = neighbors.labels();
-    Ok(match (task, given) {
-        (Task::Retag { .. }, Some(_)) => None,
-        (Task::Retag { .. }, None) => retag(stored),
-        (Task::Relabel { .. }, Some(item)) => {
-            rewrite(stored, Evidence::human(&document::label_names(&item.labels, labels)))
-        }
-        (Task::Relabel { .. }, None) => {
-            let evidence = stored.evidence.relabeled(labels);
-            rewrite(stored, evidence)
-        }
-    })
+    let mut evidence = stored.evidence.relabeled(labels);
+    if let Some(item) = item {
+        evidence = evidence.with_given(&document::label_names(&item.labels, labels));
+    }
+    Ok(rewrite(stored, evidence))
 }
 
-/// Tags a document again that is no neighbor; the labels that people gave it stay.
-fn retag(stored: StoredDocument) -> Option<Action> {
-    if stored.evidence.not_voting {
+/// Predicts the labels of a document that people did not decide; those that they decided stay.
+fn retag(stored: StoredDocument, is_neighbor: bool) -> Option<Action> {
+    let evidence = &stored.evidence;
+    let has_undecided = evidence.review == Review::Partial;
+    if evidence.not_voting || (is_neighbor && !has_undecided) {
         return None;
     }
-    if stored.evidence.given().is_empty() {
+    if is_neighbor || (evidence.given().is_empty() && evidence.review.is_none()) {
         return Some(Action::Index(stored.document, Labeling::Repredict(stored.evidence)));
     }
     // The encoder that the index was migrated to cannot encode it.

@@ -150,6 +150,8 @@ struct Documents {
     labels: Labels,
     /// Those without any tag: people may have given them none.
     untagged: BTreeSet<String>,
+    /// Those that a person reviewed.
+    reviewed: BTreeSet<String>,
     /// Those whose labels do not vote.
     not_voting: BTreeSet<String>,
 }
@@ -220,6 +222,9 @@ impl Documents {
         };
         if evidence.tags.is_empty() {
             self.untagged.insert(key.clone());
+        }
+        if !evidence.review.is_none() {
+            self.reviewed.insert(key.clone());
         }
         if evidence.not_voting {
             self.not_voting.insert(key.clone());
@@ -335,6 +340,8 @@ fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
         }
         _ => None,
     });
+    let may_have_none =
+        |key: &str| documents.untagged.contains(key) || documents.reviewed.contains(key);
     for (key, document) in documents.labels {
         let was_untagged = document.is_empty();
         let mut document = resolved(&document, &labels);
@@ -347,12 +354,13 @@ fn compare(documents: Documents, known: Known, report: &mut VerifyReport) {
         }
         match neighbor {
             // A document to which people gave no label is a neighbor without labels.
-            Some(neighbor) if neighbor.is_empty() && documents.untagged.contains(&key) => {}
+            Some(neighbor) if neighbor.is_empty() && may_have_none(&key) => {}
             Some(neighbor) if neighbor != document || (was_untagged && neighbor.is_empty()) => {
                 report.add(Problem::Labels { key, document, neighbor });
             }
             Some(_) => {}
-            None if was_untagged || documents.not_voting.contains(&key) => {}
+            None if documents.not_voting.contains(&key) => {}
+            None if was_untagged && !documents.reviewed.contains(&key) => {}
             None => report.add(Problem::NoNeighbor { key }),
         }
     }

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use autotag::{Datastore, Encoder, LabelSet, Tagger};
+use autotag::{Datastore, Encoder, Tagger};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, TantivyDocument};
 
 use crate::budget::Budget;
 use crate::commit::{self, CommitOutcome, Payload};
 use crate::guard::{guard, open_reader};
-use crate::operation::{Action, GivenLabels, LabelSource, Labeling, Operation, Snapshot};
+use crate::operation::{Action, Labeling, Operation, Snapshot};
 use crate::pipeline::Pipeline;
 use crate::queue::Queue;
 use crate::segments::SegmentChecks;
@@ -168,9 +168,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<()> {
         let key = document::check(&document, &self.pipeline.worker.fields, &self.schema)?;
         let labels = document::check_labels(&key, labels)?;
-        let (rejected, source) = (LabelSet::default(), LabelSource::Document);
-        let given = GivenLabels { labels, rejected, source };
-        self.submit(key, Action::Index(document, Labeling::Given(given)))
+        self.submit(key, Action::Index(document, Labeling::Given(labels)))
     }
 
     /// Deletes the document and the neighbor that have a key; it is no error when there are none.

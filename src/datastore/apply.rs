@@ -58,6 +58,7 @@ fn delete(store: &Store, txn: &mut RwTxn, ids: &mut Ids, key: &str) -> Result<()
 }
 
 /// The numbers in use; new items get the smallest free one.
+#[derive(Clone, Debug)]
 pub(super) struct Ids {
     pub(super) used: RoaringBitmap,
     /// No number below is free.

@@ -5,6 +5,8 @@
 //! what comes that close to the k-th is kept too, and the distances of those few are computed
 //! directly.
 
+use std::ops::Range;
+
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
 use crate::product::{self, Threads};
@@ -24,7 +26,7 @@ use crate::product::{self, Threads};
 /// assert_eq!(rows(&found[0]), [2, 0]);
 /// assert_eq!(rows(&found[1]), [1, 2]);
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ExactIndex {
     dimensions: usize,
     values: Vec<f32>,
@@ -64,16 +66,38 @@ impl ExactIndex {
     pub fn push(&mut self, values: impl ExactSizeIterator<Item = f32>) -> Option<()> {
         let start = self.values.len();
         self.values.extend(values);
-        let row = &self.values[start..];
-        let finite = row.iter().fold(true, |finite, value| finite & value.is_finite());
-        let norm = square_norm(row);
-        if !finite || norm == 0.0 || row.len() != self.dimensions {
+        let Some(norm) = self.square_norm_of(&self.values[start..]) else {
             self.values.truncate(start);
             return None;
-        }
+        };
         self.largest_norm = self.largest_norm.max(norm.sqrt());
         self.half_norms.push((norm / 2.0) as f32);
         Some(())
+    }
+
+    /// Replaces a row; `None` as for [`ExactIndex::push`].
+    pub(super) fn replace(&mut self, row: usize, values: &[f32]) -> Option<()> {
+        let norm = self.square_norm_of(values)?;
+        self.values[row * self.dimensions..][..self.dimensions].copy_from_slice(values);
+        // The largest norm bounds rounding errors: it may be too large.
+        self.largest_norm = self.largest_norm.max(norm.sqrt());
+        self.half_norms[row] = (norm / 2.0) as f32;
+        Some(())
+    }
+
+    /// Adds rows of another index of the same length of vectors.
+    pub(super) fn push_rows_of(&mut self, other: &ExactIndex, rows: Range<usize>) {
+        let values = rows.start * self.dimensions..rows.end * self.dimensions;
+        self.values.extend_from_slice(&other.values[values]);
+        self.half_norms.extend_from_slice(&other.half_norms[rows]);
+        self.largest_norm = self.largest_norm.max(other.largest_norm);
+    }
+
+    /// Returns |h|^2; `None` for values that cannot be an embedding's.
+    fn square_norm_of(&self, row: &[f32]) -> Option<f64> {
+        let finite = row.iter().fold(true, |finite, value| finite & value.is_finite());
+        let norm = square_norm(row);
+        (finite && norm > 0.0 && row.len() == self.dimensions).then_some(norm)
     }
 
     pub(super) fn n_rows(&self) -> usize {

@@ -9,11 +9,16 @@
 //!
 //! Every value but Arroy's and the numbers in `keys` ends with the CRC-32 of what stands before it: LMDB has no checksums.
 
-use super::item::{DocumentRecord, Source};
+use super::item::{DocumentRecord, Review, Source};
 use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
 
-/// The only format version that this program reads and writes.
-pub(super) const VERSION: u32 = 2;
+/// The format version that this program writes.
+///
+/// Version 3 has undecided labels (source 2) and partial reviews (flag 8); otherwise it is as version 2.
+pub(super) const VERSION: u32 = 3;
+
+/// The oldest format version that this program reads.
+const OLDEST: u32 = 2;
 
 /// Appends the checksum of what was written.
 pub(super) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -66,7 +71,7 @@ impl Header {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         let version = Input(bytes).u32().ok_or(HeaderError::Damaged)?;
-        if version != VERSION {
+        if !(OLDEST..=VERSION).contains(&version) {
             return Err(HeaderError::Version(version));
         }
         let mut input = Input(unseal(bytes).ok_or(HeaderError::Damaged)?);
@@ -177,22 +182,29 @@ fn put_history(bytes: &mut Vec<u8>, label: &LabelHistory) {
 pub(super) struct Record {
     pub(super) key: Box<str>,
     pub(super) labels: LabelSet,
+    pub(super) undecided: LabelSet,
     pub(super) source: Source,
     pub(super) embedding: Box<[f32]>,
 }
 
 impl Record {
-    /// Lays out source (u8), key's length (u16), number of labels (u32), key, labels (u32 each),
-    /// values (f32 each).
+    /// Lays out source (u8: 0 training set, 1 a person, 2 a person with undecided labels), key's length
+    /// (u16), number of labels (u32), key, labels (u32 each), with source 2 the number of undecided
+    /// labels (u32) and those (u32 each), values (f32 each).
     fn encode_into(&self, bytes: &mut Vec<u8>) {
         bytes.push(match self.source {
             Source::Training => 0,
-            Source::Human => 1,
+            Source::Human if self.undecided.is_empty() => 1,
+            Source::Human => 2,
         });
         bytes.extend((self.key.len() as u16).to_le_bytes());
         bytes.extend((self.labels.len() as u32).to_le_bytes());
         bytes.extend(self.key.as_bytes());
         bytes.extend(self.labels.ids().iter().flat_map(|label| label.0.to_le_bytes()));
+        if !self.undecided.is_empty() {
+            bytes.extend((self.undecided.len() as u32).to_le_bytes());
+            bytes.extend(self.undecided.ids().iter().flat_map(|label| label.0.to_le_bytes()));
+        }
         bytes.extend(self.embedding.iter().flat_map(|value| value.to_le_bytes()));
     }
 
@@ -203,7 +215,8 @@ impl Record {
     }
 
     pub(super) fn encoded_len(&self) -> usize {
-        7 + self.key.len() + 4 * (self.labels.len() + self.embedding.len())
+        let n_undecided = self.undecided.len() + usize::from(!self.undecided.is_empty());
+        7 + self.key.len() + 4 * (self.labels.len() + n_undecided + self.embedding.len())
     }
 }
 
@@ -211,6 +224,7 @@ impl Record {
 pub(super) struct RecordView<'a> {
     pub(super) key: &'a str,
     pub(super) labels: LabelSet,
+    pub(super) undecided: LabelSet,
     pub(super) source: Source,
     values: &'a [u8],
 }
@@ -223,17 +237,20 @@ impl<'a> RecordView<'a> {
 
     fn decode_content(content: &'a [u8], dimensions: usize) -> Option<Self> {
         let mut input = Input(content);
-        let source = match input.array::<1>()?[0] {
-            0 => Source::Training,
-            1 => Source::Human,
+        let (source, has_undecided) = match input.array::<1>()?[0] {
+            0 => (Source::Training, false),
+            1 => (Source::Human, false),
+            2 => (Source::Human, true),
             _ => return None,
         };
         let key_length = u16::from_le_bytes(input.array()?);
         let n_labels = input.u32()?;
         let key = std::str::from_utf8(input.take(key_length.into())?).ok()?;
         let labels = input.label_ids(n_labels)?;
+        let undecided =
+            if has_undecided { input.counted_label_ids()? } else { LabelSet::default() };
         let values = input.take(dimensions.checked_mul(4)?)?;
-        input.0.is_empty().then_some(RecordView { key, labels, source, values })
+        input.0.is_empty().then_some(RecordView { key, labels, undecided, source, values })
     }
 
     /// Returns the embedding's values.
@@ -245,6 +262,7 @@ impl<'a> RecordView<'a> {
         Record {
             key: self.key.into(),
             labels: self.labels.clone(),
+            undecided: self.undecided.clone(),
             source: self.source,
             embedding: self.values().collect(),
         }
@@ -254,7 +272,8 @@ impl<'a> RecordView<'a> {
 /// The length of a checksum.
 const CHECKSUM_BYTES: usize = 4;
 
-/// Lays out content hash (16 bytes), flags (u8: 1 corrected, 2 with an embedding, 4 with scores),
+/// Lays out content hash (16 bytes), flags (u8: 1 reviewed, 2 with an embedding, 4 with scores, 8
+/// reviewed in part),
 /// number of rejected labels (u32), those (u32 each), the embedding's values (f32 each), number of
 /// the model's labels (u32), number of scores above 0 (u32), and those (u32 label, f32 score).
 ///
@@ -276,7 +295,7 @@ pub(super) fn decode_document(bytes: &[u8], dimensions: usize) -> Option<Documen
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct DocumentView {
     pub(super) content: [u8; 16],
-    pub(super) is_corrected: bool,
+    pub(super) review: Review,
     pub(super) rejected: LabelSet,
     pub(super) embedding: Option<Embedding>,
     pub(super) scores: Option<Scores>,
@@ -285,10 +304,10 @@ pub(super) struct DocumentView {
 impl DocumentView {
     /// Completes the record with its neighbor's embedding, where it has none of its own.
     pub(super) fn complete(self, neighbor: impl FnOnce() -> Option<Embedding>) -> DocumentRecord {
-        let DocumentView { content, is_corrected, rejected, embedding, scores } = self;
+        let DocumentView { content, review, rejected, embedding, scores } = self;
         let embedding = embedding.or_else(neighbor);
         let encoded = embedding.map(|embedding| Encoded { embedding, scores });
-        DocumentRecord { content, is_corrected, rejected, encoded }
+        DocumentRecord { content, review, rejected, encoded }
     }
 }
 
@@ -296,8 +315,11 @@ fn put_document(bytes: &mut Vec<u8>, document: &DocumentRecord, embedding: Optio
     let scores = document.encoded.as_ref().and_then(|encoded| encoded.scores.as_ref());
     bytes.extend(document.content);
     bytes.push(
-        u8::from(document.is_corrected)
-            | u8::from(embedding.is_some()) << 1
+        match document.review {
+            Review::None => 0,
+            Review::Complete => 1,
+            Review::Partial => 9,
+        } | u8::from(embedding.is_some()) << 1
             | u8::from(scores.is_some()) << 2,
     );
     bytes.extend((document.rejected.len() as u32).to_le_bytes());
@@ -421,6 +443,12 @@ impl<'a> Input<'a> {
         Some(words(labels).map(|word| LabelId(u32::from_le_bytes(word))).collect())
     }
 
+    /// Reads label ids behind their number.
+    fn counted_label_ids(&mut self) -> Option<LabelSet> {
+        let n_labels = self.u32()?;
+        self.label_ids(n_labels)
+    }
+
     fn history(&mut self) -> Option<LabelHistory> {
         let fate = self.array::<1>()?[0];
         let target = LabelId(self.u32()?);
@@ -442,11 +470,16 @@ impl<'a> Input<'a> {
     fn document(&mut self, dimensions: usize) -> Option<DocumentView> {
         let content = self.array()?;
         let flags = self.array::<1>()?[0];
-        if flags > 7 {
+        let review = match flags & 9 {
+            0 => Review::None,
+            1 => Review::Complete,
+            9 => Review::Partial,
+            _ => return None,
+        };
+        if flags > 15 {
             return None;
         }
-        let n_rejected = self.u32()?;
-        let rejected = self.label_ids(n_rejected)?;
+        let rejected = self.counted_label_ids()?;
         let embedding = match flags & 2 {
             0 => None,
             _ => {
@@ -455,8 +488,7 @@ impl<'a> Input<'a> {
             }
         };
         let scores = if flags & 4 == 0 { None } else { Some(self.scores()?) };
-        let is_corrected = flags & 1 != 0;
-        Some(DocumentView { content, is_corrected, rejected, embedding, scores })
+        Some(DocumentView { content, review, rejected, embedding, scores })
     }
 
     fn scores(&mut self) -> Option<Scores> {

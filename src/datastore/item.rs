@@ -1,5 +1,7 @@
 //! Items, documents and neighbors, as the datastore takes and gives them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Embedding, Encoded, LabelSet};
 
 /// An item's number inside one datastore; a key keeps its number when it is replaced.
@@ -26,6 +28,15 @@ pub struct Neighbor {
     pub distance: f32,
     /// y_i.
     pub labels: LabelSet,
+    /// The labels that people have not decided on: the neighbor abstains from the vote on them.
+    pub undecided: LabelSet,
+}
+
+impl Neighbor {
+    /// Makes a neighbor whose labels are all decided.
+    pub fn new(item: ItemId, distance: f32, labels: LabelSet) -> Self {
+        Neighbor { item, distance, labels, undecided: LabelSet::default() }
+    }
 }
 
 /// An item as it is stored.
@@ -37,8 +48,31 @@ pub struct StoredItem {
     pub embedding: Embedding,
     /// y_i.
     pub labels: LabelSet,
+    /// The labels that people have not decided on, none of `labels`.
+    pub undecided: LabelSet,
     /// The origin of the labels.
     pub source: Source,
+}
+
+/// The extent of a person's review of a document's labels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Review {
+    /// Nobody corrected the document: it has the labels that it came with, or predicted ones.
+    #[default]
+    None,
+    /// Some labels were decided; the others are undecided, and predicted anew where the document is
+    /// tagged again.
+    Partial,
+    /// All labels were decided: the document has those that people gave, and no others.
+    Complete,
+}
+
+impl Review {
+    /// Tells whether nobody corrected the document.
+    pub fn is_none(&self) -> bool {
+        *self == Review::None
+    }
 }
 
 /// The record of a document, labeled or not, from which it can be tagged again without being
@@ -47,8 +81,8 @@ pub struct StoredItem {
 pub struct DocumentRecord {
     /// A digest of the document's text, made by the caller.
     pub content: [u8; 16],
-    /// Whether a person corrected its labels.
-    pub is_corrected: bool,
+    /// The extent of a person's review.
+    pub review: Review,
     /// The labels that people said it does not have.
     pub rejected: LabelSet,
     /// The text's embedding and scores; scores of 0 take no room.

@@ -10,7 +10,7 @@ use super::files::{DATA_FILE, SMALLEST_FILE, file_id, io_error};
 use super::locks::is_written;
 use super::options::{DatastoreOptions, StorageOptions};
 use super::search::Search;
-use super::snapshot::Snapshot;
+use super::snapshot::{Changes, Snapshot};
 use super::store::Store;
 use crate::{Error, Fingerprint, Result};
 
@@ -21,7 +21,12 @@ pub(super) struct Shared {
     pub(super) search: Search,
     /// The snapshot of the newest generation that was asked for.
     newest: Mutex<Option<Arc<Snapshot>>>,
+    /// The items that differ between it and the last commit of this process.
+    changes: Mutex<Option<Changes>>,
 }
+
+/// A snapshot is brought to a later commit where at most one item of so many was changed.
+const LEAST_UNCHANGED: u64 = 8;
 
 /// The datastores that are open in this process, by canonical folder: LMDB forbids opening an
 /// environment twice, whatever the name.
@@ -70,12 +75,38 @@ impl Shared {
             {
                 return Ok(snapshot.clone());
             }
-            // Where no reader holds the old one its memory is free before the new one is loaded.
-            *newest = None;
-            let snapshot = Arc::new(Snapshot::load(&self.store, txn)?);
+            // Where no reader holds the old one its memory is used for the new one, or free before that is
+            // loaded.
+            let old = newest.take();
+            let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let snapshot = match (old, changes) {
+                (Some(old), Some(Changes { from, to, touched }))
+                    if (from, to) == (old.generation, generation)
+                        && touched.len() * LEAST_UNCHANGED <= old.ids.len() as u64 =>
+                {
+                    Arc::unwrap_or_clone(old).advance(&self.store, txn, &touched)?
+                }
+                (old, _) => {
+                    drop(old);
+                    Snapshot::load(&self.store, txn)?
+                }
+            };
+            let snapshot = Arc::new(snapshot);
             *newest = Some(snapshot.clone());
             Ok(snapshot)
         })
+    }
+
+    /// Notes a commit's changes of items; `None` where it changed labels, on which all items depend.
+    pub(super) fn note(&self, committed: Option<Changes>) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes = match (changes.take(), committed) {
+            (Some(earlier), Some(later)) if earlier.to == later.from => {
+                let touched = earlier.touched | later.touched;
+                Some(Changes { from: earlier.from, to: later.to, touched })
+            }
+            (_, later) => later,
+        };
     }
 }
 
@@ -106,7 +137,8 @@ fn open_or_share(
         return Err(Error::DatastoreInUse { path: folder.to_owned() });
     }
     let (store, search) = (open()?, Search::default());
-    let shared = Arc::new(Shared { store, search, newest: Mutex::new(None) });
+    let shared =
+        Arc::new(Shared { store, search, newest: Mutex::new(None), changes: Mutex::new(None) });
     known.insert(folder.to_owned(), Arc::downgrade(&shared));
     Ok(shared)
 }

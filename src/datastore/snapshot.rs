@@ -1,8 +1,10 @@
 //! Snapshots: one commit's items in memory.
 
-use std::sync::OnceLock;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
 use heed::RoTxn;
+use roaring::RoaringBitmap;
 
 use super::exact::ExactIndex;
 use super::format::RecordView;
@@ -11,17 +13,29 @@ use super::store::Store;
 use crate::{Embedding, LabelSet, LabelVocabulary, Result};
 
 /// The items of one commit; row r of the matrix belongs to item `ids[r]`.
+#[derive(Clone)]
 pub(super) struct Snapshot {
     pub(super) generation: u64,
     pub(super) vectors: ExactIndex,
     pub(super) vocabulary: LabelVocabulary,
     /// Ascending.
     pub(super) ids: Vec<u32>,
-    pub(super) keys: Vec<Box<str>>,
+    pub(super) keys: Vec<Arc<str>>,
     labels: Vec<LabelSet>,
+    undecided: Vec<LabelSet>,
     sources: Vec<Source>,
     /// The rows in the order of their keys; sorted when a key is first asked for.
     by_key: OnceLock<Vec<u32>>,
+}
+
+/// The items that commits have changed since a snapshot was taken.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// The snapshot's generation.
+    pub(super) from: u64,
+    /// The generation of the last of the commits.
+    pub(super) to: u64,
+    pub(super) touched: RoaringBitmap,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -40,16 +54,7 @@ impl Snapshot {
         let header = store.header(txn)?;
         let _span =
             tracing::debug_span!("load", header.generation, n_items = header.n_items).entered();
-        let mut snapshot = Snapshot {
-            generation: header.generation,
-            vectors: ExactIndex::new(store.dimensions),
-            vocabulary: store.vocabulary(txn)?,
-            ids: Vec::new(),
-            keys: Vec::new(),
-            labels: Vec::new(),
-            sources: Vec::new(),
-            by_key: OnceLock::new(),
-        };
+        let mut snapshot = Snapshot::empty(store, txn)?;
         // The database's own count, not the header's, which damage may have made huge.
         let n_items = store.databases.items.len(txn).map_err(store.lmdb("read the items"))?;
         if n_items != header.n_items {
@@ -63,19 +68,150 @@ impl Snapshot {
         Ok(snapshot)
     }
 
+    fn empty(store: &Store, txn: &RoTxn) -> Result<Self> {
+        Ok(Snapshot {
+            generation: store.header(txn)?.generation,
+            vectors: ExactIndex::new(store.dimensions),
+            vocabulary: store.vocabulary(txn)?,
+            ids: Vec::new(),
+            keys: Vec::new(),
+            labels: Vec::new(),
+            undecided: Vec::new(),
+            sources: Vec::new(),
+            by_key: OnceLock::new(),
+        })
+    }
+
+    /// Brings a snapshot to the newest commit, without reading the items that are as they were.
+    ///
+    /// `touched` are all items that differ. Labels may have been added since, but not changed.
+    pub(super) fn advance(
+        mut self,
+        store: &Store,
+        txn: &RoTxn,
+        touched: &RoaringBitmap,
+    ) -> Result<Self> {
+        let _span = tracing::debug_span!("advance", n_touched = touched.len()).entered();
+        let mut advanced = Snapshot::empty(store, txn)?;
+        self.vocabulary = std::mem::take(&mut advanced.vocabulary);
+        self.generation = advanced.generation;
+        let damaged = || store.damaged("an item");
+        let mut moved = Vec::new();
+        for id in touched {
+            match (self.row(id), store.item(txn, id)?) {
+                (Some(row), Some(record)) => self.replace(row, &record).ok_or_else(damaged)?,
+                (None, Some(record)) if self.ids.last().is_none_or(|last| id > *last) => {
+                    self.push(id, &record).ok_or_else(damaged)?;
+                    self.sort_in(self.ids.len() - 1);
+                }
+                (None, None) => {}
+                (_, record) => moved.push((id, record)),
+            }
+        }
+        if !moved.is_empty() {
+            self = self.spliced(advanced, moved).ok_or_else(damaged)?;
+        }
+        if self.ids.len() as u64 != store.header(txn)?.n_items {
+            return Err(store.damaged("its number of items"));
+        }
+        Ok(self)
+    }
+
+    /// Removes items, and inserts others between those that are there; the changes stand in the order of
+    /// their numbers. `None` when one is none of this datastore.
+    fn spliced(self, empty: Snapshot, changes: Vec<(u32, Option<RecordView<'_>>)>) -> Option<Self> {
+        let n_rows = self.ids.len() + changes.len();
+        let Snapshot { vocabulary, generation, .. } = &self;
+        let mut spliced =
+            Snapshot { vocabulary: vocabulary.clone(), generation: *generation, ..empty };
+        spliced.vectors.reserve(n_rows);
+        let mut new_rows = vec![None; self.ids.len()];
+        let (mut row, mut inserted) = (0, Vec::new());
+        for (id, record) in changes {
+            let end = self.ids.partition_point(|known| *known < id);
+            spliced.push_rows_of(&self, row..end, &mut new_rows);
+            row = end;
+            match record {
+                Some(record) => {
+                    inserted.push(spliced.ids.len());
+                    spliced.push(id, &record)?;
+                }
+                None => row += 1,
+            }
+        }
+        spliced.push_rows_of(&self, row..self.ids.len(), &mut new_rows);
+        if let Some(by_key) = self.by_key.get() {
+            let rows = by_key.iter().filter_map(|&row| new_rows[row as usize]).collect();
+            let _ = spliced.by_key.set(rows);
+            inserted.into_iter().for_each(|row| spliced.sort_in(row));
+        }
+        Some(spliced)
+    }
+
+    /// Adds rows of another snapshot, and notes where they stand now.
+    fn push_rows_of(&mut self, other: &Snapshot, rows: Range<usize>, new_rows: &mut [Option<u32>]) {
+        for row in rows.clone() {
+            new_rows[row] = Some((self.ids.len() + row - rows.start) as u32);
+        }
+        self.ids.extend_from_slice(&other.ids[rows.clone()]);
+        self.keys.extend_from_slice(&other.keys[rows.clone()]);
+        self.labels.extend_from_slice(&other.labels[rows.clone()]);
+        self.undecided.extend_from_slice(&other.undecided[rows.clone()]);
+        self.sources.extend_from_slice(&other.sources[rows.clone()]);
+        self.vectors.push_rows_of(&other.vectors, rows);
+    }
+
+    /// Replaces a row's item; `None` when it is none of this datastore.
+    fn replace(&mut self, row: usize, record: &RecordView<'_>) -> Option<()> {
+        let (labels, undecided) = self.labels_of(record)?;
+        self.vectors.replace(row, &record.values().collect::<Vec<f32>>())?;
+        (self.labels[row], self.undecided[row]) = (labels, undecided);
+        self.sources[row] = record.source;
+        if *self.keys[row] != *record.key {
+            // The number was given to another key.
+            if let Some(by_key) = self.by_key.get_mut() {
+                by_key.retain(|known| *known as usize != row);
+            }
+            self.keys[row] = record.key.into();
+            self.sort_in(row);
+        }
+        Some(())
+    }
+
+    /// Puts a row into its place in the order of the keys.
+    fn sort_in(&mut self, row: usize) {
+        if let Some(by_key) = self.by_key.get_mut() {
+            let key = &self.keys[row];
+            let place = by_key.partition_point(|&known| self.keys[known as usize] < *key);
+            by_key.insert(place, row as u32);
+        }
+    }
+
     /// Adds an item; `None` when it is none of this datastore.
     fn push(&mut self, id: u32, record: &RecordView<'_>) -> Option<()> {
-        let last_label = record.labels.ids().last();
-        let known = last_label.is_none_or(|label| label.index() < self.vocabulary.len());
-        if record.key.is_empty() || !known {
-            return None;
-        }
+        let (labels, undecided) = self.labels_of(record)?;
         self.vectors.push(record.values())?;
         self.ids.push(id);
         self.keys.push(record.key.into());
-        self.labels.push(self.vocabulary.resolve_set(&record.labels));
+        self.labels.push(labels);
+        self.undecided.push(undecided);
         self.sources.push(record.source);
         Some(())
+    }
+
+    /// Returns an item's labels, and its undecided ones, as those that stand for them now; `None` when it
+    /// is none of this datastore.
+    fn labels_of(&self, record: &RecordView<'_>) -> Option<(LabelSet, LabelSet)> {
+        let mut last_labels =
+            record.labels.ids().last().into_iter().chain(record.undecided.ids().last());
+        let are_known = last_labels.all(|label| label.index() < self.vocabulary.len());
+        if record.key.is_empty() || !are_known {
+            return None;
+        }
+        let labels = self.vocabulary.resolve_set(&record.labels);
+        // Labels that were merged may be decided by now.
+        let undecided = self.vocabulary.resolve_set(&record.undecided).without(&labels);
+        Some((labels, undecided))
     }
 
     /// Returns the row of an item's number.
@@ -85,7 +221,12 @@ impl Snapshot {
 
     /// Returns a row as a neighbor.
     pub(super) fn neighbor(&self, row: usize, distance: f32) -> Neighbor {
-        Neighbor { item: ItemId(self.ids[row]), distance, labels: self.labels[row].clone() }
+        Neighbor {
+            item: ItemId(self.ids[row]),
+            distance,
+            labels: self.labels[row].clone(),
+            undecided: self.undecided[row].clone(),
+        }
     }
 
     pub(super) fn row_of_key(&self, key: &str) -> Option<usize> {
@@ -103,6 +244,7 @@ impl Snapshot {
             item: ItemId(self.ids[row]),
             embedding: Embedding::new(self.vectors.row(row))?,
             labels: self.labels[row].clone(),
+            undecided: self.undecided[row].clone(),
             source: self.sources[row],
         })
     }

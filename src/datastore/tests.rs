@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::{Embedding, Error, LabelSet, LabelVocabulary};
+use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary};
 
 mod damage;
 #[cfg(unix)]
@@ -16,6 +16,7 @@ mod places;
 mod prepared;
 #[cfg(unix)]
 mod processes;
+mod snapshots;
 
 const ENCODER: Fingerprint = Fingerprint([1; 32]);
 
@@ -508,11 +509,11 @@ fn a_damaged_header_is_an_error_and_a_newer_one_names_its_version() {
     let header = |version: u8, n_trees: u8| {
         [&[version, 0, 0, 0, 3, 0, 0, 0, n_trees, 0, 0, 0], &[1u8; 32][..]].concat()
     };
-    check_damaged(|folder| overwrite(folder, &header(2, 10), &header(2, 11)));
+    check_damaged(|folder| overwrite(folder, &header(3, 10), &header(3, 11)));
     for other in [1, 7] {
         let folder = tempfile::tempdir().unwrap();
         drop(create(folder.path(), 3));
-        overwrite(folder.path(), &header(2, 10), &header(other, 10));
+        overwrite(folder.path(), &header(3, 10), &header(other, 10));
         let opened = Datastore::open(folder.path(), &ENCODER).unwrap_err();
         let version = u32::from(other);
         assert!(

@@ -71,7 +71,7 @@ fn check_items(
         ids.insert(item);
         let record = RecordView::decode(bytes, store.dimensions).filter(|record| {
             let is_known = |label: &crate::LabelId| label.index() < vocabulary.len();
-            record.labels.ids().iter().all(is_known)
+            record.labels.ids().iter().chain(record.undecided.ids()).all(is_known)
                 && Embedding::new(record.values().collect::<Vec<f32>>()).is_ok()
         });
         let Some(record) = record else {
@@ -139,7 +139,8 @@ pub(super) fn read_prepared(store: &Store, txn: &RoTxn) -> Result<Option<Prepare
     for number in 0..journal.n_operations {
         match store.staged(txn, number)? {
             Operation::Put(record) => {
-                let known = record.labels.ids().iter().all(|label| label.index() < labels.len());
+                let mut used = record.labels.ids().iter().chain(record.undecided.ids());
+                let known = used.all(|label| label.index() < labels.len());
                 if !known {
                     return Err(store.damaged("a staged change"));
                 }

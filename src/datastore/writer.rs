@@ -13,6 +13,7 @@ use super::item::{DocumentRecord, Source};
 use super::locks::write_error;
 use super::seal::{SealState, break_seal, check_seal, seal};
 use super::shared::Shared;
+use super::snapshot::Changes;
 use super::store::Store;
 use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary, Result, failpoint};
 
@@ -47,6 +48,8 @@ pub struct DatastoreWriter {
     /// The generation of the journal, where there is one: then all changes are in `staged`, and
     /// there may be no others.
     prepared: Option<u64>,
+    /// The numbers in use, once they were read.
+    ids: Option<Ids>,
     /// Locked as long as this writer lives.
     _lock: File,
 }
@@ -73,6 +76,7 @@ impl DatastoreWriter {
             buffer_bytes: 0,
             n_spilled: 0,
             prepared: None,
+            ids: None,
             _lock: lock,
         };
         match journal {
@@ -120,12 +124,46 @@ impl DatastoreWriter {
         labels: &[&str],
         source: Source,
     ) -> Result<()> {
+        self.put_item(key, embedding, [labels, &[]], source)
+    }
+
+    /// Stores an item of which people decided some labels: `given` are those that it has, and it abstains
+    /// from the vote on those in `undecided`.
+    ///
+    /// # Errors
+    ///
+    /// As [`put`](DatastoreWriter::put).
+    pub fn put_partial(
+        &mut self,
+        key: &str,
+        embedding: &Embedding,
+        given: &[&str],
+        undecided: &[&str],
+    ) -> Result<()> {
+        self.put_item(key, embedding, [given, undecided], Source::Human)
+    }
+
+    fn put_item(
+        &mut self,
+        key: &str,
+        embedding: &Embedding,
+        [labels, undecided]: [&[&str]; 2],
+        source: Source,
+    ) -> Result<()> {
         self.refuse_prepared()?;
         check_key(key)?;
         check_dimensions(self.shared.store.dimensions, embedding)?;
+        self.check_labels(&[labels, undecided].concat())?;
         let labels = self.label_ids(labels)?;
+        let undecided = self.label_ids(undecided)?.without(&labels);
         let embedding = embedding.values().into();
-        self.stage(&Operation::Put(Record { key: key.into(), labels, source, embedding }))
+        self.stage(&Operation::Put(Record {
+            key: key.into(),
+            labels,
+            undecided,
+            source,
+            embedding,
+        }))
     }
 
     /// Deletes an item; a key that is not there is no error.
@@ -334,8 +372,11 @@ impl DatastoreWriter {
         }
         let _span = tracing::debug_span!("commit", n_operations = self.n_operations()).entered();
         failpoint::reach("datastore::apply");
-        self.shared.store.write("committed", |txn| self.apply_to(txn))?;
+        let (ids, from, to) = self.shared.store.write("committed", |txn| self.apply_to(txn))?;
         failpoint::reach("datastore::applied");
+        let touched = std::mem::take(&mut self.ids.insert(ids).touched);
+        let changes = Changes { from, to, touched };
+        self.shared.note(self.changed_labels.is_empty().then_some(changes));
         self.n_committed_labels = self.vocabulary.len();
         self.changed_labels.clear();
         self.n_spilled = 0;
@@ -368,13 +409,17 @@ impl DatastoreWriter {
         self.changed_labels.iter().copied().chain(new)
     }
 
-    fn label_ids(&mut self, names: &[&str]) -> Result<LabelSet> {
-        // All are checked before one is added, so that a refused item leaves no label behind.
+    /// Checks all labels of an item before one is added, so that a refused item leaves none behind.
+    fn check_labels(&self, names: &[&str]) -> Result<()> {
         for name in names {
             if self.vocabulary.id(name).is_none() {
                 LabelVocabulary::new([name])?;
             }
         }
+        Ok(())
+    }
+
+    fn label_ids(&mut self, names: &[&str]) -> Result<LabelSet> {
         let mut ids = Vec::with_capacity(names.len());
         for name in names {
             ids.push(self.vocabulary.insert(name)?);
@@ -417,11 +462,16 @@ impl DatastoreWriter {
         self.buffer_bytes = 0;
     }
 
-    /// Applies all changes in their order and rebuilds the trees.
-    fn apply_to(&self, txn: &mut RwTxn) -> Result<()> {
+    /// Applies all changes in their order and rebuilds the trees; returns the numbers in use then, and the
+    /// generations before and after.
+    fn apply_to(&self, txn: &mut RwTxn) -> Result<(Ids, u64, u64)> {
         let store = &self.shared.store;
         let mut header = store.header(txn)?;
-        let mut ids = Ids::load(store, txn)?;
+        let before = header.generation;
+        let mut ids = match &self.ids {
+            Some(ids) => ids.clone(),
+            None => Ids::load(store, txn)?,
+        };
         for number in 0..self.n_spilled {
             let operation = store.staged(txn, number)?;
             apply_one(store, txn, &mut ids, &operation)?;
@@ -439,7 +489,7 @@ impl DatastoreWriter {
         store.put_header(txn, &header)?;
         self.shared.search.index.update(store, txn, &ids.touched)?;
         failpoint::reach("datastore::built");
-        Ok(())
+        Ok((ids, before, header.generation))
     }
 
     fn put_labels(&self, txn: &mut RwTxn) -> Result<()> {

@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::interpolate::{LabelScore, interpolate, knn_scores, weights};
+use crate::interpolate::{self, LabelScore, Votes, interpolate, weights};
 use crate::metrics::{Evaluation, Evaluator};
-use crate::{
-    Interpolation, LabelId, LabelSet, Neighbor, Proportion, Scores, Selection, Temperature,
-};
+use crate::{Interpolation, LabelSet, Neighbor, Proportion, Scores, Selection, Temperature};
 
 /// The side of the interpolation that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,16 +82,12 @@ pub fn scores(
     };
     let knn = votes(&prediction.neighbors, interpolation.k.get(), interpolation.temperature);
     let knn = (!prediction.neighbors.is_empty()).then_some(knn);
-    interpolate(prediction.model.as_ref(), knn.as_deref(), proportion)
+    interpolate(prediction.model.as_ref(), knn.as_ref(), proportion)
 }
 
-/// Returns what the k nearest say of each label that one of them has, in the order of their ids.
-pub(super) fn votes(
-    neighbors: &[Neighbor],
-    k: usize,
-    temperature: Temperature,
-) -> Vec<(LabelId, f32)> {
+/// Lets the k nearest vote.
+pub(super) fn votes(neighbors: &[Neighbor], k: usize, temperature: Temperature) -> Votes {
     let nearest = &neighbors[..neighbors.len().min(k)];
     let distances: Vec<f32> = nearest.iter().map(|neighbor| neighbor.distance).collect();
-    knn_scores(nearest, &weights(&distances, temperature))
+    interpolate::votes(nearest, &weights(&distances, temperature))
 }

@@ -126,7 +126,7 @@ pub(super) fn tagged(
     let tag = |(prediction, likely): (&Prediction, &Vec<_>)| {
         let neighbors = if method == Method::Model { &[][..] } else { &prediction.neighbors };
         let votes = votes(neighbors, k.get(), temperature);
-        TaggedDocument::new(prediction, likely, &votes, !neighbors.is_empty())
+        TaggedDocument::new(prediction, likely, &votes.scores, !neighbors.is_empty())
     };
     predictions.iter().zip(likely).map(tag).collect()
 }

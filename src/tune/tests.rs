@@ -12,7 +12,7 @@ fn prediction(given: &[u32], model: &[f32], neighbors: &[(f32, &[u32])]) -> Pred
         model: Some(Scores::new(model).unwrap()),
         neighbors: neighbors
             .iter()
-            .map(|&(distance, ids)| Neighbor { item: ItemId(0), distance, labels: labels(ids) })
+            .map(|&(distance, ids)| Neighbor::new(ItemId(0), distance, labels(ids)))
             .collect(),
     }
 }

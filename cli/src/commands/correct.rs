@@ -1,4 +1,4 @@
-//! `autotag correct`: a person says which labels documents have.
+//! `autotag correct`: a person decides labels of documents.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,17 +11,18 @@ use crate::commands::model;
 use crate::errors::UsageError;
 use crate::output::{self, Report, inline};
 
-/// Say which labels documents have, in the place of their tags
+/// Decide labels of documents: add and reject some, confirm all, or set them
 ///
-/// The documents become neighbors by which others are tagged from now on. What is said here stays when
-/// a document comes again, also with another text: labels given stay, and labels taken away stay away,
-/// until a person or a labeled document says otherwise. `autotag retag` lets the documents that are in
-/// the index already profit too.
+/// The documents become neighbors by which others are tagged from now on; they vote with the labels that
+/// a person gave or confirmed, and abstain on predicted ones that nobody decided. Decisions stay when a
+/// document comes again, also with another text, until a person or a labeled document says otherwise.
+/// `autotag retag` lets the documents that are in the index already profit too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  autotag correct --index index 42 --add /topic/engines --remove /topic/ships
-  autotag correct --index index 43 44 --labels topic::engines --labels language::en")]
+  autotag correct --index index 42 --add /topic/engines --reject /topic/ships
+  autotag correct --index index 43 44 --confirm
+  autotag correct --index index 45 --set topic::engines --set language::en")]
 #[command(group(clap::ArgGroup::new("said").required(true).multiple(true)))]
 pub(crate) struct CorrectArgs {
     /// The index's folder
@@ -32,21 +33,25 @@ pub(crate) struct CorrectArgs {
     #[arg(value_name = "KEY", required = true)]
     keys: Vec<String>,
 
-    /// A label that the documents have, beside their tags; may be given several times
+    /// A label that the documents have; may be given several times
     #[arg(long, value_name = "LABEL", value_parser = label, group = "said")]
     add: Vec<String>,
 
     /// A label that the documents do not have; may be given several times
     #[arg(long, value_name = "LABEL", value_parser = label, group = "said")]
-    remove: Vec<String>,
+    reject: Vec<String>,
+
+    /// All tags of the documents are right, but for what `--add` and `--reject` say
+    #[arg(long, group = "said")]
+    confirm: bool,
 
     /// A label that the documents have, and none but those given by this option
     #[arg(long, value_name = "LABEL", value_parser = label, group = "said")]
-    #[arg(conflicts_with_all = ["add", "remove"])]
-    labels: Vec<String>,
+    #[arg(conflicts_with_all = ["add", "reject", "confirm"])]
+    set: Vec<String>,
 
     /// The documents have no label at all
-    #[arg(long, group = "said", conflicts_with_all = ["add", "remove", "labels"])]
+    #[arg(long, group = "said", conflicts_with_all = ["add", "reject", "confirm", "set"])]
     no_labels: bool,
 
     /// The index's bundle, where it does not lie where it did
@@ -61,10 +66,11 @@ pub(super) fn label(text: &str) -> Result<String, String> {
 
 impl CorrectArgs {
     fn correction(&self) -> Correction {
-        match self.no_labels || !self.labels.is_empty() {
-            true => Correction::labels(&self.labels),
-            false => Correction::change(&self.add, &self.remove),
+        if self.no_labels || !self.set.is_empty() {
+            return Correction::set(&self.set);
         }
+        let named = Correction::add(&self.add).and(Correction::reject(&self.reject));
+        if self.confirm { named.and(Correction::confirm()) } else { named }
     }
 }
 
@@ -82,8 +88,8 @@ struct CorrectedDocument {
 }
 
 pub(crate) fn run(args: &CorrectArgs, common: &Common) -> anyhow::Result<()> {
-    if let Some(both) = args.add.iter().find(|label| args.remove.contains(label)) {
-        let problem = format!("{both} cannot be both added and removed");
+    if let Some(both) = args.add.iter().find(|label| args.reject.contains(label)) {
+        let problem = format!("{both} cannot be both added and rejected");
         return Err(UsageError::new("correct", problem).into());
     }
     let index = IndexFolder::open(&args.index)?;

@@ -79,7 +79,7 @@ fn nothing_that_others_wrote_reaches_the_terminal_as_a_command() {
     check(&["labels", "--index", index, "retire", "no\u{1b}[31m"], 1);
     check(&["correct", "--index", index, KEY, "--add", "new\u{1b}[31m\nforged"], 0);
     check(&["correct", "--index", index, "none\u{1b}[31m", "--add", "a"], 1);
-    check(&["correct", "--index", index, "a", "--add", "\u{1b}a", "--remove", "\u{1b}a"], 2);
+    check(&["correct", "--index", index, "a", "--add", "\u{1b}a", "--reject", "\u{1b}a"], 2);
     check(&["retag", "--index", index, "--query", "nofield\u{1b}:x"], 1);
     check(&["eval", "--bundle", "none\u{1b}[31m", "--data", "none\u{1b}[31m"], 1);
 }

@@ -40,7 +40,7 @@ fn a_correction_replaces_tags_and_teaches_a_new_label() {
     let index = index(&folder);
     let before = tags(&index, "6-1");
     let rejected = &before[0];
-    let line = format!("correct --index {index} 6-1 --add /new/topic --remove {rejected}");
+    let line = format!("correct --index {index} 6-1 --add /new/topic --reject {rejected}");
     let report = autotag(&format!("{line} --format json")).json();
     assert_eq!(report["documents"][0]["id"], "6-1");
     let after = tags(&index, "6-1");
@@ -65,7 +65,7 @@ fn a_correction_replaces_tags_and_teaches_a_new_label() {
 fn exact_labels_or_none_can_be_said() {
     let folder = Folder::new();
     let index = index(&folder);
-    let line = format!("correct --index {index} 6-1 6-2 --labels field::music --labels /a/b");
+    let line = format!("correct --index {index} 6-1 6-2 --set field::music --set /a/b");
     assert_eq!(autotag(&line).ok(), "6-1: /a/b, /field/music\n6-2: /a/b, /field/music\n");
     let line = format!("correct --index {index} 6-2 --no-labels");
     assert_eq!(autotag(&line).ok(), "6-2: no label\n");
@@ -80,10 +80,16 @@ fn a_correction_that_cannot_be_made_changes_nothing() {
     let line = format!("correct --index {index} 6-1 nobody --add /x");
     let error = autotag(&line).error();
     assert!(error.contains("nobody"), "{error}");
-    let error = autotag(&format!("correct --index {index} 6-1 --remove /never/seen")).error();
+    let error = autotag(&format!("correct --index {index} 6-1 --reject /never/seen")).error();
     assert!(error.contains("never::seen"), "{error}");
     assert_eq!(tags(&index, "6-1"), before);
-    for wrong in ["6-1", "6-1 --add /a --remove a", "--add /a", "6-1 --labels a --add b"] {
+    for wrong in [
+        "6-1",
+        "6-1 --add /a --reject a",
+        "--add /a",
+        "6-1 --set a --add b",
+        "6-1 --set a --confirm",
+    ] {
         assert_eq!(autotag(&format!("correct --index {index} {wrong}")).code, 2, "{wrong}");
     }
 }
@@ -162,7 +168,7 @@ fn other_bundle(folder: &Folder) -> String {
 fn an_index_moves_to_another_bundle_and_keeps_corrections() {
     let folder = Folder::new();
     let index = index(&folder);
-    autotag(&format!("correct --index {index} 6-1 --labels new::topic")).ok();
+    autotag(&format!("correct --index {index} 6-1 --set new::topic")).ok();
     let other = other_bundle(&folder);
     let data = folder.path("plain.jsonl");
     for refused in [

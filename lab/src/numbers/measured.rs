@@ -159,8 +159,7 @@ mod tests {
 
     #[test]
     fn the_share_of_shared_labels_counts_labels_and_not_neighbors() {
-        let neighbor =
-            |ids: &[u32]| Neighbor { item: ItemId(0), distance: 1.0, labels: labels(ids) };
+        let neighbor = |ids: &[u32]| Neighbor::new(ItemId(0), 1.0, labels(ids));
         let prediction = |given: &[u32], neighbors: Vec<Neighbor>| Prediction {
             given: labels(given),
             model: None,

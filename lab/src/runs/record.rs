@@ -130,7 +130,7 @@ impl PredictionRecord {
         let mut neighbors = Vec::with_capacity(self.neighbors.len());
         for (&row, &distance) in self.neighbors.iter().zip(&self.distances) {
             let labels = train.get(row as usize)?.labels.clone();
-            neighbors.push(Neighbor { item: ItemId(row), distance, labels });
+            neighbors.push(Neighbor::new(ItemId(row), distance, labels));
         }
         Some(Prediction { given: given.clone(), model, neighbors })
     }

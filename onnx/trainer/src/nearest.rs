@@ -25,7 +25,7 @@ pub(crate) fn nearest(
     let indexed: Vec<usize> = (0..items.nrows()).filter(is_indexed).collect();
     let neighbor = |(row, distance): (usize, f32)| {
         let item = indexed[row];
-        Neighbor { item: ItemId(item as u32), distance, labels: labels[item].clone() }
+        Neighbor::new(ItemId(item as u32), distance, labels[item].clone())
     };
     let chunks: Vec<ArrayView2<'_, f32>> = queries.axis_chunks_iter(Axis(0), QUERIES).collect();
     chunks

@@ -183,7 +183,7 @@ fn a_plain_index_is_adopted_whole_and_stays_as_it_was() {
     // From then on it is an index like any other.
     let folder = IndexFolder::open(&plain.target()).unwrap();
     let writer = folder.writer(tagger(Words::new(&LABELS)), WriterOptions::default()).unwrap();
-    writer.correct("sku 0", &Correction::labels(["cat"])).unwrap();
+    writer.correct("sku 0", &Correction::set(["cat"])).unwrap();
     writer.commit().unwrap();
     writer.retag("", |_| {}).unwrap();
     writer.close().unwrap();

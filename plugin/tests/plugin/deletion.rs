@@ -47,7 +47,7 @@ fn a_query_leaves_documents_alone_that_were_changed_since_the_last_commit() {
     writer.commit().unwrap();
     writer.add(fixture.document("changed", "library")).unwrap();
     writer.add_labeled(fixture.document("new", "oven"), ["dog"]).unwrap();
-    writer.correct("corrected", &Correction::labels(["dog"])).unwrap();
+    writer.correct("corrected", &Correction::set(["dog"])).unwrap();
     let oven = of_word(fixture.fields.texts[0], "oven");
     assert_eq!(writer.delete_query(&*oven).unwrap(), 1);
     writer.commit().unwrap();
@@ -122,9 +122,9 @@ fn all_is_forgotten_that_people_said_of_deleted_documents() {
     let writer = fixture.writer();
     writer.add(fixture.document("a", "program")).unwrap();
     writer.commit().unwrap();
-    writer.correct("a", &Correction::labels(["cat"])).unwrap();
+    writer.correct("a", &Correction::set(["cat"])).unwrap();
     writer.commit().unwrap();
-    writer.correct("a", &Correction::labels(["dog"])).unwrap();
+    writer.correct("a", &Correction::set(["dog"])).unwrap();
     writer.delete_all().unwrap();
     writer.add(fixture.document("a", "program")).unwrap();
     writer.commit().unwrap();

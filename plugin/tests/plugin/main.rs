@@ -24,6 +24,7 @@ mod opening;
 mod outside;
 mod own_index;
 mod restoring;
+mod reviews;
 mod search;
 mod sharing;
 mod upkeep;

@@ -41,7 +41,11 @@ fn migrate(sample: &Sample) -> IndexFolder {
 }
 
 /// Moves an index, and closes the writer at once.
-fn move_to(index: &mut IndexFolder, encoder: Words, bundle: &BundleSource<'_>) -> RebuildReport {
+pub(crate) fn move_to(
+    index: &mut IndexFolder,
+    encoder: Words,
+    bundle: &BundleSource<'_>,
+) -> RebuildReport {
     let moved = index.migrate(tagger(encoder), bundle, WriterOptions::default(), |_| {});
     let (writer, rebuilt) = moved.unwrap();
     writer.close().unwrap();
@@ -122,7 +126,9 @@ fn a_corrected_document_that_the_other_encoder_cannot_read_stays_corrected() {
     let first = sample.writer();
     first.add(document(&fields, "plain 1", "unreadable later")).unwrap();
     first.commit().unwrap();
-    first.correct("plain 1", &Correction::change(["cat"], ["role::program"])).unwrap();
+    first
+        .correct("plain 1", &Correction::add(["cat"]).and(Correction::reject(["role::program"])))
+        .unwrap();
     first.commit().unwrap();
     first.close().unwrap();
     let mut index = sample.index();
@@ -141,12 +147,14 @@ fn a_corrected_document_that_the_other_encoder_cannot_read_stays_corrected() {
 fn a_moved_index_keeps_what_people_said() {
     let sample = Sample::new();
     let first = sample.writer();
-    first.correct("plain 1", &Correction::change(["cat"], ["role::program"])).unwrap();
+    first
+        .correct("plain 1", &Correction::add(["cat"]).and(Correction::reject(["role::program"])))
+        .unwrap();
     let retired = LabelChange::Retire { label: "use::editing".into() };
     first.change_labels(&retired, |_| {}).unwrap();
     let renamed = LabelChange::Rename { label: "cat".into(), name: "animal::cat".into() };
     first.change_labels(&renamed, |_| {}).unwrap();
-    first.correct("plain 2", &Correction::change([""; 0], ["role::program"])).unwrap();
+    first.correct("plain 2", &Correction::reject(["role::program"])).unwrap();
     let (_, fields) = sample.index().index().unwrap();
     // Tagged, with a rejection.
     first.add(document(&fields, "plain 2", "program library")).unwrap();

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::support::{
     DIMENSIONS, LABELS, Words, bundle, chunks_of, datastore_options, document, keys, schema, tagger,
 };
-use reference::{Change, Reference, State};
+use reference::{Change, Others, Reference, State};
 
 const TEXTS: [&str; 4] = ["program oven", "library", "editing program", "oven reef"];
 
@@ -39,8 +39,10 @@ enum Step {
     Delete(u8),
     /// Says exactly which labels a document has.
     Correct(u8, Vec<usize>),
-    /// Adds labels and takes labels away.
+    /// Gives labels and rejects labels.
     Amend(u8, Vec<usize>, Vec<usize>),
+    /// Says that all tags are right.
+    Confirm(u8),
     Retag,
     Rename(usize, usize),
     Merge(usize, usize),
@@ -65,6 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => key.clone().prop_map(Step::Fail),
         2 => key.clone().prop_map(Step::Delete),
         2 => (key.clone(), names()).prop_map(|(key, names)| Step::Correct(key, names)),
+        1 => key.clone().prop_map(Step::Confirm),
         4 => (key, names(), names()).prop_map(|(key, add, remove)| Step::Amend(key, add, remove)),
         1 => Just(Step::Retag),
         1 => (name.clone(), 4..NAMES.len()).prop_map(|(label, name)| Step::Rename(label, name)),
@@ -198,10 +201,16 @@ fn check(session: &Session, expect: &State) {
             let given = expect.resolve_all(given);
             let given: BTreeSet<&str> = given.iter().map(|&id| expect.name(id)).collect();
             assert_eq!(label_names(&reader, item.labels.ids()), given, "the neighbor {key}");
+            // More may be undecided: labels that were restored since.
+            let undecided = label_names(&reader, item.undecided.ids());
+            let tags: BTreeSet<&str> =
+                expect.resolve_all(&doc.tags).iter().map(|&id| expect.name(id)).collect();
+            assert!(undecided.is_superset(&(&tags - &given)), "{undecided:?} of {key}: {tags:?}");
+            assert!(undecided.is_disjoint(&given), "{undecided:?} of {key}: {given:?}");
         }
         let record = reader.documents(&[key]).unwrap().remove(0);
-        let is_corrected = record.as_ref().is_some_and(|record| record.is_corrected);
-        assert_eq!(is_corrected, doc.is_corrected, "whether {key} is corrected");
+        let review = record.as_ref().map(|record| record.review).unwrap_or_default();
+        assert_eq!(review, doc.review, "the review of {key}");
         let rejected = record.map(|record| record.rejected).unwrap_or_default();
         let expected: BTreeSet<&str> = doc.rejected.iter().map(|&id| expect.name(id)).collect();
         assert_eq!(label_names(&reader, rejected.ids()), expected, "rejected of {key}");
@@ -262,14 +271,19 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
         }
         Step::Correct(number, labels) => {
             let (key, labels) = (key(number), names(&labels));
-            let is_done = corrected(&session, &key, &Correction::labels(labels.clone()));
-            assert_eq!(is_done, reference.correct(&key, &labels, &[], false), "correcting {key}");
+            let is_done = corrected(&session, &key, &Correction::set(labels.clone()));
+            assert_eq!(is_done, reference.correct(&key, &labels, &[], Others::Rejected), "{key}");
+        }
+        Step::Confirm(number) => {
+            let key = key(number);
+            let is_done = corrected(&session, &key, &Correction::confirm());
+            assert_eq!(is_done, reference.correct(&key, &[], &[], Others::Confirmed), "{key}");
         }
         Step::Amend(number, add, remove) => {
             let (key, add, remove) = (key(number), names(&add), names(&remove));
-            let change = Correction::change(add.clone(), remove.clone());
+            let change = Correction::add(add.clone()).and(Correction::reject(remove.clone()));
             let is_done = corrected(&session, &key, &change);
-            assert_eq!(is_done, reference.correct(&key, &add, &remove, true), "amending {key}");
+            assert_eq!(is_done, reference.correct(&key, &add, &remove, Others::Kept), "{key}");
         }
         Step::Retag => {
             writer.retag("", |_| {}).unwrap();

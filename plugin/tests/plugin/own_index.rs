@@ -89,7 +89,7 @@ fn a_tokenizer_that_is_not_registered_is_an_error_before_anything_is_made_or_ope
     titled.add_text(title, "Qx");
     writer.add(titled).unwrap();
     writer.commit().unwrap();
-    writer.correct("a", &Correction::labels(["use::editing"])).unwrap();
+    writer.correct("a", &Correction::set(["use::editing"])).unwrap();
     writer.commit().unwrap();
     writer.close().unwrap();
     let (index, _) = folder.index().unwrap();
@@ -274,7 +274,7 @@ fn a_correction_keeps_what_is_fast_but_not_stored() {
     let (index, _) = folder.index().unwrap();
     let before = observed(&index);
     assert_eq!(before, (vec![1; 10], vec![1999, 7, 1999]));
-    writer.correct("a", &Correction::labels(["use::editing"])).unwrap();
+    writer.correct("a", &Correction::set(["use::editing"])).unwrap();
     writer.commit().unwrap();
     writer.retag("", |_| {}).unwrap();
     writer.close().unwrap();
@@ -304,7 +304,7 @@ fn a_schema_that_would_lose_values_is_told_at_the_opening_and_can_be_used_withou
     let writer = folder.writer(tagger(), options).unwrap();
     writer.add(document(&fields, "a", "program")).unwrap();
     writer.commit().unwrap();
-    let refused = writer.correct("a", &Correction::labels(["use::editing"]));
+    let refused = writer.correct("a", &Correction::set(["use::editing"]));
     assert!(matches!(refused, Err(Error::NotStored { .. })));
     assert!(matches!(writer.retag("", |_| {}), Err(Error::NotStored { .. })));
     // Handed over again, it is corrected all the same.

@@ -24,7 +24,7 @@ fn repair(sample: &Sample) -> Result<RepairReport> {
     index.repair(&tagger(Words::new(&LABELS)), &bundle, |_| {})
 }
 
-fn repaired(sample: &Sample) -> RepairReport {
+pub(crate) fn repaired(sample: &Sample) -> RepairReport {
     let report = repair(sample).unwrap();
     assert!(report.after.is_sound(), "{report:#?}");
     report
@@ -73,7 +73,7 @@ fn the_newest_datastore_is_the_indexs_where_nothing_says_which() {
         WriterOptions::default(),
     );
     let writer = writer.unwrap();
-    writer.correct("plain 1", &Correction::labels(["cat"])).unwrap();
+    writer.correct("plain 1", &Correction::set(["cat"])).unwrap();
     writer.commit().unwrap();
     writer.close().unwrap();
     for name in ["index.json", "index.copy.json"] {
@@ -211,7 +211,9 @@ fn a_segment_list_without_a_checksum_is_compared_with_what_the_segments_hold() {
 fn a_datastore_that_was_set_aside_is_found_again_before_one_is_made_anew() {
     let sample = Sample::new();
     let writer = sample.writer();
-    writer.correct("plain 1", &Correction::change(["cat"], ["role::program"])).unwrap();
+    writer
+        .correct("plain 1", &Correction::add(["cat"]).and(Correction::reject(["role::program"])))
+        .unwrap();
     writer.commit().unwrap();
     writer.close().unwrap();
     let own = sample.path().join("autotag");
@@ -224,14 +226,16 @@ fn a_datastore_that_was_set_aside_is_found_again_before_one_is_made_anew() {
     assert!(report.rebuilt.is_none() && !report.forgot);
     let record = sample.index().datastore().unwrap().reader().unwrap();
     let record = record.documents(&["plain 1"]).unwrap().remove(0).unwrap();
-    assert!(record.is_corrected && !record.rejected.is_empty());
+    assert!(!record.review.is_none() && !record.rejected.is_empty());
 }
 
 #[test]
 fn a_damaged_datastore_is_set_aside_and_its_older_copy_asked_for_what_people_said() {
     let sample = Sample::new();
     let writer = sample.writer();
-    writer.correct("plain 1", &Correction::change(["cat"], ["role::program"])).unwrap();
+    writer
+        .correct("plain 1", &Correction::add(["cat"]).and(Correction::reject(["role::program"])))
+        .unwrap();
     writer.commit().unwrap();
     writer.close().unwrap();
     let own = sample.path().join("autotag");

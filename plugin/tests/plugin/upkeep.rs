@@ -67,7 +67,11 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
     add_plain_neighbors(&fixture, &writer);
     writer.add(fixture.document("a", "program oven")).unwrap();
     // The document need not be committed yet.
-    correct(&writer, "a", &Correction::change(["use::baking"], ["role::program"]));
+    correct(
+        &writer,
+        "a",
+        &Correction::add(["use::baking"]).and(Correction::reject(["role::program"])),
+    );
     assert_eq!(fixture.tags("a"), ["/use/baking"]);
     assert!(fixture.neighbor_keys().contains(&"a".to_owned()));
     let evidence = fixture.found("a").unwrap().evidence.unwrap();
@@ -79,7 +83,7 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
     assert_eq!(fixture.tags("b"), ["/role/program", "/use/baking"]);
 
     // Where nothing but a rejection is known, another text is tagged anew, but never with that.
-    correct(&writer, "a", &Correction::labels(NONE));
+    correct(&writer, "a", &Correction::set(NONE));
     writer.add(fixture.document("a", "program")).unwrap();
     writer.add(fixture.document("c", "program")).unwrap();
     commit(&writer);
@@ -89,7 +93,7 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
     writer.retag("", |_| {}).unwrap();
     assert_eq!(fixture.tags("a"), NONE);
     // Until a person gives it.
-    correct(&writer, "a", &Correction::labels(["role::program"]));
+    correct(&writer, "a", &Correction::set(["role::program"]));
     assert_eq!(fixture.tags("a"), ["/role/program"]);
 }
 
@@ -100,7 +104,7 @@ fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwis
         WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add(fixture.document("z", "program")).unwrap();
-    correct(&writer, "z", &Correction::change(["cat"], ["role::program"]));
+    correct(&writer, "z", &Correction::set(["cat"]));
     let distance = |text: &str| {
         writer.add(fixture.document("other", text)).unwrap();
         commit(&writer);
@@ -133,7 +137,7 @@ fn a_correction_outlives_the_document_coming_again() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
     writer.add(fixture.document("a", "program")).unwrap();
-    correct(&writer, "a", &Correction::labels(["cat"]));
+    correct(&writer, "a", &Correction::set(["cat"]));
     writer.add(fixture.document("a", "program")).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("a"), ["/cat"]);
@@ -175,11 +179,11 @@ fn corrections_that_cannot_be_made_are_told() {
         text += &std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         assert!(text.contains(part), "{text}");
     };
-    check("b", Correction::labels(["cat"]), "\"b\"");
-    check("a", Correction::labels([" "]), "no visible character");
-    check("a", Correction::change(NONE, ["never::seen"]), "never::seen");
+    check("b", Correction::set(["cat"]), "\"b\"");
+    check("a", Correction::set([" "]), "no visible character");
+    check("a", Correction::reject(["never::seen"]), "never::seen");
     writer.change_labels(&LabelChange::Retire { label: LABELS[2].into() }, |_| {}).unwrap();
-    check("a", Correction::labels([LABELS[2]]), "retired");
+    check("a", Correction::set([LABELS[2]]), "retired");
     assert_eq!(fixture.tags("a"), ["/role/program"]);
 }
 
@@ -198,7 +202,7 @@ fn documents_that_are_not_stored_whole_cannot_be_corrected() {
     commit(&writer);
     let errors = [
         refused.err().unwrap(),
-        writer.correct("a", &Correction::labels(["cat"])).unwrap_err(),
+        writer.correct("a", &Correction::set(["cat"])).unwrap_err(),
         writer.retag("", |_| {}).unwrap_err(),
     ];
     for error in errors {

@@ -17,6 +17,7 @@ fn record(key: &str, labels: &[u32], embedding: &[f32]) -> Record {
     Record {
         key: key.into(),
         labels: labels.iter().copied().map(LabelId).collect(),
+        undecided: LabelSet::default(),
         source: Source::Human,
         embedding: embedding.into(),
     }
@@ -27,6 +28,12 @@ fn a_header_round_trips_and_a_newer_one_is_told_apart() {
     let mut bytes = header().encode();
     assert_eq!(Header::decode(&bytes), Ok(header()));
     assert_eq!(Header::decode(&bytes[..bytes.len() - 1]), Err(HeaderError::Damaged));
+    let mut older = bytes.clone();
+    older[0] = 2;
+    let content = older.len() - CHECKSUM_BYTES;
+    let checksum = crc32fast::hash(&older[..content]).to_le_bytes();
+    older[content..].copy_from_slice(&checksum);
+    assert_eq!(Header::decode(&older), Ok(header()));
     bytes[0] = 9;
     assert_eq!(Header::decode(&bytes), Err(HeaderError::Version(9)));
 }
@@ -37,6 +44,11 @@ fn the_record_layout_is_fixed() {
     let (content, checksum) = bytes.split_last_chunk().unwrap();
     assert_eq!(content, [1, 2, 0, 1, 0, 0, 0, b'a', b'b', 2, 1, 0, 0, 0, 0, 0x80, 0x3f]);
     assert_eq!(u32::from_le_bytes(*checksum), crc32fast::hash(content));
+    let undecided = [LabelId(3)].into_iter().collect();
+    let bytes = Record { undecided, ..record("ab", &[258], &[1.0]) }.encode();
+    let expected =
+        [2, 2, 0, 1, 0, 0, 0, b'a', b'b', 2, 1, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0x80, 0x3f];
+    assert_eq!(bytes[..bytes.len() - CHECKSUM_BYTES], expected);
 }
 
 proptest! {
@@ -44,10 +56,12 @@ proptest! {
     fn operations_round_trip_and_no_part_of_one_decodes(
         key in ".{1,20}",
         labels in proptest::collection::vec(0u32..1000, 0..6),
+        undecided in proptest::collection::vec(0u32..1000, 0..6),
         embedding in proptest::collection::vec(-1e9f32..1e9, 4),
         cut in 0usize..1000,
     ) {
-        let put = Operation::Put(record(&key, &labels, &embedding));
+        let undecided = undecided.into_iter().map(LabelId).collect();
+        let put = Operation::Put(Record { undecided, ..record(&key, &labels, &embedding) });
         let bytes = put.encode();
         prop_assert_eq!(bytes.len(), put.encoded_len() + CHECKSUM_BYTES);
         prop_assert_eq!(Operation::decode(&bytes, 4), Some(put));
@@ -63,7 +77,7 @@ proptest! {
     fn documents_round_trip_and_no_changed_bit_goes_unnoticed(
         key in ".{1,20}",
         content: [u8; 16],
-        is_corrected: bool,
+        review in proptest::sample::select(vec![Review::None, Review::Partial, Review::Complete]),
         rejected in proptest::collection::vec(0u32..1000, 0..4),
         encoded: bool,
         scores in proptest::option::of(proptest::collection::vec(0.0f32..=1.0, 3)),
@@ -73,7 +87,7 @@ proptest! {
         let scores = scores.map(|scores| Scores::new(scores).unwrap());
         let document = DocumentRecord {
             content,
-            is_corrected,
+            review,
             rejected: rejected.into_iter().map(LabelId).collect(),
             encoded: encoded.then(|| Encoded { embedding: embedding.clone(), scores }),
         };

@@ -48,7 +48,8 @@ fn make_sample(folder: &Path) {
                 let encoded = Some(Encoded { embedding, scores });
                 let rejected = [LabelId(1)].into_iter().collect();
                 let content = [position as u8; 16];
-                let record = DocumentRecord { content, is_corrected: true, rejected, encoded };
+                let record =
+                    DocumentRecord { content, review: Review::Complete, rejected, encoded };
                 writer.put_document(&key, record).unwrap();
             }
         }

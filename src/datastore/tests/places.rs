@@ -316,7 +316,7 @@ fn stage_records_of_many_labels() {
         let encoded = Some(Encoded { embedding: embedding(&[1.0; 4]), scores });
         let rejected = LabelSet::default();
         let content = [1; 16];
-        let record = DocumentRecord { content, is_corrected: false, rejected, encoded };
+        let record = DocumentRecord { content, review: Review::None, rejected, encoded };
         writer.put_document(&number.to_string(), record).unwrap();
     }
     writer.commit().unwrap();
@@ -343,7 +343,7 @@ fn scores_of_more_labels_than_can_be_read_back_are_refused() {
         let scores = Some(Scores::new(vec![0.0; n_labels]).unwrap());
         let encoded = Some(Encoded { embedding: embedding(&[1.0; 4]), scores });
         let rejected = LabelSet::default();
-        let record = DocumentRecord { content: [1; 16], is_corrected: false, rejected, encoded };
+        let record = DocumentRecord { content: [1; 16], review: Review::None, rejected, encoded };
         writer.put_document("a", record)
     };
     put(1 << 24).unwrap();

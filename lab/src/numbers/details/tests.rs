@@ -13,11 +13,8 @@ fn text(key: &str, given: &[u32]) -> TextRecord {
 }
 
 fn prediction(given: &[u32], scores: &[f32], neighbors: &[(u32, &[u32])]) -> Prediction {
-    let neighbor = |&(row, ids): &(u32, &[u32])| Neighbor {
-        item: ItemId(row),
-        distance: row as f32,
-        labels: labels(ids),
-    };
+    let neighbor =
+        |&(row, ids): &(u32, &[u32])| Neighbor::new(ItemId(row), row as f32, labels(ids));
     Prediction {
         given: labels(given),
         model: Some(Scores::new(scores.to_vec()).unwrap()),

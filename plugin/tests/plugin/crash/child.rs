@@ -237,7 +237,7 @@ impl Storming {
                 }
             }
             Operation::Delete => writer.delete(key).unwrap(),
-            Operation::Correct(labels) => match writer.correct(key, &Correction::labels(labels)) {
+            Operation::Correct(labels) => match writer.correct(key, &Correction::set(labels)) {
                 Ok(()) | Err(Error::NoSuchDocument { .. }) => {}
                 Err(error) => panic!("{error}"),
             },

@@ -27,7 +27,7 @@ pub(super) fn observe(path: &Path) -> State {
         let expected = labels.clone().filter(|labels| !labels.is_empty());
         assert_eq!(human, expected, "{:?}: the document's and its neighbor's labels", found.key);
         let record = reader.documents(&[&found.key]).unwrap().remove(0);
-        let is_corrected = record.is_some_and(|record| record.is_corrected);
+        let is_corrected = record.is_some_and(|record| !record.review.is_none());
         let entry = Entry { text: found.texts[0].clone(), labels, is_corrected };
         assert_eq!(state.insert(found.key.clone(), entry), None, "{:?} twice", found.key);
     }

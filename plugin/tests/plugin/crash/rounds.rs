@@ -202,7 +202,7 @@ fn correct(task: &Task, keys: &[String], label: &str) -> Result<()> {
     let writer = writer(&index)?;
     for key in keys {
         task.note(&Event::Begun(key.clone(), Some(label.to_owned())));
-        writer.correct(key, &Correction::labels([label]))?;
+        writer.correct(key, &Correction::set([label]))?;
     }
     writer.commit()?;
     for key in keys {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use autotag::Review;
+
 use crate::support::LABELS;
 
 /// A label's number: its position in [`State::labels`].
@@ -27,10 +29,18 @@ pub(super) struct Doc {
     pub(super) text: String,
     /// The labels that people gave it.
     pub(super) given: Option<BTreeSet<Id>>,
-    /// Those that it was tagged with, where nobody gave any.
-    tags: BTreeSet<Id>,
+    /// Those that it was tagged with, where people did not decide all.
+    pub(super) tags: BTreeSet<Id>,
     pub(super) rejected: BTreeSet<Id>,
-    pub(super) is_corrected: bool,
+    pub(super) review: Review,
+}
+
+/// What a correction says of the labels that it does not name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Others {
+    Kept,
+    Confirmed,
+    Rejected,
 }
 
 /// One of the states that an index goes through.
@@ -97,7 +107,7 @@ impl State {
 
     /// Returns the labels that a document is found by.
     pub(super) fn tags(&self, doc: &Doc) -> BTreeSet<Id> {
-        self.resolve_all(doc.given.as_ref().unwrap_or(&doc.tags))
+        self.resolve_all(&doc.given.iter().flatten().chain(&doc.tags).copied().collect())
     }
 
     /// Does what the tagger does: a label's last segment is the word that tells it.
@@ -151,11 +161,13 @@ impl State {
         true
     }
 
-    /// Tags documents again that people have not labeled.
+    /// Predicts the labels that people have not decided.
     fn retag(&mut self) {
         let labels = self.clone();
-        for doc in self.docs.values_mut().filter(|doc| doc.given.is_none()) {
-            doc.tags = labels.predict(&doc.text, &doc.rejected);
+        let has_undecided = |doc: &&mut Doc| doc.given.is_none() || doc.review == Review::Partial;
+        for doc in self.docs.values_mut().filter(has_undecided) {
+            let given = labels.resolve_all(&doc.given.clone().unwrap_or_default());
+            doc.tags = &labels.predict(&doc.text, &doc.rejected) - &given;
         }
     }
 
@@ -200,9 +212,12 @@ impl Reference {
         let before = self.current.docs.get(key).cloned().unwrap_or_default();
         let mut doc = Doc { text: text.to_owned(), rejected: before.rejected, ..Doc::default() };
         let given = before.given.map(|given| self.current.resolve_all(&given)).unwrap_or_default();
-        if before.is_corrected && (before.text == text || !given.is_empty()) {
+        if before.review == Review::Partial {
+            doc.tags = &self.current.predict(text, &doc.rejected) - &given;
+            (doc.given, doc.review) = (Some(given), Review::Partial);
+        } else if before.review == Review::Complete && (before.text == text || !given.is_empty()) {
             doc.rejected = self.current.still_rejected(&doc.rejected, &given);
-            (doc.given, doc.is_corrected) = (Some(given), true);
+            (doc.given, doc.review) = (Some(given), Review::Complete);
         } else {
             doc.tags = self.current.predict(text, &doc.rejected);
         }
@@ -263,7 +278,7 @@ impl Reference {
         key: &str,
         add: &[&str],
         remove: &[&str],
-        keeps_tags: bool,
+        others: Others,
     ) -> bool {
         if self.is_changed(key) {
             self.commit();
@@ -278,21 +293,34 @@ impl Reference {
         };
         let mut removed: BTreeSet<Id> =
             removed.into_iter().filter_map(|id| committed.resolve(id)).collect();
-        let mut given = BTreeSet::new();
+        let is_decided = match before.review {
+            Review::None => before.given.is_some(),
+            review => review == Review::Complete,
+        };
+        let is_partial = others == Others::Kept && !is_decided;
+        let review = if is_partial { Review::Partial } else { Review::Complete };
+        let given = committed.resolve_all(&before.given.clone().unwrap_or_default());
+        let given = match others {
+            Others::Kept => given,
+            Others::Confirmed => &given | &committed.tags(before),
+            Others::Rejected => {
+                removed.extend(committed.tags(before));
+                BTreeSet::new()
+            }
+        };
+        let mut given = &given - &removed;
         for name in add {
             let id = self.current.id_or_new(name);
             given.extend(self.current.resolve(id));
         }
-        for id in committed.tags(before) {
-            if keeps_tags && !removed.contains(&id) {
-                given.insert(id);
-            } else {
-                removed.insert(id);
-            }
-        }
         let rejected = self.current.still_rejected(&(&removed | &before.rejected), &given);
         let text = before.text.clone();
-        let doc = Doc { text, given: Some(given), rejected, is_corrected: true, ..Doc::default() };
+        let mut doc = Doc { text, given: Some(given), rejected, review, ..Doc::default() };
+        if is_partial {
+            let tags = committed.resolve_all(&before.tags);
+            let decided = doc.given.iter().flatten().copied().collect();
+            doc.tags = &(&tags - &decided) - &committed.resolve_all(&doc.rejected);
+        }
         self.current.docs.insert(key.to_owned(), doc);
         self.changed.insert(key.to_owned());
         self.derived.insert(key.to_owned());
@@ -321,7 +349,7 @@ impl Reference {
     /// Notes that a key is changed. What must see the outcome of what was done before to its key
     /// lets that be committed first.
     fn begin(&mut self, key: &str, has_text: bool) {
-        let is_said = |doc: &Doc| doc.is_corrected || !doc.rejected.is_empty();
+        let is_said = |doc: &Doc| doc.review != Review::None || !doc.rejected.is_empty();
         let is_said = !self.all_deleted && self.committed.docs.get(key).is_some_and(is_said);
         let is_changed = self.changed.contains(key);
         if self.derived.contains(key) || (has_text && is_changed && is_said) {
