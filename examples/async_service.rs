@@ -2,96 +2,67 @@
 //!
 //! `cargo run --example async_service`
 //!
-//! Handlers send documents through a bounded channel; one blocking task owns the writer, so that
-//! its back-pressure holds up the channel and never a runtime thread. A commit's answer goes back to
-//! whoever asked for it.
+//! The writer blocks, so it gets a thread of its own (`async_service/indexer.rs`). Handlers reach it
+//! through a bounded channel, whose back-pressure holds them up and never a thread of the runtime. The
+//! thread commits at intervals and then tells every handler what became of its document. No handler
+//! publishes what others have not finished.
 
 #![allow(clippy::print_stdout)]
 
+#[path = "async_service/indexer.rs"]
+mod indexer;
 mod tiny;
 
-use anyhow::{Context, Result};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
 use autotag_onnx::{OnnxEncoder, OnnxOptions, runtime};
-use tantivy::TantivyDocument;
 use tantivy::doc;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    BundleSource, CommitSummary, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
-    WriterOptions,
+    BundleSource, Correction, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
+    WriterOptions, tag_path,
 };
-use tokio::sync::{mpsc, oneshot};
-
-/// What a handler asks of the writer.
-enum Request {
-    Add(TantivyDocument),
-    Label(TantivyDocument, Vec<String>),
-    Commit(oneshot::Sender<Result<CommitSummary, tantivy_autotag::Error>>),
-}
 
 fn main() -> Result<()> {
     // Before there are other threads: loading switches ONNX Runtime's telemetry off.
     runtime::load(None)?;
     let mut tokio = tokio::runtime::Builder::new_multi_thread();
-    tokio.worker_threads(2).build()?.block_on(run())
+    tokio.worker_threads(2).enable_time().build()?.block_on(run())
 }
 
 async fn run() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().to_owned();
     let (index, fields, writer) = tokio::task::spawn_blocking(move || open(&path)).await??;
-    let (requests, inbox) = mpsc::channel(64);
-    let indexer = tokio::task::spawn_blocking(move || serve(&writer, inbox));
+    let (indexer, closed) = indexer::start(writer, Duration::from_millis(100))?;
 
-    // Two handlers at work at the same time.
+    // Many handlers at work at the same time, each with a document.
     let mut handlers = Vec::new();
-    for handler in 0..2 {
-        let (requests, fields) = (requests.clone(), fields.clone());
+    for document in tiny::documents("handled", 100) {
+        let (indexer, fields) = (indexer.clone(), fields.clone());
         handlers.push(tokio::spawn(async move {
-            for document in tiny::documents(&format!("handler{handler}"), 50) {
-                // Every tenth document comes with labels from a person.
-                let is_labeled = document.key.ends_with('0');
-                let labels = document.labels;
-                let document = doc!(fields.key => document.key, fields.texts[0] => document.text);
-                let request = if is_labeled {
-                    Request::Label(document, labels)
-                } else {
-                    Request::Add(document)
-                };
-                requests.send(request).await?;
-            }
-            Ok::<(), mpsc::error::SendError<Request>>(())
+            // Every tenth document comes with labels from a person.
+            let labels = document.key.ends_with('0').then_some(document.labels);
+            let document = doc!(fields.key => document.key, fields.texts[0] => document.text);
+            indexer.add(document, labels).await
         }));
     }
     for handler in handlers {
-        handler.await??;
+        let status = handler.await??;
+        ensure!(status.is_committed(), "a document is {status:?}");
     }
-    let (answer, committed) = oneshot::channel();
-    requests.send(Request::Commit(answer)).await?;
-    let summary = committed.await.context("the indexer ended before it committed")??;
-    println!("tagged {}, labeled {}", summary.tagged, summary.labeled);
+    let status = indexer.correct("handled-7", Correction::set(["press::news"])).await?;
+    println!("the correction is {status:?}");
 
-    // No sender left: the indexer ends.
-    drop(requests);
-    indexer.await??;
-    println!("{} documents in the index", index.searcher()?.n_documents());
-    Ok(())
-}
-
-/// Takes requests until the last sender is gone.
-fn serve(
-    writer: &TaggingWriter<OnnxEncoder>,
-    mut inbox: mpsc::Receiver<Request>,
-) -> Result<(), tantivy_autotag::Error> {
-    while let Some(request) = inbox.blocking_recv() {
-        match request {
-            Request::Add(document) => writer.add(document)?,
-            Request::Label(document, labels) => writer.add_labeled(document, labels)?,
-            Request::Commit(answer) => {
-                // Whoever asked may be gone; the commit is made all the same.
-                let _ = answer.send(writer.commit());
-            }
-        }
-    }
+    // No handle left: the thread ends.
+    drop(indexer);
+    let report = closed.await??;
+    ensure!(report.uncommitted.is_empty(), "not committed: {:?}", report.uncommitted);
+    let searcher = index.searcher()?;
+    let corrected = searcher.document("handled-7")?;
+    let tags: Vec<String> = corrected.iter().flat_map(|found| &found.tags).map(tag_path).collect();
+    println!("{} documents in the index; one is about {}", searcher.n_documents(), tags.join(", "));
     Ok(())
 }
 
@@ -106,7 +77,7 @@ fn open(folder: &std::path::Path) -> Result<(IndexFolder, TagFields, TaggingWrit
     };
     let index = IndexFolder::create(&folder.join("index"), schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;
-    // One bad document is reported in the commit's summary and holds up nobody.
+    // One bad document is told to its handler and holds up nobody.
     let options = WriterOptions { on_failure: OnFailure::Skip, ..WriterOptions::default() };
     let writer = index.writer(tagger, options)?;
     Ok((index, fields, writer))

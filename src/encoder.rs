@@ -37,8 +37,9 @@ pub trait Encoder: Send + Sync {
     /// Encodes a batch, with a row for each text in their order, and with scores where there are
     /// labels.
     ///
-    /// The outcome is batch-invariant: a text's row never depends on the other texts. An answer of
-    /// another shape is a failure of all its texts.
+    /// The outcome is batch-invariant: a text's row never depends on the other texts. Where the call
+    /// panics or its answer has another shape, [`Tagger`](crate::Tagger) calls it again with parts of
+    /// the batch, so that only the texts at fault fail.
     fn encode(&self, batch: &[Self::Tokens]) -> EncodedBatch;
 }
 
@@ -349,6 +350,13 @@ pub enum EncodeError {
     /// The model could not be run.
     #[error("the model could not be run")]
     Run(#[source] Arc<dyn std::error::Error + Send + Sync>),
+
+    /// The encoder panicked at the text.
+    #[error("the encoder panicked at this text: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::interpolate::{Interpolation, interpolate_changed, votes, weights};
 use crate::select::{Selected, Selection, select};
 use crate::{
     DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, Error, ItemId, LabelVocabulary,
-    Neighbor, Result, Scores, SearchMode,
+    Neighbor, Result, Scores, SearchMode, guarded,
 };
 
 /// Tags texts: an encoder, the neighbors of a datastore, and the settings that mix and select.
@@ -146,34 +146,67 @@ impl<E: Encoder> Tagger<E> {
 
     /// Encodes texts, with a row for each in their order.
     ///
-    /// Texts of similar length are encoded together, so that little is spent on padding.
+    /// Texts of similar length are encoded together, so that little is spent on padding. A text on
+    /// which the encoder panics, or whose answer has another shape, fails alone: its batch is halved
+    /// until it is found, in about 2 log2(batch) more calls.
     pub fn encode(&self, texts: &[&str], times: &mut StageTimes) -> EncodedBatch {
         let started = Instant::now();
         let (dimensions, n_labels) = (self.encoder.dimensions(), self.encoder.labels().len());
         let mut encoded = EncodedBatch::zeros(texts.len(), dimensions, n_labels);
         let mut tokenized = Vec::with_capacity(texts.len());
         for (row, text) in texts.iter().enumerate() {
-            match self.encoder.tokenize(text) {
-                Ok(tokens) => tokenized.push((row, tokens)),
+            match self.tokenize(text) {
+                Ok((count, tokens)) => tokenized.push((count, row, tokens)),
                 Err(error) => encoded.fail(row, error),
             }
         }
-        tokenized.sort_by_key(|(_, tokens)| E::token_count(tokens));
-        let (rows, tokens): (Vec<usize>, Vec<E::Tokens>) = tokenized.into_iter().unzip();
+        tokenized.sort_by_key(|(count, ..)| *count);
+        let (rows, tokens): (Vec<usize>, Vec<E::Tokens>) =
+            tokenized.into_iter().map(|(_, row, tokens)| (row, tokens)).unzip();
         times.tokenize += started.elapsed();
 
         let started = Instant::now();
         for (rows, batch) in rows.chunks(ENCODE_BATCH).zip(tokens.chunks(ENCODE_BATCH)) {
-            let answer = self.encoder.encode(batch);
-            if answer.fits(rows.len(), dimensions, n_labels) {
-                encoded.put(rows.iter().copied(), answer);
-            } else {
-                let error = answer.shape_error(rows.len(), dimensions, n_labels);
-                rows.iter().for_each(|&row| encoded.fail(row, error.clone()));
-            }
+            self.encode_batch(rows, batch, &mut encoded);
         }
         times.encode += started.elapsed();
         encoded
+    }
+
+    /// Splits a text into tokens and counts them; a panic is the text's failure.
+    fn tokenize(&self, text: &str) -> Result<(usize, E::Tokens), EncodeError> {
+        let outcome = guarded(|| {
+            let tokens = self.encoder.tokenize(text)?;
+            Ok((E::token_count(&tokens), tokens))
+        });
+        outcome.unwrap_or_else(|message| Err(EncodeError::Panicked { message }))
+    }
+
+    /// Encodes a batch into its rows. A batch that cannot be encoded is halved, until the texts at
+    /// fault are alone.
+    fn encode_batch(&self, rows: &[usize], batch: &[E::Tokens], encoded: &mut EncodedBatch) {
+        match self.answer(batch) {
+            Ok(answer) => encoded.put(rows.iter().copied(), answer),
+            Err(error) if batch.len() == 1 => encoded.fail(rows[0], error),
+            Err(error) => {
+                tracing::debug!(%error, n_texts = batch.len(), "a batch failed");
+                let middle = batch.len() / 2;
+                self.encode_batch(&rows[..middle], &batch[..middle], encoded);
+                self.encode_batch(&rows[middle..], &batch[middle..], encoded);
+            }
+        }
+    }
+
+    /// Returns the encoder's answer to a batch; a panic and another shape are errors.
+    fn answer(&self, batch: &[E::Tokens]) -> Result<EncodedBatch, EncodeError> {
+        let answer = guarded(|| self.encoder.encode(batch));
+        let answer = answer.map_err(|message| EncodeError::Panicked { message })?;
+        let (dimensions, n_labels) = (self.encoder.dimensions(), self.encoder.labels().len());
+        if answer.fits(batch.len(), dimensions, n_labels) {
+            Ok(answer)
+        } else {
+            Err(answer.shape_error(batch.len(), dimensions, n_labels))
+        }
     }
 
     /// Encodes texts on several threads, a share of them at a time, and returns what `take` keeps of
@@ -360,18 +393,21 @@ mod tests {
                 let all = [embeddings.view(), embeddings.view()];
                 EncodedBatch::new(ndarray::concatenate(Axis(1), &all).unwrap(), scores)
             },
-            "2 texts with embeddings of 6 and scores of 1 values where",
+            "1 text with embeddings of 6 and scores of 1 values where",
         );
         check(
-            |embeddings, _| EncodedBatch::new(embeddings.slice_move(ndarray::s![..1, ..]), None),
-            "1 text with embeddings of 3 values where",
+            |embeddings, _| EncodedBatch::new(embeddings.slice_move(ndarray::s![..0, ..]), None),
+            "0 texts with embeddings of 3 values where",
         );
         check(
             |embeddings, _| EncodedBatch::new(embeddings, None),
-            "ask for 2 texts with embeddings of 3 and scores of 1 values",
+            "ask for 1 text with embeddings of 3 and scores of 1 values",
         );
         check(
-            |embeddings, _| EncodedBatch::new(embeddings, Some(Array2::zeros((2, 7)))),
+            |embeddings, _| {
+                let scores = Array2::zeros((embeddings.nrows(), 7));
+                EncodedBatch::new(embeddings, Some(scores))
+            },
             "scores of 7 values",
         );
     }

@@ -217,7 +217,7 @@ fn add(
     match is_labeled {
         true => writer.add_labeled(document, [format!("label {}", number % N_LABELS)])?,
         false => writer.add(document)?,
-    }
+    };
     Ok(())
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Budget {
 struct Held {
     operations: usize,
     bytes: usize,
+    /// The last probe of a caller that does not wait.
+    probed: Option<Instant>,
     shut: bool,
 }
 
@@ -62,9 +64,26 @@ impl Budget {
         if held.shut {
             return None;
         }
-        held.operations += 1;
-        held.bytes += bytes;
-        Some(Permit { budget: self.clone(), bytes })
+        Some(self.take(held, bytes))
+    }
+
+    /// Takes room where there is some; returns `None` where there is none, and after
+    /// [`Budget::shut`]. Without room it calls `probe`, at intervals.
+    pub(crate) fn try_acquire(self: &Arc<Self>, bytes: usize, probe: impl Fn()) -> Option<Permit> {
+        let mut held = self.lock();
+        if held.shut {
+            return None;
+        }
+        if !self.has_room(&held, bytes) {
+            let is_due = held.probed.is_none_or(|probed| probed.elapsed() >= PROBE_INTERVAL);
+            if is_due {
+                held.probed = Some(Instant::now());
+                drop(held);
+                probe();
+            }
+            return None;
+        }
+        Some(self.take(held, bytes))
     }
 
     /// Grants no more permits, and wakes all that wait for one.
@@ -81,6 +100,12 @@ impl Budget {
     /// Returns the time that documents spent in Tantivy's indexing threads, summed over them.
     pub(crate) fn indexing(&self) -> Duration {
         Duration::from_nanos(self.indexing.load(Ordering::Relaxed))
+    }
+
+    fn take(self: &Arc<Self>, mut held: MutexGuard<'_, Held>, bytes: usize) -> Permit {
+        held.operations += 1;
+        held.bytes += bytes;
+        Permit { budget: self.clone(), bytes }
     }
 
     fn has_room(&self, held: &Held, bytes: usize) -> bool {
@@ -199,6 +224,26 @@ mod tests {
         drop(large);
         assert!(waiter.join().unwrap());
         assert_eq!(budget.operations(), 0);
+    }
+
+    #[test]
+    fn who_does_not_wait_gets_nothing_from_a_full_budget() {
+        let budget = budget(2, 100);
+        let first = budget.try_acquire(10, || {}).unwrap();
+        let _second = budget.try_acquire(10, || {}).unwrap();
+        let probes = AtomicU64::new(0);
+        let probe = || {
+            probes.fetch_add(1, Ordering::Relaxed);
+        };
+        for _ in 0..3 {
+            assert!(budget.try_acquire(10, probe).is_none());
+        }
+        assert_eq!(probes.load(Ordering::Relaxed), 1, "it probes at intervals");
+        drop(first);
+        assert!(budget.try_acquire(99, || {}).is_none(), "too large");
+        assert!(budget.try_acquire(10, || {}).is_some());
+        budget.shut();
+        assert!(budget.try_acquire(10, || {}).is_none());
     }
 
     #[test]

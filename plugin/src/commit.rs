@@ -209,6 +209,6 @@ pub(crate) fn commit(stores: &mut Stores, last: &Payload) -> Result<CommitOutcom
     datastore += started.elapsed();
     failpoint::reach("commit::applied");
 
-    stores.committed();
+    stores.forget_keys();
     Ok(CommitOutcome { payload, opstamp, tantivy, datastore })
 }

@@ -8,7 +8,7 @@ use autotag::{
 
 use crate::operation::{Action, Corrected, Labeling};
 use crate::worker::Worker;
-use crate::{Error, Result, TaggingWriter, document, source};
+use crate::{Error, Result, TaggingWriter, Ticket, document, source};
 
 /// A person's decisions on a document's labels.
 ///
@@ -84,23 +84,23 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// text; decided ones stay. Rejected labels do not come back until a person gives them. Deleting the
     /// document forgets all that.
     ///
-    /// The document is that of the last commit. Where its key was changed since, earlier operations
-    /// are committed first; the next call of [`commit`](TaggingWriter::commit) counts them.
+    /// The document is that of the last commit: what a person sees. Where its key was changed since, the
+    /// correction is refused, so that it does not publish what others have not committed yet.
     ///
     /// # Errors
     ///
+    /// [`Error::NotCommitted`] when its key was changed since the last commit: correct it after the next
+    /// one, for which [`wait_for`](TaggingWriter::wait_for) waits. (A commit in progress is waited for.)
     /// [`Error::NoSuchDocument`], [`Error::NotStored`] when the schema does not store all of a
     /// document, [`Error::Label`] for a label that cannot be a facet, is retired, or is rejected
     /// but unknown; the document stays as it is then. As [`add`](TaggingWriter::add) for
     /// earlier documents.
-    pub fn correct(&self, key: &str, correction: &Correction) -> Result<()> {
+    pub fn correct(&self, key: &str, correction: &Correction) -> Result<Ticket> {
         document::check_key(key)?;
         source::check_stored(&self.schema)?;
         loop {
-            // Committed also where the operation would be accepted: the correction may name labels
-            // that are new since the last commit.
-            if self.pipeline.queue.is_changed(key) {
-                self.commit_with(|_, _| Ok(()))?;
+            if self.pipeline.queue.is_uncommitted(key)? {
+                return Err(Error::NotCommitted { key: key.to_owned(), document: None });
             }
             let snapshot = self.pipeline.queue.snapshot()?;
             let Worker { fields, checks, .. } = &self.pipeline.worker;
@@ -112,8 +112,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             let corrected = corrected(key, correction, &stored.evidence, &snapshot.neighbors)?;
             drop(snapshot.searcher);
             let action = Action::Index(stored.document, Labeling::Corrected(corrected));
-            if self.try_submit(key.to_owned(), action, Some(generation))?.is_none() {
-                return Ok(());
+            let submitted = self.submit_made_from(generation, key.to_owned(), action)?;
+            if let Some(ticket) = submitted {
+                return Ok(ticket);
             }
         }
     }

@@ -32,11 +32,12 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             // Tantivy cannot remove the files of a commit that somebody reads.
             drop(searcher);
             for key in keys {
-                match self.try_submit(key, Action::Delete, Some(generation))? {
-                    None => n_deleted += 1,
-                    Some((key, _)) if queue.is_changed(&key) => {}
+                let submitted = self.submit_made_from(generation, key.clone(), Action::Delete)?;
+                if submitted.is_some() {
+                    n_deleted += 1;
+                } else if !queue.is_uncommitted(&key)? {
                     // There was a commit: other documents may match now.
-                    Some(_) => continue 'newer_commit,
+                    continue 'newer_commit;
                 }
             }
             return Ok(n_deleted);
@@ -48,6 +49,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ///
     /// Nothing is committed by this call: documents that are added after it and committed with it
     /// take the place of the old ones in one instant. What people said of the old ones is forgotten.
+    /// Tickets of earlier operations stay: they are committed together with their deletion.
     ///
     /// # Errors
     ///
@@ -56,14 +58,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         // Against commits: their payload would be that of a state without the deletion.
         let _committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = &self.pipeline.queue;
-        let deleted = queue.pause().and_then(|()| {
+        let deleted = queue.pause_deleting().and_then(|()| {
             let deleted = self.pipeline.with_stores(Stores::delete_all);
             deleted.map_err(|cause| self.pipeline.stop(cause))
         });
-        match deleted {
-            Ok(()) => queue.resume_all_deleted(),
-            Err(_) => queue.resume(),
-        }
+        queue.resume();
         deleted
     }
 }

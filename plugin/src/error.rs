@@ -3,8 +3,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use autotag::{EncodeError, Fingerprint};
-use tantivy::TantivyError;
 use tantivy::query::QueryParserError;
+use tantivy::{TantivyDocument, TantivyError};
 
 use crate::job::Job;
 
@@ -81,6 +81,26 @@ pub enum Error {
         /// The key.
         key: String,
     },
+
+    /// An operation depends on another one of its key, which is not committed yet.
+    ///
+    /// A correction is about the document that a commit shows. And a document or a deletion that
+    /// follows a correction needs that to be committed first.
+    #[error(
+        "document {key:?} was changed since the last commit, and this operation depends on that: wait for the next commit, or make one, and try again"
+    )]
+    NotCommitted {
+        /// The document's key.
+        key: String,
+        /// The document that was not taken; absent for corrections and deletions.
+        document: Option<Box<TantivyDocument>>,
+    },
+
+    /// A rollback was asked for while a job runs, whose progress it would undo.
+    #[error(
+        "a job is running: wait for its end, or interrupt it (TaggingWriter::interrupt_job), before the rollback"
+    )]
+    JobRunning,
 
     /// A job is to begin while another one is not finished.
     #[error(
@@ -232,7 +252,23 @@ pub enum Error {
         cause: Arc<Error>,
     },
 
-    /// A thread of the pipeline panicked; this is a bug, most likely in the encoder.
+    /// The writer was closed.
+    #[error("the writer is closed: open the index again")]
+    Closed,
+
+    /// The encoder failed on so many texts in a row that no single text can be at fault.
+    #[error(
+        "the encoder failed on {n_texts} texts in a row: mend it, or open the index with another that has the same fingerprint"
+    )]
+    EncoderFailed {
+        /// The number of texts.
+        n_texts: usize,
+        /// The failure of the last one.
+        #[source]
+        source: EncodeError,
+    },
+
+    /// A thread of the pipeline panicked; this is a bug.
     #[error("tagging panicked: {message}; report this as a bug")]
     Panicked {
         /// The panic's message.
@@ -460,6 +496,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns the message and those of its causes, as one line.
+    pub(crate) fn chain(&self) -> String {
+        let mut messages = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let message = error.to_string();
+            // Some messages end with that of their cause.
+            if !messages.ends_with(&message) {
+                messages = format!("{messages}: {message}");
+            }
+            cause = error.source();
+        }
+        messages
+    }
+
     /// Wraps a Tantivy error; a held writer lock becomes [`Error::InUse`].
     pub(crate) fn tantivy(action: &'static str) -> impl FnOnce(TantivyError) -> Error {
         use tantivy::directory::error::{LockError, OpenReadError};

@@ -76,7 +76,7 @@ impl Ledger {
             match &mut self.unreported {
                 Some(unreported) => unreported.others += 1,
                 none => {
-                    let FailedDocument { key, cause } = failure.clone();
+                    let FailedDocument { key, cause, .. } = failure.clone();
                     *none = Some(Unreported { key, cause, others: 0 });
                 }
             }
@@ -100,6 +100,13 @@ impl Ledger {
         summary.times = times.since(&self.times_at_commit);
         self.times_at_commit = times;
         summary
+    }
+
+    /// Forgets the work since the last commit, which was dropped; the totals count it all the same.
+    pub(crate) fn roll_back(&mut self) {
+        self.summary = CommitSummary::default();
+        self.unreported = None;
+        self.retagged = RetagReport::default();
     }
 
     /// Adds time spent outside of chunks.

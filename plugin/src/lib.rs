@@ -56,6 +56,8 @@ mod index_options;
 mod job;
 mod options;
 mod plainly;
+mod ticket;
+
 mod stats;
 mod threads;
 
@@ -66,6 +68,7 @@ mod budget;
 mod document;
 mod operation;
 
+mod keys;
 mod queue;
 
 mod pipeline;
@@ -80,6 +83,10 @@ mod stores;
 
 mod commit;
 mod outside;
+
+mod rollback;
+
+mod closing;
 
 // Work on documents in the index.
 mod correct;
@@ -125,10 +132,13 @@ pub use search::{
     FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
     tag_path,
 };
-pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
+pub use stats::{
+    CloseReport, CommitSummary, FailedDocument, Health, RetagReport, WriterStats, WriterTimes,
+};
 pub use threads::SharedThreads;
+pub use ticket::{LastCommit, Ticket, TicketStatus};
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
-pub use writer::TaggingWriter;
+pub use writer::{Submission, TaggingWriter};
 
 // The version whose documents, schemas and facets this crate takes and returns.
 pub use tantivy;

@@ -4,7 +4,8 @@ use autotag::{DatastoreReader, Evidence, LabelSet, LabelVocabulary};
 use tantivy::{Searcher, TantivyDocument};
 
 use crate::budget::Permit;
-use crate::document;
+use crate::ticket::Ticket;
+use crate::{Error, document};
 
 /// A request for one key.
 pub(crate) struct Operation {
@@ -12,6 +13,7 @@ pub(crate) struct Operation {
     pub(crate) action: Action,
     /// The commit whose document the action was made from, if any.
     pub(crate) made_from: Option<u64>,
+    pub(crate) ticket: Ticket,
     pub(crate) permit: Permit,
 }
 
@@ -84,6 +86,19 @@ pub(crate) struct Snapshot {
     pub(crate) searcher: Searcher,
 }
 
+impl Operation {
+    /// Makes an operation; the queue gives it its ticket.
+    pub(crate) fn new(key: String, action: Action, made_from: Option<u64>, permit: Permit) -> Self {
+        Operation { key, action, made_from, ticket: Ticket::NONE, permit }
+    }
+
+    /// Returns the error of an operation that must wait for a commit, with the document that was not
+    /// taken.
+    pub(crate) fn not_committed(self) -> Error {
+        Error::NotCommitted { key: self.key, document: self.action.into_document().map(Box::new) }
+    }
+}
+
 impl Action {
     /// Estimates the memory that an operation takes, in bytes.
     pub(crate) fn bytes(&self) -> usize {
@@ -97,6 +112,14 @@ impl Action {
                 }
                 Action::Index(document, labeling) => document::size(document) + labeling.bytes(),
             }
+    }
+
+    /// Returns the document that it indexes, if any.
+    pub(crate) fn into_document(self) -> Option<TantivyDocument> {
+        match self {
+            Action::Index(document, _) => Some(document),
+            Action::Delete | Action::Rewrite(..) => None,
+        }
     }
 
     /// Tells whether its document's text is encoded.

@@ -30,8 +30,10 @@ impl<E: Encoder> Pipeline<E> {
             let outcome = outcome.unwrap_or_else(|panic| {
                 Err(Error::Panicked { message: autotag::panic_message(panic.as_ref()) })
             });
-            if let Err(cause) = outcome {
-                self.stop(cause);
+            match outcome {
+                Err(cause) if !self.queue.is_closed() => drop(self.stop(cause)),
+                // What a thread does that was left behind is of no matter.
+                _ => {}
             }
         }
     }
@@ -53,7 +55,7 @@ impl<E: Encoder> Pipeline<E> {
     ) -> Result<T> {
         match self.lock_stores().as_mut() {
             Some(stores) => change(stores),
-            None => unreachable!("the stores are taken when all threads have ended"),
+            None => Err(Error::Closed),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::budget::{Metered, Permit};
 use crate::change::{Change, Content, DecidedLabels, Kept, ProcessedChunk};
 use crate::ledger::Tally;
 use crate::operation::{Action, Chunk, Corrected, Labeling, Operation};
+use crate::ticket::Ticket;
 use crate::worker::Worker;
 use crate::{FailedDocument, OnFailure, Result, document, source};
 
@@ -26,7 +27,7 @@ impl<E: Encoder> Worker<E> {
     ///
     /// # Errors
     ///
-    /// When a store cannot be read. A document that cannot be tagged is dealt with as the policy
+    /// When a store cannot be read, or the encoder fails on all texts. A document that cannot be tagged is dealt with as the policy
     /// says.
     pub(crate) fn process(&self, chunk: Chunk) -> Result<ProcessedChunk> {
         let Chunk { operations, neighbors, searcher, all_deleted, .. } = chunk;
@@ -39,7 +40,7 @@ impl<E: Encoder> Worker<E> {
             known.iter_mut().for_each(|known| known.record = None);
         }
         let tagger = self.tagger();
-        let texts = step.encode(&tagger, drafts, known);
+        let texts = step.encode(&tagger, drafts, known)?;
         let started = Instant::now();
         step.label(&tagger, texts)?;
         step.tally.times.neighbors += started.elapsed();
@@ -53,6 +54,7 @@ struct Draft {
     position: usize,
     key: String,
     document: TantivyDocument,
+    ticket: Ticket,
     permit: Permit,
 }
 
@@ -68,6 +70,9 @@ struct Text {
     digest: [u8; 16],
     known: Known,
 }
+
+/// A document, who labels it, and the encoder's answer to its text.
+type EncodedText = (Text, Labeling, Result<Encoded, EncodeError>);
 
 /// A document that the tagger labels.
 struct Prediction {
@@ -123,10 +128,10 @@ impl<E: Encoder> Step<'_, E> {
     fn split(&mut self, operations: Vec<Operation>) -> Result<Vec<(Draft, Labeling)>> {
         let mut drafts = Vec::with_capacity(operations.len());
         for (position, operation) in operations.into_iter().enumerate() {
-            let Operation { key, action, permit, .. } = operation;
+            let Operation { key, action, ticket, permit, .. } = operation;
             let (had_neighbor, content) = match action {
                 Action::Index(document, labeling) => {
-                    drafts.push((Draft { position, key, document, permit }, labeling));
+                    drafts.push((Draft { position, key, document, ticket, permit }, labeling));
                     continue;
                 }
                 Action::Delete => {
@@ -146,12 +151,14 @@ impl<E: Encoder> Step<'_, E> {
     }
 
     /// Encodes the texts that are not those of the last commit, all together.
+    ///
+    /// Fails when the encoder fails on all texts.
     fn encode(
         &mut self,
         tagger: &Tagger<E>,
         drafts: Vec<(Draft, Labeling)>,
         mut known: Vec<Known>,
-    ) -> Vec<(Text, Labeling, Result<Encoded, EncodeError>)> {
+    ) -> Result<Vec<EncodedText>> {
         let fields = &self.worker.fields;
         let texts: Vec<Cow<'_, str>> =
             drafts.iter().map(|(draft, _)| document::text(&draft.document, fields)).collect();
@@ -165,6 +172,7 @@ impl<E: Encoder> Step<'_, E> {
         self.tally.reused += (texts.len() - new.len()) as u64;
         let mut times = StageTimes::default();
         let answers = tagger.encode(&new, &mut times);
+        self.worker.encoder_health.record(&answers)?;
         let mut answers = answers.outcomes();
         (self.tally.times.tokenize, self.tally.times.encode) = (times.tokenize, times.encode);
         drop(texts);
@@ -178,15 +186,11 @@ impl<E: Encoder> Step<'_, E> {
             );
             encoded.push((Text { draft, digest, known }, labeling, answer));
         }
-        encoded
+        Ok(encoded)
     }
 
     /// Labels the documents: as people said, or by the tagger.
-    fn label(
-        &mut self,
-        tagger: &Tagger<E>,
-        texts: Vec<(Text, Labeling, Result<Encoded, EncodeError>)>,
-    ) -> Result<()> {
+    fn label(&mut self, tagger: &Tagger<E>, texts: Vec<EncodedText>) -> Result<()> {
         let (mut new, mut again) = (Vec::with_capacity(texts.len()), Vec::new());
         for (text, labeling, encoded) in texts {
             match labeling {
@@ -218,7 +222,7 @@ impl<E: Encoder> Step<'_, E> {
                         let given = is_partial.then(|| self.given(&text, &before));
                         again.push(Prediction { text, encoded, before: Some(before), given });
                     }
-                    Err(cause) => self.fail(&text.draft.key, cause),
+                    Err(cause) => self.fail(&text.draft, cause),
                 },
             }
         }
@@ -336,7 +340,7 @@ impl<E: Encoder> Step<'_, E> {
         evidence.not_voting = encoded.is_err();
         // What a person says of a document that is there already must not be lost.
         let is_indexed = encoded.is_ok() || arrival == Arrival::Corrected || self.keeps_failed();
-        let encoded = encoded.map_err(|cause| self.fail(&text.draft.key, cause)).ok();
+        let encoded = encoded.map_err(|cause| self.fail(&text.draft, cause)).ok();
         self.tally.labeled += u64::from(encoded.is_some());
         if is_indexed {
             let record = text.record(evidence.review, rejected, encoded);
@@ -347,7 +351,7 @@ impl<E: Encoder> Step<'_, E> {
 
     /// Indexes a document that cannot be encoded without tags, where the policy says so.
     fn index_untagged(&mut self, text: Text, cause: EncodeError) {
-        self.fail(&text.draft.key, cause);
+        self.fail(&text.draft, cause);
         if self.keeps_failed() {
             let record = text.record(Review::None, text.known.rejected(), None);
             self.index(text, None, Kept::new(None, record));
@@ -356,7 +360,7 @@ impl<E: Encoder> Step<'_, E> {
 
     fn index(&mut self, text: Text, evidence: Option<&Evidence>, kept: Kept) {
         let Text { draft, known, .. } = text;
-        let Draft { position, key, mut document, permit } = draft;
+        let Draft { position, key, mut document, permit, .. } = draft;
         if let Some(evidence) = evidence {
             document::attach(&mut document, &self.worker.fields, evidence);
         }
@@ -365,8 +369,9 @@ impl<E: Encoder> Step<'_, E> {
         self.changes.push((position, Change { key, had_neighbor, content }));
     }
 
-    fn fail(&mut self, key: &str, cause: EncodeError) {
-        self.tally.failures.push(FailedDocument { key: key.to_owned(), cause });
+    fn fail(&mut self, draft: &Draft, cause: EncodeError) {
+        let Draft { key, ticket, .. } = draft;
+        self.tally.failures.push(FailedDocument { key: key.clone(), ticket: *ticket, cause });
     }
 
     fn keeps_failed(&self) -> bool {

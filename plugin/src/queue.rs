@@ -13,15 +13,16 @@
 //! Two condition variables separate the waiting: `work` wakes tagging threads, `progress` wakes
 //! callers that wait for a commit.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::change::{Change, ProcessedChunk};
-use crate::ledger::Ledger;
-use crate::operation::{Action, Chunk, Operation, Snapshot};
-use crate::{Error, Result, WriterOptions, WriterTimes};
+use crate::keys::{ChangedKeys, Turn};
+use crate::ledger::{Ledger, Tally};
+use crate::operation::{Chunk, Operation, Snapshot};
+use crate::ticket::Tickets;
+use crate::{Error, Health, LastCommit, Result, Ticket, TicketStatus, WriterOptions, WriterTimes};
 
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -44,50 +45,51 @@ struct State {
     /// Sealed chunks, waiting for a thread.
     ready: VecDeque<(u64, Vec<Operation>)>,
     next_sequence: u64,
+    /// The sealed chunks that are not applied yet.
+    outstanding: BTreeMap<u64, Outstanding>,
     /// The reorder buffer: outcomes that wait for an earlier chunk to be applied.
     processed: BTreeMap<u64, ProcessedChunk>,
     next_applied: u64,
     is_applying: bool,
     /// During a commit: the first chunk behind it.
     barrier: Option<u64>,
+    /// The first chunk behind an uncommitted deletion of all documents.
+    deleted_before: Option<u64>,
+    /// The number of commits and rollbacks that have ended.
+    n_pauses: u64,
     /// The last commit; `None` while the next one is made.
     snapshot: Option<Snapshot>,
-    /// The keys changed since the last commit.
-    changed: Keys,
-    /// The keys changed by the commit in progress.
-    committing: Keys,
-    hasher: RandomState,
+    keys: ChangedKeys,
+    tickets: Tickets,
+    /// The generation of the last commit.
+    generation: u64,
     ledger: Ledger,
     stopped: Option<Arc<Error>>,
+    /// Takes no more operations.
+    is_closing: bool,
+    /// Neither processes nor applies any more.
     is_closed: bool,
 }
 
-/// The hashes of changed keys.
-///
-/// Why hashes? They bound the memory; a collision only costs a commit.
-#[derive(Default)]
-struct Keys {
-    /// All documents of the last commit were deleted; the keys are those changed since.
-    all_deleted: bool,
-    all: HashSet<u64>,
-    /// The keys whose document was made from its committed version.
-    derived: HashSet<u64>,
+/// A sealed chunk, wherever its operations are.
+struct Outstanding {
+    last: Ticket,
+    keys: Vec<String>,
 }
 
-impl Keys {
-    fn has(&self, hash: u64) -> bool {
-        self.all_deleted || self.all.contains(&hash)
-    }
-
-    fn has_derived(&self, hash: u64) -> bool {
-        self.derived.contains(&hash)
-    }
+/// The outcome of a submission.
+pub(crate) enum Pushed {
+    Accepted(Ticket),
+    /// The changes of its key must be committed first.
+    Refused(Box<Operation>),
+    /// It depends on the commit in progress.
+    Early(Box<Operation>),
 }
 
 impl Queue {
     pub(crate) fn new(options: &WriterOptions, snapshot: Snapshot) -> Self {
-        let (snapshot, ledger) = (Some(snapshot), Ledger::new(options));
-        let state = State { snapshot, ledger, ..State::default() };
+        let (generation, ledger) = (snapshot.generation, Ledger::new(options));
+        let state = State { snapshot: Some(snapshot), generation, ledger, ..State::default() };
         Queue {
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -98,26 +100,31 @@ impl Queue {
         }
     }
 
-    /// Fails when the queue has stopped, or when a failed document is to be reported.
+    /// Fails when the queue takes no operations, or when a failed document is to be reported.
     pub(crate) fn check(&self) -> Result<()> {
         let mut state = self.lock();
-        state.check_stopped()?;
+        state.check_open()?;
         state.ledger.report().map_or(Ok(()), Err)
     }
 
-    /// Appends an operation, whose permit has bounded the queue already; returns it where the changes of
-    /// its key must be committed first.
-    ///
-    /// An operation made from a committed document is refused when its key was changed since. So is
-    /// any later operation on that key: the worker looks keys up in the last commit, so it would miss
-    /// the outcome. For the same reason a text is refused whose key was changed and has a correction
-    /// or rejections, which the text inherits.
-    pub(crate) fn push(&self, operation: Operation) -> Result<Option<Operation>> {
+    /// Fails when the queue takes no operations.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.lock().check_open()
+    }
+
+    /// Appends an operation, whose permit has bounded the queue already, and gives it its ticket; returns
+    /// it where the changes of its key must be committed first.
+    pub(crate) fn push(&self, mut operation: Operation) -> Result<Pushed> {
         let mut state = self.lock();
-        state.check_stopped()?;
-        if !state.record_key(&operation)? {
-            return Ok(Some(operation));
+        state.check_open()?;
+        match state.keys.turn(&operation, state.snapshot.as_ref())? {
+            Turn::Now => {}
+            Turn::AfterCommit => return Ok(Pushed::Early(Box::new(operation))),
+            Turn::NotCommitted => return Ok(Pushed::Refused(Box::new(operation))),
         }
+        state.keys.record(&operation);
+        let ticket = state.tickets.issue();
+        operation.ticket = ticket;
         if state.opened.is_none() {
             state.opened = Some(Instant::now());
             // A chunk is begun: an idle thread starts its linger time.
@@ -129,14 +136,40 @@ impl Queue {
             state.seal();
             self.work.notify_one();
         }
-        Ok(None)
+        Ok(Pushed::Accepted(ticket))
+    }
+
+    /// Waits for the end of the commit in progress, if there is one.
+    pub(crate) fn await_commit(&self) -> Result<()> {
+        let mut state = self.lock();
+        let n_pauses = state.n_pauses;
+        while state.barrier.is_some() && state.n_pauses == n_pauses {
+            state.check_open()?;
+            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.check_open()
+    }
+
+    /// Tells whether a key is changed since the last commit; waits where the commit in progress decides.
+    pub(crate) fn is_uncommitted(&self, key: &str) -> Result<bool> {
+        loop {
+            let state = self.lock();
+            if state.keys.is_changed(key) {
+                return Ok(true);
+            }
+            if !state.keys.is_committing(key) {
+                return Ok(false);
+            }
+            drop(state);
+            self.await_commit()?;
+        }
     }
 
     /// Returns the last commit, waiting while the next one is made.
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
         let mut state = self.lock();
         loop {
-            state.check_stopped()?;
+            state.check_usable()?;
             if let Some(snapshot) = &state.snapshot {
                 return Ok(snapshot.clone());
             }
@@ -147,8 +180,7 @@ impl Queue {
     /// Tells whether a key was changed since the last commit.
     pub(crate) fn is_changed(&self, key: &str) -> bool {
         let state = self.lock();
-        let hash = state.hasher.hash_one(key);
-        state.changed.has(hash) || state.committing.has(hash)
+        state.keys.is_changed(key) || state.keys.is_committing(key)
     }
 
     /// Waits for a chunk; `None` when there will be no more.
@@ -200,11 +232,11 @@ impl Queue {
             // On failure the queue stops, and `is_applying` stays set: no later chunk may follow.
             tally.times.add(&apply(changes)?);
             state = self.lock();
-            state.next_applied += 1;
-            state.ledger.record(tally);
+            state.record_applied(tally);
             self.progress.notify_all();
         }
         state.is_applying = false;
+        self.progress.notify_all();
         Ok(())
     }
 
@@ -213,14 +245,39 @@ impl Queue {
     pub(crate) fn pause(&self) -> Result<()> {
         let mut state = self.lock();
         state.seal();
+        self.raise_barrier(state)
+    }
+
+    /// Waits as [`Queue::pause`] does, for the deletion of all documents: what comes after it inherits
+    /// nothing from them.
+    pub(crate) fn pause_deleting(&self) -> Result<()> {
+        let mut state = self.lock();
+        state.seal();
+        state.keys.delete_all();
+        state.deleted_before = Some(state.next_sequence);
+        self.raise_barrier(state)
+    }
+
+    /// Drops the earlier operations that no thread has begun, waits for the others, and holds later ones
+    /// back until [`Queue::resume_rolled_back`], for which it returns the last earlier ticket.
+    pub(crate) fn pause_dropping(&self) -> Result<Ticket> {
+        let mut state = self.lock();
+        let last = state.tickets.last_issued();
+        let dropped = state.drop_waiting();
+        let paused = self.raise_barrier(state);
+        drop(dropped);
+        paused.map(|()| last)
+    }
+
+    fn raise_barrier(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let barrier = state.next_sequence;
         state.barrier = Some(barrier);
-        state.committing = std::mem::take(&mut state.changed);
+        state.keys.begin_commit();
         self.work.notify_all();
-        while state.stopped.is_none() && state.next_applied < barrier {
+        while state.check_usable().is_ok() && state.next_applied < barrier {
             state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.check_stopped()
+        state.check_usable()
     }
 
     /// Drops the snapshot while the queue is paused: LMDB cannot reuse pages that a snapshot holds.
@@ -231,29 +288,34 @@ impl Queue {
     /// Ends a pause after a commit, with its snapshot.
     pub(crate) fn resume_committed(&self, snapshot: Snapshot) {
         let mut state = self.lock();
+        state.tickets.commit();
+        state.generation = snapshot.generation;
         state.snapshot = Some(snapshot);
-        state.committing = Keys::default();
+        state.deleted_before = None;
+        state.keys.end_commit();
+        self.resume_locked(state);
+    }
+
+    /// Ends a pause after a rollback of all operations up to `last`.
+    pub(crate) fn resume_rolled_back(&self, last: Ticket) {
+        let mut state = self.lock();
+        state.tickets.roll_back(last);
+        state.ledger.roll_back();
+        state.deleted_before = None;
+        state.keys.end_commit();
         self.resume_locked(state);
     }
 
     /// Ends a pause without a commit: the keys remain changed.
     pub(crate) fn resume(&self) {
         let mut state = self.lock();
-        let Keys { all_deleted, all, derived } = std::mem::take(&mut state.committing);
-        state.changed.all_deleted |= all_deleted;
-        state.changed.all.extend(all);
-        state.changed.derived.extend(derived);
+        state.keys.abandon_commit();
         self.resume_locked(state);
-    }
-
-    /// Ends a pause in which all documents were deleted: earlier changes of keys are of no matter.
-    pub(crate) fn resume_all_deleted(&self) {
-        self.lock().committing = Keys { all_deleted: true, ..Keys::default() };
-        self.resume();
     }
 
     fn resume_locked(&self, mut state: MutexGuard<'_, State>) {
         state.barrier = None;
+        state.n_pauses += 1;
         self.work.notify_all();
         self.progress.notify_all();
     }
@@ -267,17 +329,95 @@ impl Queue {
         cause
     }
 
-    /// Ends the threads that wait in [`Queue::take`].
+    /// Closes the queue: it takes no operations, and its threads end after the chunk that they are at.
     pub(crate) fn close(&self) {
-        self.lock().is_closed = true;
+        let mut state = self.lock();
+        (state.is_closing, state.is_closed) = (true, true);
+        state.tickets.close();
         self.work.notify_all();
+        self.progress.notify_all();
+    }
+
+    /// Takes no more operations, waits until the earlier ones are applied, but not beyond the deadline,
+    /// and closes the queue. Returns the keys of the operations that are not applied, and never will be.
+    pub(crate) fn close_by(&self, deadline: Option<Instant>) -> Result<Vec<String>> {
+        let mut state = self.lock();
+        state.check_open()?;
+        state.is_closing = true;
+        state.seal();
+        self.work.notify_all();
+        while state.stopped.is_none() && state.next_applied < state.next_sequence {
+            let is_over;
+            (state, is_over) = wait_until(&self.progress, state, deadline);
+            if is_over {
+                break;
+            }
+        }
+        state.is_closed = true;
+        let dropped = state.drop_waiting();
+        self.work.notify_all();
+        self.progress.notify_all();
+        // A chunk on its way into the stores gets there.
+        while state.stopped.is_none() && state.is_applying {
+            state = self.progress.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.check_stopped()?;
+        let begun = std::mem::take(&mut state.outstanding).into_values();
+        let keys = begun.flat_map(|chunk| chunk.keys);
+        drop(state);
+        let waiting = dropped.into_iter().map(|operation| operation.key);
+        Ok(keys.chain(waiting).collect())
+    }
+
+    /// Returns what became of an operation, once it is known or the deadline has come.
+    ///
+    /// # Errors
+    ///
+    /// When the queue stopped before it was known.
+    pub(crate) fn wait_for(
+        &self,
+        ticket: Ticket,
+        deadline: Option<Instant>,
+    ) -> Result<TicketStatus> {
+        let mut state = self.lock();
+        loop {
+            let status = state.tickets.status(ticket);
+            if !status.is_pending() {
+                return Ok(status);
+            }
+            state.check_stopped()?;
+            let is_over;
+            (state, is_over) = wait_until(&self.progress, state, deadline);
+            if is_over {
+                return Ok(status);
+            }
+        }
+    }
+
+    pub(crate) fn committed(&self) -> LastCommit {
+        let state = self.lock();
+        LastCommit { generation: state.generation, ticket: state.tickets.committed() }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        let state = self.lock();
+        match &state.stopped {
+            Some(cause) => Health::Stopped { reason: cause.chain() },
+            None if state.is_closing => Health::Closed,
+            None => Health::Running,
+        }
+    }
+
+    /// Tells whether nothing is processed or applied any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().is_closed
     }
 
     /// Tells whether there is uncommitted work.
     pub(crate) fn has_uncommitted(&self) -> bool {
         let state = self.lock();
         let is_idle = state.open.is_empty() && state.next_applied == state.next_sequence;
-        !is_idle || state.ledger.has_uncommitted()
+        !is_idle || state.deleted_before.is_some() || state.ledger.has_uncommitted()
     }
 
     /// Reads or changes the ledger.
@@ -290,6 +430,22 @@ impl Queue {
     }
 }
 
+/// Waits for a signal; tells whether the deadline had passed before.
+fn wait_until<'s>(
+    signal: &Condvar,
+    state: MutexGuard<'s, State>,
+    deadline: Option<Instant>,
+) -> (MutexGuard<'s, State>, bool) {
+    let Some(deadline) = deadline else {
+        return (signal.wait(state).unwrap_or_else(PoisonError::into_inner), false);
+    };
+    let rest = deadline.saturating_duration_since(Instant::now());
+    if rest.is_zero() {
+        return (state, true);
+    }
+    (signal.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0, false)
+}
+
 impl State {
     fn check_stopped(&self) -> Result<()> {
         match &self.stopped {
@@ -298,48 +454,23 @@ impl State {
         }
     }
 
-    /// Records the change of an operation's key; false where it must wait for a commit.
-    fn record_key(&mut self, operation: &Operation) -> Result<bool> {
-        let hash = self.hasher.hash_one(&operation.key);
-        let is_in =
-            |has: fn(&Keys, u64) -> bool| has(&self.changed, hash) || has(&self.committing, hash);
-        let may_follow = match operation.made_from {
-            None if is_in(Keys::has_derived) => false,
-            // Nothing is inherited from a document that was deleted with all others.
-            None if self.changed.all_deleted => true,
-            None if operation.action.has_text() && is_in(Keys::has) => {
-                !self.has_verdict(&operation.key)?
-            }
-            None => true,
-            Some(generation) => {
-                let current = self.snapshot.as_ref().map(|snapshot| snapshot.generation);
-                current == Some(generation) && !is_in(Keys::has)
-            }
-        };
-        if may_follow {
-            self.changed.all.insert(hash);
-        }
-        // A deletion is the same whatever it was made from.
-        let is_deletion = matches!(operation.action, Action::Delete);
-        if may_follow && operation.made_from.is_some() && !is_deletion {
-            self.changed.derived.insert(hash);
-        }
-        Ok(may_follow)
+    /// Fails when nothing is processed any more.
+    fn check_usable(&self) -> Result<()> {
+        self.check_stopped()?;
+        if self.is_closed { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// Tells whether the last commit holds a correction or rejections of a key; true, to be safe,
-    /// while the next one is made.
-    fn has_verdict(&self, key: &str) -> Result<bool> {
-        let Some(snapshot) = &self.snapshot else { return Ok(true) };
-        let record = snapshot.neighbors.documents(&[key])?.remove(0);
-        Ok(record.is_some_and(|record| !record.review.is_none() || !record.rejected.is_empty()))
+    /// Fails when no operation is taken any more.
+    fn check_open(&self) -> Result<()> {
+        self.check_stopped()?;
+        if self.is_closing { Err(Error::Closed) } else { Ok(()) }
     }
 
     /// Seals the chunk being collected.
     fn seal(&mut self) {
-        if self.open.is_empty() {
-            return;
-        }
+        let Some(last) = self.open.last().map(|operation| operation.ticket) else { return };
+        let keys = self.open.iter().map(|operation| operation.key.clone()).collect();
+        self.outstanding.insert(self.next_sequence, Outstanding { last, keys });
         self.ready.push_back((self.next_sequence, std::mem::take(&mut self.open)));
         self.next_sequence += 1;
         (self.open_bytes, self.opened) = (0, None);
@@ -353,11 +484,37 @@ impl State {
         }
         let Snapshot { neighbors, searcher, .. } = self.snapshot.clone()?;
         let (sequence, operations) = self.ready.pop_front()?;
-        let all_deleted = self.changed.all_deleted || self.committing.all_deleted;
+        let all_deleted = self.deleted_before.is_some_and(|first| sequence >= first);
         Some(Chunk { sequence, operations, neighbors, searcher, all_deleted })
     }
 
+    /// Takes the operations that no thread has begun; the numbers of their chunks are free again.
+    fn drop_waiting(&mut self) -> Vec<Operation> {
+        if let Some((first, _)) = self.ready.front() {
+            self.next_sequence = *first;
+        }
+        self.outstanding.split_off(&self.next_sequence);
+        let sealed = std::mem::take(&mut self.ready).into_iter().flat_map(|(_, chunk)| chunk);
+        let open = std::mem::take(&mut self.open);
+        (self.open_bytes, self.opened) = (0, None);
+        sealed.chain(open).collect()
+    }
+
     fn take_next_processed(&mut self) -> Option<ProcessedChunk> {
+        if self.is_closed {
+            return None;
+        }
         self.processed.remove(&self.next_applied)
+    }
+
+    fn record_applied(&mut self, tally: Tally) {
+        if let Some(chunk) = self.outstanding.remove(&self.next_applied) {
+            self.tickets.apply(chunk.last);
+        }
+        self.next_applied += 1;
+        for failure in &tally.failures {
+            self.tickets.fail(failure.ticket, failure.cause.clone());
+        }
+        self.ledger.record(tally);
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use autotag::{EncodeError, Evidence};
 use serde::Serialize;
 
+use crate::Ticket;
+
 /// The time spent in each stage, summed over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WriterTimes {
@@ -42,9 +44,28 @@ impl WriterTimes {
     }
 }
 
+/// The state of a writer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Health {
+    /// It takes operations.
+    #[default]
+    Running,
+    /// It met a failure that it cannot work around, and takes no more operations: fix the cause and
+    /// open the index again, in the state of its last commit.
+    Stopped {
+        /// The failure and what caused it, as one line.
+        reason: String,
+    },
+    /// It was closed.
+    Closed,
+}
+
 /// A writer's work since it was opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WriterStats {
+    /// The writer's state.
+    pub health: Health,
     /// Documents given to Tantivy, tagged or with labels of their own.
     pub documents: u64,
     /// Texts that were encoded.
@@ -80,6 +101,22 @@ pub struct CommitSummary {
     pub opstamp: u64,
     /// The commit's number, larger than that of every earlier commit to the index.
     pub generation: u64,
+}
+
+/// The outcome of [`close_within`](crate::TaggingWriter::close_within).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// The last commit.
+    pub summary: CommitSummary,
+    /// The keys of the operations that were not committed, in the order of their submission; a key
+    /// may stand several times. Their tickets are lost.
+    pub uncommitted: Vec<String>,
+    /// The tagging threads that were still at work on a chunk. They end when their encoder returns.
+    pub busy_threads: usize,
+    /// Whether Tantivy is still merging segments, on a thread of its own. The index stays locked until
+    /// that has ended; ending the process instead loses nothing.
+    pub is_merging: bool,
 }
 
 /// The changes of a job.
@@ -128,6 +165,8 @@ impl RetagReport {
 pub struct FailedDocument {
     /// Its key.
     pub key: String,
+    /// Its ticket.
+    pub ticket: Ticket,
     /// Why it failed.
     pub cause: EncodeError,
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Instant;
 
 use autotag::{DatastoreWriter, DocumentRecord};
-use tantivy::indexer::UserOperation;
+use tantivy::indexer::{MergePolicy, UserOperation};
 use tantivy::query::AllQuery;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, Term};
@@ -17,6 +18,8 @@ use crate::{Error, Result, WriterTimes};
 pub(crate) struct Stores {
     pub(crate) tantivy: IndexWriter<Metered>,
     pub(crate) datastore: DatastoreWriter,
+    /// The merge policy that the index was opened with, once a rollback needed it.
+    pub(crate) merge_policy: Option<Arc<dyn MergePolicy>>,
     key: Field,
     /// The hashes of the keys that became neighbors since the last commit.
     ///
@@ -33,7 +36,7 @@ impl Stores {
         key: Field,
     ) -> Self {
         let (put_keys, hasher) = (HashSet::new(), RandomState::new());
-        Stores { tantivy, datastore, key, put_keys, hasher }
+        Stores { tantivy, datastore, merge_policy: None, key, put_keys, hasher }
     }
 
     /// Applies a chunk's changes to both stores, in their order; visible after the commit.
@@ -74,8 +77,8 @@ impl Stores {
         deleted.map(drop).map_err(Error::tantivy("deleted all documents"))
     }
 
-    /// Forgets the keys of a commit.
-    pub(crate) fn committed(&mut self) {
+    /// Forgets the keys put so far, which a commit or a rollback has dealt with.
+    pub(crate) fn forget_keys(&mut self) {
         self.put_keys.clear();
     }
 

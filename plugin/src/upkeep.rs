@@ -193,8 +193,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             };
             let Some(action) = action(task, key, stored, &neighbors)? else { return Ok(()) };
             drop((searcher, neighbors));
-            let refused = self.try_submit(key.to_owned(), action, Some(generation))?;
-            if refused.is_none() || self.pipeline.queue.is_changed(key) {
+            let submitted = self.submit_made_from(generation, key.to_owned(), action)?;
+            if submitted.is_some() || self.pipeline.queue.is_changed(key) {
                 return Ok(());
             }
         }

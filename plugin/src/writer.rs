@@ -4,26 +4,26 @@ pub(crate) mod opening;
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use autotag::{Datastore, Encoder, Tagger};
 use tantivy::schema::Schema;
 use tantivy::{Index, IndexReader, TantivyDocument};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Permit};
 use crate::commit::{self, CommitOutcome, Payload};
 use crate::guard::{guard, open_reader};
 use crate::operation::{Action, Labeling, Operation, Snapshot};
 use crate::pipeline::Pipeline;
-use crate::queue::Queue;
+use crate::queue::{Pushed, Queue};
 use crate::segments::SegmentChecks;
 use crate::stores::Stores;
 use crate::worker::Worker;
 use crate::{
-    CommitSummary, Error, OutsideChanges, Result, TagFields, WriterOptions, WriterStats,
-    WriterTimes, document,
+    CommitSummary, Error, Health, LastCommit, OutsideChanges, Result, TagFields, Ticket,
+    TicketStatus, WriterOptions, WriterStats, WriterTimes, document,
 };
 
 use opening::{Opened, check_encoder, check_index, check_vocabulary, open_stores};
@@ -32,18 +32,36 @@ use opening::{Opened, check_encoder, check_index, check_vocabulary, open_stores}
 ///
 /// All methods take `&self`: share the writer between threads, in an [`Arc`] where needed. A
 /// thread's operations take effect in their order, and the last operation on a key wins. Nothing is
-/// visible before [`commit`](TaggingWriter::commit), with one exception: an operation that follows a
-/// correction or a job's change of the same key, or that corrects an uncommitted document, commits
-/// everything before it. Dropping the writer loses uncommitted work.
+/// visible or durable before a commit, and no other call commits than [`commit`](Self::commit),
+/// [`close_within`](Self::close_within) and the jobs ([`retag`](Self::retag),
+/// [`change_labels`](Self::change_labels), [`resume`](Self::resume)). An operation that depends on an
+/// uncommitted one is refused with [`Error::NotCommitted`].
+///
+/// # Durability
+///
+/// Each operation has a [`Ticket`]. [`wait_for`](Self::wait_for) waits until a commit has covered it, and
+/// tells whether its document was committed, failed, or was dropped by [`rollback`](Self::rollback).
+///
+/// Dropping the writer, and [`close`](Self::close), lose every operation since the last commit, in both
+/// stores; both wait for the chunks that the tagging threads are at, so a call of the encoder that never
+/// returns makes them hang. `close_within` commits first and never waits for longer than it was told to.
+///
+/// # Failures
+///
+/// [`OnFailure`](crate::OnFailure) is the policy for documents that cannot be tagged, also those at
+/// which the encoder panics. When a store fails, as on a full disk, or the encoder fails on 128 texts in
+/// a row, the writer stops: every call returns [`Error::Stopped`] with the cause,
+/// [`health`](Self::health) tells it, and the index must be opened again, in the state of its last commit.
+///
+/// # Async code
 ///
 /// `add`, `add_labeled` and `delete` block while more is in flight than [`WriterOptions`] allow,
-/// `commit` until its work is done. In async code call them through
-/// `tokio::task::spawn_blocking` or from a thread of your own that a channel feeds.
-///
-/// [`OnFailure`](crate::OnFailure) is the policy for documents that cannot be tagged. When a store
-/// fails, as on a full disk, or the encoder panics, the writer stops: every call returns
-/// [`Error::Stopped`] with the cause, and the index must be opened again, in the state of its last
-/// commit.
+/// `commit` until its work is done. Give the writer a thread of its own (`std::thread`, not the
+/// runtime's pool for blocking calls, of which it would hold a thread forever) and feed it through a
+/// bounded channel, whose back-pressure then holds the handlers up and not the runtime. Commit there at
+/// intervals, not by request, and answer those who wait for durability after each commit, by the
+/// [`status`](Self::status) of their tickets. The example `async_service` does all of this. A handler
+/// that may not wait at all calls [`try_add`](Self::try_add), which never blocks.
 pub struct TaggingWriter<E: Encoder + 'static> {
     pub(crate) pipeline: Arc<Pipeline<E>>,
     pub(crate) schema: Schema,
@@ -60,8 +78,18 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     pub(crate) job_documents: NonZeroUsize,
     /// Set to stop the running job at its next document.
     pub(crate) interrupts_job: AtomicBool,
-    threads: Vec<JoinHandle<()>>,
+    /// Empty once the writer is closed.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     opened: Instant,
+}
+
+/// The outcome of a submission that does not wait.
+#[derive(Debug)]
+pub enum Submission {
+    /// The document is taken.
+    Accepted(Ticket),
+    /// It would wait; the document comes back.
+    Full(TantivyDocument),
 }
 
 impl<E: Encoder + 'static> TaggingWriter<E> {
@@ -111,7 +139,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             stores: Mutex::new(Some(stores)),
             worker: Worker::new(tagger, fields, checks, options.on_failure),
         });
-        let mut writer = TaggingWriter {
+        let writer = TaggingWriter {
             pipeline,
             schema,
             datastore,
@@ -121,14 +149,14 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             job: Mutex::new(()),
             job_documents: options.job_documents,
             interrupts_job: AtomicBool::new(false),
-            threads: vec![],
+            threads: Mutex::default(),
             opened: Instant::now(),
         };
         for number in 0..n_threads {
             let pipeline = writer.pipeline.clone();
             let thread = thread::Builder::new().name(format!("autotag-{number}"));
             let thread = thread.spawn(move || pipeline.work()).map_err(Error::Thread)?;
-            writer.threads.push(thread);
+            writer.lock_threads().push(thread);
         }
         Ok(writer)
     }
@@ -144,9 +172,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// # Errors
     ///
     /// When the document has no key or several, brings values in autotag's own fields, or values
-    /// that do not fit the schema; then it is not taken. [`Error::Document`] reports an earlier
-    /// document where the policy says so, [`Error::Stopped`] that the writer takes no more work.
-    pub fn add(&self, document: TantivyDocument) -> Result<()> {
+    /// that do not fit the schema; then it is not taken. [`Error::NotCommitted`], with the document, when
+    /// it follows an uncommitted correction of its key, or another uncommitted change of a document with
+    /// a correction. [`Error::Document`] reports an earlier document where the policy says so,
+    /// [`Error::Stopped`] and [`Error::Closed`] that the writer takes no more work.
+    pub fn add(&self, document: TantivyDocument) -> Result<Ticket> {
         let key = document::check(&document, &self.pipeline.worker.fields, &self.schema)?;
         self.submit(key, Action::Index(document, Labeling::Predict))
     }
@@ -165,20 +195,86 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         &self,
         document: TantivyDocument,
         labels: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Result<()> {
-        let key = document::check(&document, &self.pipeline.worker.fields, &self.schema)?;
-        let labels = document::check_labels(&key, labels)?;
-        self.submit(key, Action::Index(document, Labeling::Given(labels)))
+    ) -> Result<Ticket> {
+        let (key, labeling) = self.labeled(&document, labels)?;
+        self.submit(key, Action::Index(document, labeling))
     }
 
     /// Deletes the document and the neighbor that have a key; it is no error when there are none.
     ///
     /// # Errors
     ///
-    /// When the key is empty or too long, and as [`add`](TaggingWriter::add) for earlier documents.
-    pub fn delete(&self, key: &str) -> Result<()> {
+    /// When the key is empty or too long, [`Error::NotCommitted`] when the deletion follows an
+    /// uncommitted correction of the key, and as [`add`](TaggingWriter::add) for earlier documents.
+    pub fn delete(&self, key: &str) -> Result<Ticket> {
         document::check_key(key)?;
         self.submit(key.to_owned(), Action::Delete)
+    }
+
+    /// Tags a document and indexes it as [`add`](TaggingWriter::add) does, but gives it back where that
+    /// would wait: for room, or for a commit in progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`add`](TaggingWriter::add).
+    pub fn try_add(&self, document: TantivyDocument) -> Result<Submission> {
+        let key = document::check(&document, &self.pipeline.worker.fields, &self.schema)?;
+        self.try_submit_document(key, document, Labeling::Predict)
+    }
+
+    /// Indexes a document with labels as [`add_labeled`](TaggingWriter::add_labeled) does, but gives it
+    /// back where that would wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_labeled`](TaggingWriter::add_labeled).
+    pub fn try_add_labeled(
+        &self,
+        document: TantivyDocument,
+        labels: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Submission> {
+        let (key, labeling) = self.labeled(&document, labels)?;
+        self.try_submit_document(key, document, labeling)
+    }
+
+    /// Deletes a document as [`delete`](TaggingWriter::delete) does, but returns `None` where that would
+    /// wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](TaggingWriter::delete).
+    pub fn try_delete(&self, key: &str) -> Result<Option<Ticket>> {
+        document::check_key(key)?;
+        Ok(self.try_submit(key.to_owned(), Action::Delete)?.ok())
+    }
+
+    /// Waits until a commit has covered an operation, or until the time is over; it does not commit by
+    /// itself. Returns [`TicketStatus::Pending`] when the time is over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] when the writer stopped before a commit covered it: it is lost.
+    pub fn wait_for(&self, ticket: Ticket, timeout: Duration) -> Result<TicketStatus> {
+        self.pipeline.queue.wait_for(ticket, Instant::now().checked_add(timeout))
+    }
+
+    /// Returns what became of an operation so far.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_for`](TaggingWriter::wait_for).
+    pub fn status(&self, ticket: Ticket) -> Result<TicketStatus> {
+        self.wait_for(ticket, Duration::ZERO)
+    }
+
+    /// Returns the last commit of this writer, or that of the index when it was opened.
+    pub fn committed(&self) -> LastCommit {
+        self.pipeline.queue.committed()
+    }
+
+    /// Returns the writer's state: it runs, has stopped, or is closed.
+    pub fn health(&self) -> Health {
+        self.pipeline.queue.health()
     }
 
     /// Makes all earlier operations visible and durable, in both stores.
@@ -189,15 +285,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// # Errors
     ///
     /// [`Error::Document`] reports an earlier document where the policy says so; then nothing was
-    /// committed, and the next call commits all others. [`Error::Stopped`] when a store failed.
+    /// committed, and the next call commits all others. [`Error::Stopped`] when a store failed,
+    /// [`Error::Closed`].
     pub fn commit(&self) -> Result<CommitSummary> {
         let done = self.commit_with(|_, _| Ok(()))?;
-        let indexing = self.pipeline.budget.indexing();
-        let mut summary = self.pipeline.queue.ledger(|ledger| ledger.take_summary(indexing));
-        summary.opstamp = done.opstamp;
-        summary.generation = done.payload.generation;
-        self.trace(&summary);
-        Ok(summary)
+        Ok(self.summarize(&done))
     }
 
     /// Replaces the tagger: by other settings, or the same model run otherwise.
@@ -237,57 +329,99 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         let Pipeline { queue, budget, .. } = &*self.pipeline;
         let indexing = budget.indexing();
         let mut stats = queue.ledger(|ledger| ledger.stats(indexing));
+        stats.health = queue.health();
         stats.queue_depth = budget.operations();
         stats.wall = self.opened.elapsed();
         stats
     }
 
-    /// Closes the writer: waits for Tantivy's merges and releases the index.
-    ///
-    /// Commit first: uncommitted work is lost. Dropping the writer does the same as this, but only
-    /// warns of a failed merge.
-    ///
-    /// # Errors
-    ///
-    /// When a merge failed; the last commit is safe nevertheless.
-    pub fn close(mut self) -> Result<()> {
-        self.shut_down();
-        match self.pipeline.lock_stores().take() {
-            Some(stores) => {
-                let merged = stores.tantivy.wait_merging_threads();
-                merged.map_err(Error::tantivy("merged segments"))
+    /// Returns the key and the labeling of a document that comes with labels.
+    fn labeled(
+        &self,
+        document: &TantivyDocument,
+        labels: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<(String, Labeling)> {
+        let key = document::check(document, &self.pipeline.worker.fields, &self.schema)?;
+        let labels = document::check_labels(&key, labels)?;
+        Ok((key, Labeling::Given(labels)))
+    }
+
+    /// Submits an operation that needs no committed document.
+    fn submit(&self, key: String, action: Action) -> Result<Ticket> {
+        let permit = self.permit(&key, &action, Room::Awaited)?.ok_or(Error::Closed)?;
+        let mut operation = Operation::new(key, action, None, permit);
+        loop {
+            match self.try_push(operation)? {
+                Ok(ticket) => return Ok(ticket),
+                Err(early) => operation = *early,
             }
-            None => Ok(()),
+            self.pipeline.queue.await_commit()?;
         }
     }
 
-    /// Submits an operation; commits first what it depends on.
-    fn submit(&self, mut key: String, mut action: Action) -> Result<()> {
-        while let Some(refused) = self.try_submit(key, action, None)? {
-            (key, action) = refused;
-            // The next call of `commit` counts it in its summary.
-            self.commit_with(|_, _| Ok(()))?;
-        }
-        Ok(())
+    /// Submits an operation that needs no committed document, or returns its action where that would
+    /// wait.
+    fn try_submit(&self, key: String, action: Action) -> Result<Result<Ticket, Action>> {
+        let Some(permit) = self.permit(&key, &action, Room::Now)? else { return Ok(Err(action)) };
+        let pushed = self.try_push(Operation::new(key, action, None, permit))?;
+        Ok(pushed.map_err(|early| early.action))
     }
 
-    /// Submits an operation; returns it where its key's changes must be committed first.
-    pub(crate) fn try_submit(
+    fn try_submit_document(
         &self,
         key: String,
+        document: TantivyDocument,
+        labeling: Labeling,
+    ) -> Result<Submission> {
+        let submitted = self.try_submit(key, Action::Index(document, labeling))?;
+        Ok(match submitted.map_err(Action::into_document) {
+            Ok(ticket) => Submission::Accepted(ticket),
+            Err(document) => Submission::Full(document.expect("it was made of a document")),
+        })
+    }
+
+    /// Hands an operation to the queue; gives it back where that would wait for a commit in progress.
+    fn try_push(&self, operation: Operation) -> Result<Result<Ticket, Box<Operation>>> {
+        match self.pipeline.queue.push(operation)? {
+            Pushed::Accepted(ticket) => Ok(Ok(ticket)),
+            Pushed::Early(operation) => Ok(Err(operation)),
+            Pushed::Refused(operation) => Err(operation.not_committed()),
+        }
+    }
+
+    /// Submits an operation that was made from the document of a commit; returns `None` where its key
+    /// was changed since, or a commit is being made.
+    pub(crate) fn submit_made_from(
+        &self,
+        generation: u64,
+        key: String,
         action: Action,
-        made_from: Option<u64>,
-    ) -> Result<Option<(String, Action)>> {
-        let Pipeline { queue, budget, .. } = &*self.pipeline;
+    ) -> Result<Option<Ticket>> {
+        let permit = self.permit(&key, &action, Room::Awaited)?.ok_or(Error::Closed)?;
+        let operation = Operation::new(key, action, Some(generation), permit);
+        match self.pipeline.queue.push(operation)? {
+            Pushed::Accepted(ticket) => Ok(Some(ticket)),
+            Pushed::Refused(_) | Pushed::Early(_) => Ok(None),
+        }
+    }
+
+    /// Takes room for an operation; `None` where there is none now.
+    fn permit(&self, key: &str, action: &Action, room: Room) -> Result<Option<Permit>> {
+        let Pipeline { queue, budget, worker, .. } = &*self.pipeline;
         queue.check()?;
-        let text = if action.has_text() { self.pipeline.worker.bytes_of_text() } else { 0 };
-        let bytes = key.len() + action.bytes() + text;
-        let Some(permit) = budget.acquire(bytes, || self.pipeline.probe()) else {
-            // The budget is shut after the queue stopped: this returns the cause.
-            return queue.check().map(|()| None);
+        let text = if action.has_text() { worker.bytes_of_text() } else { 0 };
+        // The key is in the operation and in the list of its chunk's keys.
+        let bytes = 2 * key.len() + action.bytes() + text;
+        let probe = || self.pipeline.probe();
+        let permit = match room {
+            Room::Awaited => budget.acquire(bytes, probe),
+            Room::Now => budget.try_acquire(bytes, probe),
         };
-        let refused = queue.push(Operation { key, action, made_from, permit })?;
-        Ok(refused.map(|operation| (operation.key, operation.action)))
+        // Without one the budget may be shut, since the queue stopped: this returns the cause.
+        if permit.is_none() {
+            queue.check_open()?;
+        }
+        Ok(permit)
     }
 
     /// Commits all earlier operations, and with them the effect of `change` on the stores and the
@@ -300,7 +434,16 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ) -> Result<CommitOutcome> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = &self.pipeline.queue;
-        let outcome = queue.pause().and_then(|()| self.commit_paused(&mut committed, change));
+        let paused = queue.pause().and_then(|()| queue.check());
+        let outcome = paused.and_then(|()| self.commit_paused(&mut committed, change));
+        self.end_pause(outcome)
+    }
+
+    pub(crate) fn end_pause(
+        &self,
+        outcome: Result<(CommitOutcome, Snapshot)>,
+    ) -> Result<CommitOutcome> {
+        let queue = &self.pipeline.queue;
         match outcome {
             Ok((done, snapshot)) => {
                 queue.resume_committed(snapshot);
@@ -313,13 +456,12 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         }
     }
 
-    fn commit_paused(
+    pub(crate) fn commit_paused(
         &self,
         committed: &mut Payload,
         change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
     ) -> Result<(CommitOutcome, Snapshot)> {
         let queue = &self.pipeline.queue;
-        queue.check()?;
         let mut payload = committed.clone();
         self.pipeline.with_stores(|stores| change(stores, &mut payload))?;
         queue.release_snapshot();
@@ -335,6 +477,16 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             ledger.add_times(&WriterTimes { tantivy, datastore, ..WriterTimes::default() });
         });
         Ok((done, snapshot))
+    }
+
+    /// Returns the summary of the work since it was last taken, up to a commit.
+    pub(crate) fn summarize(&self, done: &CommitOutcome) -> CommitSummary {
+        let indexing = self.pipeline.budget.indexing();
+        let mut summary = self.pipeline.queue.ledger(|ledger| ledger.take_summary(indexing));
+        summary.opstamp = done.opstamp;
+        summary.generation = done.payload.generation;
+        self.trace(&summary);
+        summary
     }
 
     /// Traces a commit's summary and the queue's depth.
@@ -367,32 +519,16 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         Ok(Snapshot { generation: 0, neighbors, searcher: self.reader.searcher() })
     }
 
-    fn shut_down(&mut self) {
-        if self.threads.is_empty() {
-            return;
-        }
-        if self.pipeline.queue.has_uncommitted() {
-            tracing::warn!("the writer is closed with uncommitted work, which is lost");
-        }
-        self.pipeline.queue.close();
-        self.pipeline.budget.shut();
-        for thread in self.threads.drain(..) {
-            // A panic was caught and reported already.
-            let _ = thread.join();
-        }
+    pub(crate) fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<E: Encoder + 'static> Drop for TaggingWriter<E> {
-    /// Waits for Tantivy's merges.
-    ///
-    /// Why? A dropped `IndexWriter` releases its lock while a merge may be ending, which then writes
-    /// the list of segments and removes files that the next writer has read about already.
-    fn drop(&mut self) {
-        self.shut_down();
-        let stores = self.pipeline.lock_stores().take();
-        if let Some(Err(error)) = stores.map(|stores| stores.tantivy.wait_merging_threads()) {
-            tracing::warn!(%error, "a merge failed; the last commit is safe");
-        }
-    }
+/// How an operation gets room.
+#[derive(Clone, Copy)]
+enum Room {
+    /// It is waited for.
+    Awaited,
+    /// Now or not at all.
+    Now,
 }

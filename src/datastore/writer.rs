@@ -345,24 +345,28 @@ impl DatastoreWriter {
         if self.prepared.is_some() { self.make_visible() } else { Ok(()) }
     }
 
-    /// Drops the prepared changes; where none wait, does nothing.
+    /// Drops all changes that are not visible yet, staged or prepared.
     ///
     /// # Errors
     ///
-    /// When LMDB or the disk fails; the changes stay prepared then.
+    /// When LMDB or the disk fails; the changes stay as they were then.
     pub fn discard(&mut self) -> Result<()> {
-        if self.prepared.is_none() {
+        if self.is_empty() && self.prepared.is_none() {
             return Ok(());
         }
         let store = &self.shared.store;
         let committed = store.read(|txn| store.vocabulary(txn))?;
         failpoint::reach("datastore::discard");
-        store.write("dropped staged changes", |txn| store.clear_staged(txn))?;
+        if self.n_spilled > 0 || self.prepared.is_some() {
+            store.write("dropped staged changes", |txn| store.clear_staged(txn))?;
+        }
         failpoint::reach("datastore::discarded");
+        self.n_committed_labels = committed.len();
         self.vocabulary = committed;
         self.changed_labels.clear();
         self.n_spilled = 0;
         self.prepared = None;
+        self.clear_buffer();
         Ok(())
     }
 

@@ -5,6 +5,10 @@
 #[path = "../../examples/tiny/mod.rs"]
 mod tiny;
 
+#[path = "../../examples/async_service/indexer.rs"]
+mod indexer;
+
+mod async_service;
 mod encoder;
 mod exported_models;
 mod fixtures;

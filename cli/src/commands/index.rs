@@ -13,7 +13,7 @@ use autotag_onnx::{ModelBundle, OnnxEncoder};
 use tantivy_autotag::tantivy::TantivyDocument;
 use tantivy_autotag::tantivy::schema::Schema;
 use tantivy_autotag::{
-    CommitSummary, Error, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
+    CommitSummary, Error, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter, Ticket,
 };
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
@@ -244,7 +244,7 @@ impl<'a> Indexer<'a> {
             }
             next_line = last_line.map_or(next_line, |line| line + 1);
             let (key, refused) = match document {
-                Ok(document) => (Some(document.key.clone()), self.add(path, &document)?),
+                Ok(document) => (Some(document.key.clone()), self.add(path, &document, report)?),
                 Err(error) if error.ends_the_file() => return Err(error.into()),
                 Err(error) => (error.key.clone(), Some(error.into())),
             };
@@ -268,21 +268,35 @@ impl<'a> Indexer<'a> {
     }
 
     /// Hands a document over; returns why it was not taken where its key or labels are at fault.
-    fn add(&self, path: &Path, document: &Document) -> Result<Option<anyhow::Error>, Error> {
-        let mut indexed = TantivyDocument::new();
-        indexed.add_text(self.fields.key, &document.key);
-        indexed.add_text(self.fields.texts[0], &document.text);
-        let added = if document.labels.is_empty() {
-            self.writer.add(indexed)
-        } else {
-            self.writer.add_labeled(indexed, &document.labels)
-        };
+    fn add(
+        &mut self,
+        path: &Path,
+        document: &Document,
+        report: &mut FileReport,
+    ) -> anyhow::Result<Option<anyhow::Error>> {
+        let mut added = self.submit(document);
+        if let Err(Error::NotCommitted { .. }) = added {
+            self.commit(report)?;
+            added = self.submit(document);
+        }
         match added {
             Err(error @ (Error::KeyLength { .. } | Error::Label { .. })) => {
                 let place = format!("{}:{}", path.display(), document.line);
                 Ok(Some(anyhow::Error::new(error).context(place)))
             }
-            added => added.map(|()| None),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(None),
+        }
+    }
+
+    fn submit(&self, document: &Document) -> Result<Ticket, Error> {
+        let mut indexed = TantivyDocument::new();
+        indexed.add_text(self.fields.key, &document.key);
+        indexed.add_text(self.fields.texts[0], &document.text);
+        if document.labels.is_empty() {
+            self.writer.add(indexed)
+        } else {
+            self.writer.add_labeled(indexed, &document.labels)
         }
     }
 

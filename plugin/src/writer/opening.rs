@@ -89,12 +89,18 @@ fn open_tantivy(index: &Index, options: &WriterOptions) -> Result<IndexWriter<Me
     let tantivy: IndexWriter<Metered> = guard(OPENED, open)?;
     let merge_policy = options.merge_policy.clone().unwrap_or_else(default_merge_policy);
     tantivy.set_merge_policy(Box::new(WholeSegments::new(merge_policy, index.clone())));
-    // Tantivy would give the first operation the last commit's number, and a merge of what that
-    // commit has would take it for part of it: its deletion would be applied before it is
-    // committed, or to one of the merged segments only. This takes the number away.
-    let nothing = std::iter::empty::<UserOperation<Metered>>();
-    tantivy.run(nothing).map_err(Error::tantivy("opened the index for writing"))?;
+    skip_last_number(&tantivy)?;
     Ok(tantivy)
+}
+
+/// Takes the last commit's number away from the operations to come.
+///
+/// Why? Tantivy would give it to the first one, and a merge of what that commit has would take the
+/// operation for part of it: its deletion would be applied before it is committed, or to one of the
+/// merged segments only.
+pub(crate) fn skip_last_number(tantivy: &IndexWriter<Metered>) -> Result<()> {
+    let nothing = std::iter::empty::<UserOperation<Metered>>();
+    tantivy.run(nothing).map(drop).map_err(Error::tantivy("opened the index for writing"))
 }
 
 /// Checks that a tagger has an index's or a bundle's encoder.

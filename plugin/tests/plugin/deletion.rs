@@ -172,3 +172,22 @@ fn a_deletion_that_is_not_committed_is_lost() {
     drop(fixture.writer());
     assert_eq!((fixture.keys(), fixture.neighbor_keys()), (vec!["a".into()], vec!["a".into()]));
 }
+
+#[test]
+fn a_rollback_brings_deleted_documents_back() {
+    let fixture = Fixture::new();
+    let writer = fixture.writer();
+    writer.add(fixture.document("a", "program")).unwrap();
+    writer.commit().unwrap();
+    writer.correct("a", &Correction::set(["cat"])).unwrap();
+    writer.commit().unwrap();
+    writer.delete_all().unwrap();
+    writer.rollback().unwrap();
+    assert_eq!(writer.delete_query(&AllQuery).unwrap(), 1);
+    writer.rollback().unwrap();
+    // The correction is not forgotten either.
+    writer.add(fixture.document("a", "library")).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(fixture.tags("a"), ["/cat"]);
+    assert_eq!(fixture.neighbor_keys(), ["a"]);
+}

@@ -5,10 +5,12 @@ mod suggestions;
 mod support;
 
 mod adopting;
+mod closing;
 mod concurrency;
 #[cfg(unix)]
 mod crash;
 mod deletion;
+mod durability;
 mod evidence;
 mod failures;
 mod faults;
@@ -23,6 +25,7 @@ mod mutations;
 mod opening;
 mod outside;
 mod own_index;
+mod poison;
 mod restoring;
 mod reviews;
 mod search;

@@ -155,6 +155,7 @@ fn a_moved_index_keeps_what_people_said() {
     let renamed = LabelChange::Rename { label: "cat".into(), name: "animal::cat".into() };
     first.change_labels(&renamed, |_| {}).unwrap();
     first.correct("plain 2", &Correction::reject(["role::program"])).unwrap();
+    first.commit().unwrap();
     let (_, fields) = sample.index().index().unwrap();
     // Tagged, with a rejection.
     first.add(document(&fields, "plain 2", "program library")).unwrap();

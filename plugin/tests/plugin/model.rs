@@ -13,7 +13,8 @@ use tantivy::Term;
 use tantivy::query::TermQuery;
 use tantivy::schema::IndexRecordOption;
 use tantivy_autotag::{
-    Correction, Error, IndexFolder, LabelChange, OnFailure, TagFields, TaggingWriter, WriterOptions,
+    Correction, Error, IndexFolder, LabelChange, OnFailure, TagFields, TaggingWriter, Ticket,
+    WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -52,6 +53,7 @@ enum Step {
     DeleteQuery(usize),
     DeleteAll,
     Commit,
+    Rollback,
     /// Drops the writer without a commit, verifies the index and opens another.
     Reopen,
     /// Drops the writer without a commit, and moves the index to another encoder.
@@ -77,6 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..WORDS.len()).prop_map(Step::DeleteQuery),
         1 => Just(Step::DeleteAll),
         2 => Just(Step::Commit),
+        1 => Just(Step::Rollback),
         2 => Just(Step::Reopen),
         1 => Just(Step::Migrate),
     ]
@@ -243,21 +246,30 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
     match step {
         Step::Add(number, text) => {
             let key = key(number);
-            writer.add(document(fields, &key, TEXTS[text])).unwrap();
-            reference.add(&key, TEXTS[text]);
+            let added = writer.add(document(fields, &key, TEXTS[text]));
+            if is_taken(added, reference.must_wait(&key, true)) {
+                reference.add(&key, TEXTS[text]);
+            }
         }
         Step::Label(number, text, labels) => {
             let (key, labels) = (key(number), names(&labels));
-            writer.add_labeled(document(fields, &key, TEXTS[text]), &labels).unwrap();
-            reference.label(&key, TEXTS[text], &labels);
+            let added = writer.add_labeled(document(fields, &key, TEXTS[text]), &labels);
+            if is_taken(added, reference.must_wait(&key, true)) {
+                reference.label(&key, TEXTS[text], &labels);
+            }
         }
         Step::Fail(number) => {
-            writer.add(document(fields, &key(number), "broken")).unwrap();
-            reference.fail(&key(number));
+            let key = key(number);
+            let added = writer.add(document(fields, &key, "broken"));
+            if is_taken(added, reference.must_wait(&key, true)) {
+                reference.fail(&key);
+            }
         }
         Step::Delete(number) => {
-            writer.delete(&key(number)).unwrap();
-            reference.delete(&key(number));
+            let key = key(number);
+            if is_taken(writer.delete(&key), reference.must_wait(&key, false)) {
+                reference.delete(&key);
+            }
         }
         Step::DeleteQuery(word) => {
             let term = Term::from_field_text(fields.texts[0], WORDS[word]);
@@ -271,19 +283,28 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
         }
         Step::Correct(number, labels) => {
             let (key, labels) = (key(number), names(&labels));
-            let is_done = corrected(&session, &key, &Correction::set(labels.clone()));
-            assert_eq!(is_done, reference.correct(&key, &labels, &[], Others::Rejected), "{key}");
+            let outcome = writer.correct(&key, &Correction::set(labels.clone()));
+            if let Some(is_done) = corrected(outcome, reference.is_changed(&key)) {
+                let expected = reference.correct(&key, &labels, &[], Others::Rejected);
+                assert_eq!(is_done, expected, "{key}");
+            }
         }
         Step::Confirm(number) => {
             let key = key(number);
-            let is_done = corrected(&session, &key, &Correction::confirm());
-            assert_eq!(is_done, reference.correct(&key, &[], &[], Others::Confirmed), "{key}");
+            let outcome = writer.correct(&key, &Correction::confirm());
+            if let Some(is_done) = corrected(outcome, reference.is_changed(&key)) {
+                let expected = reference.correct(&key, &[], &[], Others::Confirmed);
+                assert_eq!(is_done, expected, "{key}");
+            }
         }
         Step::Amend(number, add, remove) => {
             let (key, add, remove) = (key(number), names(&add), names(&remove));
             let change = Correction::add(add.clone()).and(Correction::reject(remove.clone()));
-            let is_done = corrected(&session, &key, &change);
-            assert_eq!(is_done, reference.correct(&key, &add, &remove, Others::Kept), "{key}");
+            let outcome = writer.correct(&key, &change);
+            if let Some(is_done) = corrected(outcome, reference.is_changed(&key)) {
+                let expected = reference.correct(&key, &add, &remove, Others::Kept);
+                assert_eq!(is_done, expected, "{key}");
+            }
         }
         Step::Retag => {
             writer.retag("", |_| {}).unwrap();
@@ -303,6 +324,11 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
         Step::Commit => {
             writer.commit().unwrap();
             reference.commit();
+            check(&session, &reference.committed);
+        }
+        Step::Rollback => {
+            writer.rollback().unwrap();
+            reference.reopen();
             check(&session, &reference.committed);
         }
         Step::Reopen => {
@@ -326,12 +352,24 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
     session
 }
 
-/// Corrects a document; false where that is refused.
-fn corrected(session: &Session, key: &str, correction: &Correction) -> bool {
-    match session.writer.correct(key, correction) {
-        Ok(()) => true,
-        Err(Error::NoSuchDocument { .. } | Error::Label { .. }) => false,
+/// Tells whether an operation was taken, which it must be unless it must wait.
+fn is_taken(outcome: Result<Ticket, Error>, must_wait: bool) -> bool {
+    match outcome {
+        Ok(_) => assert!(!must_wait, "it did not wait"),
+        Err(Error::NotCommitted { key, .. }) => assert!(must_wait, "{key} need not wait"),
         Err(error) => panic!("{error}"),
+    }
+    !must_wait
+}
+
+/// Tells whether a correction was done, and not refused; `None` where it must wait.
+fn corrected(outcome: Result<Ticket, Error>, must_wait: bool) -> Option<bool> {
+    match outcome {
+        Err(Error::NoSuchDocument { .. } | Error::Label { .. }) => {
+            assert!(!must_wait, "it did not wait");
+            Some(false)
+        }
+        outcome => is_taken(outcome, must_wait).then_some(true),
     }
 }
 

@@ -66,7 +66,7 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
     let writer = mostly_model(&fixture);
     add_plain_neighbors(&fixture, &writer);
     writer.add(fixture.document("a", "program oven")).unwrap();
-    // The document need not be committed yet.
+    commit(&writer);
     correct(
         &writer,
         "a",
@@ -104,6 +104,7 @@ fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwis
         WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add(fixture.document("z", "program")).unwrap();
+    commit(&writer);
     correct(&writer, "z", &Correction::set(["cat"]));
     let distance = |text: &str| {
         writer.add(fixture.document("other", text)).unwrap();
@@ -137,12 +138,14 @@ fn a_correction_outlives_the_document_coming_again() {
     let fixture = Fixture::new();
     let writer = fixture.writer();
     writer.add(fixture.document("a", "program")).unwrap();
+    commit(&writer);
     correct(&writer, "a", &Correction::set(["cat"]));
     writer.add(fixture.document("a", "program")).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("a"), ["/cat"]);
     assert_eq!(fixture.neighbor_keys(), ["a"]);
     writer.delete("a").unwrap();
+    commit(&writer);
     writer.add(fixture.document("a", "program")).unwrap();
     commit(&writer);
     assert_eq!(fixture.tags("a"), ["/role/program"], "a deleted document is forgotten");

@@ -59,6 +59,32 @@ fn prepared_changes_are_discarded_as_if_they_had_never_been() {
 }
 
 #[test]
+fn staged_changes_are_discarded_spilled_or_not() {
+    let vectors = clustered(30, 32, 21);
+    for n_staged in [0, 1, 30] {
+        let folder = tempfile::tempdir().unwrap();
+        let datastore = Datastore::create_with(folder.path(), &options(32), TINY).unwrap();
+        fill(&datastore, &clustered(40, 32, 20));
+        let mut writer = datastore.writer().unwrap();
+        for (position, vector) in vectors.iter().take(n_staged).enumerate() {
+            let key = position.to_string();
+            writer.put(&key, &embedding(vector), &["new"], Source::Human).unwrap();
+        }
+        let renamed = |labels: &mut LabelVocabulary| labels.rename(crate::LabelId(0), "crimson");
+        writer.change_labels(renamed).unwrap();
+        writer.discard().unwrap();
+        assert_eq!(writer.labels().names().collect::<Vec<_>>(), ["red", "green"], "{n_staged}");
+        writer.put("x", &embedding(&[1.0; 32]), &["other"], Source::Human).unwrap();
+        writer.prepare(7).unwrap();
+        writer.apply().unwrap();
+        let reader = datastore.reader().unwrap();
+        assert_eq!((reader.generation(), reader.len()), (7, 41), "{n_staged}");
+        assert_eq!(reader.labels().names().collect::<Vec<_>>(), ["red", "green", "other"]);
+        assert_eq!(reader.get("0").unwrap().unwrap().source, Source::Training);
+    }
+}
+
+#[test]
 fn nothing_is_staged_beside_prepared_changes_and_generations_grow() {
     let folder = tempfile::tempdir().unwrap();
     let datastore = create(folder.path(), 2);

@@ -13,7 +13,7 @@ use autotag::{Datastore, Encoder, Fingerprint, StorageOptions};
 use serde::{Deserialize, Serialize};
 use tantivy::Index;
 use tantivy_autotag::{
-    Correction, Error, IndexFolder, SearchRequest, TagFields, TaggingWriter, WriterOptions,
+    Correction, Error, IndexFolder, SearchRequest, TagFields, TaggingWriter, Ticket, WriterOptions,
 };
 
 use super::model::{Entry, Operation, batch_size, operation};
@@ -204,7 +204,22 @@ impl Storming {
         self.log.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
+    /// Does what another round would do, and drops it.
+    fn roll_back(&self, round: u64) {
+        for number in 0..20 {
+            let (key, operation) = operation(round + 1_000_000, number);
+            match self.try_apply(&key, &operation) {
+                Ok(_) | Err(Error::NotCommitted { .. } | Error::NoSuchDocument { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        self.writer.rollback().unwrap();
+    }
+
     fn run_batch(&mut self, storm: &Storm, batch: u64) {
+        if batch % 4 == 2 {
+            self.roll_back(storm.round + batch);
+        }
         let mut keys = BTreeSet::new();
         let end = self.next + batch_size(storm.round, batch);
         for number in self.next..end {
@@ -226,21 +241,31 @@ impl Storming {
         self.note(&format!("ack {end} {generation}"));
     }
 
+    /// Does an operation; commits first where it depends on an uncommitted one.
     fn apply(&self, key: &str, operation: Operation) {
+        let mut outcome = self.try_apply(key, &operation);
+        if let Err(Error::NotCommitted { .. }) = outcome {
+            self.writer.commit().unwrap();
+            outcome = self.try_apply(key, &operation);
+        }
+        match outcome {
+            Ok(_) | Err(Error::NoSuchDocument { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn try_apply(&self, key: &str, operation: &Operation) -> Result<Ticket, Error> {
         let writer = &self.writer;
         match operation {
             Operation::Put(Entry { text, labels, .. }) => {
-                let document = document(&self.fields, key, &text);
+                let document = document(&self.fields, key, text);
                 match labels {
-                    Some(labels) => writer.add_labeled(document, labels).unwrap(),
-                    None => writer.add(document).unwrap(),
+                    Some(labels) => writer.add_labeled(document, labels),
+                    None => writer.add(document),
                 }
             }
-            Operation::Delete => writer.delete(key).unwrap(),
-            Operation::Correct(labels) => match writer.correct(key, &Correction::set(labels)) {
-                Ok(()) | Err(Error::NoSuchDocument { .. }) => {}
-                Err(error) => panic!("{error}"),
-            },
+            Operation::Delete => writer.delete(key),
+            Operation::Correct(labels) => writer.correct(key, &Correction::set(labels)),
         }
     }
 }

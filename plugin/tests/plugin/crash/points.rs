@@ -169,6 +169,18 @@ fn at_every_step_of_a_recovery() {
 }
 
 #[test]
+fn at_every_step_of_a_rollback() {
+    for step in ["rollback::begun", "rollback::tantivy", "rollback::datastore"] {
+        check(&[&format!("{step}:1")]);
+        check(&[&format!("{step}:2")]);
+    }
+    for step in ["datastore::discard:1", "datastore::discarded:2"] {
+        check(&[step]);
+    }
+    check(&["rollback::tantivy:2", "open::settled", "commit::published", "rollback::datastore"]);
+}
+
+#[test]
 fn at_every_step_of_tagging_again() {
     for count in 1..5 {
         check(&[&format!("job::committed:{count}")]);

@@ -187,7 +187,7 @@ fn index(task: &Task, prefix: &str) -> Result<()> {
             match number % 2 {
                 0 => writer.add(document)?,
                 _ => writer.add_labeled(document, ["dog"])?,
-            }
+            };
         }
         writer.commit()?;
         for key in keys {

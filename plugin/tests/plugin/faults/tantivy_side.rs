@@ -72,7 +72,7 @@ fn write(writer: &TaggingWriter<Words>, fields: &TagFields, batch: Batch) -> Res
             Some((text, true)) => writer.add_labeled(document(fields, key, text), ["cat"])?,
             Some((text, false)) => writer.add(document(fields, key, text))?,
             None => writer.delete(key)?,
-        }
+        };
     }
     writer.commit().map(drop)
 }
@@ -95,7 +95,7 @@ fn session(directory: FaultyDirectory, folder: &Path, fields: &TagFields) -> Out
     };
     for batch in &BATCHES[1..] {
         if let Err(error) = write(&writer, fields, batch) {
-            let after = writer.delete("nobody").and_then(|()| writer.commit().map(drop));
+            let after = writer.delete("nobody").and_then(|_| writer.commit());
             outcome.works_on = after.is_ok();
             outcome.error = Some(error);
             return outcome;

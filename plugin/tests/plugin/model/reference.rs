@@ -208,7 +208,7 @@ impl Reference {
     }
 
     pub(super) fn add(&mut self, key: &str, text: &str) {
-        self.begin(key, true);
+        self.changed.insert(key.to_owned());
         let before = self.current.docs.get(key).cloned().unwrap_or_default();
         let mut doc = Doc { text: text.to_owned(), rejected: before.rejected, ..Doc::default() };
         let given = before.given.map(|given| self.current.resolve_all(&given)).unwrap_or_default();
@@ -225,7 +225,7 @@ impl Reference {
     }
 
     pub(super) fn label(&mut self, key: &str, text: &str, labels: &[&str]) {
-        self.begin(key, true);
+        self.changed.insert(key.to_owned());
         let mut given = BTreeSet::new();
         for label in labels {
             let id = self.current.id_or_new(label);
@@ -239,11 +239,11 @@ impl Reference {
 
     /// Notes an operation on a key that fails.
     pub(super) fn fail(&mut self, key: &str) {
-        self.begin(key, true);
+        self.changed.insert(key.to_owned());
     }
 
     pub(super) fn delete(&mut self, key: &str) {
-        self.begin(key, false);
+        self.changed.insert(key.to_owned());
         self.current.docs.remove(key);
     }
 
@@ -268,10 +268,6 @@ impl Reference {
         self.all_deleted = true;
     }
 
-    fn is_changed(&self, key: &str) -> bool {
-        self.all_deleted || self.changed.contains(key)
-    }
-
     /// Corrects a document of the last commit; false where that cannot be done.
     pub(super) fn correct(
         &mut self,
@@ -280,9 +276,6 @@ impl Reference {
         remove: &[&str],
         others: Others,
     ) -> bool {
-        if self.is_changed(key) {
-            self.commit();
-        }
         let committed = self.committed.clone();
         let Some(before) = committed.docs.get(key) else { return false };
         let is_retired =
@@ -346,15 +339,16 @@ impl Reference {
         self.commit();
     }
 
-    /// Notes that a key is changed. What must see the outcome of what was done before to its key
-    /// lets that be committed first.
-    fn begin(&mut self, key: &str, has_text: bool) {
+    /// Tells whether a key was changed since the last commit: then its document cannot be corrected.
+    pub(super) fn is_changed(&self, key: &str) -> bool {
+        self.all_deleted || self.changed.contains(key)
+    }
+
+    /// Tells whether an operation on a key must wait for a commit: it must see the outcome of what was
+    /// done to the key before.
+    pub(super) fn must_wait(&self, key: &str, has_text: bool) -> bool {
         let is_said = |doc: &Doc| doc.review != Review::None || !doc.rejected.is_empty();
         let is_said = !self.all_deleted && self.committed.docs.get(key).is_some_and(is_said);
-        let is_changed = self.changed.contains(key);
-        if self.derived.contains(key) || (has_text && is_changed && is_said) {
-            self.commit();
-        }
-        self.changed.insert(key.to_owned());
+        self.derived.contains(key) || (has_text && self.is_changed(key) && is_said)
     }
 }
