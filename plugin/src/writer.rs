@@ -99,7 +99,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Where another program committed to the index since, neighbors of documents that it deleted or
     /// replaced are removed before anything is tagged, and
     /// [`outside_changes`](TaggingWriter::outside_changes) says what was found. That takes reading
-    /// all documents, once.
+    /// all documents.
     ///
     /// The index may have any schema that has the fields which `fields` names. The datastore holds
     /// the neighbors and changes with the index: give every index one of its own.
