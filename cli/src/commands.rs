@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod ablate;
+pub(crate) mod adopt;
 pub(crate) mod bundle;
 pub(crate) mod compare;
 pub(crate) mod completions;

@@ -52,12 +52,14 @@ mod error;
 mod evidence;
 mod fields;
 mod guard;
+mod index_options;
 mod job;
 mod options;
 mod plainly;
 mod ticket;
 
 mod stats;
+mod threads;
 
 // From `TaggingWriter::add` to a commit.
 mod writer;
@@ -80,6 +82,7 @@ mod ledger;
 mod stores;
 
 mod commit;
+mod outside;
 
 mod rollback;
 
@@ -87,6 +90,9 @@ mod closing;
 
 // Work on documents in the index.
 mod correct;
+mod deletion;
+mod merging;
+mod restore;
 mod source;
 mod upkeep;
 
@@ -103,18 +109,22 @@ mod segments;
 mod datastores;
 mod folder;
 
+mod adopt;
 mod migrate;
 mod rebuild;
 mod repair;
 mod verify;
 
+pub use adopt::{AdoptOptions, AdoptReport};
 pub use correct::Correction;
 pub use description::BundleSource;
 pub use error::{Error, Result};
 pub use fields::{FieldNames, TagFields};
 pub use folder::IndexFolder;
+pub use index_options::IndexOptions;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
-pub use options::{OnFailure, WriterOptions};
+pub use options::{Corrections, OnFailure, WriterOptions};
+pub use outside::OutsideChanges;
 pub use plainly::plainly;
 pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
@@ -125,6 +135,7 @@ pub use search::{
 pub use stats::{
     CloseReport, CommitSummary, FailedDocument, Health, RetagReport, WriterStats, WriterTimes,
 };
+pub use threads::SharedThreads;
 pub use ticket::{LastCommit, Ticket, TicketStatus};
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
 pub use writer::{Submission, TaggingWriter};

@@ -30,12 +30,15 @@ impl<E: Encoder> Worker<E> {
     /// When a store cannot be read, or the encoder fails on all texts. A document that cannot be tagged is dealt with as the policy
     /// says.
     pub(crate) fn process(&self, chunk: Chunk) -> Result<ProcessedChunk> {
-        let Chunk { operations, neighbors, searcher, .. } = chunk;
+        let Chunk { operations, neighbors, searcher, all_deleted, .. } = chunk;
         let (neighbors, searcher) = (&neighbors, &searcher);
         let changes = Vec::with_capacity(operations.len());
         let mut step = Step { worker: self, neighbors, searcher, changes, tally: Tally::default() };
         let drafts = step.split(operations)?;
-        let known = lookup(&drafts, neighbors)?;
+        let mut known = lookup(&drafts, neighbors)?;
+        if all_deleted {
+            known.iter_mut().for_each(|known| known.record = None);
+        }
         let tagger = self.tagger();
         let texts = step.encode(&tagger, drafts, known)?;
         let started = Instant::now();

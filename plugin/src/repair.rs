@@ -13,12 +13,13 @@ use crate::description::Description;
 use crate::directory::FolderDirectory;
 use crate::error::io_error;
 use crate::folder::Locked;
+use crate::index_options::check_tokenizers;
 use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
 use crate::rebuild::RebuildReport;
 use crate::writer::opening::check_encoder;
 use crate::{
-    BundleSource, Error, FieldNames, IndexFolder, IndexPart, JobProgress, Problem, Result,
-    TagFields, VerifyReport, WriterOptions, datastores, files, verify,
+    BundleSource, Error, FieldNames, IndexFolder, IndexOptions, IndexPart, JobProgress, Problem,
+    Result, TagFields, VerifyReport, WriterOptions, datastores, files, verify,
 };
 
 /// The outcome of [`IndexFolder::repair`].
@@ -71,7 +72,8 @@ impl IndexFolder {
             None => derive(path, &directory, bundle)?,
         };
         let Some(description) = description else { return Err(error) };
-        let mut folder = IndexFolder { path: path.to_owned(), description };
+        let options = IndexOptions::default();
+        let mut folder = IndexFolder { path: path.to_owned(), description, options };
         folder.publish()?;
         Ok(folder)
     }
@@ -105,6 +107,8 @@ impl IndexFolder {
             report.after = before;
             return Ok(report);
         }
+        // A writer commits in the end.
+        check_tokenizers(&self.index_in(&locked.directory)?.0)?;
         set_damaged_segments_aside(self, &locked, &mut report)?;
         if before.neighbors.is_some() && !report.set_aside.is_empty() {
             report.lost = keys_without_document(&self.verify_locked(&locked)?);

@@ -4,10 +4,12 @@
 mod suggestions;
 mod support;
 
+mod adopting;
 mod closing;
 mod concurrency;
 #[cfg(unix)]
 mod crash;
+mod deletion;
 mod durability;
 mod evidence;
 mod failures;
@@ -21,10 +23,13 @@ mod model;
 #[cfg(unix)]
 mod mutations;
 mod opening;
+mod outside;
+mod own_index;
 mod poison;
 mod restoring;
 mod reviews;
 mod search;
+mod sharing;
 mod upkeep;
 mod verify;
 mod writing;
