@@ -10,7 +10,7 @@ use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
-use crate::{Error, Result, TagFields};
+use crate::{Clock, Error, Result, TagFields, review};
 
 /// The overhead of a value beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;
@@ -148,8 +148,18 @@ pub(crate) fn text_values(
     })
 }
 
-/// Attaches the evidence's tags and suggestions as facets, and the evidence itself.
-pub(crate) fn attach(document: &mut TantivyDocument, fields: &TagFields, evidence: &Evidence) {
+/// Attaches what autotag says of a document: tags and suggestions as facets, the evidence itself, and
+/// the values that a review sorts by. One that is indexed untagged has no evidence.
+pub(crate) fn attach(
+    document: &mut TantivyDocument,
+    fields: &TagFields,
+    evidence: Option<&Evidence>,
+    clock: &Clock,
+) {
+    if let Some(review) = &fields.review {
+        review::attach(document, review, evidence, clock.now());
+    }
+    let Some(evidence) = evidence else { return };
     attach_facets(document, fields.tags, &evidence.tags);
     if let Some(field) = fields.suggestions {
         attach_facets(document, field, &evidence.suggestions);
@@ -184,8 +194,7 @@ mod tests {
 
     fn schema() -> (Schema, TagFields, Field) {
         let mut schema = SchemaBuilder::new();
-        let names =
-            FieldNames { texts: vec!["title".into(), "body".into()], ..FieldNames::default() };
+        let names = FieldNames::new().texts(["title", "body"]);
         let fields = TagFields::add_to(&mut schema, &names).unwrap();
         let other = schema.add_u64_field("other", tantivy::schema::INDEXED);
         (schema.build(), fields, other)

@@ -30,12 +30,11 @@
 //! let summary = writer.commit()?;
 //! assert_eq!((summary.tagged, summary.labeled), (1, 1));
 //!
-//! let found = TagSearcher::new(&index, fields)?.search(&SearchRequest {
-//!     query: "editor".to_owned(),
-//!     tags: vec![parse_tag("/use/editing")?],
-//!     facets: Some(Facet::root()),
-//!     ..SearchRequest::default()
-//! })?;
+//! let request = SearchRequest::new()
+//!     .query("editor")
+//!     .tags([parse_tag("/use/editing")?])
+//!     .facets([Facet::root()]);
+//! let found = TagSearcher::new(&index, fields)?.search(&request)?;
 //! for document in &found.documents {
 //!     let tags: Vec<String> = document.tags.iter().map(tag_path).collect();
 //!     println!("{}: {tags:?}, because {:?}", document.key, document.evidence);
@@ -48,6 +47,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // Leaves.
+mod clock;
 mod error;
 mod evidence;
 mod fields;
@@ -55,6 +55,7 @@ mod guard;
 mod job;
 mod options;
 mod plainly;
+mod review;
 mod stats;
 
 // From `TaggingWriter::add` to a commit.
@@ -101,19 +102,22 @@ mod rebuild;
 mod repair;
 mod verify;
 
+pub use clock::Clock;
 pub use correct::Correction;
 pub use description::BundleSource;
 pub use error::{Error, Result};
-pub use fields::{FieldNames, TagFields};
+pub use fields::{FieldNames, ReviewFields, ReviewNames, TagFields};
 pub use folder::IndexFolder;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
 pub use options::{OnFailure, WriterOptions};
 pub use plainly::plainly;
 pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
+pub use review::DocumentOrigin;
 pub use search::{
-    FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
-    tag_path,
+    Counting, FacetCount, FacetCounts, FoundDocument, Reload, SearchRequest, SearchResults,
+    SearcherOptions, Snippet, SnippetOptions, SortBy, SortValue, TagFilter, TagSearcher, parse_label,
+    parse_tag, tag_path,
 };
 pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};

@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::Clock;
+
 /// The policy for documents that cannot be tagged.
 ///
 /// Under each policy the next [`CommitSummary`](crate::CommitSummary) lists the failed key and its
@@ -50,6 +52,9 @@ pub struct WriterOptions {
     pub job_documents: NonZeroUsize,
     /// The most failures that a commit lists; more are only counted.
     pub listed_failures: usize,
+    /// The clock by which documents are dated, where the schema has a field for the time of their
+    /// last change.
+    pub clock: Clock,
 }
 
 impl Default for WriterOptions {
@@ -67,6 +72,7 @@ impl Default for WriterOptions {
             tantivy_memory: 64 << 20,
             job_documents: count(10_000),
             listed_failures: 100,
+            clock: Clock::default(),
         }
     }
 }

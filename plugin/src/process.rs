@@ -111,7 +111,8 @@ impl<E: Encoder> Step<'_, E> {
                 }
                 Action::Rewrite(mut stored, evidence) => {
                     self.tally.retagged.add(&stored.evidence, &evidence);
-                    document::attach(&mut stored.document, &self.worker.fields, &evidence);
+                    let Worker { fields, clock, .. } = self.worker;
+                    document::attach(&mut stored.document, fields, Some(&evidence), clock);
                     // The datastore keeps its neighbor, whether there is one or not.
                     (false, Content::Rewritten(Metered::new(stored.document, permit)))
                 }
@@ -232,6 +233,7 @@ impl<E: Encoder> Step<'_, E> {
             let excluded = self.vocabulary().resolve_set(&rejected);
             tagging.tags.retain(|tag| !excluded.contains(tag.label));
             tagging.suggestions.retain(|tag| !excluded.contains(tag.label));
+            tagging.margins.retain(|margin| !excluded.contains(margin.label));
             let evidence = Evidence::predicted(&tagging, self.neighbors);
             match before {
                 None => self.tally.tagged += 1,
@@ -286,9 +288,8 @@ impl<E: Encoder> Step<'_, E> {
     fn index(&mut self, text: Text, evidence: Option<&Evidence>, kept: Kept) {
         let Text { draft, known, .. } = text;
         let Draft { position, key, mut document, permit } = draft;
-        if let Some(evidence) = evidence {
-            document::attach(&mut document, &self.worker.fields, evidence);
-        }
+        let Worker { fields, clock, .. } = self.worker;
+        document::attach(&mut document, fields, evidence, clock);
         let content = Content::Document(Metered::new(document, permit), kept);
         let had_neighbor = known.neighbor.is_some();
         self.changes.push((position, Change { key, had_neighbor, content }));

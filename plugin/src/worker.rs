@@ -6,7 +6,7 @@ use autotag::{Encoder, Tagger};
 
 use crate::job::TagSettings;
 use crate::segments::SegmentChecks;
-use crate::{OnFailure, TagFields};
+use crate::{Clock, OnFailure, TagFields};
 
 /// The taggers and settings of the tagging threads.
 pub(crate) struct Worker<E> {
@@ -16,6 +16,7 @@ pub(crate) struct Worker<E> {
     pub(crate) fields: TagFields,
     pub(crate) checks: SegmentChecks,
     pub(crate) on_failure: OnFailure,
+    pub(crate) clock: Clock,
 }
 
 impl<E: Encoder> Worker<E> {
@@ -24,9 +25,10 @@ impl<E: Encoder> Worker<E> {
         fields: TagFields,
         checks: SegmentChecks,
         on_failure: OnFailure,
+        clock: Clock,
     ) -> Self {
         let (tagger, job_settings) = (RwLock::new(tagger), RwLock::default());
-        Worker { tagger, job_settings, fields, checks, on_failure }
+        Worker { tagger, job_settings, fields, checks, on_failure, clock }
     }
 
     /// Returns the current tagger.

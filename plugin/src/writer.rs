@@ -99,7 +99,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             queue: Queue::new(&options, snapshot),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
-            worker: Worker::new(tagger, fields, checks, options.on_failure),
+            worker: Worker::new(tagger, fields, checks, options.on_failure, options.clock),
         });
         let mut writer = TaggingWriter {
             pipeline,
