@@ -49,13 +49,18 @@ pub(crate) fn attach(
     now: DateTime,
 ) {
     if let Some(margin) = evidence.and_then(Evidence::margin) {
-        document.add_f64(fields.margin, margin.into());
+        document.add_f64(fields.margin, rounded(margin));
     }
     if let Some(score) = evidence.and_then(best_score) {
-        document.add_f64(fields.score, score.into());
+        document.add_f64(fields.score, rounded(score));
     }
     document.add_u64(fields.origin, DocumentOrigin::of(evidence).code());
     document.add_date(fields.changed, now);
+}
+
+/// Returns the number with 6 decimals: 0.1 as it is written in a query, and not the `f32` next to it.
+fn rounded(number: f32) -> f64 {
+    (f64::from(number) * 1e6).round() / 1e6
 }
 
 /// Returns the highest score among the tags and suggestions.
