@@ -144,9 +144,8 @@ pub fn least_certain(scores: &[LabelScore], selection: &Selection, n: usize) -> 
         threshold: selection.threshold_of(s.label).get(),
     };
     let mut margins: Vec<Margin> = scores.iter().filter(|s| s.score > 0.0).map(margin).collect();
-    let order = |a: &Margin, b: &Margin| {
-        a.distance().total_cmp(&b.distance()).then(a.label.cmp(&b.label))
-    };
+    let order =
+        |a: &Margin, b: &Margin| a.distance().total_cmp(&b.distance()).then(a.label.cmp(&b.label));
     if n < margins.len() {
         margins.select_nth_unstable_by(n, order);
         margins.truncate(n);

@@ -20,8 +20,8 @@ use crate::layout::{
 };
 use crate::writer::opening::check_encoder;
 use crate::{
-    Error, FieldNames, Result, SearcherOptions, TagFields, TagSearcher, TaggingWriter, WriterOptions,
-    datastores, files,
+    Error, FieldNames, Result, SearcherOptions, TagFields, TagSearcher, TaggingWriter,
+    WriterOptions, datastores, files,
 };
 
 /// A folder with an index that autotag tags.

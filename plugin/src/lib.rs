@@ -116,8 +116,8 @@ pub use repair::RepairReport;
 pub use review::DocumentOrigin;
 pub use search::{
     Counting, FacetCount, FacetCounts, FoundDocument, Reload, SearchRequest, SearchResults,
-    SearcherOptions, Snippet, SnippetOptions, SortBy, SortValue, TagFilter, TagSearcher, parse_label,
-    parse_tag, tag_path,
+    SearcherOptions, Snippet, SnippetOptions, SortBy, SortValue, TagFilter, TagSearcher,
+    parse_label, parse_tag, tag_path,
 };
 pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};

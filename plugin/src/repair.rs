@@ -209,7 +209,8 @@ fn derive(
     let schema = index.schema();
     // The most fields first: those that an index has are not left out.
     let all = [FieldNames::new(), FieldNames::new().review(None)];
-    let mut all = all.into_iter().flat_map(|names| [names.clone().suggestions("suggestions"), names]);
+    let mut all =
+        all.into_iter().flat_map(|names| [names.clone().suggestions("suggestions"), names]);
     let names = all.find(|names| TagFields::from_schema(&schema, names).is_ok());
     let Some(names) = names else { return Ok(None) };
     let encoder = bundle.training_set.encoder();

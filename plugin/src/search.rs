@@ -11,6 +11,7 @@ mod snippets;
 mod sort;
 mod state;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -256,24 +257,25 @@ impl TagSearcher {
     ) -> Result<Vec<FacetCounts>> {
         let name = self.schema.get_field_name(self.fields.tags);
         let (mut together, mut apart) = (Vec::new(), Vec::new());
-        for root in &request.facets {
+        for (position, root) in request.facets.iter().enumerate() {
             let tags = match request.counting {
                 Counting::Conjunctive => None,
                 Counting::Disjunctive => Some(request.tags.without_choices_below(root)),
             };
             match tags.filter(|tags| *tags != request.tags) {
-                None => together.push(root),
-                Some(tags) => apart.push((root, tags)),
+                None => together.push((position, root)),
+                Some(tags) => apart.push((position, root, tags)),
             }
         }
-        let mut counts = counts::count(searcher, query, name, &together)?;
-        for (root, tags) in apart {
+        let (positions, roots): (Vec<usize>, Vec<&Facet>) = together.into_iter().unzip();
+        let counted = counts::count(searcher, query, name, &roots)?;
+        let mut counts: BTreeMap<usize, FacetCounts> = positions.into_iter().zip(counted).collect();
+        for (position, root, tags) in apart {
             let query = clauses::filtered(text, request, &tags, &self.fields)?;
-            counts.extend(counts::count(searcher, &query, name, &[root])?);
+            let counted = counts::count(searcher, &query, name, &[root])?;
+            counts.extend(counted.into_iter().map(|counted| (position, counted)));
         }
-        let position = |counts: &FacetCounts| request.facets.iter().position(|f| *f == counts.root);
-        counts.sort_by_key(position);
-        Ok(counts)
+        Ok(counts.into_values().collect())
     }
 }
 

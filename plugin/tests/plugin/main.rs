@@ -11,6 +11,7 @@ mod evidence;
 mod failures;
 mod faults;
 mod folder;
+mod following;
 #[cfg(target_os = "linux")]
 mod memory;
 mod mending;
@@ -19,7 +20,9 @@ mod model;
 #[cfg(unix)]
 mod mutations;
 mod opening;
+mod reading;
 mod restoring;
+mod reviewing;
 mod search;
 mod upkeep;
 mod verify;

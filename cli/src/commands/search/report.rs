@@ -191,10 +191,8 @@ fn sort_value(value: SortValue) -> serde_json::Value {
 impl FacetsReport {
     fn new(facets: &FacetCounts) -> Self {
         let FacetCounts { root, counts, .. } = facets;
-        let count = |facet: &FacetCount| FacetReport {
-            tag: tag_path(&facet.tag),
-            count: facet.count,
-        };
+        let count =
+            |facet: &FacetCount| FacetReport { tag: tag_path(&facet.tag), count: facet.count };
         FacetsReport {
             below: if root.is_root() { "/".to_owned() } else { tag_path(root) },
             counts: counts.iter().map(count).collect(),
