@@ -121,7 +121,7 @@ impl DocumentReport {
             text += &format!("     {}\n", shorten(&self.text, 90));
         }
         for snippet in &self.snippets {
-            text += &format!("     ... {} ...\n", shorten(&snippet.text, 200));
+            text += &format!("     ... {} ...\n", shorten(&snippet.text, 86));
         }
         match &self.evidence {
             Some(evidence) => text += &explain(evidence),
@@ -154,7 +154,7 @@ impl Report for SearchReport {
             text += &format!("\n{}", facets.to_text());
         }
         if let Some(next) = &self.next {
-            text += &format!("\nThere are more: --cursor {next}\n");
+            text += &format!("\nMore: --cursor {next}\n");
         }
         text
     }
