@@ -10,7 +10,7 @@ use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
-use crate::{Clock, Error, Result, TagFields, review};
+use crate::{Clock, DocumentOrigin, Error, Result, ReviewFields, TagFields, review};
 
 /// The overhead of a value beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;
@@ -157,7 +157,7 @@ pub(crate) fn attach(
     clock: &Clock,
 ) {
     if let Some(review) = &fields.review {
-        review::attach(document, review, evidence, clock.now());
+        attach_review(document, review, evidence, clock);
     }
     let Some(evidence) = evidence else { return };
     attach_facets(document, fields.tags, &evidence.tags);
@@ -165,6 +165,27 @@ pub(crate) fn attach(
         attach_facets(document, field, &evidence.suggestions);
     }
     document.add_text(fields.evidence, evidence.to_json());
+}
+
+fn attach_review(
+    document: &mut TantivyDocument,
+    fields: &ReviewFields,
+    evidence: Option<&Evidence>,
+    clock: &Clock,
+) {
+    if let Some(margin) = evidence.and_then(Evidence::margin) {
+        document.add_f64(fields.margin, rounded(margin));
+    }
+    if let Some(score) = evidence.and_then(review::best_score) {
+        document.add_f64(fields.score, rounded(score));
+    }
+    document.add_u64(fields.origin, DocumentOrigin::of(evidence).code());
+    document.add_date(fields.changed, clock.now());
+}
+
+/// Returns the number with 6 decimals: 0.1 as it is written in a query, and not the `f32` next to it.
+fn rounded(number: f32) -> f64 {
+    (f64::from(number) * 1e6).round() / 1e6
 }
 
 fn attach_facets(document: &mut TantivyDocument, field: Field, tags: &[TagEvidence]) {

@@ -1,10 +1,7 @@
-//! The values of a document that a review sorts and filters by.
+//! What a review wants to know of a document: who gave its tags, and its best score.
 
 use autotag::{Evidence, Origin};
 use serde::{Deserialize, Serialize};
-use tantivy::{DateTime, TantivyDocument};
-
-use crate::ReviewFields;
 
 /// The origin of a document's tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,30 +38,8 @@ impl DocumentOrigin {
     }
 }
 
-/// Attaches the values to a document.
-pub(crate) fn attach(
-    document: &mut TantivyDocument,
-    fields: &ReviewFields,
-    evidence: Option<&Evidence>,
-    now: DateTime,
-) {
-    if let Some(margin) = evidence.and_then(Evidence::margin) {
-        document.add_f64(fields.margin, rounded(margin));
-    }
-    if let Some(score) = evidence.and_then(best_score) {
-        document.add_f64(fields.score, rounded(score));
-    }
-    document.add_u64(fields.origin, DocumentOrigin::of(evidence).code());
-    document.add_date(fields.changed, now);
-}
-
-/// Returns the number with 6 decimals: 0.1 as it is written in a query, and not the `f32` next to it.
-fn rounded(number: f32) -> f64 {
-    (f64::from(number) * 1e6).round() / 1e6
-}
-
 /// Returns the highest score among the tags and suggestions.
-fn best_score(evidence: &Evidence) -> Option<f32> {
+pub(crate) fn best_score(evidence: &Evidence) -> Option<f32> {
     let scores = evidence.tags.iter().chain(&evidence.suggestions).map(|tag| tag.score);
     scores.max_by(f32::total_cmp)
 }

@@ -95,7 +95,7 @@ impl TagSearcher {
         let schema = index.schema();
         fields.check(&schema)?;
         let parser = parser(index, &fields)?;
-        let state = Arc::new(State::open(index)?);
+        let state = Arc::new(State::open(index, options)?);
         let watch = match options.reload {
             Reload::Manual => None,
             Reload::OnCommit => Some(state.follow(index)?),
@@ -169,9 +169,9 @@ impl TagSearcher {
         text: &dyn Query,
         sorting: &Sorting,
     ) -> Result<SearchResults> {
-        let searcher = self.searcher();
+        let (searcher, cursor) = self.begin(request)?;
         let query = clauses::filtered(text, request, &request.tags, &self.fields)?;
-        let Page { total, places, next } = page(&searcher, &query, request, sorting)?;
+        let Page { total, places, next } = page(&searcher, &query, request, sorting, cursor)?;
         let fields = clauses::indexed_texts(&self.schema, &self.fields);
         let snippets = request.snippets.map(|o| Snippets::new(&searcher, text, &fields, o));
         let snippets = snippets.transpose()?;
@@ -187,6 +187,22 @@ impl TagSearcher {
         }
         let facets = self.count(&searcher, text, request, &query)?;
         Ok(SearchResults { total, documents, facets, next })
+    }
+
+    /// Returns the commit to search, which is that of the request's cursor, and the place behind which
+    /// the page begins.
+    fn begin(&self, request: &SearchRequest) -> Result<(Searcher, Option<Place>)> {
+        let newest = self.searcher();
+        let Some(cursor) = &request.cursor else { return Ok((newest, None)) };
+        let outdated = match Context::new(&newest, request).read(cursor) {
+            Err(outdated @ Error::CursorOutdated) => outdated,
+            read => return read.map(|place| (newest, Some(place))),
+        };
+        let read = |searcher: Searcher| {
+            let place = Context::new(&searcher, request).read(cursor).ok()?;
+            Some((searcher, Some(place)))
+        };
+        self.state.earlier().into_iter().find_map(read).ok_or(outdated)
     }
 
     /// Returns a document by its key.
@@ -292,9 +308,8 @@ fn page(
     query: &dyn Query,
     request: &SearchRequest,
     sorting: &Sorting,
+    cursor: Option<Place>,
 ) -> Result<Page> {
-    let context = Context::new(searcher, request);
-    let cursor = request.cursor.as_ref().map(|cursor| context.read(cursor)).transpose()?;
     if request.limit == 0 {
         let total = searcher.search(query, &Count).map_err(Error::tantivy("searched"))?;
         return Ok(Page { total, places: vec![], next: None });
@@ -307,7 +322,8 @@ fn page(
     let has_more = places.len() > end;
     places.truncate(end);
     places.drain(..request.offset.min(places.len()));
-    let next = places.last().filter(|_| has_more).map(|last| context.write(last));
+    let last = places.last().filter(|_| has_more);
+    let next = last.map(|last| Context::new(searcher, request).write(last));
     Ok(Page { total, places, next })
 }
 

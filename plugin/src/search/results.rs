@@ -17,7 +17,8 @@ pub struct SearchResults {
     /// The counts below each of the facets asked for, in their order.
     pub facets: Vec<FacetCounts>,
     /// The cursor for the next page; `None` where this is the last one, and where no document was
-    /// asked for. It is of use until the searcher moves on to another commit.
+    /// asked for. It is of use until the searcher moves on to another commit, or longer where
+    /// [`SearcherOptions::kept_commits`](crate::SearcherOptions::kept_commits) says so.
     pub next: Option<String>,
 }
 

@@ -1,6 +1,7 @@
 //! The commit that is searched, and moving on to a newer one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tantivy::directory::{WatchCallback, WatchHandle};
 use tantivy::{Directory, Index, IndexReader, Searcher};
@@ -15,6 +16,11 @@ use crate::{Error, Result};
 pub struct SearcherOptions {
     /// When the searcher moves on to a newer commit.
     pub reload: Reload,
+    /// The number of earlier commits that are kept for pages by cursor, at most 64; none by default.
+    ///
+    /// A cursor of a commit that is kept goes on in that commit, whatever was committed since. The files of
+    /// a commit that is kept take room on disk, also those that merges replaced.
+    pub kept_commits: usize,
 }
 
 impl SearcherOptions {
@@ -28,7 +34,16 @@ impl SearcherOptions {
         self.reload = reload;
         self
     }
+
+    /// Sets the number of earlier commits that are kept for pages by cursor.
+    pub fn kept_commits(mut self, n: usize) -> Self {
+        self.kept_commits = n;
+        self
+    }
 }
+
+/// The most earlier commits that are kept.
+const MAX_KEPT: usize = 64;
 
 /// When a searcher moves on to a newer commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,14 +65,19 @@ pub(super) struct State {
     /// The error of the last attempt to move on by itself; locked while an attempt is made, so that
     /// no older commit takes the place of a newer one.
     failure: Mutex<Option<Arc<Error>>>,
+    /// The earlier commits that are kept, the newest last.
+    earlier: Mutex<VecDeque<Searcher>>,
+    n_kept: usize,
 }
 
 impl State {
     /// Opens the last commit.
-    pub(super) fn open(index: &Index) -> Result<Self> {
+    pub(super) fn open(index: &Index, options: SearcherOptions) -> Result<Self> {
         let checks = SegmentChecks::new(index.clone());
         checks.check_small()?;
-        Ok(State { reader: open_reader(index)?, checks, failure: Mutex::default() })
+        let (failure, earlier) = (Mutex::default(), Mutex::default());
+        let n_kept = options.kept_commits.min(MAX_KEPT);
+        Ok(State { reader: open_reader(index)?, checks, failure, earlier, n_kept })
     }
 
     /// Follows the commits until the handle returned is dropped.
@@ -77,6 +97,11 @@ impl State {
 
     pub(super) fn searcher(&self) -> Searcher {
         self.reader.searcher()
+    }
+
+    /// Returns the earlier commits that are kept, the newest first.
+    pub(super) fn earlier(&self) -> Vec<Searcher> {
+        self.lock_earlier().iter().rev().cloned().collect()
     }
 
     /// Moves on to the newest commit.
@@ -103,6 +128,20 @@ impl State {
     fn try_reload(&self) -> Result<()> {
         const READ: &str = "read the newest commit";
         self.checks.check_small()?;
-        guard(READ, || self.reader.reload().map_err(Error::tantivy(READ)))
+        let before = self.reader.searcher();
+        guard(READ, || self.reader.reload().map_err(Error::tantivy(READ)))?;
+        let mut earlier = self.lock_earlier();
+        if self.n_kept > 0
+            && before.generation().segments() != self.searcher().generation().segments()
+        {
+            earlier.push_back(before);
+            let n_over = earlier.len().saturating_sub(self.n_kept);
+            earlier.drain(..n_over);
+        }
+        Ok(())
+    }
+
+    fn lock_earlier(&self) -> MutexGuard<'_, VecDeque<Searcher>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use autotag::Datastore;
 use tantivy_autotag::{
-    Error, IndexFolder, Reload, SearcherOptions, TagFields, TagSearcher, TaggingWriter,
-    WriterOptions,
+    Error, IndexFolder, Reload, SearchRequest, SearchResults, SearcherOptions, TagFields,
+    TagSearcher, TaggingWriter, WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -74,6 +74,40 @@ fn commits_are_followed_on_disk() {
     add(&writer, &fields, "second");
     wait_until("the searcher does not follow", || searcher.n_documents() == 2);
     assert!(searcher.document("second").unwrap().is_some());
+}
+
+#[test]
+fn pages_go_on_in_their_commit_as_long_as_it_is_kept() {
+    let fixture = Fixture::new();
+    let writer = fixture.writer();
+    for key in ["a", "b", "c", "d"] {
+        add(&writer, &fixture.fields, key);
+    }
+    let options = SearcherOptions::new().kept_commits(2);
+    let searcher = TagSearcher::open(&fixture.index, fixture.fields.clone(), options).unwrap();
+    let request = SearchRequest::new().limit(2);
+    let first = searcher.search(&request).unwrap();
+    let second = request.cursor(first.next.clone().unwrap());
+    let expect = keys(&searcher.search(&second).unwrap());
+    assert_eq!([keys(&first), expect.clone()].concat().len(), 4);
+    for commit in ["e", "f"] {
+        add(&writer, &fixture.fields, commit);
+        writer.delete(&expect[0]).unwrap();
+        writer.commit().unwrap();
+        searcher.reload().unwrap();
+        // Reloading without a commit drops none.
+        searcher.reload().unwrap();
+        let found = searcher.search(&second).unwrap();
+        assert_eq!((keys(&found), found.total), (expect.clone(), 4));
+        assert!(searcher.document(&expect[0]).unwrap().is_none());
+    }
+    add(&writer, &fixture.fields, "g");
+    searcher.reload().unwrap();
+    assert!(matches!(searcher.search(&second), Err(Error::CursorOutdated)));
+}
+
+fn keys(found: &SearchResults) -> Vec<String> {
+    found.documents.iter().map(|document| document.key.clone()).collect()
 }
 
 /// Puts a file into its place at once, as a commit does.
