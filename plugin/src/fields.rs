@@ -423,7 +423,8 @@ mod tests {
     fn check(build: impl FnOnce(&mut SchemaBuilder), expect: &str) {
         let mut schema = Schema::builder();
         build(&mut schema);
-        let error = TagFields::from_schema(&schema.build(), &FieldNames::default()).unwrap_err();
+        let names = FieldNames::new().review(None);
+        let error = TagFields::from_schema(&schema.build(), &names).unwrap_err();
         assert!(error.to_string().contains(expect), "{error}");
     }
 
@@ -500,15 +501,15 @@ mod tests {
         assert_eq!(fields.names(&schema).unwrap(), FieldNames::default());
         let review = fields.review.unwrap();
         assert!(review.all().into_iter().all(|field| fields.is_reserved(field)));
-        // Not fast.
-        let mut plain = Schema::builder();
-        TagFields::add_to(&mut plain, &FieldNames::new().review(None)).unwrap();
-        for name in ["tag_margin", "tag_score"] {
-            plain.add_f64_field(name, STORED);
-        }
-        let error =
-            TagFields::from_schema(&plain.build(), &FieldNames::default()).unwrap_err().to_string();
-        assert!(error.contains("no field \"tag_origin\""), "{error}");
+        let mut slow = Schema::builder();
+        TagFields::add_to(&mut slow, &FieldNames::new().review(None)).unwrap();
+        slow.add_f64_field("tag_margin", STORED);
+        slow.add_f64_field("tag_score", FAST);
+        slow.add_u64_field("tag_origin", FAST | INDEXED);
+        slow.add_date_field("tagged_at", FAST);
+        let error = TagFields::from_schema(&slow.build(), &FieldNames::default()).unwrap_err();
+        let expect = "field \"tag_margin\" cannot hold the margin: it must be a fast field";
+        assert!(error.to_string().contains(expect), "{error}");
         let swapped = ReviewNames::new().margin("tagged_at").changed("tag_margin");
         let error = TagFields::from_schema(&schema, &FieldNames::new().review(swapped));
         let error = error.unwrap_err().to_string();
