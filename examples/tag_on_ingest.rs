@@ -19,8 +19,7 @@ fn main() -> Result<()> {
     // Your schema: autotag needs a key, texts, and two fields of its own; the rest is yours.
     let mut schema = Schema::builder();
     let year = schema.add_u64_field("year", INDEXED | STORED | FAST);
-    let names =
-        FieldNames { texts: vec!["title".to_owned(), "body".to_owned()], ..FieldNames::default() };
+    let names = FieldNames::new().texts(["title", "body"]);
     let fields = TagFields::add_to(&mut schema, &names)?;
     let (key, title, body) = (fields.key, fields.texts[0], fields.texts[1]);
 

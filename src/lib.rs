@@ -53,7 +53,7 @@ pub use datastore::{
 };
 pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
 pub use error::{Error, Result};
-pub use evidence::{Evidence, NeighborEvidence, Origin, Standing, TagEvidence};
+pub use evidence::{Evidence, MarginEvidence, NeighborEvidence, Origin, Standing, TagEvidence};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use autotag::{EncodeError, Fingerprint};
 use tantivy::query::QueryParserError;
-use tantivy::{TantivyDocument, TantivyError};
+use tantivy::{DocAddress, TantivyDocument, TantivyError};
 
 use crate::job::Job;
 
@@ -362,6 +362,60 @@ pub enum Error {
         "the index keeps no suggestions that can be searched: make it with a field for them, `FieldNames::suggestions`"
     )]
     NoSuggestions,
+
+    /// Origins were searched for in an index that has no fields for reviews.
+    #[error(
+        "the index keeps no origins that can be searched: make it with the fields for reviews, `FieldNames::review`"
+    )]
+    NoReviewFields,
+
+    /// A request has more parts than any that is answered.
+    #[error("the request has {count} {what}, more than {max}: leave some out, or make it several")]
+    RequestTooLarge {
+        /// The parts, as "facets".
+        what: &'static str,
+        /// Their number.
+        count: usize,
+        /// The most of them.
+        max: usize,
+    },
+
+    /// Documents cannot be sorted by a field.
+    #[error(
+        "documents cannot be sorted by field {name:?}, since {problem}: name a fast field of numbers, dates or truth values"
+    )]
+    SortField {
+        /// The field's name.
+        name: String,
+        /// Why not.
+        problem: &'static str,
+    },
+
+    /// A cursor was changed, or is none.
+    #[error("the cursor is damaged: give it as the search returned it, or begin at the first page")]
+    CursorDamaged,
+
+    /// A cursor was made for another state of the index.
+    #[error(
+        "the cursor is outdated, since the index was changed after its page was searched: begin at the first page"
+    )]
+    CursorOutdated,
+
+    /// A cursor was made for another request.
+    #[error(
+        "the cursor belongs to another request: repeat its query, filters and order, or begin at the first page"
+    )]
+    CursorOfAnotherRequest,
+
+    /// An address names no document of the searcher.
+    #[error(
+        "there is no document at segment {} and number {}: use addresses with the searcher that found them",
+        address.segment_ord, address.doc_id
+    )]
+    NoSuchAddress {
+        /// The address.
+        address: DocAddress,
+    },
 
     /// A document's evidence does not decode.
     #[error(

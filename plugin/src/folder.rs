@@ -22,8 +22,8 @@ use crate::layout::{
 };
 use crate::writer::opening::check_encoder;
 use crate::{
-    Error, FieldNames, IndexOptions, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions,
-    datastores, files,
+    Error, FieldNames, IndexOptions, Result, SearcherOptions, TagFields, TagSearcher, TaggingWriter,
+    WriterOptions, datastores, files,
 };
 
 /// A folder with an index that autotag tags.
@@ -318,8 +318,17 @@ impl IndexFolder {
     ///
     /// As [`TagSearcher::new`].
     pub fn searcher(&self) -> Result<TagSearcher> {
+        self.searcher_with(SearcherOptions::default())
+    }
+
+    /// Opens the index for searching, with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`TagSearcher::open`].
+    pub fn searcher_with(&self, options: SearcherOptions) -> Result<TagSearcher> {
         let (index, fields) = self.index()?;
-        TagSearcher::new(&index, fields)
+        TagSearcher::open(&index, fields, options)
     }
 
     /// Writes the description, whose folder must be locked.

@@ -30,12 +30,11 @@
 //! let summary = writer.commit()?;
 //! assert_eq!((summary.tagged, summary.labeled), (1, 1));
 //!
-//! let found = TagSearcher::new(&index, fields)?.search(&SearchRequest {
-//!     query: "editor".to_owned(),
-//!     tags: vec![parse_tag("/use/editing")?],
-//!     facets: Some(Facet::root()),
-//!     ..SearchRequest::default()
-//! })?;
+//! let request = SearchRequest::new()
+//!     .query("editor")
+//!     .tags([parse_tag("/use/editing")?])
+//!     .facets([Facet::root()]);
+//! let found = TagSearcher::new(&index, fields)?.search(&request)?;
 //! for document in &found.documents {
 //!     let tags: Vec<String> = document.tags.iter().map(tag_path).collect();
 //!     println!("{}: {tags:?}, because {:?}", document.key, document.evidence);
@@ -48,6 +47,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 // Leaves.
+mod clock;
 mod error;
 mod evidence;
 mod fields;
@@ -58,6 +58,7 @@ mod options;
 mod plainly;
 mod ticket;
 
+mod review;
 mod stats;
 mod threads;
 
@@ -116,10 +117,11 @@ mod repair;
 mod verify;
 
 pub use adopt::{AdoptOptions, AdoptReport};
+pub use clock::Clock;
 pub use correct::Correction;
 pub use description::BundleSource;
 pub use error::{Error, Result};
-pub use fields::{FieldNames, TagFields};
+pub use fields::{FieldNames, ReviewFields, ReviewNames, TagFields};
 pub use folder::IndexFolder;
 pub use index_options::IndexOptions;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
@@ -128,9 +130,11 @@ pub use outside::OutsideChanges;
 pub use plainly::plainly;
 pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
+pub use review::DocumentOrigin;
 pub use search::{
-    FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
-    tag_path,
+    Counting, FacetCount, FacetCounts, FoundDocument, Reload, SearchRequest, SearchResults,
+    SearcherOptions, Snippet, SnippetOptions, SortBy, SortValue, TagFilter, TagSearcher,
+    parse_label, parse_tag, tag_path,
 };
 pub use stats::{
     CloseReport, CommitSummary, FailedDocument, Health, RetagReport, WriterStats, WriterTimes,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tantivy::indexer::MergePolicy;
 
-use crate::SharedThreads;
+use crate::{Clock, SharedThreads};
 
 /// The policy for documents that cannot be tagged.
 ///
@@ -81,6 +81,9 @@ pub struct WriterOptions {
     pub merge_policy: Option<Arc<dyn MergePolicy>>,
     /// A bound on the threads that tag at once, shared with other writers of this process.
     pub shared_threads: Option<SharedThreads>,
+    /// The clock by which documents are dated, where the schema has a field for the time of their
+    /// last change.
+    pub clock: Clock,
 }
 
 impl Default for WriterOptions {
@@ -101,6 +104,7 @@ impl Default for WriterOptions {
             corrections: Corrections::default(),
             merge_policy: None,
             shared_threads: None,
+            clock: Clock::default(),
         }
     }
 }

@@ -212,10 +212,11 @@ fn derive(
 ) -> Result<Option<Description>> {
     let Ok(index) = Index::open(directory.clone()) else { return Ok(None) };
     let schema = index.schema();
-    let default = FieldNames::default();
-    let suggestions = Some("suggestions".to_owned());
-    let all = [FieldNames { suggestions, ..default.clone() }, default];
-    let names = all.into_iter().find(|names| TagFields::from_schema(&schema, names).is_ok());
+    // The most fields first: those that an index has are not left out.
+    let all = [FieldNames::new(), FieldNames::new().review(None)];
+    let mut all =
+        all.into_iter().flat_map(|names| [names.clone().suggestions("suggestions"), names]);
+    let names = all.find(|names| TagFields::from_schema(&schema, names).is_ok());
     let Some(names) = names else { return Ok(None) };
     let encoder = bundle.training_set.encoder();
     let mut found: Option<(u64, String)> = None;

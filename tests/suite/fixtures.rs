@@ -111,8 +111,7 @@ fn the_committed_index_opens_is_sound_and_is_found_by_its_tags() {
     assert_eq!(index.bundle(), "../bundle");
     let searcher = index.searcher().unwrap();
     let tagged = |tag: &str| {
-        let tags = vec![parse_tag(tag).unwrap()];
-        let found = searcher.search(&SearchRequest { tags, ..SearchRequest::default() });
+        let found = searcher.search(&SearchRequest::new().tags([parse_tag(tag).unwrap()]));
         let found = found.unwrap().documents;
         found.into_iter().map(|document| document.key).collect::<Vec<_>>()
     };

@@ -15,6 +15,7 @@ mod evidence;
 mod failures;
 mod faults;
 mod folder;
+mod following;
 #[cfg(target_os = "linux")]
 mod memory;
 mod mending;
@@ -26,7 +27,9 @@ mod opening;
 mod outside;
 mod own_index;
 mod poison;
+mod reading;
 mod restoring;
+mod reviewing;
 mod reviews;
 mod search;
 mod sharing;

@@ -218,7 +218,7 @@ pub(crate) fn paths(found: &FoundDocument) -> Vec<String> {
 }
 
 pub(crate) fn keys(searcher: &TagSearcher) -> Vec<String> {
-    let request = SearchRequest { limit: usize::MAX, ..SearchRequest::default() };
+    let request = SearchRequest::new().limit(usize::MAX);
     let found = searcher.search(&request).unwrap();
     assert_eq!(found.total, found.documents.len());
     let mut keys: Vec<String> = found.documents.into_iter().map(|found| found.key).collect();
