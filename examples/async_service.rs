@@ -16,8 +16,8 @@ use tantivy::TantivyDocument;
 use tantivy::doc;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    BundleSource, CommitSummary, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
-    WriterOptions,
+    BundleSource, CommitSummary, FieldNames, IndexFolder, InitialNeighbors, OnFailure, TagFields,
+    TaggingWriter, WriterOptions,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -102,7 +102,7 @@ fn open(folder: &std::path::Path) -> Result<(IndexFolder, TagFields, TaggingWrit
     let source = BundleSource {
         path: bundle.path(),
         fingerprint: bundle.fingerprint(),
-        training_set: &bundle.datastore()?,
+        neighbors: InitialNeighbors::TrainingSet(&bundle.datastore()?),
     };
     let index = IndexFolder::create(&folder.join("index"), schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;

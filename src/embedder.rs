@@ -187,8 +187,7 @@ fn try_embed<E: Embedder + ?Sized>(
     embedder: &E,
     texts: &[&str],
 ) -> Result<EncodedBatch, EncodeError> {
-    let (dimensions, n_labels) =
-        (Embedder::dimensions(embedder), Embedder::labels(embedder).len());
+    let (dimensions, n_labels) = (Embedder::dimensions(embedder), Embedder::labels(embedder).len());
     let answer = embedder.embed_and_score(texts);
     let EmbeddedTexts { embeddings, scores } =
         answer.map_err(|error| EncodeError::Run(Arc::from(error)))?;
@@ -291,7 +290,8 @@ mod tests {
         let boxed: Box<dyn Embedder> = Box::new(Numbers::new(&[]));
         let shared: Arc<dyn Embedder> = Arc::new(Numbers::new(&[]));
         let (expected, plain) = answer(Numbers::new(&[]));
-        for (fingerprint, batch) in [answer(boxed), answer(shared), answer(Arc::new(Numbers::new(&[])))]
+        for (fingerprint, batch) in
+            [answer(boxed), answer(shared), answer(Arc::new(Numbers::new(&[])))]
         {
             assert_eq!(fingerprint, expected);
             assert_eq!(batch.embeddings(), plain.embeddings());
@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn another_name_or_label_is_another_embedding_space() {
-        let fingerprint = |id, labels: &[&str]| Numbers { id, ..Numbers::new(labels) }.fingerprint();
+        let fingerprint =
+            |id, labels: &[&str]| Numbers { id, ..Numbers::new(labels) }.fingerprint();
         let known = [
             fingerprint("a", &[]),
             fingerprint("b", &[]),

@@ -63,7 +63,7 @@ impl IndexFolder {
     }
 
     /// Makes an empty index in a new or empty folder, whose neighbors begin as a copy of the
-    /// bundle's training set.
+    /// bundle's training set, or without any ([`BundleSource::without_bundle`]).
     ///
     /// The remains of an interrupted creation are removed first.
     ///
@@ -94,7 +94,7 @@ impl IndexFolder {
         fs::create_dir_all(&own).map_err(io_error("create", &own))?;
         File::create(&mark).map_err(io_error("create", &mark))?;
         failpoint::reach("create::marked");
-        bundle.training_set.copy_to(&own.join(DATASTORE))?;
+        bundle.neighbors.write_to(&own.join(DATASTORE))?;
         failpoint::reach("create::seeded");
         let description = Description::derived(names, &schema, bundle, DATASTORE);
         let created = Index::create(directory.clone(), schema, IndexSettings::default());
@@ -159,9 +159,10 @@ impl IndexFolder {
         self.description.encoder
     }
 
-    /// Returns the bundle's path, as it was given when the index was made.
-    pub fn bundle(&self) -> &Path {
-        self.description.bundle.path()
+    /// Returns the bundle's path, as it was given when the index was made; `None` for an index that was
+    /// made without a bundle.
+    pub fn bundle(&self) -> Option<&Path> {
+        Some(self.description.bundle.path()).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// Opens Tantivy's index, and looks its fields up.

@@ -47,6 +47,11 @@
 //! [`IndexFolder`] lays an index and its datastore out on disk.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // Leaves.
 mod error;
 mod evidence;
@@ -101,8 +106,11 @@ mod rebuild;
 mod repair;
 mod verify;
 
+// An encoder without a model.
+mod token_hash;
+
 pub use correct::Correction;
-pub use description::BundleSource;
+pub use description::{BundleSource, InitialNeighbors};
 pub use error::{Error, Result};
 pub use fields::{FieldNames, TagFields};
 pub use folder::IndexFolder;
@@ -116,8 +124,9 @@ pub use search::{
     tag_path,
 };
 pub use stats::{CommitSummary, FailedDocument, RetagReport, WriterStats, WriterTimes};
+pub use token_hash::TokenHashEncoder;
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
 pub use writer::TaggingWriter;
 
-// The version whose documents, schemas and facets this crate takes and returns.
-pub use tantivy;
+// The versions whose taggers, documents, schemas and facets this crate takes and returns.
+pub use {autotag, tantivy};

@@ -19,6 +19,7 @@ mod model;
 #[cfg(unix)]
 mod mutations;
 mod opening;
+mod own_encoder;
 mod restoring;
 mod search;
 mod upkeep;
