@@ -8,7 +8,7 @@ use autotag_engine::target;
 use autotag_onnx::{BundleDraft, ModelBundle};
 use autotag_train::bert::Pooling;
 use autotag_train::frozen::{
-    DEFAULT_LENGTH, EncoderCard, EncoderReport, EncoderSettings, InitialNeighbors, bundle_encoder,
+    DEFAULT_LENGTH, EncoderCard, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
 };
 use autotag_train::{Dataset, Progress, Unreadable};
 use serde::Serialize;
@@ -152,7 +152,7 @@ pub(super) fn run(args: &FromEncoderArgs, common: &Common) -> anyhow::Result<()>
         cache: cache.folder(&args.out),
         unreadable: if args.strict { Unreadable::Refuse } else { Unreadable::Skip },
     };
-    let neighbors = data.as_ref().map(|texts| InitialNeighbors { texts, dev: dev.as_ref() });
+    let neighbors = data.as_ref().map(|texts| FirstNeighbors { texts, dev: dev.as_ref() });
 
     let stop = Stop::watch()?;
     let mut encoding = Encoding::begin(common.quiet.into());
