@@ -11,8 +11,8 @@ use autotag_onnx::OnnxOptions;
 use tantivy::doc;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    BundleSource, FieldNames, IndexFolder, SearchRequest, TagFields, WriterOptions, parse_tag,
-    tag_path,
+    BundleSource, FieldNames, IndexFolder, InitialNeighbors, SearchRequest, TagFields,
+    WriterOptions, parse_tag, tag_path,
 };
 
 fn main() -> Result<()> {
@@ -64,7 +64,7 @@ fn tagged_index(path: &std::path::Path, bundle: &autotag_onnx::ModelBundle) -> R
     let source = BundleSource {
         path: bundle.path(),
         fingerprint: bundle.fingerprint(),
-        training_set: &bundle.datastore()?,
+        neighbors: InitialNeighbors::TrainingSet(&bundle.datastore()?),
     };
     let index = IndexFolder::create(path, schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;

@@ -10,7 +10,9 @@ use anyhow::Result;
 use autotag_onnx::OnnxOptions;
 use tantivy::doc;
 use tantivy::schema::{FAST, INDEXED, STORED, Schema};
-use tantivy_autotag::{BundleSource, FieldNames, IndexFolder, TagFields, WriterOptions};
+use tantivy_autotag::{
+    BundleSource, FieldNames, IndexFolder, InitialNeighbors, TagFields, WriterOptions,
+};
 
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -27,7 +29,7 @@ fn main() -> Result<()> {
     let source = BundleSource {
         path: bundle.path(),
         fingerprint: bundle.fingerprint(),
-        training_set: &bundle.datastore()?,
+        neighbors: InitialNeighbors::TrainingSet(&bundle.datastore()?),
     };
     let path = folder.path().join("index");
     let index = IndexFolder::create(&path, schema.build(), &fields, &source)?;

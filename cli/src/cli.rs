@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::args::Common;
 use crate::commands::{
     ablate, adopt, bundle, compare, completions, correct, eval, fetch, index, labels, migrate,
-    repair, report, retag, search, tag, train, tune, verify,
+    repair, report, retag, search, setup, tag, train, tune, verify,
 };
 use crate::errors::UsageError;
 use crate::output::inline;
@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Repair(repair::RepairArgs),
     Bundle(bundle::BundleArgs),
     Model(fetch::ModelArgs),
+    Setup(setup::SetupArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -85,6 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Repair(args) => repair::run(args, common),
         Command::Bundle(args) => bundle::run(args, common),
         Command::Model(args) => fetch::run(args, common),
+        Command::Setup(args) => setup::run(args, common),
         Command::Completions(args) => completions::run(args, Args::command()),
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod repair;
 pub(crate) mod report;
 pub(crate) mod retag;
 pub(crate) mod search;
+pub(crate) mod setup;
 pub(crate) mod tag;
 pub(crate) mod train;
 pub(crate) mod tune;

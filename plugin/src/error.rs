@@ -75,6 +75,13 @@ pub enum Error {
         tokenizer: String,
     },
 
+    /// No tokenizer is registered under a name.
+    #[error("no tokenizer {name:?} is registered: register it with the TokenizerManager first")]
+    NoTokenizer {
+        /// The name.
+        name: String,
+    },
+
     /// The index has no document of a key.
     #[error("there is no document {key:?} in the index: check its key")]
     NoSuchDocument {

@@ -22,8 +22,8 @@ use crate::layout::{
 };
 use crate::writer::opening::check_encoder;
 use crate::{
-    Error, FieldNames, IndexOptions, Result, SearcherOptions, TagFields, TagSearcher, TaggingWriter,
-    WriterOptions, datastores, files,
+    Error, FieldNames, IndexOptions, Result, SearcherOptions, TagFields, TagSearcher,
+    TaggingWriter, WriterOptions, datastores, files,
 };
 
 /// A folder with an index that autotag tags.
@@ -66,7 +66,7 @@ impl IndexFolder {
     }
 
     /// Makes an empty index in a new or empty folder, whose neighbors begin as a copy of the
-    /// bundle's training set.
+    /// bundle's training set, or without any ([`BundleSource::without_bundle`]).
     ///
     /// The remains of an interrupted creation are removed first.
     ///
@@ -127,7 +127,7 @@ impl IndexFolder {
         File::create(&mark).map_err(io_error("create", &mark))?;
         failpoint::reach("create::marked");
         mark_as()?;
-        bundle.training_set.copy_to(&own.join(DATASTORE))?;
+        bundle.neighbors.write_to(&own.join(DATASTORE))?;
         failpoint::reach("create::seeded");
         let description = Description::derived(names, &schema, bundle, DATASTORE);
         let settings = options.settings.clone().unwrap_or_default();
@@ -215,9 +215,10 @@ impl IndexFolder {
         self.description.encoder
     }
 
-    /// Returns the bundle's path, as it was given when the index was made.
-    pub fn bundle(&self) -> &Path {
-        self.description.bundle.path()
+    /// Returns the bundle's path, as it was given when the index was made; `None` for an index that was
+    /// made without a bundle.
+    pub fn bundle(&self) -> Option<&Path> {
+        Some(self.description.bundle.path()).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// Opens Tantivy's index, and looks its fields up.

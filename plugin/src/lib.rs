@@ -46,6 +46,11 @@
 //! [`IndexFolder`] lays an index and its datastore out on disk.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // Leaves.
 mod clock;
 mod error;
@@ -116,10 +121,13 @@ mod rebuild;
 mod repair;
 mod verify;
 
+// An encoder without a model.
+mod token_hash;
+
 pub use adopt::{AdoptOptions, AdoptReport};
 pub use clock::Clock;
 pub use correct::Correction;
-pub use description::BundleSource;
+pub use description::{BundleSource, InitialNeighbors};
 pub use error::{Error, Result};
 pub use fields::{FieldNames, ReviewFields, ReviewNames, TagFields};
 pub use folder::IndexFolder;
@@ -141,8 +149,9 @@ pub use stats::{
 };
 pub use threads::SharedThreads;
 pub use ticket::{LastCommit, Ticket, TicketStatus};
+pub use token_hash::TokenHashEncoder;
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
 pub use writer::{Submission, TaggingWriter};
 
-// The version whose documents, schemas and facets this crate takes and returns.
-pub use tantivy;
+// The versions whose taggers, documents, schemas and facets this crate takes and returns.
+pub use {autotag, tantivy};

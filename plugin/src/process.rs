@@ -297,7 +297,9 @@ impl<E: Encoder> Step<'_, E> {
             let vocabulary = self.vocabulary();
             let excluded = vocabulary.resolve_set(&rejected);
             let is_given = |label| {
-                given.as_ref().is_some_and(|given| given.iter().any(|g| g == vocabulary.name(label)))
+                given
+                    .as_ref()
+                    .is_some_and(|given| given.iter().any(|g| g == vocabulary.name(label)))
             };
             let is_open = |label| !excluded.contains(label) && !is_given(label);
             tagging.margins.retain(|margin| is_open(margin.label));

@@ -72,7 +72,7 @@ impl IndexFolder {
         }
         datastores::begin(&new, &begun)?;
         if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(&new, &encoder) {
-            bundle.training_set.copy_to(&new)?;
+            bundle.neighbors.write_to(&new)?;
         }
         let datastore = Datastore::open(&new, &encoder)?;
         let rebuild = Rebuild {

@@ -99,7 +99,7 @@ impl IndexFolder {
         let (locked, current) = self.lock()?;
         *self = current;
         check_encoder(tagger, self.encoder())?;
-        check_encoder(tagger, bundle.training_set.encoder())?;
+        check_encoder(tagger, bundle.neighbors.encoder())?;
         let restored = mend_tantivy(&locked.directory, &self.path)?;
         let mut report = RepairReport { restored, ..RepairReport::default() };
         let before = self.verify_locked(&locked)?;
@@ -218,7 +218,7 @@ fn derive(
         all.into_iter().flat_map(|names| [names.clone().suggestions("suggestions"), names]);
     let names = all.find(|names| TagFields::from_schema(&schema, names).is_ok());
     let Some(names) = names else { return Ok(None) };
-    let encoder = bundle.training_set.encoder();
+    let encoder = bundle.neighbors.encoder();
     let mut found: Option<(u64, String)> = None;
     let own = own_folder(path);
     for folder in datastores::all_others(&own, "")? {

@@ -25,6 +25,7 @@ mod model;
 mod mutations;
 mod opening;
 mod outside;
+mod own_encoder;
 mod own_index;
 mod poison;
 mod reading;
