@@ -25,7 +25,8 @@ use tantivy::indexer::IndexWriterOptions;
 use tantivy::schema::{STORED, STRING, Schema, TEXT};
 use tantivy::{Index, IndexWriter, TantivyDocument, Term};
 use tantivy_autotag::{
-    BundleSource, FieldNames, IndexFolder, TagFields, TaggingWriter, WriterOptions,
+    BundleSource, FieldNames, IndexFolder, InitialNeighbors, TagFields, TaggingWriter,
+    WriterOptions,
 };
 
 const DIMENSIONS: usize = 128;
@@ -169,8 +170,11 @@ fn index(folder: &Path, n_neighbors: usize) -> Result<IndexFolder> {
     let seed = seed(&folder.join("seed"), n_neighbors)?;
     let mut schema = Schema::builder();
     let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    let bundle =
-        BundleSource { path: Path::new("none"), fingerprint: ENCODER, training_set: &seed };
+    let bundle = BundleSource {
+        path: Path::new("none"),
+        fingerprint: ENCODER,
+        neighbors: InitialNeighbors::TrainingSet(&seed),
+    };
     Ok(IndexFolder::create(&folder.join("index"), schema.build(), &fields, &bundle)?)
 }
 

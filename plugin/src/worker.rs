@@ -7,7 +7,7 @@ use autotag::{EncodeError, EncodedBatch, Encoder, Tagger};
 
 use crate::job::TagSettings;
 use crate::segments::SegmentChecks;
-use crate::{Clock, Error, OnFailure, Result, TagFields};
+use crate::{Clock, Error, OnFailure, Result, TagFields, WriterOptions};
 
 /// The taggers and settings of the tagging threads.
 pub(crate) struct Worker<E> {
@@ -26,9 +26,9 @@ impl<E: Encoder> Worker<E> {
         tagger: Tagger<E>,
         fields: TagFields,
         checks: SegmentChecks,
-        on_failure: OnFailure,
-        clock: Clock,
+        options: &WriterOptions,
     ) -> Self {
+        let (on_failure, clock) = (options.on_failure, options.clock.clone());
         let (tagger, job_settings) = (RwLock::new(tagger), RwLock::default());
         let encoder_health = EncoderHealth::default();
         Worker { tagger, job_settings, encoder_health, fields, checks, on_failure, clock }

@@ -86,13 +86,12 @@ pub(crate) fn run(args: &AdoptArgs, common: &Common) -> anyhow::Result<()> {
     }
     let engine = model::load(bundle, common)?;
     let training_set = TrainingSet::open(&engine.bundle)?;
-    let fields = FieldNames {
-        key: args.key.clone(),
-        texts: args.text.clone(),
-        tags: args.tags.clone(),
-        evidence: args.evidence.clone(),
-        suggestions: Some(args.suggestions.clone()),
-    };
+    let fields = FieldNames::new()
+        .key(&args.key)
+        .texts(&args.text)
+        .tags(&args.tags)
+        .evidence(&args.evidence)
+        .suggestions(&*args.suggestions);
     let writer = engine.writer_options(OnFailure::IndexUntagged);
     let options = AdoptOptions::default().fields(fields).writer(writer);
     let progress = JobBar::begin("tag", common);

@@ -25,12 +25,7 @@ pub(crate) struct Plain {
 }
 
 fn names() -> FieldNames {
-    FieldNames {
-        key: "sku".into(),
-        texts: vec!["title".into(), "body".into()],
-        suggestions: Some("suggestions".into()),
-        ..FieldNames::default()
-    }
+    FieldNames::new().key("sku").texts(["title", "body"]).suggestions("suggestions")
 }
 
 fn add_fields(schema: &mut SchemaBuilder) {
@@ -257,15 +252,15 @@ fn a_schema_that_does_not_fit_is_refused_before_anything_is_made() {
     let error = refused(lost, names());
     assert!(matches!(error, Error::NotStored { fields } if fields == ["summary"]));
 
-    let missing = FieldNames { texts: vec!["none".into()], ..names() };
+    let missing = names().texts(["none"]);
     let error = refused(add_fields, missing);
     assert!(matches!(error, Error::FieldMissing { name, .. } if name == "none"));
 
-    let taken = FieldNames { tags: "place".into(), ..names() };
+    let taken = names().tags("place");
     let error = refused(add_fields, taken);
     assert!(matches!(error, Error::FieldTaken { name } if name == "place"));
 
-    let words = FieldNames { key: "title".into(), texts: vec!["body".into()], ..names() };
+    let words = names().key("title").texts(["body"]);
     let error = refused(add_fields, words);
     assert!(matches!(error, Error::FieldType { name, .. } if name == "title"));
 

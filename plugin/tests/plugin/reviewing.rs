@@ -139,7 +139,7 @@ fn the_values_follow_corrections_tagging_again_and_changed_labels() {
     writer.commit().unwrap();
 
     time.set(10);
-    writer.correct("p", &Correction::labels(["cat"])).unwrap();
+    writer.correct("p", &Correction::set(["cat"])).unwrap();
     writer.commit().unwrap();
     assert_eq!(values(&fixture, "p"), (None, Some(1.0), 3, 10));
     assert_eq!(values(&fixture, "l"), (Some(0.4), Some(0.9), 1, 0));
@@ -172,7 +172,7 @@ fn a_rejected_label_is_no_longer_uncertain() {
     writer.commit().unwrap();
     assert_eq!(values(&fixture, "e").0, Some(0.05));
     // What remains to be tagged are the labels that nobody rejected.
-    let none = Correction::change([""; 0], [LABELS[2], LABELS[0]]);
+    let none = Correction::set([""; 0]);
     writer.correct("e", &none).unwrap();
     writer.add(fixture.document("e", "another text for editing a program")).unwrap();
     writer.commit().unwrap();
@@ -187,7 +187,7 @@ fn an_index_without_the_fields_works_and_says_so() {
     let writer = writer(&fixture, &Time::default());
     writer.add(fixture.document("p", "a program")).unwrap();
     writer.commit().unwrap();
-    writer.correct("p", &Correction::labels(["cat"])).unwrap();
+    writer.correct("p", &Correction::set(["cat"])).unwrap();
     writer.commit().unwrap();
     assert_eq!(fixture.tags("p"), ["/cat"]);
     let searcher = fixture.searcher();
