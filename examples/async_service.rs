@@ -20,8 +20,8 @@ use autotag_onnx::{OnnxEncoder, OnnxOptions, runtime};
 use tantivy::doc;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    BundleSource, Correction, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
-    WriterOptions, tag_path,
+    BundleSource, Correction, FieldNames, IndexFolder, InitialNeighbors, OnFailure, TagFields,
+    TaggingWriter, WriterOptions, tag_path,
 };
 
 fn main() -> Result<()> {
@@ -73,7 +73,7 @@ fn open(folder: &std::path::Path) -> Result<(IndexFolder, TagFields, TaggingWrit
     let source = BundleSource {
         path: bundle.path(),
         fingerprint: bundle.fingerprint(),
-        training_set: &bundle.datastore()?,
+        neighbors: InitialNeighbors::TrainingSet(&bundle.datastore()?),
     };
     let index = IndexFolder::create(&folder.join("index"), schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;

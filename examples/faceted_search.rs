@@ -11,8 +11,8 @@ use autotag_onnx::OnnxOptions;
 use tantivy::doc;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    BundleSource, FieldNames, IndexFolder, SearchRequest, TagFields, WriterOptions, parse_tag,
-    tag_path,
+    BundleSource, FieldNames, IndexFolder, InitialNeighbors, SearchRequest, TagFields,
+    WriterOptions, parse_tag, tag_path,
 };
 
 fn main() -> Result<()> {
@@ -22,26 +22,21 @@ fn main() -> Result<()> {
     let searcher = index.searcher()?;
 
     // Which kinds of documents are there? Counts of the tags of the first level.
-    let all = searcher.search(&SearchRequest {
-        facets: Some(parse_tag("/")?),
-        limit: 0,
-        ..SearchRequest::default()
-    })?;
+    let all = searcher.search(&SearchRequest::new().facets([parse_tag("/")?]).limit(0))?;
     println!("{} documents", all.total);
-    for facet in &all.facets {
+    for facet in &all.facets[0].counts {
         println!("  {:>3}  {}", facet.count, tag_path(&facet.tag));
     }
 
     // A query, drilled down to one tag, counting the tags below.
-    let found = searcher.search(&SearchRequest {
-        query: "today".to_owned(),
-        tags: vec![parse_tag("/science")?],
-        facets: Some(parse_tag("/science")?),
-        limit: 2,
-        ..SearchRequest::default()
-    })?;
+    let request = SearchRequest::new()
+        .query("today")
+        .tags([parse_tag("/science")?])
+        .facets([parse_tag("/science")?])
+        .limit(2);
+    let found = searcher.search(&request)?;
     println!("'today' within /science: {} documents", found.total);
-    for facet in &found.facets {
+    for facet in &found.facets[0].counts {
         println!("  {:>3}  {}", facet.count, tag_path(&facet.tag));
     }
 
@@ -69,7 +64,7 @@ fn tagged_index(path: &std::path::Path, bundle: &autotag_onnx::ModelBundle) -> R
     let source = BundleSource {
         path: bundle.path(),
         fingerprint: bundle.fingerprint(),
-        training_set: &bundle.datastore()?,
+        neighbors: InitialNeighbors::TrainingSet(&bundle.datastore()?),
     };
     let index = IndexFolder::create(path, schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;

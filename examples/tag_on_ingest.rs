@@ -10,7 +10,9 @@ use anyhow::Result;
 use autotag_onnx::OnnxOptions;
 use tantivy::doc;
 use tantivy::schema::{FAST, INDEXED, STORED, Schema};
-use tantivy_autotag::{BundleSource, FieldNames, IndexFolder, TagFields, WriterOptions};
+use tantivy_autotag::{
+    BundleSource, FieldNames, IndexFolder, InitialNeighbors, TagFields, WriterOptions,
+};
 
 fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -19,8 +21,7 @@ fn main() -> Result<()> {
     // Your schema: autotag needs a key, texts, and two fields of its own; the rest is yours.
     let mut schema = Schema::builder();
     let year = schema.add_u64_field("year", INDEXED | STORED | FAST);
-    let names =
-        FieldNames { texts: vec!["title".to_owned(), "body".to_owned()], ..FieldNames::default() };
+    let names = FieldNames::new().texts(["title", "body"]);
     let fields = TagFields::add_to(&mut schema, &names)?;
     let (key, title, body) = (fields.key, fields.texts[0], fields.texts[1]);
 
@@ -28,7 +29,7 @@ fn main() -> Result<()> {
     let source = BundleSource {
         path: bundle.path(),
         fingerprint: bundle.fingerprint(),
-        training_set: &bundle.datastore()?,
+        neighbors: InitialNeighbors::TrainingSet(&bundle.datastore()?),
     };
     let path = folder.path().join("index");
     let index = IndexFolder::create(&path, schema.build(), &fields, &source)?;

@@ -42,7 +42,7 @@ mod writer;
 
 mod verify;
 
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "_fuzzing")]
 mod fuzz;
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ use std::sync::Arc;
 use crate::{Fingerprint, Result};
 
 pub use exact::{ExactIndex, Found};
-#[cfg(feature = "fuzzing")]
+#[cfg(feature = "_fuzzing")]
 pub use fuzz::decode_any;
 pub use item::{DocumentRecord, ItemId, Neighbor, Review, Source, StoredItem};
 pub use locks::sync_folder;
@@ -78,6 +78,8 @@ pub struct Datastore {
 impl Datastore {
     /// Makes an empty datastore in a folder that has none; the folder is created where it is
     /// missing.
+    ///
+    /// The datastore outlives a power cut from the return on.
     ///
     /// # Errors
     ///

@@ -43,6 +43,34 @@ pub trait Encoder: Send + Sync {
     fn encode(&self, batch: &[Self::Tokens]) -> EncodedBatch;
 }
 
+impl<E: Encoder + ?Sized> Encoder for Arc<E> {
+    type Tokens = E::Tokens;
+
+    fn labels(&self) -> &LabelVocabulary {
+        (**self).labels()
+    }
+
+    fn dimensions(&self) -> usize {
+        (**self).dimensions()
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        (**self).fingerprint()
+    }
+
+    fn tokenize(&self, text: &str) -> Result<Self::Tokens, EncodeError> {
+        (**self).tokenize(text)
+    }
+
+    fn token_count(tokens: &Self::Tokens) -> usize {
+        E::token_count(tokens)
+    }
+
+    fn encode(&self, batch: &[Self::Tokens]) -> EncodedBatch {
+        (**self).encode(batch)
+    }
+}
+
 /// A batch's embeddings and scores, with a row for each text.
 ///
 /// Every row was checked when the batch was made; a text whose row failed is among the failures, and

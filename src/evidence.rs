@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::select::Margin;
 use crate::{DatastoreReader, LabelVocabulary, Review, Tag, Tagging, Vote};
 
 /// The tags of a document with their scores, the neighbors that voted for them, and what people decided.
@@ -14,6 +15,10 @@ pub struct Evidence {
     /// The labels below the threshold that are suggested, the highest score first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub suggestions: Vec<TagEvidence>,
+    /// The labels that were decided with the least certainty, tags or not, the least certain first;
+    /// 3 at most, none where a person gave the tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub least_certain: Vec<MarginEvidence>,
     /// The neighbors that voted, the nearest first; none where a person gave the tags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbors: Vec<NeighborEvidence>,
@@ -42,6 +47,20 @@ pub struct TagEvidence {
     /// The origin of the tag.
     pub origin: Origin,
 }
+
+/// A label's score and the threshold that it was compared with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MarginEvidence {
+    /// The label, as `role::program`.
+    pub label: String,
+    /// The interpolated score, within 0..=1.
+    pub score: f32,
+    /// The label's threshold, within 0..=1.
+    pub threshold: f32,
+}
+
+/// The labels that evidence names as the least certain.
+const LEAST_CERTAIN: usize = 3;
 
 /// The origin of a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,6 +113,16 @@ impl Evidence {
         self.neighbors.iter().filter(move |neighbor| neighbor.labels.iter().any(|l| l == label))
     }
 
+    /// Returns the distance of the least certain score to its threshold, within 0..=1, among the labels
+    /// that no person gave: the smaller, the more a review of the document is worth.
+    pub fn margin(&self) -> Option<f32> {
+        let is_given = |label: &str| {
+            self.tags.iter().any(|tag| tag.origin == Origin::Human && tag.label == label)
+        };
+        let open = self.least_certain.iter().find(|margin| !is_given(&margin.label))?;
+        Some((open.score - open.threshold).abs())
+    }
+
     /// Estimates the size in memory, in bytes.
     pub fn size(&self) -> usize {
         let tag = |tag: &TagEvidence| size_of::<TagEvidence>() + tag.label.len();
@@ -104,7 +133,9 @@ impl Evidence {
         };
         let tags = self.tags.iter().chain(&self.suggestions).map(tag).sum::<usize>();
         let rejected = self.rejected.iter().map(label).sum::<usize>();
-        tags + rejected + self.neighbors.iter().map(neighbor).sum::<usize>()
+        let margin = |margin: &MarginEvidence| size_of::<MarginEvidence>() + margin.label.len();
+        let margins = self.least_certain.iter().map(margin).sum::<usize>();
+        tags + rejected + margins + self.neighbors.iter().map(neighbor).sum::<usize>()
     }
 
     /// Returns the standing of a label; `None` for one that is neither a tag nor a suggestion nor
@@ -145,6 +176,7 @@ impl Evidence {
             |tag: &TagEvidence| tag.origin != Origin::Human && !labels.contains(&tag.label);
         self.tags.retain(is_predicted);
         self.suggestions.retain(is_predicted);
+        self.least_certain.retain(|margin| !labels.contains(&margin.label));
         self.tags.splice(..0, labels.iter().map(TagEvidence::human));
         self
     }
@@ -169,7 +201,13 @@ impl Evidence {
             undecided: vote.neighbor.undecided.ids().iter().copied().map(name).collect(),
         };
         let neighbors = tagging.neighbors.iter().map(neighbor).collect();
-        Evidence { tags, suggestions, neighbors, ..Evidence::default() }
+        let margin = |margin: &Margin| MarginEvidence {
+            label: name(margin.label),
+            score: margin.score,
+            threshold: margin.threshold,
+        };
+        let least_certain = tagging.margins.iter().take(LEAST_CERTAIN).map(margin).collect();
+        Evidence { tags, suggestions, least_certain, neighbors, ..Evidence::default() }
     }
 
     /// Returns the evidence with the labels that stand for those named; of several that one label
@@ -192,6 +230,13 @@ impl Evidence {
         let is_tag =
             |suggested: &TagEvidence| evidence.tags.iter().any(|tag| tag.label == suggested.label);
         evidence.suggestions.retain(|suggested| !is_tag(suggested));
+        evidence.least_certain.retain_mut(|margin| match labels.resolve_name(&margin.label) {
+            Some(label) => {
+                margin.label = label.to_owned();
+                true
+            }
+            None => false,
+        });
         let resolved = |names: &[String]| -> Vec<String> {
             let names: BTreeSet<&str> =
                 names.iter().filter_map(|label| labels.resolve_name(label)).collect();
@@ -213,6 +258,7 @@ impl Evidence {
         let is_kept = |tag: &TagEvidence| !labels.contains(&tag.label);
         self.tags.retain(is_kept);
         self.suggestions.retain(is_kept);
+        self.least_certain.retain(|margin| !labels.contains(&margin.label));
         self.rejected = labels;
         self.rejected.sort_unstable();
     }

@@ -6,7 +6,7 @@
 ///
 /// `datastore::applied` stops when the point is reached first, `datastore::applied:3` when it is
 /// reached for the third time. The name is written to standard error before.
-#[cfg(feature = "failpoints")]
+#[cfg(feature = "_failpoints")]
 pub fn reach(name: &str) {
     use std::io::Write;
     use std::sync::OnceLock;
@@ -31,6 +31,6 @@ pub fn reach(name: &str) {
 }
 
 /// Does nothing: the feature `failpoints` is off.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(feature = "_failpoints"))]
 #[inline(always)]
 pub fn reach(_name: &str) {}

@@ -6,8 +6,8 @@
 //! text -> tokens -> (embedding, model scores) -> neighbors -> kNN scores -> interpolated scores -> tags
 //! ```
 //!
-//! [`Tagger`] composes it. An [`Encoder`] (the crate `autotag-onnx` has one that runs ONNX models)
-//! turns texts into [`Embedding`]s and [`Scores`]; a [`Datastore`] holds the labeled texts'
+//! [`Tagger`] composes it. An [`Encoder`] (the crate `autotag-onnx` has one that runs ONNX models; an
+//! [`Embedder`] makes one of any source of embeddings) turns texts into [`Embedding`]s and [`Scores`]; a [`Datastore`] holds the labeled texts'
 //! embeddings and finds the nearest ones; [`interpolate`] and [`select`] are pure functions.
 //!
 //! The method is that of "Contrastive Learning-Enhanced Nearest Neighbor Mechanism for Multi-Label
@@ -34,6 +34,8 @@ pub mod label;
 
 pub mod encoder;
 
+pub mod embedder;
+
 pub mod datastore;
 
 pub mod interpolate;
@@ -51,12 +53,16 @@ pub use datastore::{
     Datastore, DatastoreOptions, DatastoreReader, DatastoreWriter, DocumentRecord, ItemId,
     Neighbor, Review, SearchMode, Source, StorageOptions, StoredItem,
 };
+pub use embedder::{EmbedError, Embedder};
 pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
 pub use error::{Error, Result};
-pub use evidence::{Evidence, NeighborEvidence, Origin, Standing, TagEvidence};
+pub use evidence::{Evidence, MarginEvidence, NeighborEvidence, Origin, Standing, TagEvidence};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};
 pub use interpolate::{Interpolation, Proportion, Temperature};
 pub use label::{LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary};
 pub use select::{Selection, Threshold};
 pub use tagger::{Tag, Tagger, Tagging, Vote};
+
+// The version whose matrices encoders return.
+pub use ndarray;

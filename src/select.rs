@@ -114,6 +114,46 @@ pub fn select(scores: Vec<LabelScore>, selection: &Selection) -> Selected {
     Selected { tags, suggestions: others }
 }
 
+/// A label's score and the threshold that it was compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Margin {
+    /// The label.
+    pub label: LabelId,
+    /// Its score, within 0..=1.
+    pub score: f32,
+    /// Its threshold, within 0..=1.
+    pub threshold: f32,
+}
+
+impl Margin {
+    /// Returns the distance of the score to the threshold, within 0..=1: the smaller, the less certain
+    /// is the decision over the label.
+    pub fn distance(&self) -> f32 {
+        (self.score - self.threshold).abs()
+    }
+}
+
+/// Returns the `n` labels that were decided with the least certainty, the least certain first.
+///
+/// A label with a score of 0 is none of them: nothing speaks for it. Ties stand in the order of their
+/// ids.
+pub fn least_certain(scores: &[LabelScore], selection: &Selection, n: usize) -> Vec<Margin> {
+    let margin = |s: &LabelScore| Margin {
+        label: s.label,
+        score: s.score,
+        threshold: selection.threshold_of(s.label).get(),
+    };
+    let mut margins: Vec<Margin> = scores.iter().filter(|s| s.score > 0.0).map(margin).collect();
+    let order =
+        |a: &Margin, b: &Margin| a.distance().total_cmp(&b.distance()).then(a.label.cmp(&b.label));
+    if n < margins.len() {
+        margins.select_nth_unstable_by(n, order);
+        margins.truncate(n);
+    }
+    margins.sort_unstable_by(order);
+    margins
+}
+
 fn best_first(scores: &mut [LabelScore]) {
     scores.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.label.cmp(&b.label)));
 }
@@ -200,6 +240,19 @@ mod tests {
     fn scores_at_the_threshold_become_tags_best_first() {
         check(&[0.5, 0.4, 0.9], &Selection::default(), &[2, 0]);
         check(&[0.0, 0.1], &Selection::at(Threshold(0.0)), &[1]);
+    }
+
+    #[test]
+    fn the_least_certain_labels_are_those_nearest_to_their_thresholds() {
+        let per_label = vec![Threshold(0.8), Threshold(0.3)];
+        let selection = Selection { per_label, ..Selection::default() };
+        let check = |n, expect: &[u32]| {
+            let margins = least_certain(&scores(&[0.7, 0.35, 0.9, 0.0, 0.2]), &selection, n);
+            assert_eq!(margins.iter().map(|m| m.label.0).collect::<Vec<_>>(), expect);
+        };
+        check(9, &[1, 0, 4, 2]);
+        check(2, &[1, 0]);
+        check(0, &[]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ndarray::{Array2, ArrayView1};
 
 use crate::interpolate::{Interpolation, interpolate_changed, votes, weights};
-use crate::select::{Selected, Selection, select};
+use crate::select::{Margin, Selected, Selection, least_certain, select};
 use crate::{
     DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, Error, ItemId, LabelVocabulary,
     Neighbor, Result, Scores, SearchMode, guarded,
@@ -59,6 +59,9 @@ pub struct Tagging {
     /// The labels between the review threshold and their own, the highest score first; none where
     /// the [`Selection`] has no review threshold.
     pub suggestions: Vec<Tag>,
+    /// The labels that were decided with the least certainty, tags or not, the least certain first;
+    /// 64 at most.
+    pub margins: Vec<Margin>,
     /// The neighbors that voted, the nearest first.
     pub neighbors: Vec<Vote>,
 }
@@ -79,6 +82,10 @@ const SHARE: usize = 256;
 
 /// The texts that the model is given at once; more only grows its working memory.
 const ENCODE_BATCH: usize = 32;
+
+/// The margins that are kept of a text: enough that some are left when people decided over several of
+/// the labels.
+const KEPT_MARGINS: usize = 64;
 
 impl<E: Encoder> Tagger<E> {
     /// Makes a tagger with the default settings: those of the paper.
@@ -272,10 +279,11 @@ impl<E: Encoder> Tagger<E> {
         let knn = (!neighbors.is_empty()).then(|| votes(&neighbors, &weights));
         let proportion = self.interpolation.proportion;
         let scores = interpolate_changed(model, knn.as_ref(), proportion, labels);
+        let margins = least_certain(&scores, &self.selection, KEPT_MARGINS);
         let Selected { tags, suggestions } = select(scores, &self.selection);
         let votes = neighbors.into_iter().zip(weights);
         let neighbors = votes.map(|(neighbor, weight)| Vote { neighbor, weight }).collect();
-        Tagging { tags, suggestions, neighbors }
+        Tagging { tags, suggestions, margins, neighbors }
     }
 }
 

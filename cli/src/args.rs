@@ -18,7 +18,7 @@ pub(crate) struct Common {
     #[arg(value_name = "table|json")]
     pub(crate) format: Format,
 
-    /// ONNX Runtime's library; else ORT_DYLIB_PATH, else the one that `cargo xtask setup` installed
+    /// ONNX Runtime's library; else ORT_DYLIB_PATH, else the one that `autotag setup` installed
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) onnxruntime: Option<PathBuf>,
 

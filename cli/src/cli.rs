@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::args::Common;
 use crate::commands::{
-    ablate, bundle, compare, completions, correct, eval, fetch, index, labels, migrate, repair,
-    report, retag, search, tag, train, tune, verify,
+    ablate, adopt, bundle, compare, completions, correct, eval, fetch, index, labels, migrate,
+    repair, report, retag, search, setup, tag, train, tune, verify,
 };
 use crate::errors::UsageError;
 use crate::output::inline;
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Compare(compare::CompareArgs),
     Tune(tune::TuneArgs),
     Index(index::IndexArgs),
+    Adopt(adopt::AdoptArgs),
     Tag(tag::TagArgs),
     Search(search::SearchArgs),
     Correct(correct::CorrectArgs),
@@ -54,6 +55,7 @@ pub(crate) enum Command {
     Repair(repair::RepairArgs),
     Bundle(bundle::BundleArgs),
     Model(fetch::ModelArgs),
+    Setup(setup::SetupArgs),
     Completions(completions::CompletionsArgs),
 }
 
@@ -73,6 +75,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Compare(args) => compare::run(args, common),
         Command::Tune(args) => tune::run(args, common),
         Command::Index(args) => index::run(args, common),
+        Command::Adopt(args) => adopt::run(args, common),
         Command::Tag(args) => tag::run(args, common),
         Command::Search(args) => search::run(args, common),
         Command::Correct(args) => correct::run(args, common),
@@ -83,6 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Repair(args) => repair::run(args, common),
         Command::Bundle(args) => bundle::run(args, common),
         Command::Model(args) => fetch::run(args, common),
+        Command::Setup(args) => setup::run(args, common),
         Command::Completions(args) => completions::run(args, Args::command()),
     }
 }

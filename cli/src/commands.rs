@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod ablate;
+pub(crate) mod adopt;
 pub(crate) mod bundle;
 pub(crate) mod compare;
 pub(crate) mod completions;
@@ -14,6 +15,7 @@ pub(crate) mod repair;
 pub(crate) mod report;
 pub(crate) mod retag;
 pub(crate) mod search;
+pub(crate) mod setup;
 pub(crate) mod tag;
 pub(crate) mod train;
 pub(crate) mod tune;

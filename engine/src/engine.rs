@@ -43,10 +43,12 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`EngineError::BundleOfIndex`], and [`Error::EncoderMismatch`] when the bundle's model is not the
+    /// [`EngineError::WithoutBundle`], [`EngineError::BundleOfIndex`], and [`Error::EncoderMismatch`] when the bundle's model is not the
     /// index's.
     pub fn bundle_of(index: &IndexFolder, given: Option<&Path>) -> Result<ModelBundle> {
-        let bundle = ModelBundle::open(given.unwrap_or(index.bundle())).map_err(|source| {
+        let without = || EngineError::WithoutBundle { index: index.path().to_path_buf() };
+        let path = given.or(index.bundle()).ok_or_else(without)?;
+        let bundle = ModelBundle::open(path).map_err(|source| {
             let (index, source) = (index.path().to_path_buf(), Box::new(source));
             EngineError::BundleOfIndex { index, source }
         })?;

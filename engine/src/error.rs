@@ -21,6 +21,10 @@ pub enum EngineError {
         "the bundle of the index {} cannot be opened: say with --bundle where it is", index.display()
     )]
     BundleOfIndex { index: PathBuf, source: Box<OnnxError> },
+    #[error(
+        "the index {} was made without a bundle, with an encoder of a program's own: tag and correct with that program, or migrate the index to a bundle", index.display()
+    )]
+    WithoutBundle { index: PathBuf },
     #[error("{} is a folder: name a file to write to", path.display())]
     IsFolder { path: PathBuf },
     #[error("{} is a file: nothing can be written below it", path.display())]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use autotag::{Datastore, Fingerprint};
 use autotag_onnx::ModelBundle;
-use tantivy_autotag::BundleSource;
+use tantivy_autotag::{BundleSource, InitialNeighbors};
 
 use crate::error::Result;
 
@@ -31,6 +31,10 @@ impl TrainingSet {
     /// Returns it in the form that `IndexFolder` takes.
     pub fn source(&self) -> BundleSource<'_> {
         let TrainingSet { path, fingerprint, datastore } = self;
-        BundleSource { path, fingerprint: *fingerprint, training_set: datastore }
+        BundleSource {
+            path,
+            fingerprint: *fingerprint,
+            neighbors: InitialNeighbors::TrainingSet(datastore),
+        }
     }
 }

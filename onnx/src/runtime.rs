@@ -314,7 +314,7 @@ mod tests {
     fn a_missing_runtime_is_reported_with_places_and_remedies() {
         let (_root, places) = machine(&[]);
         let message = locate(&places).unwrap_err().to_string();
-        for part in [GPU_FOLDER, CPU_FOLDER, "cargo xtask setup --gpu", PATH_VARIABLE] {
+        for part in [GPU_FOLDER, CPU_FOLDER, "autotag setup --gpu", PATH_VARIABLE] {
             assert!(message.contains(part), "{message}");
         }
         let message = locate(&Places::default()).unwrap_err().to_string();

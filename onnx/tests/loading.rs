@@ -10,7 +10,7 @@ fn what_is_missing_or_no_library_is_reported_and_does_not_hinder_the_next_try() 
     let gone = root.path().join("gone.so");
     let error = runtime::load(Some(&gone)).unwrap_err();
     assert!(matches!(&error, OnnxError::RuntimeMissing { looked_at } if *looked_at == [gone]));
-    assert!(error.to_string().contains("cargo xtask setup"), "{error}");
+    assert!(error.to_string().contains("autotag setup"), "{error}");
 
     let text = root.path().join("text.so");
     std::fs::write(&text, "no library").unwrap();

@@ -25,7 +25,8 @@ use rand::{RngExt, SeedableRng};
 use tantivy::TantivyDocument;
 use tantivy::schema::Schema;
 use tantivy_autotag::{
-    BundleSource, FieldNames, IndexFolder, TagFields, TaggingWriter, WriterOptions,
+    BundleSource, FieldNames, IndexFolder, InitialNeighbors, TagFields, TaggingWriter,
+    WriterOptions,
 };
 
 const DIMENSIONS: usize = 300;
@@ -177,8 +178,11 @@ fn index(path: &Path, n_neighbors: usize) -> Result<IndexFolder> {
     let seed = seed(&path.with_extension("seed"), n_neighbors)?;
     let mut schema = Schema::builder();
     let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    let bundle =
-        BundleSource { path: Path::new("none"), fingerprint: ENCODER, training_set: &seed };
+    let bundle = BundleSource {
+        path: Path::new("none"),
+        fingerprint: ENCODER,
+        neighbors: InitialNeighbors::TrainingSet(&seed),
+    };
     Ok(IndexFolder::create(path, schema.build(), &fields, &bundle)?)
 }
 

@@ -36,7 +36,7 @@
 //! Generations count up through all commits of an index. The next is larger than Tantivy's payload
 //! and the datastore's own number, so that a journal can never be taken for that of another commit.
 //! A program that commits to the index without autotag takes the payload away: a journal that waits
-//! then is dropped.
+//! then is dropped, and the next writer compares the neighbors with the documents.
 //!
 //! A [`Job`] goes through many commits. The payload of each holds its progress, so that it resumes
 //! there after a crash.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use autotag::datastore::sync_folder;
-use autotag::{Datastore, Fingerprint};
+use autotag::{Datastore, DatastoreOptions, Fingerprint};
 use serde::{Deserialize, Serialize};
 use tantivy::schema::Schema;
 
@@ -47,13 +47,49 @@ pub(crate) struct Description {
 /// A bundle, as the source of an index.
 #[derive(Clone, Copy, Debug)]
 pub struct BundleSource<'b> {
-    /// Its path, recorded as it is for later openings.
+    /// Its path, recorded as it is for later openings; empty where there is no bundle.
     pub path: &'b Path,
     /// Identifies the bundle, its training set and settings included: two that differ in any of these
     /// have different ones.
     pub fingerprint: Fingerprint,
-    /// The first neighbors. Its encoder is the index's.
-    pub training_set: &'b Datastore,
+    /// The first neighbors. Their encoder is the index's.
+    pub neighbors: InitialNeighbors<'b>,
+}
+
+impl<'b> BundleSource<'b> {
+    /// Describes an encoder without a bundle, by the options of its datastore
+    /// ([`DatastoreOptions::of`]): the index begins without neighbors.
+    pub fn without_bundle(options: &'b DatastoreOptions) -> Self {
+        let (path, fingerprint) = (Path::new(""), options.encoder);
+        BundleSource { path, fingerprint, neighbors: InitialNeighbors::None(options) }
+    }
+}
+
+/// The neighbors that an index begins with.
+#[derive(Clone, Copy, Debug)]
+pub enum InitialNeighbors<'b> {
+    /// A copy of a bundle's training set.
+    TrainingSet(&'b Datastore),
+    /// None: a new datastore with these options.
+    None(&'b DatastoreOptions),
+}
+
+impl InitialNeighbors<'_> {
+    /// Returns the fingerprint of their encoder.
+    pub(crate) fn encoder(&self) -> Fingerprint {
+        match self {
+            InitialNeighbors::TrainingSet(datastore) => datastore.encoder(),
+            InitialNeighbors::None(options) => options.encoder,
+        }
+    }
+
+    /// Fills a folder that has no datastore, durably.
+    pub(crate) fn write_to(&self, folder: &Path) -> autotag::Result<()> {
+        match self {
+            InitialNeighbors::TrainingSet(datastore) => datastore.copy_to(folder),
+            InitialNeighbors::None(options) => Datastore::create(folder, options).map(drop),
+        }
+    }
 }
 
 /// A path, as text where it is valid UTF-8.
@@ -120,7 +156,7 @@ impl Description {
     /// Tells whether the index is a bundle's: its encoder, training set and settings.
     pub(crate) fn is_of(&self, bundle: &BundleSource<'_>) -> bool {
         self.bundle_fingerprint == Some(bundle.fingerprint)
-            && self.encoder == bundle.training_set.encoder()
+            && self.encoder == bundle.neighbors.encoder()
     }
 
     /// Returns the description with another datastore.
@@ -149,7 +185,7 @@ impl Description {
         let description = Description {
             version: VERSION,
             fields,
-            encoder: bundle.training_set.encoder(),
+            encoder: bundle.neighbors.encoder(),
             bundle: BundlePath::new(bundle.path),
             bundle_fingerprint: Some(bundle.fingerprint),
             datastore: datastore.to_owned(),
@@ -163,7 +199,7 @@ impl Description {
     /// Returns the description with another bundle.
     pub(crate) fn with_bundle(&self, bundle: &BundleSource<'_>) -> Description {
         Description {
-            encoder: bundle.training_set.encoder(),
+            encoder: bundle.neighbors.encoder(),
             bundle: BundlePath::new(bundle.path),
             bundle_fingerprint: Some(bundle.fingerprint),
             ..self.clone()

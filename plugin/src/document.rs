@@ -10,7 +10,7 @@ use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
 
-use crate::{Error, Result, TagFields};
+use crate::{Clock, DocumentOrigin, Error, Result, ReviewFields, TagFields, review};
 
 /// The overhead of a value beside its own bytes: its place in the document and in the queues.
 const VALUE_BYTES: usize = 32;
@@ -148,13 +148,44 @@ pub(crate) fn text_values(
     })
 }
 
-/// Attaches the evidence's tags and suggestions as facets, and the evidence itself.
-pub(crate) fn attach(document: &mut TantivyDocument, fields: &TagFields, evidence: &Evidence) {
+/// Attaches what autotag says of a document: tags and suggestions as facets, the evidence itself, and
+/// the values that a review sorts by. One that is indexed untagged has no evidence.
+pub(crate) fn attach(
+    document: &mut TantivyDocument,
+    fields: &TagFields,
+    evidence: Option<&Evidence>,
+    clock: &Clock,
+) {
+    if let Some(review) = &fields.review {
+        attach_review(document, review, evidence, clock);
+    }
+    let Some(evidence) = evidence else { return };
     attach_facets(document, fields.tags, &evidence.tags);
     if let Some(field) = fields.suggestions {
         attach_facets(document, field, &evidence.suggestions);
     }
     document.add_text(fields.evidence, evidence.to_json());
+}
+
+fn attach_review(
+    document: &mut TantivyDocument,
+    fields: &ReviewFields,
+    evidence: Option<&Evidence>,
+    clock: &Clock,
+) {
+    if let Some(margin) = evidence.and_then(Evidence::margin) {
+        document.add_f64(fields.margin, rounded(margin));
+    }
+    if let Some(score) = evidence.and_then(review::best_score) {
+        document.add_f64(fields.score, rounded(score));
+    }
+    document.add_u64(fields.origin, DocumentOrigin::of(evidence).code());
+    document.add_date(fields.changed, clock.now());
+}
+
+/// Returns the number with 6 decimals: 0.1 as it is written in a query, and not the `f32` next to it.
+fn rounded(number: f32) -> f64 {
+    (f64::from(number) * 1e6).round() / 1e6
 }
 
 fn attach_facets(document: &mut TantivyDocument, field: Field, tags: &[TagEvidence]) {
@@ -198,8 +229,7 @@ mod tests {
 
     fn schema() -> (Schema, TagFields, Field) {
         let mut schema = SchemaBuilder::new();
-        let names =
-            FieldNames { texts: vec!["title".into(), "body".into()], ..FieldNames::default() };
+        let names = FieldNames::new().texts(["title", "body"]);
         let fields = TagFields::add_to(&mut schema, &names).unwrap();
         let other = schema.add_u64_field("other", tantivy::schema::INDEXED);
         (schema.build(), fields, other)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use autotag::{EncodeError, Fingerprint};
 use tantivy::query::QueryParserError;
-use tantivy::{TantivyDocument, TantivyError};
+use tantivy::{DocAddress, TantivyDocument, TantivyError};
 
 use crate::job::Job;
 
@@ -55,13 +55,31 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A document is to be read back, and a field of it is not stored.
+    /// A document is to be read back, and the values of some fields cannot be.
     #[error(
-        "field {field:?} is not stored, so a document cannot be written anew without losing it: store every field, or hand the document over again"
+        "documents cannot be written anew without losing the values of {fields:?}: store these fields, or do without corrections (WriterOptions::corrections) and hand a document over again instead"
     )]
     NotStored {
+        /// The fields' names.
+        fields: Vec<String>,
+    },
+
+    /// The schema names a tokenizer that is not registered.
+    #[error(
+        "field {field:?} needs the tokenizer {tokenizer:?}, which is not registered: register it with the index, or by IndexOptions, before the index is opened"
+    )]
+    TokenizerMissing {
         /// The field's name.
         field: String,
+        /// The tokenizer's name.
+        tokenizer: String,
+    },
+
+    /// No tokenizer is registered under a name.
+    #[error("no tokenizer {name:?} is registered: register it with the TokenizerManager first")]
+    NoTokenizer {
+        /// The name.
+        name: String,
     },
 
     /// The index has no document of a key.
@@ -352,6 +370,60 @@ pub enum Error {
     )]
     NoSuggestions,
 
+    /// Origins were searched for in an index that has no fields for reviews.
+    #[error(
+        "the index keeps no origins that can be searched: make it with the fields for reviews, `FieldNames::review`"
+    )]
+    NoReviewFields,
+
+    /// A request has more parts than any that is answered.
+    #[error("the request has {count} {what}, more than {max}: leave some out, or make it several")]
+    RequestTooLarge {
+        /// The parts, as "facets".
+        what: &'static str,
+        /// Their number.
+        count: usize,
+        /// The most of them.
+        max: usize,
+    },
+
+    /// Documents cannot be sorted by a field.
+    #[error(
+        "documents cannot be sorted by field {name:?}, since {problem}: name a fast field of numbers, dates or truth values"
+    )]
+    SortField {
+        /// The field's name.
+        name: String,
+        /// Why not.
+        problem: &'static str,
+    },
+
+    /// A cursor was changed, or is none.
+    #[error("the cursor is damaged: give it as the search returned it, or begin at the first page")]
+    CursorDamaged,
+
+    /// A cursor was made for another state of the index.
+    #[error(
+        "the cursor is outdated, since the index was changed after its page was searched: begin at the first page"
+    )]
+    CursorOutdated,
+
+    /// A cursor was made for another request.
+    #[error(
+        "the cursor belongs to another request: repeat its query, filters and order, or begin at the first page"
+    )]
+    CursorOfAnotherRequest,
+
+    /// An address names no document of the searcher.
+    #[error(
+        "there is no document at segment {} and number {}: use addresses with the searcher that found them",
+        address.segment_ord, address.doc_id
+    )]
+    NoSuchAddress {
+        /// The address.
+        address: DocAddress,
+    },
+
     /// A document's evidence does not decode.
     #[error(
         "a document's evidence does not decode: field number {field} holds something that autotag did not write"
@@ -362,6 +434,62 @@ pub enum Error {
         /// The decoder's error, where there is one.
         #[source]
         source: Option<serde_json::Error>,
+    },
+
+    /// A folder holds no index that could be adopted.
+    #[error("{} holds no Tantivy index: give the folder that has its meta.json", path.display())]
+    NoTantivyIndex {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A field that autotag is to fill is in the schema of an index that is adopted.
+    #[error("the index that is adopted has a field {name:?} already: give autotag's another name")]
+    FieldTaken {
+        /// The field's name.
+        name: String,
+    },
+
+    /// Documents of an index that is adopted have no key, or several.
+    #[error(
+        "{missing} documents of the index have no key in field {field:?}, and {several} have more than one: give each exactly one, then adopt the index again"
+    )]
+    KeysUnfit {
+        /// The key field's name.
+        field: String,
+        /// The number of documents without a key.
+        missing: u64,
+        /// The number of documents with several keys.
+        several: u64,
+    },
+
+    /// Documents of an index that is adopted share a key.
+    #[error(
+        "{count} keys in field {field:?} stand for more than one document, {key:?} among them: give each document a key of its own, or name another field, then adopt the index again"
+    )]
+    KeysShared {
+        /// The key field's name.
+        field: String,
+        /// One of the keys.
+        key: String,
+        /// The number of such keys.
+        count: u64,
+    },
+
+    /// An index is opened that does not have all documents of the one that it adopts.
+    #[error("{} holds an index whose adoption was interrupted: adopt the same index again, which goes on, or remove the folder", path.display())]
+    AdoptionUnfinished {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// An interrupted adoption cannot go on.
+    #[error("{} holds an interrupted adoption that cannot go on, since {reason}: remove the folder and adopt the index again", path.display())]
+    AdoptionChanged {
+        /// The folder.
+        path: PathBuf,
+        /// The difference, as "the bundle is another one".
+        reason: &'static str,
     },
 
     /// A folder holds no index.

@@ -7,21 +7,23 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use autotag::{Datastore, Encoder, Fingerprint, Tagger, failpoint};
+use tantivy::Index;
 use tantivy::directory::DirectoryLock;
 use tantivy::schema::Schema;
-use tantivy::{Index, IndexSettings};
 
 use crate::description::{BundleSource, Description, publish, to_json};
 use crate::directory::FolderDirectory;
 use crate::error::{in_use, io_error};
 use crate::files::{allow_missing, is_missing};
+use crate::index_options::check_tokenizers;
 use crate::layout::{
-    DATASTORE, MANAGED, META, META_COPY, copy_path, description_path, own_folder, unfinished_path,
+    DATASTORE, MANAGED, META, META_COPY, adopting_path, copy_path, description_path, own_folder,
+    unfinished_path,
 };
 use crate::writer::opening::check_encoder;
 use crate::{
-    Error, FieldNames, Result, TagFields, TagSearcher, TaggingWriter, WriterOptions, datastores,
-    files,
+    Error, FieldNames, IndexOptions, Result, SearcherOptions, TagFields, TagSearcher,
+    TaggingWriter, WriterOptions, datastores, files,
 };
 
 /// A folder with an index that autotag tags.
@@ -54,6 +56,7 @@ use crate::{
 pub struct IndexFolder {
     pub(crate) path: PathBuf,
     pub(crate) description: Description,
+    pub(crate) options: IndexOptions,
 }
 
 impl IndexFolder {
@@ -63,7 +66,7 @@ impl IndexFolder {
     }
 
     /// Makes an empty index in a new or empty folder, whose neighbors begin as a copy of the
-    /// bundle's training set.
+    /// bundle's training set, or without any ([`BundleSource::without_bundle`]).
     ///
     /// The remains of an interrupted creation are removed first.
     ///
@@ -78,7 +81,36 @@ impl IndexFolder {
         fields: &TagFields,
         bundle: &BundleSource<'_>,
     ) -> Result<Self> {
+        IndexFolder::create_with(path, schema, fields, bundle, IndexOptions::default())
+    }
+
+    /// As [`IndexFolder::create`], with settings and tokenizers.
+    ///
+    /// # Errors
+    ///
+    /// As [`IndexFolder::create`], and [`Error::TokenizerMissing`] when the schema names a
+    /// tokenizer that is not registered.
+    pub fn create_with(
+        path: &Path,
+        schema: Schema,
+        fields: &TagFields,
+        bundle: &BundleSource<'_>,
+        options: IndexOptions,
+    ) -> Result<Self> {
+        IndexFolder::create_marked(path, schema, fields, bundle, options, || Ok(()))
+    }
+
+    /// Makes an empty index; what `mark` writes is there before the index is.
+    pub(crate) fn create_marked(
+        path: &Path,
+        schema: Schema,
+        fields: &TagFields,
+        bundle: &BundleSource<'_>,
+        options: IndexOptions,
+        mark_as: impl FnOnce() -> Result<()>,
+    ) -> Result<Self> {
         let names = fields.names(&schema)?;
+        options.check(&schema)?;
         // Before a lock file is made in what may be anybody's folder.
         if !unfinished_path(path).is_file() {
             refuse_occupied(path)?;
@@ -94,16 +126,18 @@ impl IndexFolder {
         fs::create_dir_all(&own).map_err(io_error("create", &own))?;
         File::create(&mark).map_err(io_error("create", &mark))?;
         failpoint::reach("create::marked");
-        bundle.training_set.copy_to(&own.join(DATASTORE))?;
+        mark_as()?;
+        bundle.neighbors.write_to(&own.join(DATASTORE))?;
         failpoint::reach("create::seeded");
         let description = Description::derived(names, &schema, bundle, DATASTORE);
-        let created = Index::create(directory.clone(), schema, IndexSettings::default());
+        let settings = options.settings.clone().unwrap_or_default();
+        let created = Index::create(directory.clone(), schema, settings);
         created.map_err(Error::tantivy("made the index"))?;
         failpoint::reach("create::indexed");
         publish(path, &description)?;
         failpoint::reach("create::described");
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;
-        Ok(IndexFolder { path: path.to_owned(), description })
+        Ok(IndexFolder { path: path.to_owned(), description, options })
     }
 
     /// Opens a folder that [`IndexFolder::create`] made; nothing is locked yet.
@@ -111,11 +145,33 @@ impl IndexFolder {
     /// # Errors
     ///
     /// [`Error::NoIndex`], [`Error::IndexUnfinished`] when its creation was interrupted,
-    /// [`Error::IndexVersion`] when a newer program made it, [`Error::DescriptionDamaged`],
-    /// [`Error::DescriptionChanged`] and [`Error::Io`].
+    /// [`Error::AdoptionUnfinished`] when its adoption was, [`Error::IndexVersion`] when a newer
+    /// program made it, [`Error::DescriptionDamaged`], [`Error::DescriptionChanged`] and
+    /// [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self> {
+        IndexFolder::open_with(path, IndexOptions::default())
+    }
+
+    /// As [`IndexFolder::open`], with the tokenizers that the index's schema names.
+    ///
+    /// Only the description is read: what needs a tokenizer that is not registered fails with
+    /// [`Error::TokenizerMissing`], as [`IndexFolder::index`], [`IndexFolder::writer`] and
+    /// [`IndexFolder::searcher`] do. [`IndexFolder::verify`] needs none.
+    ///
+    /// # Errors
+    ///
+    /// As [`IndexFolder::open`].
+    pub fn open_with(path: &Path, options: IndexOptions) -> Result<Self> {
+        if adopting_path(path).is_file() && IndexFolder::exists(path) {
+            return Err(Error::AdoptionUnfinished { path: path.to_owned() });
+        }
         let description = Description::read(path)?;
-        Ok(IndexFolder { path: path.to_owned(), description })
+        Ok(IndexFolder { path: path.to_owned(), description, options })
+    }
+
+    /// Returns the folder with other options.
+    pub fn with_options(self, options: IndexOptions) -> Self {
+        IndexFolder { options, ..self }
     }
 
     /// Opens a folder and its datastore for reading, both of the same bundle, even while another
@@ -159,9 +215,10 @@ impl IndexFolder {
         self.description.encoder
     }
 
-    /// Returns the bundle's path, as it was given when the index was made.
-    pub fn bundle(&self) -> &Path {
-        self.description.bundle.path()
+    /// Returns the bundle's path, as it was given when the index was made; `None` for an index that was
+    /// made without a bundle.
+    pub fn bundle(&self) -> Option<&Path> {
+        Some(self.description.bundle.path()).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// Opens Tantivy's index, and looks its fields up.
@@ -169,14 +226,19 @@ impl IndexFolder {
     /// # Errors
     ///
     /// [`Error::Tantivy`] when it cannot be opened, [`Error::CommitChanged`] when its list of
-    /// segments was changed, [`Error::FieldMissing`] and its like when its schema was.
+    /// segments was changed, [`Error::FieldMissing`] and its like when its schema was,
+    /// [`Error::TokenizerMissing`] when the schema names a tokenizer that is not registered.
     pub fn index(&self) -> Result<(Index, TagFields)> {
-        self.index_in(&FolderDirectory::open(&self.path)?)
+        let (index, fields) = self.index_in(&FolderDirectory::open(&self.path)?)?;
+        check_tokenizers(&index)?;
+        Ok((index, fields))
     }
 
+    /// Opens Tantivy's index to read it: that takes no tokenizer.
     pub(crate) fn index_in(&self, directory: &FolderDirectory) -> Result<(Index, TagFields)> {
         let opened = Index::open(directory.clone());
-        let index = opened.map_err(Error::tantivy("opened the index"))?;
+        let mut index = opened.map_err(Error::tantivy("opened the index"))?;
+        self.options.put_into(&mut index);
         let fields = TagFields::from_schema(&index.schema(), self.names())?;
         Ok((index, fields))
     }
@@ -247,7 +309,8 @@ impl IndexFolder {
         let directory = FolderDirectory::open(&self.path)?;
         let lock = directory.lock_for_writing()?;
         failpoint::reach("folder::locked");
-        Ok((Locked { directory, lock }, IndexFolder::open(&self.path)?))
+        let current = IndexFolder::open_with(&self.path, self.options.clone())?;
+        Ok((Locked { directory, lock }, current))
     }
 
     /// Opens the index for searching.
@@ -256,8 +319,17 @@ impl IndexFolder {
     ///
     /// As [`TagSearcher::new`].
     pub fn searcher(&self) -> Result<TagSearcher> {
+        self.searcher_with(SearcherOptions::default())
+    }
+
+    /// Opens the index for searching, with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`TagSearcher::open`].
+    pub fn searcher_with(&self, options: SearcherOptions) -> Result<TagSearcher> {
         let (index, fields) = self.index()?;
-        TagSearcher::new(&index, fields)
+        TagSearcher::open(&index, fields, options)
     }
 
     /// Writes the description, whose folder must be locked.
@@ -294,7 +366,8 @@ fn remove_unfinished(path: &Path) -> Result<()> {
         let datastore = own.join(DATASTORE);
         allow_missing(fs::remove_dir_all(&datastore)).map_err(io_error("remove", &datastore))?;
         let half_written = files::half_written(path).map_err(io_error("list", path))?;
-        for file in half_written.into_iter().chain([own.join(META_COPY), copy_path(path)]) {
+        let others = [own.join(META_COPY), copy_path(path), adopting_path(path)];
+        for file in half_written.into_iter().chain(others) {
             allow_missing(fs::remove_file(&file)).map_err(io_error("remove", &file))?;
         }
         fs::remove_file(&mark).map_err(io_error("remove", &mark))?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::Result;
-use crate::operation::{Operation, Snapshot};
+use crate::operation::{Action, Operation, Snapshot};
 
 /// The keys changed since the last commit, those of the commit in progress apart.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(crate) struct ChangedKeys {
 /// Why hashes? They bound the memory; a collision only makes an operation wait for a commit.
 #[derive(Default)]
 struct Keys {
+    /// All documents were deleted, whatever their keys.
+    all_deleted: bool,
     all: HashSet<u64>,
     /// The keys whose document was made from its committed version.
     derived: HashSet<u64>,
@@ -44,8 +46,8 @@ impl ChangedKeys {
     /// or rejections, which the text inherits.
     pub(crate) fn turn(&self, operation: &Operation, snapshot: Option<&Snapshot>) -> Result<Turn> {
         let hash = self.hasher.hash_one(&operation.key);
-        let is_changed = self.changed.all.contains(&hash);
-        let is_uncommitted = is_changed || self.committing.all.contains(&hash);
+        let is_changed = self.changed.has(hash);
+        let is_uncommitted = is_changed || self.committing.has(hash);
         if let Some(generation) = operation.made_from {
             let is_last = snapshot.is_some_and(|snapshot| snapshot.generation == generation);
             return Ok(if is_last && !is_uncommitted { Turn::Now } else { Turn::NotCommitted });
@@ -56,7 +58,9 @@ impl ChangedKeys {
         if self.committing.derived.contains(&hash) {
             return Ok(Turn::AfterCommit);
         }
-        if !operation.action.has_text() || !is_uncommitted {
+        // Nothing is inherited from a document that was deleted with all others.
+        let is_new = !is_uncommitted || self.changed.all_deleted;
+        if !operation.action.has_text() || is_new {
             return Ok(Turn::Now);
         }
         let Some(snapshot) = snapshot else { return Ok(Turn::AfterCommit) };
@@ -71,19 +75,25 @@ impl ChangedKeys {
     pub(crate) fn record(&mut self, operation: &Operation) {
         let hash = self.hasher.hash_one(&operation.key);
         self.changed.all.insert(hash);
-        if operation.made_from.is_some() {
+        // A deletion is the same whatever it was made from.
+        if operation.made_from.is_some() && !matches!(operation.action, Action::Delete) {
             self.changed.derived.insert(hash);
         }
     }
 
     /// Tells whether a key was changed behind the commit in progress.
     pub(crate) fn is_changed(&self, key: &str) -> bool {
-        self.changed.all.contains(&self.hasher.hash_one(key))
+        self.changed.has(self.hasher.hash_one(key))
     }
 
     /// Tells whether the commit in progress changes a key.
     pub(crate) fn is_committing(&self, key: &str) -> bool {
-        self.committing.all.contains(&self.hasher.hash_one(key))
+        self.committing.has(self.hasher.hash_one(key))
+    }
+
+    /// Records that all documents are deleted: earlier changes are of no matter.
+    pub(crate) fn delete_all(&mut self) {
+        self.changed = Keys { all_deleted: true, ..Keys::default() };
     }
 
     /// Makes the changed keys those of the commit in progress.
@@ -98,9 +108,16 @@ impl ChangedKeys {
 
     /// Ends the commit in progress, which was not made: its keys remain changed.
     pub(crate) fn abandon_commit(&mut self) {
-        let Keys { all, derived } = std::mem::take(&mut self.committing);
+        let Keys { all_deleted, all, derived } = std::mem::take(&mut self.committing);
+        self.changed.all_deleted |= all_deleted;
         self.changed.all.extend(all);
         self.changed.derived.extend(derived);
+    }
+}
+
+impl Keys {
+    fn has(&self, hash: u64) -> bool {
+        self.all_deleted || self.all.contains(&hash)
     }
 }
 

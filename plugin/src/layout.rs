@@ -5,6 +5,7 @@
 //! DIR/autotag/index.json        format version, field names, encoder, bundle, datastore; written last
 //! DIR/autotag/datastore*/       the index's own neighbors, and its documents' records
 //! DIR/autotag/index.copy.json, meta.copy.json   copies for repairs
+//! DIR/autotag/adopting.json     while another index is adopted: which one, and its state
 //! DIR/autotag/set-aside/        unknown datastores; only a person removes them
 //! DIR/autotag/damaged/          damaged segments that a repair set aside
 //! ```
@@ -51,6 +52,11 @@ pub(crate) fn own_folder(path: &Path) -> PathBuf {
 /// Returns the file that marks an index as being made.
 pub(crate) fn unfinished_path(path: &Path) -> PathBuf {
     own_folder(path).join("unfinished")
+}
+
+/// Returns the file that marks an index as being made of another one's documents.
+pub(crate) fn adopting_path(path: &Path) -> PathBuf {
+    own_folder(path).join("adopting.json")
 }
 
 /// Returns the file with the index's description.

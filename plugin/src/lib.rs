@@ -30,12 +30,11 @@
 //! let summary = writer.commit()?;
 //! assert_eq!((summary.tagged, summary.labeled), (1, 1));
 //!
-//! let found = TagSearcher::new(&index, fields)?.search(&SearchRequest {
-//!     query: "editor".to_owned(),
-//!     tags: vec![parse_tag("/use/editing")?],
-//!     facets: Some(Facet::root()),
-//!     ..SearchRequest::default()
-//! })?;
+//! let request = SearchRequest::new()
+//!     .query("editor")
+//!     .tags([parse_tag("/use/editing")?])
+//!     .facets([Facet::root()]);
+//! let found = TagSearcher::new(&index, fields)?.search(&request)?;
 //! for document in &found.documents {
 //!     let tags: Vec<String> = document.tags.iter().map(tag_path).collect();
 //!     println!("{}: {tags:?}, because {:?}", document.key, document.evidence);
@@ -47,17 +46,26 @@
 //! [`IndexFolder`] lays an index and its datastore out on disk.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 // Leaves.
+mod clock;
 mod error;
 mod evidence;
 mod fields;
 mod guard;
+mod index_options;
 mod job;
 mod options;
 mod plainly;
 mod ticket;
 
+mod review;
 mod stats;
+mod threads;
 
 // From `TaggingWriter::add` to a commit.
 mod writer;
@@ -80,6 +88,7 @@ mod ledger;
 mod stores;
 
 mod commit;
+mod outside;
 
 mod rollback;
 
@@ -87,6 +96,9 @@ mod closing;
 
 // Work on documents in the index.
 mod correct;
+mod deletion;
+mod merging;
+mod restore;
 mod source;
 mod upkeep;
 
@@ -103,31 +115,43 @@ mod segments;
 mod datastores;
 mod folder;
 
+mod adopt;
 mod migrate;
 mod rebuild;
 mod repair;
 mod verify;
 
+// An encoder without a model.
+mod token_hash;
+
+pub use adopt::{AdoptOptions, AdoptReport};
+pub use clock::Clock;
 pub use correct::Correction;
-pub use description::BundleSource;
+pub use description::{BundleSource, InitialNeighbors};
 pub use error::{Error, Result};
-pub use fields::{FieldNames, TagFields};
+pub use fields::{FieldNames, ReviewFields, ReviewNames, TagFields};
 pub use folder::IndexFolder;
+pub use index_options::IndexOptions;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
-pub use options::{OnFailure, WriterOptions};
+pub use options::{Corrections, OnFailure, WriterOptions};
+pub use outside::OutsideChanges;
 pub use plainly::plainly;
 pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
+pub use review::DocumentOrigin;
 pub use search::{
-    FacetCount, FoundDocument, SearchRequest, SearchResults, TagSearcher, parse_label, parse_tag,
-    tag_path,
+    Counting, FacetCount, FacetCounts, FoundDocument, Reload, SearchRequest, SearchResults,
+    SearcherOptions, Snippet, SnippetOptions, SortBy, SortValue, TagFilter, TagSearcher,
+    parse_label, parse_tag, tag_path,
 };
 pub use stats::{
     CloseReport, CommitSummary, FailedDocument, Health, RetagReport, WriterStats, WriterTimes,
 };
+pub use threads::SharedThreads;
 pub use ticket::{LastCommit, Ticket, TicketStatus};
+pub use token_hash::TokenHashEncoder;
 pub use verify::{IndexPart, Interrupted, Problem, VerifyReport};
 pub use writer::{Submission, TaggingWriter};
 
-// The version whose documents, schemas and facets this crate takes and returns.
-pub use tantivy;
+// The versions whose taggers, documents, schemas and facets this crate takes and returns.
+pub use {autotag, tantivy};

@@ -30,7 +30,7 @@ impl IndexFolder {
         options: WriterOptions,
         progress: impl FnMut(JobProgress),
     ) -> Result<(TaggingWriter<E>, RebuildReport)> {
-        check_encoder(&tagger, bundle.training_set.encoder())?;
+        check_encoder(&tagger, bundle.neighbors.encoder())?;
         let (locked, current) = self.lock()?;
         *self = current;
         let rebuilt = if self.description.is_of(bundle) {

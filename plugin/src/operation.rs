@@ -74,6 +74,8 @@ pub(crate) struct Chunk {
     pub(crate) neighbors: DatastoreReader,
     /// The documents of the same commit.
     pub(crate) searcher: Searcher,
+    /// All documents of that commit were deleted before these operations.
+    pub(crate) all_deleted: bool,
 }
 
 /// The last commit as both stores have it.

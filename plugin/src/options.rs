@@ -1,8 +1,13 @@
 //! The options of a writer.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
+
+use tantivy::indexer::MergePolicy;
+
+use crate::{Clock, SharedThreads};
 
 /// The policy for documents that cannot be tagged.
 ///
@@ -24,12 +29,31 @@ pub enum OnFailure {
     IndexUntagged,
 }
 
+/// Whether documents of the index must be such that they can be written again: for corrections, for
+/// tagging again, and for changing labels.
+///
+/// That takes every value of a document. Most are read from stored fields; a field that is not
+/// stored can do with its fast field, unless that changes the values (as a tokenizer of fast fields
+/// does). Text that is indexed in words must be stored, and so must JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Corrections {
+    /// Opening an index whose documents cannot be written again is
+    /// [`Error::NotStored`](crate::Error::NotStored), with the fields.
+    #[default]
+    Required,
+    /// Any schema is opened. Where documents cannot be written again, corrections and jobs are
+    /// [`Error::NotStored`](crate::Error::NotStored); hand a document over again instead, with
+    /// [`add_labeled`](crate::TaggingWriter::add_labeled).
+    Unsupported,
+}
+
 /// The options of a [`TaggingWriter`](crate::TaggingWriter); the defaults suit a small machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct WriterOptions {
     /// The policy for documents that cannot be tagged.
     pub on_failure: OnFailure,
-    /// The number of threads that tag; one per available core where absent.
+    /// The number of threads that tag; where absent, as many as may work at once by
+    /// [`shared_threads`](WriterOptions::shared_threads), else one per available core.
     pub threads: Option<NonZeroUsize>,
     /// The most operations of a chunk, which are tagged together.
     pub chunk_operations: NonZeroUsize,
@@ -50,6 +74,16 @@ pub struct WriterOptions {
     pub job_documents: NonZeroUsize,
     /// The most failures that a commit lists; more are only counted.
     pub listed_failures: usize,
+    /// Whether the schema must allow corrections.
+    pub corrections: Corrections,
+    /// The policy by which Tantivy merges segments; one by their sizes and deletions where absent.
+    /// Damaged segments are never merged.
+    pub merge_policy: Option<Arc<dyn MergePolicy>>,
+    /// A bound on the threads that tag at once, shared with other writers of this process.
+    pub shared_threads: Option<SharedThreads>,
+    /// The clock by which documents are dated, where the schema has a field for the time of their
+    /// last change.
+    pub clock: Clock,
 }
 
 impl Default for WriterOptions {
@@ -67,6 +101,10 @@ impl Default for WriterOptions {
             tantivy_memory: 64 << 20,
             job_documents: count(10_000),
             listed_failures: 100,
+            corrections: Corrections::default(),
+            merge_policy: None,
+            shared_threads: None,
+            clock: Clock::default(),
         }
     }
 }
@@ -74,7 +112,8 @@ impl Default for WriterOptions {
 impl WriterOptions {
     /// Returns the number of threads that tag.
     pub(crate) fn n_threads(&self) -> usize {
-        let threads = self.threads.or_else(|| available_parallelism().ok());
+        let shared = || self.shared_threads.as_ref().map(SharedThreads::limit);
+        let threads = self.threads.or_else(shared).or_else(|| available_parallelism().ok());
         threads.map_or(1, NonZeroUsize::get)
     }
 

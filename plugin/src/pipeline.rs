@@ -10,10 +10,12 @@ use crate::operation::Chunk;
 use crate::queue::Queue;
 use crate::stores::Stores;
 use crate::worker::Worker;
-use crate::{Error, Result};
+use crate::{Error, Result, SharedThreads};
 
 pub(crate) struct Pipeline<E> {
     pub(crate) worker: Worker<E>,
+    /// The bound on the work of all writers that share it.
+    pub(crate) threads: Option<SharedThreads>,
     pub(crate) queue: Queue,
     pub(crate) budget: Arc<Budget>,
     /// `None` once the writer is closed.
@@ -39,7 +41,10 @@ impl<E: Encoder> Pipeline<E> {
     #[tracing::instrument(level = "debug", name = "chunk", skip_all, fields(n_operations = chunk.operations.len()))]
     fn work_on(&self, chunk: Chunk) -> Result<()> {
         let sequence = chunk.sequence;
+        let turn = self.threads.as_ref().map(SharedThreads::turn);
         let processed = self.worker.process(chunk)?;
+        // The stores of one writer are no matter of the others.
+        drop(turn);
         let apply = |changes| self.with_stores(|stores| stores.apply(changes));
         self.queue.finish(sequence, processed, apply)
     }

@@ -30,12 +30,15 @@ impl<E: Encoder> Worker<E> {
     /// When a store cannot be read, or the encoder fails on all texts. A document that cannot be tagged
     /// is dealt with as the policy says.
     pub(crate) fn process(&self, chunk: Chunk) -> Result<ProcessedChunk> {
-        let Chunk { operations, neighbors, searcher, .. } = chunk;
+        let Chunk { operations, neighbors, searcher, all_deleted, .. } = chunk;
         let (neighbors, searcher) = (&neighbors, &searcher);
         let changes = Vec::with_capacity(operations.len());
         let mut step = Step { worker: self, neighbors, searcher, changes, tally: Tally::default() };
         let drafts = step.split(operations)?;
-        let known = lookup(&drafts, neighbors)?;
+        let mut known = lookup(&drafts, neighbors)?;
+        if all_deleted {
+            known.iter_mut().for_each(|known| known.record = None);
+        }
         let tagger = self.tagger();
         let texts = step.encode(&tagger, drafts, known)?;
         let started = Instant::now();
@@ -137,7 +140,8 @@ impl<E: Encoder> Step<'_, E> {
                 }
                 Action::Rewrite(mut stored, evidence) => {
                     self.tally.retagged.add(&stored.evidence, &evidence);
-                    document::attach(&mut stored.document, &self.worker.fields, &evidence);
+                    let Worker { fields, clock, .. } = self.worker;
+                    document::attach(&mut stored.document, fields, Some(&evidence), clock);
                     // The datastore keeps its neighbor, whether there is one or not.
                     (false, Content::Rewritten(Metered::new(stored.document, permit)))
                 }
@@ -286,10 +290,19 @@ impl<E: Encoder> Step<'_, E> {
         let earlier: Vec<Option<ItemId>> =
             predictions.iter().map(|p| p.text.known.neighbor.as_ref().map(|n| n.item)).collect();
         let taggings = tagger.tag_encoded(&encoded, &earlier, self.neighbors)?;
-        for (Prediction { text, encoded, before, given }, tagging) in
+        for (Prediction { text, encoded, before, given }, mut tagging) in
             predictions.into_iter().zip(taggings)
         {
             let rejected = text.known.rejected();
+            let vocabulary = self.vocabulary();
+            let excluded = vocabulary.resolve_set(&rejected);
+            let is_given = |label| {
+                given
+                    .as_ref()
+                    .is_some_and(|given| given.iter().any(|g| g == vocabulary.name(label)))
+            };
+            let is_open = |label| !excluded.contains(label) && !is_given(label);
+            tagging.margins.retain(|margin| is_open(margin.label));
             let mut evidence = Evidence::predicted(&tagging, self.neighbors);
             if let Some(given) = &given {
                 evidence = Evidence { review: Review::Partial, ..evidence.with_given(given) };
@@ -358,9 +371,8 @@ impl<E: Encoder> Step<'_, E> {
     fn index(&mut self, text: Text, evidence: Option<&Evidence>, kept: Kept) {
         let Text { draft, known, .. } = text;
         let Draft { position, key, mut document, permit, .. } = draft;
-        if let Some(evidence) = evidence {
-            document::attach(&mut document, &self.worker.fields, evidence);
-        }
+        let Worker { fields, clock, .. } = self.worker;
+        document::attach(&mut document, fields, evidence, clock);
         let content = Content::Document(Metered::new(document, permit), kept);
         let had_neighbor = known.neighbor.is_some();
         self.changes.push((position, Change { key, had_neighbor, content }));

@@ -53,6 +53,8 @@ struct State {
     is_applying: bool,
     /// During a commit: the first chunk behind it.
     barrier: Option<u64>,
+    /// The first chunk behind an uncommitted deletion of all documents.
+    deleted_before: Option<u64>,
     /// The number of commits and rollbacks that have ended.
     n_pauses: u64,
     /// The last commit; `None` while the next one is made.
@@ -246,6 +248,16 @@ impl Queue {
         self.raise_barrier(state)
     }
 
+    /// Waits as [`Queue::pause`] does, for the deletion of all documents: what comes after it inherits
+    /// nothing from them.
+    pub(crate) fn pause_deleting(&self) -> Result<()> {
+        let mut state = self.lock();
+        state.seal();
+        state.keys.delete_all();
+        state.deleted_before = Some(state.next_sequence);
+        self.raise_barrier(state)
+    }
+
     /// Drops the earlier operations that no thread has begun, waits for the others, and holds later ones
     /// back until [`Queue::resume_rolled_back`], for which it returns the last earlier ticket.
     pub(crate) fn pause_dropping(&self) -> Result<Ticket> {
@@ -279,6 +291,7 @@ impl Queue {
         state.tickets.commit();
         state.generation = snapshot.generation;
         state.snapshot = Some(snapshot);
+        state.deleted_before = None;
         state.keys.end_commit();
         self.resume_locked(state);
     }
@@ -288,6 +301,7 @@ impl Queue {
         let mut state = self.lock();
         state.tickets.roll_back(last);
         state.ledger.roll_back();
+        state.deleted_before = None;
         state.keys.end_commit();
         self.resume_locked(state);
     }
@@ -403,7 +417,7 @@ impl Queue {
     pub(crate) fn has_uncommitted(&self) -> bool {
         let state = self.lock();
         let is_idle = state.open.is_empty() && state.next_applied == state.next_sequence;
-        !is_idle || state.ledger.has_uncommitted()
+        !is_idle || state.deleted_before.is_some() || state.ledger.has_uncommitted()
     }
 
     /// Reads or changes the ledger.
@@ -470,7 +484,8 @@ impl State {
         }
         let Snapshot { neighbors, searcher, .. } = self.snapshot.clone()?;
         let (sequence, operations) = self.ready.pop_front()?;
-        Some(Chunk { sequence, operations, neighbors, searcher })
+        let all_deleted = self.deleted_before.is_some_and(|first| sequence >= first);
+        Some(Chunk { sequence, operations, neighbors, searcher, all_deleted })
     }
 
     /// Takes the operations that no thread has begun; the numbers of their chunks are free again.

@@ -22,7 +22,8 @@ use crate::operation::StoredDocument;
 use crate::process::{digest, sparsified};
 use crate::segments::SegmentChecks;
 use crate::{
-    BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document, source,
+    BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document,
+    restore, source,
 };
 
 /// The most texts, and bytes of text, that are encoded at once.
@@ -57,7 +58,7 @@ impl IndexFolder {
         progress: impl FnMut(JobProgress),
     ) -> Result<RebuildReport> {
         let (index, fields) = self.index_in(&locked.directory)?;
-        source::check_stored(&index.schema())?;
+        restore::check_texts(&index.schema(), &fields)?;
         let reader = open_reader(&index)?;
         // A damaged payload is met in repairs only, which commit nothing before they are done.
         let generation = Payload::of(&index, self.encoder()).map_or(0, |last| last.generation);
@@ -71,7 +72,7 @@ impl IndexFolder {
         }
         datastores::begin(&new, &begun)?;
         if let Err(autotag::Error::NoDatastore { .. }) = Datastore::open(&new, &encoder) {
-            bundle.training_set.copy_to(&new)?;
+            bundle.neighbors.write_to(&new)?;
         }
         let datastore = Datastore::open(&new, &encoder)?;
         let rebuild = Rebuild {

@@ -13,12 +13,13 @@ use crate::description::Description;
 use crate::directory::FolderDirectory;
 use crate::error::io_error;
 use crate::folder::Locked;
+use crate::index_options::check_tokenizers;
 use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
 use crate::rebuild::RebuildReport;
 use crate::writer::opening::check_encoder;
 use crate::{
-    BundleSource, Error, FieldNames, IndexFolder, IndexPart, JobProgress, Problem, Result,
-    TagFields, VerifyReport, WriterOptions, datastores, files, verify,
+    BundleSource, Error, FieldNames, IndexFolder, IndexOptions, IndexPart, JobProgress, Problem,
+    Result, TagFields, VerifyReport, WriterOptions, datastores, files, verify,
 };
 
 /// The outcome of [`IndexFolder::repair`].
@@ -71,7 +72,8 @@ impl IndexFolder {
             None => derive(path, &directory, bundle)?,
         };
         let Some(description) = description else { return Err(error) };
-        let mut folder = IndexFolder { path: path.to_owned(), description };
+        let options = IndexOptions::default();
+        let mut folder = IndexFolder { path: path.to_owned(), description, options };
         folder.publish()?;
         Ok(folder)
     }
@@ -97,7 +99,7 @@ impl IndexFolder {
         let (locked, current) = self.lock()?;
         *self = current;
         check_encoder(tagger, self.encoder())?;
-        check_encoder(tagger, bundle.training_set.encoder())?;
+        check_encoder(tagger, bundle.neighbors.encoder())?;
         let restored = mend_tantivy(&locked.directory, &self.path)?;
         let mut report = RepairReport { restored, ..RepairReport::default() };
         let before = self.verify_locked(&locked)?;
@@ -105,6 +107,8 @@ impl IndexFolder {
             report.after = before;
             return Ok(report);
         }
+        // A writer commits in the end.
+        check_tokenizers(&self.index_in(&locked.directory)?.0)?;
         set_damaged_segments_aside(self, &locked, &mut report)?;
         if before.neighbors.is_some() && !report.set_aside.is_empty() {
             report.lost = keys_without_document(&self.verify_locked(&locked)?);
@@ -208,12 +212,13 @@ fn derive(
 ) -> Result<Option<Description>> {
     let Ok(index) = Index::open(directory.clone()) else { return Ok(None) };
     let schema = index.schema();
-    let default = FieldNames::default();
-    let suggestions = Some("suggestions".to_owned());
-    let all = [FieldNames { suggestions, ..default.clone() }, default];
-    let names = all.into_iter().find(|names| TagFields::from_schema(&schema, names).is_ok());
+    // The most fields first: those that an index has are not left out.
+    let all = [FieldNames::new(), FieldNames::new().review(None)];
+    let mut all =
+        all.into_iter().flat_map(|names| [names.clone().suggestions("suggestions"), names]);
+    let names = all.find(|names| TagFields::from_schema(&schema, names).is_ok());
     let Some(names) = names else { return Ok(None) };
-    let encoder = bundle.training_set.encoder();
+    let encoder = bundle.neighbors.encoder();
     let mut found: Option<(u64, String)> = None;
     let own = own_folder(path);
     for folder in datastores::all_others(&own, "")? {

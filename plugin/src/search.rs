@@ -1,198 +1,247 @@
 //! Faceted search: queries, drill-down by tags, counts of tags, evidence.
 
 mod bounds;
+mod clauses;
+mod counts;
+mod cursor;
+mod paths;
+mod request;
+mod results;
+mod snippets;
+mod sort;
+mod state;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use autotag::Evidence;
-use tantivy::collector::{Count, FacetCollector, TopDocs};
-use tantivy::query::{AllQuery, BooleanQuery, Occur, Query, QueryParser, TermQuery};
+use tantivy::collector::{Count, TopDocs};
+use tantivy::directory::WatchHandle;
+use tantivy::query::{Query, QueryParser, TermQuery};
 use tantivy::schema::{Facet, Field, IndexRecordOption, Schema, Value};
-use tantivy::{DocAddress, Index, IndexReader, Score, Searcher, TantivyDocument, Term};
+use tantivy::{DocAddress, Index, Searcher, TantivyDocument, Term};
 
-use crate::guard::{guard, open_reader};
-use crate::segments::SegmentChecks;
+use crate::guard::guard;
 use crate::{Error, Result, TagFields, document};
+
+use cursor::Context;
+use snippets::Snippets;
+use sort::{First, Place, Sorting};
+use state::State;
+
+pub(crate) use clauses::{parse, parser};
+pub use paths::{parse_label, parse_tag, tag_path};
+pub use request::{Counting, SearchRequest, SnippetOptions, SortBy, TagFilter};
+pub use results::{FacetCount, FacetCounts, FoundDocument, SearchResults, Snippet, SortValue};
+pub use state::{Reload, SearcherOptions};
 
 /// Searches an index by text and by tag.
 ///
-/// It searches the index as of its opening or its last [`reload`](TagSearcher::reload); clones are
-/// cheap.
+/// It searches the index as of its opening or its last [`reload`](TagSearcher::reload), unless
+/// [`Reload::OnCommit`] lets it follow the commits; clones are cheap and move on together.
+///
+/// Where [`search`](TagSearcher::search) does not do what a service needs, the service can give Tantivy
+/// the query itself and use collectors of its own:
+///
+/// ```no_run
+/// use tantivy::collector::DocSetCollector;
+/// use tantivy_autotag::{Result, SearchRequest, TagSearcher};
+///
+/// fn print_all(searcher: &TagSearcher, request: &SearchRequest) -> Result<()> {
+///     let query = searcher.query(request)?;
+///     let tantivy = searcher.searcher();
+///     for address in tantivy.search(&query, &DocSetCollector).expect("a whole index") {
+///         println!("{}", searcher.read(&tantivy, address)?.key);
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct TagSearcher {
-    reader: IndexReader,
-    checks: Arc<SegmentChecks>,
+    state: Arc<State>,
+    /// Kept as long as the searcher follows the commits.
+    _watch: Option<WatchHandle>,
     parser: QueryParser,
     schema: Schema,
     fields: TagFields,
 }
 
-/// A search.
-#[derive(Clone, Debug)]
-pub struct SearchRequest {
-    /// The query over the text fields, in Tantivy's query language; an empty one finds all.
-    pub query: String,
-    /// The tags that every document found must have, or have one below; see [`parse_tag`].
-    pub tags: Vec<Facet>,
-    /// The suggestions that every document found must have, or have one below it. They need an
-    /// index whose schema has a field for suggestions.
-    pub suggested: Vec<Facet>,
-    /// The tag below which tags are counted; [`Facet::root`] counts those of the first level.
-    pub facets: Option<Facet>,
-    /// The most documents that are returned, the best first.
-    pub limit: usize,
-    /// The number of the best documents that are skipped.
-    pub offset: usize,
-}
-
-impl Default for SearchRequest {
-    /// Returns the request for the first 10 of all documents.
-    fn default() -> Self {
-        SearchRequest {
-            query: String::new(),
-            tags: vec![],
-            suggested: vec![],
-            facets: None,
-            limit: 10,
-            offset: 0,
-        }
+impl fmt::Debug for TagSearcher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut searcher = formatter.debug_struct("TagSearcher");
+        searcher.field("fields", &self.fields).field("n_documents", &self.n_documents());
+        searcher.finish_non_exhaustive()
     }
 }
 
-/// The result of a search.
-#[derive(Clone, Debug)]
-pub struct SearchResults {
-    /// The number of documents that match.
-    pub total: usize,
-    /// The best of them.
-    pub documents: Vec<FoundDocument>,
-    /// The tags right below the requested one, the most frequent first, among all that match.
-    pub facets: Vec<FacetCount>,
-}
-
-/// The number of documents that have a tag, or one below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FacetCount {
-    /// The tag.
-    pub tag: Facet,
-    /// The number of documents.
-    pub count: u64,
-}
-
-/// A document that was found.
-#[derive(Clone, Debug)]
-pub struct FoundDocument {
-    /// Its key.
-    pub key: String,
-    /// Its relevance.
-    pub score: Score,
-    /// The stored texts of the text fields, in their order.
-    pub texts: Vec<String>,
-    /// Its tags.
-    pub tags: Vec<Facet>,
-    /// Its suggestions; none where the schema has no field for them.
-    pub suggestions: Vec<Facet>,
-    /// The evidence of its tags; `None` where it was indexed untagged.
-    pub evidence: Option<Evidence>,
-    /// Its stored fields.
-    pub document: TantivyDocument,
-}
-
 impl TagSearcher {
+    /// Opens an index for searching, with the default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](TagSearcher::open).
+    pub fn new(index: &Index, fields: TagFields) -> Result<Self> {
+        TagSearcher::open(index, fields, SearcherOptions::default())
+    }
+
     /// Opens an index for searching.
     ///
     /// # Errors
     ///
     /// [`Error::FieldType`] and its like when the fields do not fit the index's schema or none of
-    /// the text fields is indexed, [`Error::Tantivy`] when the index cannot be read.
-    pub fn new(index: &Index, fields: TagFields) -> Result<Self> {
+    /// the text fields is indexed, [`Error::SegmentDamaged`] when a small file is damaged,
+    /// [`Error::Tantivy`] when the index cannot be read.
+    pub fn open(index: &Index, fields: TagFields, options: SearcherOptions) -> Result<Self> {
         let schema = index.schema();
         fields.check(&schema)?;
         let parser = parser(index, &fields)?;
-        let checks = Arc::new(SegmentChecks::new(index.clone()));
-        checks.check_small()?;
-        Ok(TagSearcher { reader: open_reader(index)?, checks, parser, schema, fields })
+        let state = Arc::new(State::open(index, options)?);
+        let watch = match options.reload {
+            Reload::Manual => None,
+            Reload::OnCommit => Some(state.follow(index)?),
+        };
+        Ok(TagSearcher { state, _watch: watch, parser, schema, fields })
     }
 
     /// Moves on to the newest commit.
     ///
     /// # Errors
     ///
-    /// [`Error::Tantivy`] when the index cannot be read.
+    /// [`Error::SegmentDamaged`] and [`Error::Tantivy`] when the commit cannot be read; the one
+    /// before it is searched then.
     pub fn reload(&self) -> Result<()> {
-        const READ: &str = "read the newest commit";
-        self.checks.check_small()?;
-        guard(READ, || self.reader.reload().map_err(Error::tantivy(READ)))
+        self.state.reload()
+    }
+
+    /// Returns why the newest commit is not searched, where a searcher that follows the commits could
+    /// not read it. It searches the one before, and tries again at the next commit.
+    pub fn reload_failure(&self) -> Option<Arc<Error>> {
+        self.state.failure()
     }
 
     /// Returns the number of documents.
     pub fn n_documents(&self) -> u64 {
-        self.reader.searcher().num_docs()
+        self.searcher().num_docs()
+    }
+
+    /// Returns Tantivy's searcher of the commit that is searched.
+    pub fn searcher(&self) -> Searcher {
+        self.state.searcher()
+    }
+
+    /// Returns the fields that autotag uses.
+    pub fn fields(&self) -> &TagFields {
+        &self.fields
+    }
+
+    /// Returns Tantivy's query for the documents that match a request, whatever the page.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Query`] when the query cannot be read, [`Error::QueryTooLong`],
+    /// [`Error::QueryTooDeep`] and [`Error::RequestTooLarge`] when it exceeds the limits,
+    /// [`Error::NoSuggestions`] and [`Error::NoReviewFields`] when the schema lacks a field that it
+    /// needs.
+    pub fn query(&self, request: &SearchRequest) -> Result<Box<dyn Query>> {
+        clauses::check(request)?;
+        let text = clauses::text(&self.parser, &request.query)?;
+        Ok(Box::new(clauses::filtered(&*text, request, &request.tags, &self.fields)?))
     }
 
     /// Searches.
     ///
     /// # Errors
     ///
-    /// [`Error::Query`] when the query cannot be read, [`Error::QueryTooLong`] and
-    /// [`Error::QueryTooDeep`] when it exceeds the limits, [`Error::Evidence`] when a document's
-    /// evidence does not decode, [`Error::Tantivy`] when the index cannot be read.
+    /// As [`query`](TagSearcher::query); [`Error::SortField`] when documents cannot be sorted by the
+    /// field, [`Error::CursorDamaged`], [`Error::CursorOutdated`] and
+    /// [`Error::CursorOfAnotherRequest`] when the cursor is of no use, [`Error::Evidence`] when a
+    /// document's evidence does not decode, [`Error::Tantivy`] when the index cannot be read.
     pub fn search(&self, request: &SearchRequest) -> Result<SearchResults> {
-        let query = self.query(request)?;
-        guard("searched", || self.answer(request, &query))
+        clauses::check(request)?;
+        let text = clauses::text(&self.parser, &request.query)?;
+        let sorting = Sorting::new(&request.sort, &self.schema)?;
+        guard("searched", || self.answer(request, &*text, &sorting))
     }
 
-    fn answer(&self, request: &SearchRequest, query: &BooleanQuery) -> Result<SearchResults> {
-        let searcher = self.reader.searcher();
-        let (total, best) = find(&searcher, query, request)?;
-        let mut documents = Vec::with_capacity(best.len());
-        for (score, address) in best {
-            documents.push(self.found(&searcher, score, address)?);
+    fn answer(
+        &self,
+        request: &SearchRequest,
+        text: &dyn Query,
+        sorting: &Sorting,
+    ) -> Result<SearchResults> {
+        let (searcher, cursor) = self.begin(request)?;
+        let query = clauses::filtered(text, request, &request.tags, &self.fields)?;
+        let Page { total, places, next } = page(&searcher, &query, request, sorting, cursor)?;
+        let fields = clauses::indexed_texts(&self.schema, &self.fields);
+        let snippets = request.snippets.map(|o| Snippets::new(&searcher, text, &fields, o));
+        let snippets = snippets.transpose()?;
+        let mut documents = Vec::with_capacity(places.len());
+        for place in places {
+            let mut found = self.found(&searcher, place.address)?;
+            found.score = sorting.score(&place);
+            found.sort_value = sorting.value(&place);
+            if let Some(snippets) = &snippets {
+                found.snippets = snippets.of(&found.document);
+            }
+            documents.push(found);
         }
-        let facets = match &request.facets {
-            Some(parent) => self.count(&searcher, query, parent)?,
-            None => vec![],
+        let facets = self.count(&searcher, text, request, &query)?;
+        Ok(SearchResults { total, documents, facets, next })
+    }
+
+    /// Returns the commit to search, which is that of the request's cursor, and the place behind which
+    /// the page begins.
+    fn begin(&self, request: &SearchRequest) -> Result<(Searcher, Option<Place>)> {
+        let newest = self.searcher();
+        let Some(cursor) = &request.cursor else { return Ok((newest, None)) };
+        let outdated = match Context::new(&newest, request).read(cursor) {
+            Err(outdated @ Error::CursorOutdated) => outdated,
+            read => return read.map(|place| (newest, Some(place))),
         };
-        Ok(SearchResults { total, documents, facets })
+        let read = |searcher: Searcher| {
+            let place = Context::new(&searcher, request).read(cursor).ok()?;
+            Some((searcher, Some(place)))
+        };
+        self.state.earlier().into_iter().find_map(read).ok_or(outdated)
     }
 
     /// Returns a document by its key.
     ///
     /// # Errors
     ///
-    /// As [`search`](TagSearcher::search).
+    /// As [`read`](TagSearcher::read).
     pub fn document(&self, key: &str) -> Result<Option<FoundDocument>> {
         let term = Term::from_field_text(self.fields.key, key);
         let query = TermQuery::new(term, IndexRecordOption::Basic);
-        let searcher = self.reader.searcher();
-        let request = SearchRequest { limit: 1, ..SearchRequest::default() };
+        let searcher = self.searcher();
         guard("looked a key up", || {
-            let (_, best) = find(&searcher, &query, &request)?;
-            best.first().map(|&(score, address)| self.found(&searcher, score, address)).transpose()
+            let first = searcher.search(&query, &TopDocs::with_limit(1).order_by_score());
+            let first = first.map_err(Error::tantivy("looked a key up"))?;
+            first.first().map(|&(_, address)| self.found(&searcher, address)).transpose()
         })
     }
 
-    fn query(&self, request: &SearchRequest) -> Result<BooleanQuery> {
-        let text: Box<dyn Query> = if request.query.trim().is_empty() {
-            Box::new(AllQuery)
-        } else {
-            parse(&self.parser, &request.query)?
-        };
-        let mut clauses = vec![(Occur::Must, text)];
-        clauses.extend(have(self.fields.tags, &request.tags));
-        if !request.suggested.is_empty() {
-            let field = self.fields.suggestions.ok_or(Error::NoSuggestions)?;
-            clauses.extend(have(field, &request.suggested));
+    /// Returns the document at an address of a [`searcher`](TagSearcher::searcher) of this index.
+    ///
+    /// An address is of use with its own searcher only: it names another document, or none, after
+    /// another commit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchAddress`], [`Error::Evidence`] when the document's evidence does not decode,
+    /// [`Error::Tantivy`] when the index cannot be read.
+    pub fn read(&self, searcher: &Searcher, address: DocAddress) -> Result<FoundDocument> {
+        let segment = searcher.segment_readers().get(address.segment_ord as usize);
+        let is_there = segment.is_some_and(|segment| {
+            address.doc_id < segment.max_doc() && !segment.is_deleted(address.doc_id)
+        });
+        if !is_there {
+            return Err(Error::NoSuchAddress { address });
         }
-        Ok(BooleanQuery::new(clauses))
+        guard("read a document", || self.found(searcher, address))
     }
 
-    fn found(
-        &self,
-        searcher: &Searcher,
-        score: Score,
-        address: DocAddress,
-    ) -> Result<FoundDocument> {
+    fn found(&self, searcher: &Searcher, address: DocAddress) -> Result<FoundDocument> {
         let document: TantivyDocument =
             searcher.doc(address).map_err(Error::tantivy("read a document"))?;
         let key = document.get_first(self.fields.key);
@@ -201,8 +250,11 @@ impl TagSearcher {
         });
         Ok(FoundDocument {
             key: key.and_then(|key| key.as_str()).unwrap_or_default().to_owned(),
-            score,
+            address,
+            score: None,
+            sort_value: None,
             texts: texts.collect(),
+            snippets: vec![],
             tags: facets(&document, self.fields.tags),
             suggestions: self.fields.suggestions.map_or(vec![], |field| facets(&document, field)),
             evidence: self.fields.evidence_of(&document)?,
@@ -210,54 +262,69 @@ impl TagSearcher {
         })
     }
 
+    /// Counts the tags below each of the request's facets; those that count the same documents do so
+    /// in one pass.
     fn count(
         &self,
         searcher: &Searcher,
+        text: &dyn Query,
+        request: &SearchRequest,
         query: &dyn Query,
-        parent: &Facet,
-    ) -> Result<Vec<FacetCount>> {
+    ) -> Result<Vec<FacetCounts>> {
         let name = self.schema.get_field_name(self.fields.tags);
-        let mut collector = FacetCollector::for_field(name);
-        collector.add_facet(parent.clone());
-        let counts =
-            searcher.search(query, &collector).map_err(Error::tantivy("counted the tags"))?;
-        let mut counts: Vec<FacetCount> = counts
-            .get(parent.clone())
-            .map(|(tag, count)| FacetCount { tag: tag.clone(), count })
-            .collect();
-        counts.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.tag.cmp(&b.tag)));
-        Ok(counts)
+        let (mut together, mut apart) = (Vec::new(), Vec::new());
+        for (position, root) in request.facets.iter().enumerate() {
+            let tags = match request.counting {
+                Counting::Conjunctive => None,
+                Counting::Disjunctive => Some(request.tags.without_choices_below(root)),
+            };
+            match tags.filter(|tags| *tags != request.tags) {
+                None => together.push((position, root)),
+                Some(tags) => apart.push((position, root, tags)),
+            }
+        }
+        let (positions, roots): (Vec<usize>, Vec<&Facet>) = together.into_iter().unzip();
+        let counted = counts::count(searcher, query, name, &roots)?;
+        let mut counts: BTreeMap<usize, FacetCounts> = positions.into_iter().zip(counted).collect();
+        for (position, root, tags) in apart {
+            let query = clauses::filtered(text, request, &tags, &self.fields)?;
+            let counted = counts::count(searcher, &query, name, &[root])?;
+            counts.extend(counted.into_iter().map(|counted| (position, counted)));
+        }
+        Ok(counts.into_values().collect())
     }
 }
 
-/// Returns the parser of queries over the text fields.
-pub(crate) fn parser(index: &Index, fields: &TagFields) -> Result<QueryParser> {
-    let schema = index.schema();
-    let is_indexed = |field: &Field| schema.get_field_entry(*field).is_indexed();
-    let indexed: Vec<Field> = fields.texts.iter().copied().filter(is_indexed).collect();
-    if indexed.is_empty() {
-        let name = schema.get_field_name(fields.texts[0]).to_owned();
-        return Err(Error::FieldType { role: "text", name, expected: "indexed to be searched" });
+/// A page of documents.
+struct Page {
+    /// The number of documents that match, on all pages.
+    total: usize,
+    places: Vec<Place>,
+    next: Option<String>,
+}
+
+fn page(
+    searcher: &Searcher,
+    query: &dyn Query,
+    request: &SearchRequest,
+    sorting: &Sorting,
+    cursor: Option<Place>,
+) -> Result<Page> {
+    if request.limit == 0 {
+        let total = searcher.search(query, &Count).map_err(Error::tantivy("searched"))?;
+        return Ok(Page { total, places: vec![], next: None });
     }
-    Ok(QueryParser::for_index(index, indexed))
-}
-
-/// Reads a query; it takes little stack, whatever the query.
-pub(crate) fn parse(parser: &QueryParser, query: &str) -> Result<Box<dyn Query>> {
-    bounds::check(query)?;
-    // The parser takes other spaces for parts of a field's name, at quadratic cost.
-    let parsed = parser.parse_query(&query.replace(char::is_whitespace, " "));
-    parsed.map_err(|source| Error::Query { query: query.to_owned(), source })
-}
-
-/// Returns clauses that require these facets, or one below each.
-fn have(field: Field, facets: &[Facet]) -> impl Iterator<Item = (Occur, Box<dyn Query>)> {
-    // The root has no term: every document is below it.
-    facets.iter().filter(|facet| !facet.is_root()).map(move |facet| {
-        let term = Term::from_facet(field, facet);
-        let query: Box<dyn Query> = Box::new(TermQuery::new(term, IndexRecordOption::Basic));
-        (Occur::Must, query)
-    })
+    let end = request.offset.saturating_add(request.limit);
+    // One more, to tell whether there is a next page.
+    let first = First { sorting, cursor, n: end.saturating_add(1) };
+    let found = searcher.search(query, &(Count, first)).map_err(Error::tantivy("searched"))?;
+    let (total, mut places) = found;
+    let has_more = places.len() > end;
+    places.truncate(end);
+    places.drain(..request.offset.min(places.len()));
+    let last = places.last().filter(|_| has_more);
+    let next = last.map(|last| Context::new(searcher, request).write(last));
+    Ok(Page { total, places, next })
 }
 
 fn facets(document: &TantivyDocument, field: Field) -> Vec<Facet> {
@@ -265,115 +332,4 @@ fn facets(document: &TantivyDocument, field: Field) -> Vec<Facet> {
     facets
         .filter_map(|facet| Facet::from_encoded(facet.as_facet()?.as_bytes().to_vec()).ok())
         .collect()
-}
-
-fn find(
-    searcher: &Searcher,
-    query: &dyn Query,
-    request: &SearchRequest,
-) -> Result<(usize, Vec<(Score, DocAddress)>)> {
-    // Tantivy panics at a limit of 0, and sets aside memory for a large one.
-    let n_documents = usize::try_from(searcher.num_docs()).unwrap_or(usize::MAX);
-    let limit = request.limit.min(n_documents);
-    if limit == 0 {
-        let total = searcher.search(query, &Count).map_err(Error::tantivy("searched"))?;
-        return Ok((total, vec![]));
-    }
-    let best = TopDocs::with_limit(limit).and_offset(request.offset.min(n_documents));
-    searcher.search(query, &(Count, best.order_by_score())).map_err(Error::tantivy("searched"))
-}
-
-/// The longest tag that is read, in bytes: a label's name has 1024 at most, and each of them may need a
-/// backslash.
-const MAX_TAG_BYTES: usize = 4096;
-
-/// Reads a tag: a path such as `/role/program`, or a label such as `role::program`.
-///
-/// In a path a backslash takes the next character as it is: `/a\/b` has one segment.
-///
-/// ```
-/// use tantivy_autotag::{parse_tag, tag_path};
-///
-/// let tag = parse_tag("role::program")?;
-/// assert_eq!(tag, parse_tag("/role/program")?);
-/// assert_eq!(tag_path(&tag), "/role/program");
-/// assert_eq!(tag_path(&parse_tag("client/server")?), r"/client\/server");
-/// # Ok::<(), tantivy_autotag::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// [`Error::TagPath`] when there is no name in it, or a NUL character, [`Error::TagTooLong`] when no tag
-/// is as long.
-pub fn parse_tag(text: &str) -> Result<Facet> {
-    if text.len() > MAX_TAG_BYTES {
-        return Err(Error::TagTooLong { length: text.len(), max: MAX_TAG_BYTES });
-    }
-    let wrong = || Error::TagPath { path: text.to_owned() };
-    if text.contains('\0') {
-        return Err(wrong());
-    }
-    if !text.starts_with('/') {
-        let tag = document::facet(text);
-        return if tag.is_root() { Err(wrong()) } else { Ok(tag) };
-    }
-    let parsed = Facet::from_text(text).map_err(|_| wrong())?;
-    Ok(Facet::from_path(parsed.to_path().into_iter().filter(|segment| !segment.is_empty())))
-}
-
-/// Reads a label as people write it: by its name, such as `role::program`, or by its tag's path,
-/// such as `/role/program`.
-///
-/// ```
-/// use tantivy_autotag::parse_label;
-///
-/// assert_eq!(parse_label("/role/program")?, "role::program");
-/// assert_eq!(parse_label("role::program")?, "role::program");
-/// # Ok::<(), tantivy_autotag::Error>(())
-/// ```
-///
-/// # Errors
-///
-/// As [`parse_tag`].
-pub fn parse_label(text: &str) -> Result<String> {
-    let tag = parse_tag(text)?;
-    if tag.is_root() {
-        return Err(Error::TagPath { path: text.to_owned() });
-    }
-    Ok(if text.starts_with('/') { tag.to_path().join("::") } else { text.to_owned() })
-}
-
-/// Writes a tag's path in the form that [`parse_tag`] reads.
-///
-/// Why not Tantivy's `Display`? It writes a backslash inside a name as a slash.
-pub fn tag_path(tag: &Facet) -> String {
-    let mut path = String::new();
-    for segment in tag.to_path() {
-        path.push('/');
-        for character in segment.chars() {
-            if matches!(character, '/' | '\\') {
-                path.push('\\');
-            }
-            path.push(character);
-        }
-    }
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags_are_read_as_they_are_written() {
-        for label in ["role::program", "/a/b", "client/server", r"back\slash", r"a::b/c\::d"] {
-            let tag = document::facet(label);
-            assert_eq!(parse_tag(&tag_path(&tag)).unwrap(), tag, "{label}");
-        }
-        assert!(parse_tag("/").unwrap().is_root());
-        assert_eq!(parse_tag("/a//b/").unwrap(), document::facet("a::b"));
-        for wrong in ["", "::", "a\0b"] {
-            assert!(parse_tag(wrong).is_err(), "{wrong:?}");
-        }
-    }
 }

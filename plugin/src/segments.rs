@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tantivy::directory::error::OpenReadError;
 use tantivy::indexer::{LogMergePolicy, MergeCandidate, MergePolicy};
@@ -75,11 +75,41 @@ impl SegmentChecks {
     ///
     /// [`Error::SegmentDamaged`].
     pub(crate) fn check_stored(&self, segment: &SegmentReader) -> Result<()> {
-        let file = PathBuf::from(format!("{}.store", segment.segment_id().uuid_string()));
+        self.check_file(segment, "store")
+    }
+
+    /// Verifies a segment's fast fields.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SegmentDamaged`].
+    pub(crate) fn check_fast(&self, segment: &SegmentReader) -> Result<()> {
+        self.check_file(segment, "fast")
+    }
+
+    fn check_file(&self, segment: &SegmentReader, extension: &str) -> Result<()> {
+        let id = segment.segment_id().uuid_string();
+        let file = PathBuf::from(format!("{id}.{extension}"));
         if self.lock().contains(&file) {
             return Ok(());
         }
         self.check(&file, &recorded_checksums(&self.index))
+    }
+
+    /// Verifies all files of some of the last commit's segments.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SegmentDamaged`], and [`Error::Tantivy`] when the last commit cannot be read.
+    pub(crate) fn check_whole(&self, is_asked: impl Fn(&SegmentMeta) -> bool) -> Result<()> {
+        let metas = self.index.load_metas().map_err(Error::tantivy("read the last commit"))?;
+        let recorded = recorded_checksums(&self.index);
+        for segment in metas.segments.iter().filter(|segment| is_asked(segment)) {
+            for file in files(segment) {
+                self.check(&file, &recorded)?;
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, file: &Path, recorded: &Checksums) -> Result<()> {
@@ -148,23 +178,45 @@ fn files(segment: &SegmentMeta) -> Vec<PathBuf> {
     names.into_iter().map(PathBuf::from).collect()
 }
 
-/// Tantivy's merge policy, without segments that have a damaged file.
+/// The share of deleted documents from which on a segment is merged to be rid of them.
+const MERGED_DELETES_RATIO: f32 = 0.2;
+
+/// Returns the merge policy of writers that were given none.
+pub(crate) fn default_merge_policy() -> Arc<dyn MergePolicy> {
+    let mut policy = LogMergePolicy::default();
+    policy.set_del_docs_ratio_before_merge(MERGED_DELETES_RATIO);
+    Arc::new(policy)
+}
+
+/// A merge policy, without segments that have a damaged file.
 #[derive(Debug)]
 pub(crate) struct WholeSegments {
-    policy: LogMergePolicy,
+    policy: Arc<dyn MergePolicy>,
     checks: SegmentChecks,
 }
 
 impl WholeSegments {
-    pub(crate) fn new(policy: LogMergePolicy, index: Index) -> Self {
+    pub(crate) fn new(policy: Arc<dyn MergePolicy>, index: Index) -> Self {
         WholeSegments { policy, checks: SegmentChecks::new(index) }
+    }
+
+    /// Asks the policy, which may be the caller's own: one that panics merges nothing.
+    fn candidates(&self, segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
+        let asked = autotag::guarded(|| self.policy.compute_merge_candidates(segments));
+        let mut candidates = asked.unwrap_or_else(|message| {
+            tracing::error!(message, "the merge policy panicked");
+            vec![]
+        });
+        // Tantivy panics at an empty one.
+        candidates.retain(|candidate| !candidate.0.is_empty());
+        candidates
     }
 }
 
 impl MergePolicy for WholeSegments {
     fn compute_merge_candidates(&self, segments: &[SegmentMeta]) -> Vec<MergeCandidate> {
         self.checks.retain(segments);
-        let mut candidates = self.policy.compute_merge_candidates(segments);
+        let mut candidates = self.candidates(segments);
         if candidates.is_empty() {
             return candidates;
         }

@@ -9,15 +9,17 @@ use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, Term};
 
 use crate::guard::guard;
 use crate::operation::StoredDocument;
+use crate::restore::{self, FastValues};
 use crate::segments::SegmentChecks;
 use crate::{Error, Result, TagFields};
 
-/// Checks that every field is stored: nothing is lost when a document is read back.
+/// Checks that nothing is lost when a document is read back and written again.
+///
+/// # Errors
+///
+/// [`Error::NotStored`].
 pub(crate) fn check_stored(schema: &Schema) -> Result<()> {
-    match schema.fields().find(|(_, entry)| !entry.is_stored()) {
-        Some((_, entry)) => Err(Error::NotStored { field: entry.name().to_owned() }),
-        None => Ok(()),
-    }
+    restore::check_all(schema)
 }
 
 /// Reads the document of a key, after the checksum of its segment's store; `None` where there is
@@ -28,10 +30,9 @@ pub(crate) fn read(
     key: &str,
     checks: &SegmentChecks,
 ) -> Result<Option<StoredDocument>> {
-    const LOOKED_UP: &str = "looked a key up";
-    let look_up = || address(searcher, fields, key).map_err(Error::tantivy(LOOKED_UP));
-    let Some(address) = guard(LOOKED_UP, look_up)? else { return Ok(None) };
-    checks.check_stored(searcher.segment_reader(address.segment_ord))?;
+    let Some(address) = look_up(searcher, fields, key)? else { return Ok(None) };
+    let segment = searcher.segment_reader(address.segment_ord);
+    checks.check_stored(segment)?;
     let stored: TantivyDocument =
         searcher.doc(address).map_err(Error::tantivy("read a document"))?;
     let evidence = fields.evidence_of(&stored)?.unwrap_or_default();
@@ -41,7 +42,24 @@ pub(crate) fn read(
             document.add_field_value(field, value);
         }
     }
+    if FastValues::are_needed(searcher.schema(), fields) {
+        const RESTORED: &str = "restored a document from its fast fields";
+        checks.check_fast(segment)?;
+        let mut restore =
+            || FastValues::open(segment, fields)?.add_to(&mut document, address.doc_id);
+        guard(RESTORED, || restore().map_err(Error::tantivy(RESTORED)))?;
+    }
     Ok(Some(StoredDocument { document, evidence }))
+}
+
+/// Tells whether there is a document of a key.
+pub(crate) fn has_document(searcher: &Searcher, fields: &TagFields, key: &str) -> Result<bool> {
+    Ok(look_up(searcher, fields, key)?.is_some())
+}
+
+fn look_up(searcher: &Searcher, fields: &TagFields, key: &str) -> Result<Option<DocAddress>> {
+    const LOOKED_UP: &str = "looked a key up";
+    guard(LOOKED_UP, || address(searcher, fields, key).map_err(Error::tantivy(LOOKED_UP)))
 }
 
 fn address(

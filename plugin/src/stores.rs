@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use autotag::{DatastoreWriter, DocumentRecord};
-use tantivy::indexer::UserOperation;
+use tantivy::indexer::{MergePolicy, UserOperation};
+use tantivy::query::AllQuery;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, Term};
 
@@ -61,6 +62,16 @@ impl Stores {
         let started = Instant::now();
         self.tantivy.run(operations).map_err(Error::tantivy("took documents"))?;
         Ok(WriterTimes { tantivy: started.elapsed(), datastore, ..WriterTimes::default() })
+    }
+
+    /// Deletes all documents and what the datastore keeps of them; visible after the commit.
+    ///
+    /// Why a query? `IndexWriter::delete_all_documents` leaves documents that Tantivy's threads hold,
+    /// and takes effect without a commit.
+    pub(crate) fn delete_all(&mut self) -> Result<()> {
+        self.datastore.delete_all_documents()?;
+        let deleted = self.tantivy.delete_query(Box::new(AllQuery));
+        deleted.map(drop).map_err(Error::tantivy("deleted all documents"))
     }
 
     /// Forgets the keys of a commit.

@@ -7,7 +7,7 @@ use autotag::{EncodeError, EncodedBatch, Encoder, Tagger};
 
 use crate::job::TagSettings;
 use crate::segments::SegmentChecks;
-use crate::{Error, OnFailure, Result, TagFields};
+use crate::{Clock, Error, OnFailure, Result, TagFields};
 
 /// The taggers and settings of the tagging threads.
 pub(crate) struct Worker<E> {
@@ -18,6 +18,7 @@ pub(crate) struct Worker<E> {
     pub(crate) fields: TagFields,
     pub(crate) checks: SegmentChecks,
     pub(crate) on_failure: OnFailure,
+    pub(crate) clock: Clock,
 }
 
 impl<E: Encoder> Worker<E> {
@@ -26,10 +27,11 @@ impl<E: Encoder> Worker<E> {
         fields: TagFields,
         checks: SegmentChecks,
         on_failure: OnFailure,
+        clock: Clock,
     ) -> Self {
         let (tagger, job_settings) = (RwLock::new(tagger), RwLock::default());
         let encoder_health = EncoderHealth::default();
-        Worker { tagger, job_settings, encoder_health, fields, checks, on_failure }
+        Worker { tagger, job_settings, encoder_health, fields, checks, on_failure, clock }
     }
 
     /// Returns the current tagger.

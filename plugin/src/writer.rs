@@ -22,11 +22,11 @@ use crate::segments::SegmentChecks;
 use crate::stores::Stores;
 use crate::worker::Worker;
 use crate::{
-    CommitSummary, Error, Health, LastCommit, Result, TagFields, Ticket, TicketStatus,
-    WriterOptions, WriterStats, WriterTimes, document,
+    CommitSummary, Error, Health, LastCommit, OutsideChanges, Result, TagFields, Ticket,
+    TicketStatus, WriterOptions, WriterStats, WriterTimes, document,
 };
 
-use opening::{check_encoder, check_vocabulary, open_stores};
+use opening::{Opened, check_encoder, check_index, check_vocabulary, open_stores};
 
 /// Tags documents while they are indexed.
 ///
@@ -70,6 +70,8 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     reader: IndexReader,
     /// The last commit; locked while one is made.
     pub(crate) committed: Mutex<Payload>,
+    /// What another program changed before the writer was opened.
+    outside: Option<OutsideChanges>,
     /// Locked while a job runs: one at a time.
     pub(crate) job: Mutex<()>,
     pub(crate) options: WriterOptions,
@@ -95,6 +97,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Opens an index for tagging. A commit that a killed process left unfinished is completed or
     /// dropped, in both stores alike, and unused files are removed.
     ///
+    /// Where another program committed to the index since, neighbors of documents that it deleted or
+    /// replaced are removed before anything is tagged, and
+    /// [`outside_changes`](TaggingWriter::outside_changes) says what was found. That takes reading
+    /// all documents.
+    ///
     /// The index may have any schema that has the fields which `fields` names. The datastore holds
     /// the neighbors and changes with the index: give every index one of its own.
     ///
@@ -103,7 +110,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// [`Error::InUse`] when another writer has the index or the datastore open,
     /// [`Error::EncoderMismatch`] when another encoder made the index, [`Error::LabelMismatch`]
     /// when the datastore was made for another model, [`Error::FieldType`] and its like when the
-    /// fields do not fit, [`Error::Tantivy`] and [`Error::Datastore`] when a store fails.
+    /// fields do not fit, [`Error::TokenizerMissing`] when the schema names a tokenizer that is not
+    /// registered, [`Error::NotStored`] when documents could not be corrected and
+    /// [`WriterOptions::corrections`] requires it, [`Error::Tantivy`] and [`Error::Datastore`] when a store fails.
     pub fn open(
         index: Index,
         datastore: Datastore,
@@ -112,31 +121,32 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         options: WriterOptions,
     ) -> Result<Self> {
         let schema = index.schema();
-        fields.check(&schema)?;
+        check_index(&index, &fields, &options)?;
         check_encoder(&tagger, datastore.encoder())?;
         let checks = SegmentChecks::new(index.clone());
         checks.check_small()?;
-        let (stores, payload) = open_stores(&index, &datastore, &fields, &options)?;
-        let neighbors = datastore.reader()?;
-        check_vocabulary(tagger.encoder().labels(), neighbors.labels())?;
-        let payload = payload.at_least(neighbors.generation());
+        let labels = tagger.encoder().labels();
+        let opened = open_stores(&index, &datastore, labels, &fields, &checks, &options)?;
+        let Opened { stores, last, neighbors, outside } = opened;
         let reader = open_reader(&index)?;
-        let (generation, searcher) = (payload.generation, reader.searcher());
+        let (generation, searcher) = (last.generation, reader.searcher());
         let snapshot = Snapshot { generation, neighbors, searcher };
 
         let n_threads = options.n_threads();
         let pipeline = Arc::new(Pipeline {
             queue: Queue::new(&options, snapshot),
+            threads: options.shared_threads.clone(),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
-            worker: Worker::new(tagger, fields, checks, options.on_failure),
+            worker: Worker::new(tagger, fields, checks, options.on_failure, options.clock),
         });
         let writer = TaggingWriter {
             pipeline,
             schema,
             datastore,
             reader,
-            committed: Mutex::new(payload),
+            committed: Mutex::new(last),
+            outside,
             job: Mutex::new(()),
             job_documents: options.job_documents,
             options,
@@ -298,6 +308,17 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         check_vocabulary(tagger.encoder().labels(), snapshot.neighbors.labels())?;
         self.pipeline.worker.set_tagger(tagger);
         Ok(())
+    }
+
+    /// Returns what another program changed between autotag's last commit and the opening of this
+    /// writer; `None` where autotag made the last commit.
+    pub fn outside_changes(&self) -> Option<&OutsideChanges> {
+        self.outside.as_ref()
+    }
+
+    /// Returns the index.
+    pub(crate) fn index(&self) -> Index {
+        self.reader.searcher().index().clone()
     }
 
     /// Returns the index's schema.

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use crate::{Fingerprint, LabelVocabulary};
+use crate::{Encoder, Error, Fingerprint, LabelVocabulary, Result};
 
 /// The kind of neighbor search.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +36,17 @@ impl DatastoreOptions {
     /// Makes options with the default number of trees.
     pub fn new(dimensions: NonZeroUsize, encoder: Fingerprint, labels: LabelVocabulary) -> Self {
         DatastoreOptions { dimensions, encoder, labels, n_trees: Self::DEFAULT_TREES }
+    }
+
+    /// Makes the options of an encoder's datastore, with the default number of trees.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Embedding`] for an encoder without dimensions.
+    pub fn of<E: Encoder + ?Sized>(encoder: &E) -> Result<Self> {
+        let without = Error::Embedding { dimensions: 0, reason: "it is empty" };
+        let dimensions = NonZeroUsize::new(encoder.dimensions()).ok_or(without)?;
+        Ok(DatastoreOptions::new(dimensions, encoder.fingerprint(), encoder.labels().clone()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::environment::Access;
 use super::files::{DATA_FILE, SMALLEST_FILE, file_id, io_error};
-use super::locks::is_written;
+use super::locks::{is_written, sync_with_parent};
 use super::options::{DatastoreOptions, StorageOptions};
 use super::search::Search;
 use super::snapshot::{Changes, Snapshot};
@@ -41,7 +41,10 @@ impl Shared {
     ) -> Result<Arc<Shared>> {
         fs::create_dir_all(folder).map_err(io_error(folder, "create"))?;
         let folder = fs::canonicalize(folder).map_err(io_error(folder, "find"))?;
-        open_or_share(&folder, Access::ReadWrite, || Store::create(&folder, options, storage))
+        let create = || Store::create(&folder, options, storage);
+        let shared = open_or_share(&folder, Access::ReadWrite, create)?;
+        sync_with_parent(&folder)?;
+        Ok(shared)
     }
 
     /// Opens the datastore in a folder, or shares the one that is open for reading already.

@@ -20,6 +20,8 @@ use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary, Result, failpo
 /// The longest key, in bytes: LMDB's limit.
 pub const MAX_KEY_BYTES: usize = 511;
 
+type Keys = BTreeSet<Box<str>>;
+
 /// Collects changes; nothing is visible to readers before they are committed.
 ///
 /// [`commit`](DatastoreWriter::commit) does so at once. Who commits another store together with this
@@ -201,6 +203,59 @@ impl DatastoreWriter {
         self.refuse_prepared()?;
         check_key(key)?;
         self.stage(&Operation::DeleteDocument(key.into()))
+    }
+
+    /// Deletes all items that people labeled and forgets all documents, those included that are not
+    /// committed yet. The training set and the labels stay.
+    ///
+    /// # Errors
+    ///
+    /// When LMDB or the disk fails; then some of them may be staged to be deleted.
+    pub fn delete_all_documents(&mut self) -> Result<()> {
+        self.refuse_prepared()?;
+        let (items, documents) = self.document_keys()?;
+        for key in items {
+            self.stage(&Operation::Delete(key))?;
+        }
+        for key in documents {
+            self.stage(&Operation::DeleteDocument(key))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the keys of all items that people labeled, and of all documents, committed or staged.
+    fn document_keys(&self) -> Result<(Keys, Keys)> {
+        let store = &self.shared.store;
+        let lmdb = store.lmdb("read the documents");
+        store.read(|txn| {
+            let (mut items, mut documents) = (Keys::new(), Keys::new());
+            for item in store.items(txn)? {
+                let (_, record) = item?;
+                if record.source == Source::Human {
+                    items.insert(record.key.into());
+                }
+            }
+            for entry in store.databases.documents.iter(txn).map_err(&lmdb)? {
+                let (key, _) = entry.map_err(&lmdb)?;
+                let key = std::str::from_utf8(key).map_err(|_| store.damaged("a key"))?;
+                documents.insert(key.into());
+            }
+            let mut add = |operation| match operation {
+                Operation::Put(record) if record.source == Source::Human => {
+                    items.insert(record.key);
+                }
+                Operation::PutDocument(key, _) => drop(documents.insert(key)),
+                Operation::Put(_) | Operation::Delete(_) | Operation::DeleteDocument(_) => {}
+            };
+            for number in 0..self.n_spilled {
+                add(store.staged(txn, number)?);
+            }
+            for bytes in &self.buffer {
+                let operation = Operation::decode(bytes, store.dimensions);
+                add(operation.ok_or_else(|| store.damaged("a staged change"))?);
+            }
+            Ok((items, documents))
+        })
     }
 
     /// Returns the labels as they are with all changes so far.

@@ -22,7 +22,9 @@ use autotag_train::{
 use serde_json::{Map, Value, json};
 use tantivy::doc;
 use tantivy::schema::Schema;
-use tantivy_autotag::{BundleSource, FieldNames, IndexFolder, TagFields, WriterOptions, tag_path};
+use tantivy_autotag::{
+    BundleSource, FieldNames, IndexFolder, InitialNeighbors, TagFields, WriterOptions, tag_path,
+};
 
 use crate::tiny;
 
@@ -108,7 +110,7 @@ fn an_encoder_alone_tags_by_its_neighbors_and_learns_labels_while_it_indexes() {
     let source = BundleSource {
         path: bundle.path(),
         fingerprint: bundle.fingerprint(),
-        training_set: &bundle.datastore().unwrap(),
+        neighbors: InitialNeighbors::TrainingSet(&bundle.datastore().unwrap()),
     };
     let path = folder.path().join("index");
     let index = IndexFolder::create(&path, schema.build(), &fields, &source).unwrap();

@@ -108,11 +108,10 @@ fn the_committed_index_opens_is_sound_and_is_found_by_its_tags() {
     assert_eq!((report.documents, report.labeled), (Some(14), 7));
     assert_eq!((report.neighbors, report.training), (Some(57), 50));
     let index = fixtures.index();
-    assert_eq!(index.bundle(), "../bundle");
+    assert_eq!(index.bundle(), Some(Path::new("../bundle")));
     let searcher = index.searcher().unwrap();
     let tagged = |tag: &str| {
-        let tags = vec![parse_tag(tag).unwrap()];
-        let found = searcher.search(&SearchRequest { tags, ..SearchRequest::default() });
+        let found = searcher.search(&SearchRequest::new().tags([parse_tag(tag).unwrap()]));
         let found = found.unwrap().documents;
         found.into_iter().map(|document| document.key).collect::<Vec<_>>()
     };

@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask setup`, `demo`, `storm`, `fixtures` and `test`.
+//! The project's own commands: `cargo xtask setup`, `demo`, `storm`, `fixtures`, `api`,
+//! `package` and `test`.
 
 // A command-line program prints.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -11,12 +12,15 @@ use demo::Options;
 use setup::Build;
 use storm::Storm;
 
+mod api;
 mod apt;
+mod crates;
 mod data;
 mod dataset;
 mod debtags;
 mod demo;
 mod explain;
+mod package;
 mod process;
 mod setup;
 mod storm;
@@ -55,8 +59,16 @@ Usage: cargo xtask <COMMAND>
       Replace the bundle and the index in tests/fixtures, which later versions
       must open, by new ones. Do so when their version is no longer read.
 
+  api [--update]
+      Compare the public API of every library with its snapshot in docs/api; with
+      --update write the snapshots anew.
+
+  package
+      Make the archives that are published, then build and run a crate outside the
+      workspace that depends on nothing else. Takes minutes.
+
   test
-      Set up, then check format, lints, tests, doc tests and docs.
+      Set up, then check format, lints, tests, doc tests, docs and the public API.
 
 Examples:
   cargo xtask demo
@@ -71,10 +83,18 @@ enum Task {
     Demo(Options),
     Storm(Storm),
     Fixtures,
+    /// Compares the snapshots of the public API.
+    Api,
+    /// Writes them anew.
+    UpdateApi,
+    Package,
     Test,
 }
 
 fn main() -> ExitCode {
+    if let Some(result) = api::stand_in() {
+        return exit_code(result);
+    }
     let args = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let task = match parse(args) {
         Ok(task) => task,
@@ -92,8 +112,15 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Storm(storm) => storm.run(),
         Task::Fixtures => test::make_fixtures(),
+        Task::Api => api::check(),
+        Task::UpdateApi => api::update(),
+        Task::Package => package::run(),
         Task::Test => test::run(),
     };
+    exit_code(result)
+}
+
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -120,9 +147,17 @@ fn parse(args: impl IntoIterator<Item = String>) -> Result<Task, String> {
         },
         "demo" => parse_demo(rest).map(Task::Demo),
         "storm" => parse_storm(&rest).map(Task::Storm),
+        "api" => match rest.as_slice() {
+            [] => Ok(Task::Api),
+            [update] if update == "--update" => Ok(Task::UpdateApi),
+            _ => Err(format!("api takes --update or nothing, not {}", rest.join(" "))),
+        },
+        "package" if rest.is_empty() => Ok(Task::Package),
         "fixtures" if rest.is_empty() => Ok(Task::Fixtures),
         "test" if rest.is_empty() => Ok(Task::Test),
-        "fixtures" | "test" => Err(format!("{command} takes no options, not {}", rest.join(" "))),
+        "fixtures" | "package" | "test" => {
+            Err(format!("{command} takes no options, not {}", rest.join(" ")))
+        }
         _ => Err(format!("there is no command {command}")),
     }
 }
@@ -184,6 +219,9 @@ mod tests {
         assert_eq!(parse_line("setup --gpu"), Ok(Task::Setup(Build::Gpu)));
         assert_eq!(parse_line("fixtures"), Ok(Task::Fixtures));
         assert_eq!(parse_line("test"), Ok(Task::Test));
+        assert_eq!(parse_line("package"), Ok(Task::Package));
+        assert_eq!(parse_line("api"), Ok(Task::Api));
+        assert_eq!(parse_line("api --update"), Ok(Task::UpdateApi));
         assert_eq!(parse_line("storm"), Ok(Task::Storm(Storm::default())));
         let storm = Storm { kills: 20, rounds: 3, ..Storm::default() };
         assert_eq!(parse_line("storm --kills 20 --rounds=3"), Ok(Task::Storm(storm)));
@@ -204,6 +242,8 @@ mod tests {
             ("bild", "bild"),
             ("setup --cuda", "--cuda"),
             ("test now", "now"),
+            ("api --all", "--all"),
+            ("package now", "now"),
             ("fixtures out", "fixtures takes no options, not out"),
             ("storm --kills", "--kills"),
             ("storm --rounds 0", "0"),

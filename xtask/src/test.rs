@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::api;
 use crate::process::{self, Steps};
 use crate::setup::{self, Build};
 
@@ -17,7 +18,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// The examples, each of which must run to its end.
-const EXAMPLES: [&str; 3] = ["tag_on_ingest", "faceted_search", "async_service"];
+const EXAMPLES: [&str; 4] = ["tag_on_ingest", "faceted_search", "without_a_model", "async_service"];
 
 /// The models that need Burn are checked too, with the same features in every step: with others,
 /// everything would be compiled again.
@@ -48,7 +49,8 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.run("doc tests", || {
         process::run(process::cargo().args(["test", "--doc", "--workspace"]).args(FEATURES))
     })?;
-    steps.run("docs", || process::run(&mut docs()))
+    steps.run("docs", || process::run(&mut docs()))?;
+    steps.run("public API", api::check)
 }
 
 /// Runs the examples as they were built for the tests.

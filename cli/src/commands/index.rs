@@ -167,8 +167,7 @@ fn bundle_for_new(args: &IndexArgs) -> Result<&Path, UsageError> {
 
 fn create(index: &Path, bundle: &ModelBundle) -> anyhow::Result<IndexFolder> {
     let mut schema = Schema::builder();
-    let suggestions = Some("suggestions".to_owned());
-    let names = FieldNames { suggestions, ..FieldNames::default() };
+    let names = FieldNames::new().suggestions("suggestions");
     let fields = TagFields::add_to(&mut schema, &names)?;
     let training_set = TrainingSet::open(bundle)?;
     match IndexFolder::create(index, schema.build(), &fields, &training_set.source()) {

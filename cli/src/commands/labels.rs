@@ -141,7 +141,7 @@ fn list(path: &Path) -> anyhow::Result<LabelList> {
     let mut rows = Vec::with_capacity(labels.len());
     for id in 0..labels.len() as u32 {
         let tag = parse_tag(labels.name(LabelId(id)))?;
-        let request = SearchRequest { tags: vec![tag], limit: 0, ..SearchRequest::default() };
+        let request = SearchRequest::new().tags([tag]).limit(0);
         rows.push(row(labels, LabelId(id), searcher.search(&request)?.total));
     }
     Ok(LabelList { labels: rows })

@@ -4,9 +4,11 @@ mod report;
 
 use std::path::PathBuf;
 
+use tantivy_autotag::tantivy::query::EmptyQuery;
 use tantivy_autotag::tantivy::schema::Facet;
 use tantivy_autotag::{
-    FoundDocument, IndexFolder, SearchRequest, SearchResults, TagSearcher, parse_tag,
+    Counting, DocumentOrigin, FoundDocument, IndexFolder, SearchRequest, SearchResults,
+    SnippetOptions, SortBy, TagFilter, TagSearcher, parse_tag,
 };
 
 use crate::args::Common;
@@ -20,8 +22,9 @@ use report::SearchReport;
 /// that is a document's key finds that document first.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
-  autotag search --index index --tag /role/program --facets /use --explain 'image editor'")]
+Examples:
+  autotag search --index index --tag /role/program --facets /use --explain 'image editor'
+  autotag search --index index --origin predicted --sort tag_margin")]
 pub(crate) struct SearchArgs {
     /// The index's folder
     #[arg(long, value_name = "DIR")]
@@ -31,13 +34,42 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "/FACET/VALUE", value_parser = tag)]
     tag: Vec<Facet>,
 
+    /// Tags of which every document must have at least one, or one below it; give the option several
+    /// times
+    #[arg(long, value_name = "/FACET/VALUE", value_parser = tag)]
+    any_tag: Vec<Facet>,
+
+    /// A tag that no document may have, nor one below it; may be given several times
+    #[arg(long, value_name = "/FACET/VALUE", value_parser = tag)]
+    not_tag: Vec<Facet>,
+
     /// A suggestion that every document must have, or one below it; may be given several times
     #[arg(long, value_name = "/FACET/VALUE", value_parser = tag)]
     suggested: Vec<Facet>,
 
-    /// Count the tags right below this one among all documents that match; / counts the first level
+    /// Only documents whose tags were all predicted, all given by people, or some of each, or that
+    /// have none; may be given several times
+    #[arg(long, value_enum, value_name = "ORIGIN")]
+    origin: Vec<TagOrigin>,
+
+    /// Count the tags right below this one among all documents that match; / counts the first level;
+    /// may be given several times
     #[arg(long, value_name = "/FACET", value_parser = tag)]
-    facets: Option<Facet>,
+    facets: Vec<Facet>,
+
+    /// Count for each of --facets as if no --tag and --any-tag below it were given: how many documents
+    /// another choice would find
+    #[arg(long, requires = "facets")]
+    disjunctive: bool,
+
+    /// The order: `relevance`, or a fast field such as tag_margin (the least certain first), tag_score or
+    /// tagged_at, with :desc for the largest value first
+    #[arg(long, value_name = "FIELD[:asc|:desc]", default_value = "relevance", value_parser = sort)]
+    sort: SortBy,
+
+    /// Show the passages that match instead of the beginning of the text
+    #[arg(long)]
+    snippets: bool,
 
     /// The most documents that are shown
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -46,6 +78,10 @@ pub(crate) struct SearchArgs {
     /// The number of the best to skip
     #[arg(long, value_name = "N", default_value_t = 0)]
     offset: usize,
+
+    /// Go on behind the page that ended with this cursor
+    #[arg(long, value_name = "CURSOR")]
+    cursor: Option<String>,
 
     /// Show each tag's score, the model's and the neighbors' part, and the neighbors that voted
     #[arg(long)]
@@ -60,16 +96,58 @@ fn tag(text: &str) -> Result<Facet, String> {
     parse_tag(text).map_err(|error| error.to_string())
 }
 
+fn sort(text: &str) -> Result<SortBy, String> {
+    match text.rsplit_once(':') {
+        None if text == "relevance" => Ok(SortBy::Relevance),
+        None => Ok(SortBy::ascending(text)),
+        Some((field, "asc")) => Ok(SortBy::ascending(field)),
+        Some((field, "desc")) => Ok(SortBy::descending(field)),
+        Some(_) => Err("the direction is neither asc nor desc".to_owned()),
+    }
+}
+
+/// The origin of a document's tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TagOrigin {
+    Untagged,
+    Predicted,
+    Mixed,
+    Human,
+}
+
+impl From<TagOrigin> for DocumentOrigin {
+    fn from(origin: TagOrigin) -> DocumentOrigin {
+        match origin {
+            TagOrigin::Untagged => DocumentOrigin::Untagged,
+            TagOrigin::Predicted => DocumentOrigin::Predicted,
+            TagOrigin::Mixed => DocumentOrigin::Mixed,
+            TagOrigin::Human => DocumentOrigin::Human,
+        }
+    }
+}
+
+fn request(args: &SearchArgs) -> SearchRequest {
+    let (all, any, none) = (args.tag.clone(), args.any_tag.clone(), args.not_tag.clone());
+    let mut request = SearchRequest::new()
+        .query(args.query.join(" "))
+        .tags(TagFilter::new().all(all).any(any).none(none))
+        .suggestions(args.suggested.clone())
+        .origins(args.origin.iter().map(|&origin| origin.into()))
+        .facets(args.facets.clone())
+        .sort(args.sort.clone())
+        .limit(args.limit)
+        .offset(args.offset);
+    if args.disjunctive {
+        request.counting = Counting::Disjunctive;
+    }
+    request.snippets = args.snippets.then(SnippetOptions::default);
+    request.cursor = args.cursor.clone();
+    request
+}
+
 pub(crate) fn run(args: &SearchArgs, common: &Common) -> anyhow::Result<()> {
     let searcher = IndexFolder::open(&args.index)?.searcher()?;
-    let request = SearchRequest {
-        query: args.query.join(" "),
-        tags: args.tag.clone(),
-        suggested: args.suggested.clone(),
-        facets: args.facets.clone(),
-        limit: args.limit,
-        offset: args.offset,
-    };
+    let request = request(args);
     let results = search(&searcher, &request)?;
     let detail = Detail::explained(args.explain);
     output::print(common.format, &SearchReport::new(&request, results, detail))?;
@@ -78,27 +156,37 @@ pub(crate) fn run(args: &SearchArgs, common: &Common) -> anyhow::Result<()> {
 
 /// Searches; where the query is a document's key, that document comes first.
 fn search(searcher: &TagSearcher, request: &SearchRequest) -> anyhow::Result<SearchResults> {
-    let exact = searcher.document(&request.query)?.filter(|document| has_tags(document, request));
-    let Some(exact) = exact.filter(|_| request.offset == 0 && request.limit > 0) else {
+    let is_first_page = request.offset == 0 && request.cursor.is_none() && request.limit > 0;
+    if !is_first_page || request.sort != SortBy::Relevance {
         return Ok(searcher.search(request)?);
-    };
+    }
+    let exact = searcher.document(&request.query)?.filter(|document| matches(document, request));
+    let Some(exact) = exact else { return Ok(searcher.search(request)?) };
     // A key need not be a query that can be read, nor stand in the text.
-    let mut results = searcher.search(request).unwrap_or_else(|_| SearchResults {
-        total: 0,
-        documents: vec![],
-        facets: vec![],
-    });
-    results.documents.retain(|document| document.key != exact.key);
-    results.documents.insert(0, exact);
-    results.documents.truncate(request.limit);
+    let found = searcher.search(request).or_else(|_| searcher.search(&nothing(request)));
+    let mut results = found?;
+    match results.documents.iter().position(|document| document.key == exact.key) {
+        Some(position) => results.documents[..=position].rotate_right(1),
+        None => {
+            // One less of the others, so that the cursor leaves none out.
+            let others = request.clone().limit(request.limit - 1);
+            let others = searcher.search(&others).or_else(|_| searcher.search(&nothing(request)));
+            results = others?;
+            results.documents.insert(0, exact);
+        }
+    }
     results.total = results.total.max(results.documents.len());
     Ok(results)
 }
 
-fn has_tags(document: &FoundDocument, request: &SearchRequest) -> bool {
-    let has_all = |tags: &[Facet], wanted: &[Facet]| {
-        let has = |wanted: &Facet| tags.iter().any(|tag| tag == wanted || wanted.is_prefix_of(tag));
-        wanted.iter().all(|wanted| wanted.is_root() || has(wanted))
-    };
-    has_all(&document.tags, &request.tags) && has_all(&document.suggestions, &request.suggested)
+/// Returns a request that finds nothing.
+fn nothing(request: &SearchRequest) -> SearchRequest {
+    request.clone().query("").filter(EmptyQuery)
+}
+
+fn matches(document: &FoundDocument, request: &SearchRequest) -> bool {
+    let origin = DocumentOrigin::of(document.evidence.as_ref());
+    request.tags.matches(&document.tags)
+        && request.suggestions.matches(&document.suggestions)
+        && (request.origins.is_empty() || request.origins.contains(&origin))
 }

@@ -107,7 +107,7 @@ fn documents_are_indexed_tagged_and_found() {
     let all = search("--facets /field --limit 3");
     assert_eq!(all["total"], 150);
     assert_eq!(all["documents"].as_array().unwrap().len(), 3);
-    let counts = all["facets"]["counts"].as_array().unwrap();
+    let counts = all["facets"][0]["counts"].as_array().unwrap();
     assert_eq!(counts.len(), 6);
     let engine = counts.iter().find(|count| count["tag"] == "/field/engine").unwrap();
     let by_tag = search("--tag /field/engine");
@@ -130,6 +130,67 @@ fn documents_are_indexed_tagged_and_found() {
 
     let table = autotag(&format!("search --index {index} --explain --facets /field piston")).ok();
     assert!(table.contains("documents match piston") && table.contains("/field/engine"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+}
+
+#[test]
+fn documents_are_filtered_counted_sorted_and_paged_for_a_review() {
+    let folder = Folder::new();
+    let labeled = folder.write("labeled.jsonl", lines(&documents(20, 4)));
+    let unlabeled = folder.write("unlabeled.jsonl", lines(&unlabeled(&documents(30, 5))));
+    let (bundle, index) = (bundle(), folder.path("index"));
+    autotag(&format!("index --bundle {bundle} --index {index} --data {labeled} {unlabeled}")).ok();
+    let search =
+        |line: &str| autotag(&format!("search --index {index} --format json {line}")).json();
+    let total = |line: &str| search(&format!("--limit 0 {line}"))["total"].as_u64().unwrap();
+
+    // Who gave the tags.
+    assert_eq!(total("--origin human"), 20);
+    assert_eq!(total("--origin predicted --origin untagged"), 30);
+
+    // One tag or another, or neither.
+    let (engine, music) = ("/field/engine", "/field/music");
+    let either = total(&format!("--any-tag {engine} --any-tag {music}"));
+    let neither = total(&format!("--not-tag {engine} --not-tag {music}"));
+    assert_eq!(either + neither, 50);
+    assert!(either >= total(&format!("--tag {engine}")) && neither < 50);
+
+    // Counts as if another tag were chosen, of several facets at once.
+    let counted = search(&format!("--any-tag {engine} --facets /field --facets / --disjunctive"));
+    let whole = search("--facets /field");
+    assert_eq!(counted["facets"][0], whole["facets"][0]);
+    assert_eq!(counted["facets"][1]["below"], "/");
+    let counted = search(&format!("--tag {engine} --facets /field"));
+    assert_ne!(counted["facets"][0], whole["facets"][0]);
+
+    // The least certain first, page by page.
+    let line = "--origin predicted --sort tag_margin";
+    let all = search(&format!("{line} --limit 50"));
+    let all = all["documents"].as_array().unwrap();
+    let margins: Vec<f64> = all.iter().map(|d| d["sort_value"].as_f64().unwrap()).collect();
+    assert!(margins.is_sorted() && margins[0] < margins[margins.len() - 1], "{margins:?}");
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = search(&format!("{line} --limit 7 {cursor}"));
+        paged.extend(page["documents"].as_array().unwrap().clone());
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("--cursor {next}"),
+            None => break,
+        }
+    }
+    assert_eq!(&paged, all);
+    let error = autotag(&format!("search --index {index} --cursor abc")).error();
+    assert!(error.contains("cursor is damaged"), "{error}");
+    let error = autotag(&format!("search --index {index} --sort text")).error();
+    assert!(error.contains("cannot be sorted by field \"text\""), "{error}");
+    let latest = search("--sort tagged_at:desc --limit 1");
+    assert!(latest["documents"][0]["sort_value"].as_str().unwrap().ends_with('Z'), "{latest}");
+
+    let found = search("--snippets piston --limit 1");
+    let html = found["documents"][0]["snippets"][0]["html"].as_str().unwrap();
+    assert!(html.contains("<b>piston</b>"), "{html}");
+    let table = autotag(&format!("search --index {index} --snippets --limit 2 {line}")).ok();
+    assert!(table.contains("More: --cursor "), "{table}");
     assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
 }
 

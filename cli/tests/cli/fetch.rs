@@ -46,6 +46,20 @@ fn another_wheel_is_refused_and_no_folder_appears() {
     assert!(!fs::exists(&out).unwrap());
 }
 
+// No build is pinned for other systems.
+#[cfg(target_os = "linux")]
+#[test]
+fn onnx_runtime_is_fetched_as_it_was_pinned_or_not_at_all() {
+    let folder = Folder::new();
+    let error = autotag_with_python(&folder, "", "setup").error();
+    assert!(error.contains("onnxruntime==") && error.contains("no python3"), "{error}");
+    let script = "while [ $# -gt 1 ]; do [ \"$1\" = --dest ] && dest=$2; shift; done\n\
+                  echo other > \"$dest/a.whl\"";
+    let error = autotag_with_python(&folder, script, "setup").error();
+    assert!(error.contains("is not the expected one"), "{error}");
+    assert!(!fs::exists(folder.path("data/autotag/onnxruntime/1.31.1-cpu")).unwrap());
+}
+
 #[test]
 fn a_folder_with_other_files_stays_as_it_is() {
     let folder = Folder::new();

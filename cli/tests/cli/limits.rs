@@ -242,7 +242,7 @@ fn without_onnx_runtime_every_command_says_how_to_get_it() {
     let folder = Folder::new();
     for line in commands_with_a_model(&folder) {
         let error = without_onnx_runtime(&folder, &line).error();
-        for part in ["ONNX Runtime was not found", "cargo xtask setup", "ORT_DYLIB_PATH"] {
+        for part in ["ONNX Runtime was not found", "autotag setup", "ORT_DYLIB_PATH"] {
             assert!(error.contains(part), "{line}: {error}");
         }
         assert!(!Path::new(&folder.path("out")).exists(), "{line}");

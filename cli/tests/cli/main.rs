@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod adopt;
 mod by_autodiff;
 mod compare;
 mod encoder;

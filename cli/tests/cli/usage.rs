@@ -108,10 +108,10 @@ fn without_onnx_runtime_the_error_says_how_to_get_it() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("none.so") && error.contains("cargo xtask setup"), "{error}");
+    assert!(error.contains("none.so") && error.contains("autotag setup"), "{error}");
     let given = folder.write("given.so", "no library");
     let error = autotag(&format!("tag --bundle {bundle} --onnxruntime {given}")).error();
-    assert!(error.contains("given.so") && error.contains("cargo xtask setup"), "{error}");
+    assert!(error.contains("given.so") && error.contains("autotag setup"), "{error}");
 }
 
 #[test]

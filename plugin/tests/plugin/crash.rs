@@ -4,10 +4,12 @@
 //! compute as well, and logs the acknowledged ones. The parent kills it with SIGKILL and compares
 //! both stores with a model of the acknowledged operations.
 
+mod adopting;
 mod child;
 mod model;
 mod moving;
 mod observe;
+mod outside;
 mod points;
 #[cfg(target_os = "linux")]
 mod power;

@@ -38,7 +38,7 @@ fn an_index_is_made_filled_and_opened_again() {
     assert!(IndexFolder::exists(&path));
 
     let index = IndexFolder::open(&path).unwrap();
-    assert_eq!(index.bundle(), Path::new("../bundle"));
+    assert_eq!(index.bundle(), Some(Path::new("../bundle")));
     assert_eq!(index.names(), &FieldNames::default());
     assert_eq!(index.encoder(), Words::new(&LABELS).fingerprint());
     let (_, fields) = index.index().unwrap();

@@ -4,15 +4,18 @@
 mod suggestions;
 mod support;
 
+mod adopting;
 mod closing;
 mod concurrency;
 #[cfg(unix)]
 mod crash;
+mod deletion;
 mod durability;
 mod evidence;
 mod failures;
 mod faults;
 mod folder;
+mod following;
 #[cfg(target_os = "linux")]
 mod memory;
 mod mending;
@@ -21,10 +24,16 @@ mod model;
 #[cfg(unix)]
 mod mutations;
 mod opening;
+mod outside;
+mod own_encoder;
+mod own_index;
 mod poison;
+mod reading;
 mod restoring;
+mod reviewing;
 mod reviews;
 mod search;
+mod sharing;
 mod upkeep;
 mod verify;
 mod writing;

@@ -171,7 +171,7 @@ fn a_moved_index_keeps_what_people_said() {
     let (writer, moved) = moved.unwrap();
     assert_eq!((moved.labeled, moved.failed.len()), (18, 0));
     let index = sample.index();
-    assert_eq!((index.encoder(), index.bundle()), (OTHER, Path::new("other bundle")));
+    assert_eq!((index.encoder(), index.bundle()), (OTHER, Some(Path::new("other bundle"))));
     assert_eq!(folders(&sample).len(), 1, "the old datastore is gone");
     writer.retag("", |_| {}).unwrap();
     writer.add_labeled(document(&fields, "late", "reef"), ["cat", "use::editing"]).unwrap();
@@ -294,7 +294,7 @@ fn moving_to_a_bundle_with_the_same_encoder_brings_its_neighbors() {
     let report = sample.verify();
     assert!(report.is_sound(), "{report:#?}");
     assert_eq!((report.training, report.neighbors), (2, Some(19)));
-    assert_eq!(index.bundle(), Path::new("retrained"));
+    assert_eq!(index.bundle(), Some(Path::new("retrained")));
     // Once more: nothing is to be done.
     let again = move_to(&mut index, Words::new(&LABELS), &retrained);
     assert_eq!(again, RebuildReport::default());

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use tantivy::indexer::NoMergePolicy;
+use tantivy::indexer::{MergePolicy, NoMergePolicy};
 use tantivy::{IndexWriter, TantivyDocument, Term};
 use tantivy_autotag::{Error, Problem, WriterOptions};
 
@@ -51,6 +52,61 @@ fn the_first_operation_after_opening_is_no_part_of_the_commit_before() {
     assert_eq!(fixture.keys(), expected);
     assert_eq!(fixture.tags("small 4"), ["/role/library"]);
     assert_eq!(fixture.index.load_metas().unwrap().segments.len(), 2, "two were merged");
+}
+
+/// Returns the number of segments of the last commit.
+fn n_segments(fixture: &Fixture) -> usize {
+    fixture.index.searchable_segment_ids().unwrap().len()
+}
+
+#[test]
+fn segments_are_merged_on_request() {
+    let fixture = Fixture::new();
+    let merge_policy: Option<Arc<dyn MergePolicy>> = Some(Arc::new(NoMergePolicy));
+    let options = WriterOptions { merge_policy, ..WriterOptions::default() };
+    let writer = fixture.open(Words::new(&LABELS), options).unwrap();
+    for key in ["a", "b", "c", "d"] {
+        writer.add_labeled(fixture.document(key, "program"), ["cat"]).unwrap();
+        writer.commit().unwrap();
+    }
+    let segments = fixture.index.searchable_segment_ids().unwrap();
+    assert_eq!(writer.merge(&[]).unwrap(), None);
+    let merged = writer.merge(&segments[..2]).unwrap().unwrap();
+    let after = fixture.index.searchable_segment_ids().unwrap();
+    assert!(after.contains(&merged) && after.len() == 3);
+    assert!(matches!(writer.merge(&segments), Err(Error::Tantivy { .. })));
+
+    // Uncommitted work is neither lost nor published.
+    writer.delete("a").unwrap();
+    writer.add(fixture.document("e", "program")).unwrap();
+    writer.merge_all().unwrap();
+    assert_eq!(n_segments(&fixture), 1);
+    assert_eq!(fixture.keys(), ["a", "b", "c", "d"]);
+    writer.commit().unwrap();
+    assert_eq!(fixture.keys(), ["b", "c", "d", "e"]);
+    assert_eq!(fixture.neighbor_keys(), ["b", "c", "d"]);
+    // A merge of one segment takes its deleted documents away; without documents nothing is left.
+    writer.delete_all().unwrap();
+    writer.commit().unwrap();
+    assert_eq!(writer.merge_all().unwrap(), None);
+    writer.garbage_collect().unwrap();
+}
+
+#[test]
+fn a_damaged_segment_is_not_merged_on_request_either() {
+    let sample = Sample::new();
+    let merge_policy: Option<Arc<dyn MergePolicy>> = Some(Arc::new(NoMergePolicy));
+    let options = WriterOptions { merge_policy, ..WriterOptions::default() };
+    let writer = sample.index().writer(tagger(Words::new(&LABELS)), options).unwrap();
+    let (index, fields) = sample.index().index().unwrap();
+    writer.add(document(&fields, "new", "program")).unwrap();
+    writer.commit().unwrap();
+    let newest = index.searchable_segment_ids().unwrap();
+    for store in stores_of(&sample) {
+        flip(&store, 5, 0);
+    }
+    assert!(matches!(writer.merge_all(), Err(Error::SegmentDamaged { .. })));
+    assert_eq!(index.searchable_segment_ids().unwrap(), newest);
 }
 
 fn stores_of(sample: &Sample) -> Vec<PathBuf> {

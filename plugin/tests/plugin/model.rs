@@ -9,6 +9,9 @@ use autotag::{
     StorageOptions, Tagger, Temperature,
 };
 use proptest::prelude::*;
+use tantivy::Term;
+use tantivy::query::TermQuery;
+use tantivy::schema::IndexRecordOption;
 use tantivy_autotag::{
     Correction, Error, IndexFolder, LabelChange, OnFailure, TagFields, TaggingWriter, Ticket,
     WriterOptions,
@@ -21,6 +24,9 @@ use crate::support::{
 use reference::{Change, Others, Reference, State};
 
 const TEXTS: [&str; 4] = ["program oven", "library", "editing program", "oven reef"];
+
+/// Words of these texts.
+const WORDS: [&str; 3] = ["oven", "program", "library"];
 
 /// Of the model, of nobody yet, and names that labels get by being renamed.
 const NAMES: [&str; 8] =
@@ -43,6 +49,9 @@ enum Step {
     Merge(usize, usize),
     Retire(usize),
     Restore(usize),
+    /// Deletes the documents that have a word.
+    DeleteQuery(usize),
+    DeleteAll,
     Commit,
     Rollback,
     /// Drops the writer without a commit, verifies the index and opens another.
@@ -67,6 +76,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (name.clone(), name.clone()).prop_map(|(label, into)| Step::Merge(label, into)),
         1 => name.clone().prop_map(Step::Retire),
         1 => name.prop_map(Step::Restore),
+        1 => (0..WORDS.len()).prop_map(Step::DeleteQuery),
+        1 => Just(Step::DeleteAll),
         2 => Just(Step::Commit),
         1 => Just(Step::Rollback),
         2 => Just(Step::Reopen),
@@ -259,6 +270,16 @@ fn take(world: &mut World, session: Session, reference: &mut Reference, step: St
             if is_taken(writer.delete(&key), reference.must_wait(&key, false)) {
                 reference.delete(&key);
             }
+        }
+        Step::DeleteQuery(word) => {
+            let term = Term::from_field_text(fields.texts[0], WORDS[word]);
+            let query = TermQuery::new(term, IndexRecordOption::Basic);
+            let n_deleted = writer.delete_query(&query).unwrap();
+            assert_eq!(n_deleted, reference.delete_query(WORDS[word]));
+        }
+        Step::DeleteAll => {
+            writer.delete_all().unwrap();
+            reference.delete_all();
         }
         Step::Correct(number, labels) => {
             let (key, labels) = (key(number), names(&labels));

@@ -101,7 +101,7 @@ struct Answers {
 
 fn answers(path: &Path) -> Result<Answers> {
     let (index, datastore) = IndexFolder::open_with_datastore(path)?;
-    let request = SearchRequest { limit: usize::MAX, ..SearchRequest::default() };
+    let request = SearchRequest::new().limit(usize::MAX);
     let mut documents = BTreeMap::new();
     for found in index.searcher()?.search(&request)?.documents {
         documents.insert(found.key, (found.texts, format!("{:?}", found.evidence)));

@@ -21,11 +21,8 @@ fn filled() -> Fixture {
 }
 
 fn check(searcher: &TagSearcher, query: &str, tags: &[&str], expect: &[&str]) {
-    let request = SearchRequest {
-        query: query.to_owned(),
-        tags: tags.iter().map(|tag| parse_tag(tag).unwrap()).collect(),
-        ..SearchRequest::default()
-    };
+    let tags = tags.iter().map(|tag| parse_tag(tag).unwrap());
+    let request = SearchRequest::new().query(query).tags(tags);
     let found = searcher.search(&request).unwrap();
     let mut keys: Vec<&str> = found.documents.iter().map(|found| found.key.as_str()).collect();
     keys.sort_unstable();
@@ -34,15 +31,10 @@ fn check(searcher: &TagSearcher, query: &str, tags: &[&str], expect: &[&str]) {
 }
 
 fn counts(searcher: &TagSearcher, query: &str, parent: Facet) -> Vec<(String, u64)> {
-    let request = SearchRequest {
-        query: query.to_owned(),
-        facets: Some(parent),
-        limit: 0,
-        ..SearchRequest::default()
-    };
+    let request = SearchRequest::new().query(query).facets([parent]).limit(0);
     let found = searcher.search(&request).unwrap();
     assert!(found.documents.is_empty());
-    found.facets.iter().map(|count| (tag_path(&count.tag), count.count)).collect()
+    found.facets[0].counts.iter().map(|count| (tag_path(&count.tag), count.count)).collect()
 }
 
 #[test]
@@ -94,7 +86,7 @@ fn untagged_documents_can_be_counted_too() {
 fn pages_follow_each_other() {
     let searcher = filled().searcher();
     let page = |offset| {
-        let request = SearchRequest { limit: 2, offset, ..SearchRequest::default() };
+        let request = SearchRequest::new().limit(2).offset(offset);
         let found = searcher.search(&request).unwrap();
         assert_eq!(found.total, 4);
         found.documents.into_iter().map(|found| found.key).collect::<Vec<_>>()
@@ -109,7 +101,7 @@ fn pages_follow_each_other() {
 fn a_wrong_query_is_told() {
     let searcher = filled().searcher();
     for wrong in ["\"unclosed", "nofield:x", "text:["] {
-        let request = SearchRequest { query: wrong.to_owned(), ..SearchRequest::default() };
+        let request = SearchRequest::new().query(wrong);
         let error = searcher.search(&request).unwrap_err();
         assert!(matches!(&error, Error::Query { query, .. } if query == wrong), "{error}");
     }
@@ -119,7 +111,7 @@ fn a_wrong_query_is_told() {
 fn search_on_a_thread(searcher: &TagSearcher, query: String, stack: usize) -> Result<usize, Error> {
     let searcher = searcher.clone();
     let search = move || {
-        let request = SearchRequest { query, limit: 1, ..SearchRequest::default() };
+        let request = SearchRequest::new().query(query).limit(1);
         searcher.search(&request).map(|found| found.total)
     };
     thread::Builder::new().stack_size(stack).spawn(search).unwrap().join().unwrap()
@@ -259,11 +251,7 @@ fn tags_of_any_length_and_depth_are_read_or_refused() {
                 }
                 Err(error) => panic!("{error}"),
             };
-            let request = SearchRequest {
-                tags: vec![tag.clone()],
-                facets: Some(tag),
-                ..SearchRequest::default()
-            };
+            let request = SearchRequest::new().tags([tag.clone()]).facets([tag]);
             let total = searcher.search(&request).unwrap().total;
             assert_eq!(total > 0, path.trim_matches('/').is_empty(), "{path}");
         }

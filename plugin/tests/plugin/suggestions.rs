@@ -13,7 +13,7 @@ use crate::support::{Fixture, LABELS, Words, document, tagger};
 /// Returns an index whose schema has a field for suggestions, or has none.
 fn fixture(suggestions: Option<&str>) -> Fixture {
     let mut schema = Schema::builder();
-    let names = FieldNames { suggestions: suggestions.map(str::to_owned), ..FieldNames::default() };
+    let names = FieldNames::new().suggestions(suggestions);
     let fields = TagFields::add_to(&mut schema, &names).unwrap();
     let extra = schema.add_text_field("extra", tantivy::schema::STORED);
     let index = Index::create_in_ram(schema.build());
@@ -41,8 +41,8 @@ fn fill(fixture: &Fixture) {
 }
 
 fn suggested(searcher: &TagSearcher, tags: &[&str]) -> Result<Vec<String>, Error> {
-    let suggested: Vec<Facet> = tags.iter().map(|tag| parse_tag(tag).unwrap()).collect();
-    let found = searcher.search(&SearchRequest { suggested, ..SearchRequest::default() })?;
+    let suggested = tags.iter().map(|tag| parse_tag(tag).unwrap());
+    let found = searcher.search(&SearchRequest::new().suggestions(suggested))?;
     let mut keys: Vec<String> = found.documents.into_iter().map(|found| found.key).collect();
     keys.sort();
     Ok(keys)

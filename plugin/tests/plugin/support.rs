@@ -16,8 +16,8 @@ use autotag::{
 use tantivy::schema::{Field, STORED, STRING, Schema};
 use tantivy::{Index, TantivyDocument};
 use tantivy_autotag::{
-    BundleSource, Error, FieldNames, FoundDocument, SearchRequest, TagFields, TagSearcher,
-    TaggingWriter, WriterOptions, tag_path,
+    BundleSource, Error, FieldNames, FoundDocument, InitialNeighbors, SearchRequest, TagFields,
+    TagSearcher, TaggingWriter, WriterOptions, tag_path,
 };
 use tempfile::TempDir;
 
@@ -123,7 +123,7 @@ pub(crate) const LABELS: [&str; 3] = ["role::program", "role::library", "use::ed
 /// Describes a bundle by its path and its training set: it has the encoder's fingerprint.
 pub(crate) fn bundle<'b>(path: &'b str, training_set: &'b Datastore) -> BundleSource<'b> {
     let (path, fingerprint) = (Path::new(path), training_set.encoder());
-    BundleSource { path, fingerprint, training_set }
+    BundleSource { path, fingerprint, neighbors: InitialNeighbors::TrainingSet(training_set) }
 }
 
 /// An index in memory with a field of the caller's own, and a datastore on disk.
@@ -218,7 +218,7 @@ pub(crate) fn paths(found: &FoundDocument) -> Vec<String> {
 }
 
 pub(crate) fn keys(searcher: &TagSearcher) -> Vec<String> {
-    let request = SearchRequest { limit: usize::MAX, ..SearchRequest::default() };
+    let request = SearchRequest::new().limit(usize::MAX);
     let found = searcher.search(&request).unwrap();
     assert_eq!(found.total, found.documents.len());
     let mut keys: Vec<String> = found.documents.into_iter().map(|found| found.key).collect();

@@ -7,8 +7,8 @@ use autotag::{Datastore, Origin, Proportion, Threshold};
 use tantivy::Index;
 use tantivy::schema::{STRING, Schema};
 use tantivy_autotag::{
-    Correction, Error, FieldNames, JobProgress, LabelChange, OnFailure, RetagReport, TagFields,
-    TagSettings, TaggingWriter, WriterOptions,
+    Correction, Corrections, Error, FieldNames, JobProgress, LabelChange, OnFailure, RetagReport,
+    TagFields, TagSettings, TaggingWriter, WriterOptions,
 };
 
 use crate::support::{Fixture, LABELS, Words, chunks_of, datastore_options, document, tagger};
@@ -197,10 +197,14 @@ fn documents_that_are_not_stored_whole_cannot_be_corrected() {
     let fields = TagFields::add_to(&mut schema, &FieldNames::default()).unwrap();
     let index = Index::create_in_ram(schema.build());
     let fixture = Fixture { index, fields, ..Fixture::new() };
-    let writer = fixture.writer();
+    let refused = fixture.open(Words::new(&LABELS), WriterOptions::default());
+    let corrections = Corrections::Unsupported;
+    let options = WriterOptions { corrections, ..WriterOptions::default() };
+    let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add(document(&fixture.fields, "a", "program")).unwrap();
     commit(&writer);
     let errors = [
+        refused.err().unwrap(),
         writer.correct("a", &Correction::set(["cat"])).unwrap_err(),
         writer.retag("", |_| {}).unwrap_err(),
     ];

@@ -2,7 +2,11 @@
 
 use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
 use serde::Serialize;
-use tantivy_autotag::{FoundDocument, SearchRequest, SearchResults, tag_path};
+use tantivy_autotag::tantivy::time::format_description::well_known::Rfc3339;
+use tantivy_autotag::{
+    FacetCount, FacetCounts, FoundDocument, SearchRequest, SearchResults, Snippet, SortBy,
+    SortValue, tag_path,
+};
 
 use crate::output::{Detail, Report, inline, shorten, table};
 
@@ -13,15 +17,27 @@ pub(super) struct SearchReport {
     /// The number of documents that match.
     total: usize,
     documents: Vec<DocumentReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    facets: Vec<FacetsReport>,
+    /// The cursor for the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
-    facets: Option<FacetsReport>,
+    next: Option<String>,
+    /// The order, where it is not that of relevance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sort: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct DocumentReport {
     id: String,
-    score: f32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f32>,
+    /// The value that it was sorted by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sort_value: Option<serde_json::Value>,
     text: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    snippets: Vec<SnippetReport>,
     /// Paths.
     tags: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -32,6 +48,12 @@ struct DocumentReport {
     scores: Vec<String>,
     #[serde(skip)]
     suggestion_scores: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SnippetReport {
+    text: String,
+    html: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,19 +77,14 @@ const SHOWN_VOTERS: usize = 3;
 impl SearchReport {
     pub(super) fn new(request: &SearchRequest, results: SearchResults, detail: Detail) -> Self {
         let documents = results.documents.into_iter();
-        let facets = request.facets.as_ref().map(|below| FacetsReport {
-            below: if below.is_root() { "/".to_owned() } else { tag_path(below) },
-            counts: results
-                .facets
-                .iter()
-                .map(|facet| FacetReport { tag: tag_path(&facet.tag), count: facet.count })
-                .collect(),
-        });
+        let sort = (request.sort != SortBy::Relevance).then(|| request.sort.to_string());
         SearchReport {
             query: request.query.clone(),
             total: results.total,
             documents: documents.map(|document| DocumentReport::new(document, detail)).collect(),
-            facets,
+            facets: results.facets.iter().map(FacetsReport::new).collect(),
+            next: results.next,
+            sort,
         }
     }
 }
@@ -85,7 +102,9 @@ impl DocumentReport {
             suggestion_scores: suggested.map(scored).collect(),
             id: document.key,
             score: document.score,
+            sort_value: document.sort_value.map(sort_value),
             text: document.texts.join("\n"),
+            snippets: document.snippets.iter().map(SnippetReport::new).collect(),
             tags,
             scores,
             evidence: document.evidence.filter(|_| detail == Detail::Explained),
@@ -93,8 +112,17 @@ impl DocumentReport {
     }
 
     fn to_text(&self, number: usize) -> String {
-        let mut text = format!("{number:>3}. {}\n", shorten(&self.id, 90));
-        text += &format!("     {}\n", shorten(&self.text, 90));
+        let mut text = format!("{number:>3}. {}", shorten(&self.id, 90));
+        if let Some(value) = &self.sort_value {
+            text += &format!("  [{}]", value_text(value));
+        }
+        text += "\n";
+        if self.snippets.is_empty() {
+            text += &format!("     {}\n", shorten(&self.text, 90));
+        }
+        for snippet in &self.snippets {
+            text += &format!("     ... {} ...\n", shorten(&snippet.text, 86));
+        }
         match &self.evidence {
             Some(evidence) => text += &explain(evidence),
             None if self.scores.is_empty() => text += "     no tags\n",
@@ -122,14 +150,55 @@ impl Report for SearchReport {
         for (position, document) in self.documents.iter().enumerate() {
             text += &format!("\n{}", document.to_text(position + 1));
         }
-        if let Some(facets) = &self.facets {
+        for facets in &self.facets {
             text += &format!("\n{}", facets.to_text());
+        }
+        if let Some(next) = &self.next {
+            text += &format!("\nMore: --cursor {next}\n");
         }
         text
     }
 }
 
+impl SnippetReport {
+    fn new(snippet: &Snippet) -> Self {
+        SnippetReport { text: snippet.text.clone(), html: snippet.to_html() }
+    }
+}
+
+fn value_text(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Number(number) if number.is_f64() => {
+            format!("{:.4}", number.as_f64().unwrap_or_default())
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Returns the value as JSON, a date as RFC 3339 says.
+fn sort_value(value: SortValue) -> serde_json::Value {
+    match value {
+        SortValue::U64(number) => number.into(),
+        SortValue::I64(number) => number.into(),
+        SortValue::F64(number) => number.into(),
+        SortValue::Date(date) => date.into_utc().format(&Rfc3339).ok().into(),
+        SortValue::Bool(truth) => truth.into(),
+        _ => serde_json::Value::Null,
+    }
+}
+
 impl FacetsReport {
+    fn new(facets: &FacetCounts) -> Self {
+        let FacetCounts { root, counts, .. } = facets;
+        let count =
+            |facet: &FacetCount| FacetReport { tag: tag_path(&facet.tag), count: facet.count };
+        FacetsReport {
+            below: if root.is_root() { "/".to_owned() } else { tag_path(root) },
+            counts: counts.iter().map(count).collect(),
+        }
+    }
+
     fn to_text(&self) -> String {
         if self.counts.is_empty() {
             let below = inline(&self.below);

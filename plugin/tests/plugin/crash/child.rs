@@ -160,7 +160,7 @@ fn watch() {
             let reader = datastore.reader().unwrap();
             assert!(reader.generation() >= report.generation);
             let searcher = folder.searcher().unwrap();
-            let request = SearchRequest { limit: usize::MAX, ..SearchRequest::default() };
+            let request = SearchRequest::new().limit(usize::MAX);
             searcher.search(&request).unwrap();
             thread::sleep(Duration::from_millis(2));
         }

@@ -36,7 +36,7 @@ pub(super) fn observe(path: &Path) -> State {
 }
 
 fn documents(folder: &IndexFolder) -> Vec<FoundDocument> {
-    let request = SearchRequest { limit: usize::MAX, ..SearchRequest::default() };
+    let request = SearchRequest::new().limit(usize::MAX);
     folder.searcher().unwrap().search(&request).unwrap().documents
 }
 

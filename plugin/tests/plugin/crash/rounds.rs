@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use autotag::{Datastore, Fingerprint, Source};
 use serde::{Deserialize, Serialize};
 use tantivy_autotag::{
-    BundleSource, Correction, Error, IndexFolder, Result, TaggingWriter, WriterOptions, tag_path,
+    BundleSource, Correction, Error, IndexFolder, InitialNeighbors, Result, TaggingWriter,
+    WriterOptions, tag_path,
 };
 use tempfile::TempDir;
 
@@ -64,7 +65,11 @@ impl Bundle {
     fn with<T>(self, folder: &Path, run: impl FnOnce(&BundleSource<'_>) -> T) -> T {
         let seed = Datastore::open_read_only(&folder.join(self.name), &self.encoder()).unwrap();
         let fingerprint = Fingerprint([self.fingerprint; 32]);
-        run(&BundleSource { path: Path::new(self.name), fingerprint, training_set: &seed })
+        run(&BundleSource {
+            path: Path::new(self.name),
+            fingerprint,
+            neighbors: InitialNeighbors::TrainingSet(&seed),
+        })
     }
 
     /// Returns one with an index's encoder.

@@ -68,6 +68,8 @@ pub(super) struct Reference {
     changed: BTreeSet<String>,
     /// Those whose document was made from the committed one.
     derived: BTreeSet<String>,
+    /// All documents of the last commit were deleted.
+    all_deleted: bool,
 }
 
 impl State {
@@ -188,13 +190,15 @@ impl State {
 impl Reference {
     pub(super) fn new() -> Self {
         let (committed, current) = (State::new(), State::new());
-        Reference { committed, current, changed: BTreeSet::new(), derived: BTreeSet::new() }
+        let (changed, derived, all_deleted) = (BTreeSet::new(), BTreeSet::new(), false);
+        Reference { committed, current, changed, derived, all_deleted }
     }
 
     pub(super) fn commit(&mut self) {
         self.committed = self.current.clone();
         self.changed.clear();
         self.derived.clear();
+        self.all_deleted = false;
     }
 
     /// Drops what was not committed.
@@ -241,6 +245,27 @@ impl Reference {
     pub(super) fn delete(&mut self, key: &str) {
         self.changed.insert(key.to_owned());
         self.current.docs.remove(key);
+    }
+
+    /// Deletes the documents of the last commit that have a word and were not changed since; returns
+    /// their number.
+    pub(super) fn delete_query(&mut self, word: &str) -> u64 {
+        let has_word = |doc: &Doc| doc.text.split(' ').any(|found| found == word);
+        let docs = &self.committed.docs;
+        let found = docs.iter().filter(|(key, doc)| has_word(doc) && !self.is_changed(key));
+        let found: Vec<String> = found.map(|(key, _)| key.clone()).collect();
+        for key in &found {
+            self.current.docs.remove(key);
+            self.changed.insert(key.clone());
+        }
+        found.len() as u64
+    }
+
+    pub(super) fn delete_all(&mut self) {
+        self.current.docs.clear();
+        self.changed.clear();
+        self.derived.clear();
+        self.all_deleted = true;
     }
 
     /// Corrects a document of the last commit; false where that cannot be done.
@@ -316,14 +341,14 @@ impl Reference {
 
     /// Tells whether a key was changed since the last commit: then its document cannot be corrected.
     pub(super) fn is_changed(&self, key: &str) -> bool {
-        self.changed.contains(key)
+        self.all_deleted || self.changed.contains(key)
     }
 
     /// Tells whether an operation on a key must wait for a commit: it must see the outcome of what was
     /// done to the key before.
     pub(super) fn must_wait(&self, key: &str, has_text: bool) -> bool {
         let is_said = |doc: &Doc| doc.review != Review::None || !doc.rejected.is_empty();
-        let is_said = self.committed.docs.get(key).is_some_and(is_said);
+        let is_said = !self.all_deleted && self.committed.docs.get(key).is_some_and(is_said);
         self.derived.contains(key) || (has_text && self.is_changed(key) && is_said)
     }
 }
