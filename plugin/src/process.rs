@@ -27,8 +27,8 @@ impl<E: Encoder> Worker<E> {
     ///
     /// # Errors
     ///
-    /// When a store cannot be read, or the encoder fails on all texts. A document that cannot be tagged is dealt with as the policy
-    /// says.
+    /// When a store cannot be read, or the encoder fails on all texts. A document that cannot be tagged
+    /// is dealt with as the policy says.
     pub(crate) fn process(&self, chunk: Chunk) -> Result<ProcessedChunk> {
         let Chunk { operations, neighbors, searcher, all_deleted, .. } = chunk;
         let (neighbors, searcher) = (&neighbors, &searcher);
