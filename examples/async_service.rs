@@ -78,7 +78,7 @@ fn open(folder: &std::path::Path) -> Result<(IndexFolder, TagFields, TaggingWrit
     let index = IndexFolder::create(&folder.join("index"), schema.build(), &fields, &source)?;
     let tagger = bundle.tagger(&OnnxOptions::default())?;
     // One bad document is told to its handler and holds up nobody.
-    let options = WriterOptions { on_failure: OnFailure::Skip, ..WriterOptions::default() };
+    let options = WriterOptions::new().on_failure(OnFailure::Skip);
     let writer = index.writer(tagger, options)?;
     Ok((index, fields, writer))
 }

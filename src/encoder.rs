@@ -368,7 +368,7 @@ pub enum EncodeError {
     EmptyText,
 
     /// The model answered with something that is no representation or no score.
-    #[error("the model's answer cannot be used: {0}")]
+    #[error("the model's answer cannot be used")]
     Answer(#[source] Arc<Error>),
 
     /// The tokenizer failed.

@@ -79,6 +79,6 @@ impl Engine {
 
     /// Returns the options of a writer that works on as many threads as the model has sessions.
     pub fn writer_options(&self, on_failure: OnFailure) -> WriterOptions {
-        WriterOptions { on_failure, threads: Some(self.threads), ..WriterOptions::default() }
+        WriterOptions::new().on_failure(on_failure).threads(Some(self.threads))
     }
 }

@@ -68,7 +68,7 @@ impl AdoptOptions {
 }
 
 /// The outcome of [`IndexFolder::adopt`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct AdoptReport {
     /// The number of documents of the index.
@@ -293,7 +293,7 @@ fn lock_target(folder: &IndexFolder) -> Result<Locked> {
 
 /// No document may be lost.
 fn writer_options(options: &AdoptOptions) -> WriterOptions {
-    WriterOptions { on_failure: OnFailure::IndexUntagged, ..options.writer.clone() }
+    options.writer.clone().on_failure(OnFailure::IndexUntagged)
 }
 
 fn adopted_keys<E: Encoder + 'static>(writer: &TaggingWriter<E>) -> Result<BTreeSet<String>> {

@@ -190,11 +190,7 @@ mod tests {
 
     fn budget(operations: usize, bytes: usize) -> Arc<Budget> {
         let count = |n| NonZeroUsize::new(n).unwrap();
-        Budget::new(&WriterOptions {
-            pending_operations: count(operations),
-            pending_bytes: count(bytes),
-            ..WriterOptions::default()
-        })
+        Budget::new(&WriterOptions::new().pending_operations(count(operations)).pending_bytes(count(bytes)))
     }
 
     #[test]

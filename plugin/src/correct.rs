@@ -6,6 +6,8 @@ use autotag::{
     DatastoreReader, Encoder, Evidence, LabelId, LabelVocabulary, Review, Source, StoredItem,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::operation::{Action, Corrected, Labeling};
 use crate::worker::Worker;
 use crate::{Error, Result, TaggingWriter, Ticket, document, source};
@@ -23,7 +25,11 @@ use crate::{Error, Result, TaggingWriter, Ticket, document, source};
 /// let exactly_these = Correction::set(["role::program", "use::editing"]);
 /// # let _ = (one_click, both, all_tags_are_right, exactly_these);
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// In JSON it is an object with `add`, `reject`, `set` and `confirm`, all of which may be left out:
+/// `{"add": ["use::editing"], "confirm": true}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Written", into = "Written")]
 pub struct Correction {
     given: Vec<String>,
     rejected: Vec<String>,
@@ -40,6 +46,42 @@ enum Others {
     Confirmed,
     /// The tags are rejected; the document has no others.
     Rejected,
+}
+
+/// A correction as it is written.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    add: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reject: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    confirm: bool,
+}
+
+impl From<Written> for Correction {
+    fn from(Written { add, reject, set, confirm }: Written) -> Self {
+        let named = Correction::add(add).and(Correction::reject(reject));
+        let named = if confirm { named.and(Correction::confirm()) } else { named };
+        match set {
+            Some(set) => named.and(Correction::set(set)),
+            None => named,
+        }
+    }
+}
+
+impl From<Correction> for Written {
+    fn from(Correction { given, rejected, others }: Correction) -> Self {
+        let confirm = others == Others::Confirmed;
+        let (add, set) = match others {
+            Others::Rejected => (vec![], Some(given)),
+            Others::Kept | Others::Confirmed => (given, None),
+        };
+        Written { add, reject: rejected, set, confirm }
+    }
 }
 
 impl Correction {

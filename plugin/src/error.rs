@@ -321,7 +321,7 @@ pub enum Error {
     Thread(#[source] std::io::Error),
 
     /// A query cannot be parsed.
-    #[error("query {query:?} cannot be read: {source}")]
+    #[error("query {query:?} cannot be read")]
     Query {
         /// The query.
         query: String,

@@ -150,7 +150,8 @@ impl fmt::Display for LabelChange {
 }
 
 /// The progress of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct JobProgress {
     /// The number of documents done.
     pub done: usize,

@@ -64,6 +64,7 @@ mod plainly;
 mod ticket;
 
 mod review;
+mod seconds;
 mod stats;
 mod threads;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tantivy::indexer::MergePolicy;
 
 use crate::{Clock, SharedThreads};
@@ -13,7 +14,8 @@ use crate::{Clock, SharedThreads};
 ///
 /// Under each policy the next [`CommitSummary`](crate::CommitSummary) lists the failed key and its
 /// cause, and every other document is indexed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// The operation has no effect (an older document of that key stays), and the next call to the
     /// writer returns [`Error::Document`](crate::Error::Document).
@@ -35,7 +37,8 @@ pub enum OnFailure {
 /// That takes every value of a document. Most are read from stored fields; a field that is not
 /// stored can do with its fast field, unless that changes the values (as a tokenizer of fast fields
 /// does). Text that is indexed in words must be stored, and so must JSON.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Corrections {
     /// Opening an index whose documents cannot be written again is
     /// [`Error::NotStored`](crate::Error::NotStored), with the fields.
@@ -48,7 +51,12 @@ pub enum Corrections {
 }
 
 /// The options of a [`TaggingWriter`](crate::TaggingWriter); the defaults suit a small machine.
-#[derive(Clone, Debug)]
+///
+/// In JSON, options that are left out have their defaults; `linger` is in seconds. The merge policy, the
+/// bound on threads and the clock have no JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct WriterOptions {
     /// The policy for documents that cannot be tagged.
     pub on_failure: OnFailure,
@@ -64,6 +72,7 @@ pub struct WriterOptions {
     /// The most bytes of documents in flight; `add` blocks beyond it. A larger document passes alone.
     pub pending_bytes: NonZeroUsize,
     /// The time that an idle thread waits for a chunk to fill.
+    #[serde(with = "crate::seconds")]
     pub linger: Duration,
     /// The number of Tantivy's indexing threads.
     pub tantivy_threads: NonZeroUsize,
@@ -78,11 +87,14 @@ pub struct WriterOptions {
     pub corrections: Corrections,
     /// The policy by which Tantivy merges segments; one by their sizes and deletions where absent.
     /// Damaged segments are never merged.
+    #[serde(skip)]
     pub merge_policy: Option<Arc<dyn MergePolicy>>,
     /// A bound on the threads that tag at once, shared with other writers of this process.
+    #[serde(skip)]
     pub shared_threads: Option<SharedThreads>,
     /// The clock by which documents are dated, where the schema has a field for the time of their
     /// last change.
+    #[serde(skip)]
     pub clock: Clock,
 }
 
@@ -110,6 +122,101 @@ impl Default for WriterOptions {
 }
 
 impl WriterOptions {
+    /// Returns the default options.
+    pub fn new() -> Self {
+        WriterOptions::default()
+    }
+
+    /// Sets the policy for documents that cannot be tagged.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// Sets the number of threads that tag.
+    pub fn threads(mut self, threads: Option<NonZeroUsize>) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets the most operations of a chunk.
+    pub fn chunk_operations(mut self, chunk_operations: NonZeroUsize) -> Self {
+        self.chunk_operations = chunk_operations;
+        self
+    }
+
+    /// Sets the size in bytes at which a chunk is full.
+    pub fn chunk_bytes(mut self, chunk_bytes: NonZeroUsize) -> Self {
+        self.chunk_bytes = chunk_bytes;
+        self
+    }
+
+    /// Sets the most operations in flight.
+    pub fn pending_operations(mut self, pending_operations: NonZeroUsize) -> Self {
+        self.pending_operations = pending_operations;
+        self
+    }
+
+    /// Sets the most bytes of documents in flight.
+    pub fn pending_bytes(mut self, pending_bytes: NonZeroUsize) -> Self {
+        self.pending_bytes = pending_bytes;
+        self
+    }
+
+    /// Sets the time that an idle thread waits for a chunk to fill.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.linger = linger;
+        self
+    }
+
+    /// Sets the number of Tantivy's indexing threads.
+    pub fn tantivy_threads(mut self, tantivy_threads: NonZeroUsize) -> Self {
+        self.tantivy_threads = tantivy_threads;
+        self
+    }
+
+    /// Sets the memory in bytes that each of Tantivy's indexing threads fills.
+    pub fn tantivy_memory(mut self, tantivy_memory: usize) -> Self {
+        self.tantivy_memory = tantivy_memory;
+        self
+    }
+
+    /// Sets the number of documents between two commits of a job.
+    pub fn job_documents(mut self, job_documents: NonZeroUsize) -> Self {
+        self.job_documents = job_documents;
+        self
+    }
+
+    /// Sets the most failures that a commit lists.
+    pub fn listed_failures(mut self, listed_failures: usize) -> Self {
+        self.listed_failures = listed_failures;
+        self
+    }
+
+    /// Sets whether the schema must allow corrections.
+    pub fn corrections(mut self, corrections: Corrections) -> Self {
+        self.corrections = corrections;
+        self
+    }
+
+    /// Sets the policy by which Tantivy merges segments.
+    pub fn merge_policy(mut self, merge_policy: Option<Arc<dyn MergePolicy>>) -> Self {
+        self.merge_policy = merge_policy;
+        self
+    }
+
+    /// Sets a bound on the threads that tag at once.
+    pub fn shared_threads(mut self, shared_threads: Option<SharedThreads>) -> Self {
+        self.shared_threads = shared_threads;
+        self
+    }
+
+    /// Sets the clock by which documents are dated.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Returns the number of threads that tag.
     pub(crate) fn n_threads(&self) -> usize {
         let shared = || self.shared_threads.as_ref().map(SharedThreads::limit);

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use autotag::{DatastoreReader, Source};
+use serde::{Deserialize, Serialize};
 use tantivy::schema::Value;
 use tantivy::{Index, SegmentReader, TantivyDocument};
 
@@ -21,7 +22,7 @@ use crate::{Error, Result, TagFields, document, source};
 const MAX_LISTED: usize = 100;
 
 /// The changes that another program made to an index since autotag's last commit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OutsideChanges {
     /// The number of documents without evidence: they came without autotag, or could not be tagged.

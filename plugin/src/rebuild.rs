@@ -9,6 +9,7 @@ use autotag::{
     Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary, Source, Tagger,
     failpoint,
 };
+use serde::{Deserialize, Serialize};
 use tantivy::query::AllQuery;
 use tantivy::{Index, Searcher};
 
@@ -34,7 +35,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const COMMIT_EVERY: usize = 5_000;
 
 /// The outcome of rebuilding a datastore.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RebuildReport {
     /// The number of documents labeled by people that vote again.
     pub labeled: u64,

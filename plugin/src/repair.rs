@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use autotag::datastore::{SealState, check_seal};
 use autotag::{Datastore, Encoder, Tagger};
+use serde::Serialize;
 use tantivy::directory::Directory;
 use tantivy::{Index, IndexMeta, SegmentMeta};
 
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// The outcome of [`IndexFolder::repair`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct RepairReport {
     /// The files that were rebuilt from other information, by their path inside the index's folder.

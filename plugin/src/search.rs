@@ -10,6 +10,7 @@ mod results;
 mod snippets;
 mod sort;
 mod state;
+mod tag_json;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,22 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use autotag::{EncodeError, Evidence};
-use serde::Serialize;
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::Ticket;
+use crate::{Ticket, plainly};
 
 /// The time spent in each stage, summed over the threads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WriterTimes {
     /// Splitting texts into tokens.
+    #[serde(with = "crate::seconds")]
     pub tokenize: Duration,
     /// Running the model.
+    #[serde(with = "crate::seconds")]
     pub encode: Duration,
     /// Searching neighbors, mixing and selecting.
+    #[serde(with = "crate::seconds")]
     pub neighbors: Duration,
     /// Tantivy: indexing documents, writing segments, committing.
+    #[serde(with = "crate::seconds")]
     pub tantivy: Duration,
     /// The datastore: storing neighbors, building their trees, committing.
+    #[serde(with = "crate::seconds")]
     pub datastore: Duration,
 }
 
@@ -45,7 +51,8 @@ impl WriterTimes {
 }
 
 /// The state of a writer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Health {
     /// It takes operations.
@@ -62,7 +69,8 @@ pub enum Health {
 }
 
 /// A writer's work since it was opened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct WriterStats {
     /// The writer's state.
     pub health: Health,
@@ -79,11 +87,13 @@ pub struct WriterStats {
     /// The time spent in each stage, summed over the threads.
     pub times: WriterTimes,
     /// The time since the writer was opened.
+    #[serde(with = "crate::seconds")]
     pub wall: Duration,
 }
 
 /// The summary of a commit.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct CommitSummary {
     /// Documents that were tagged.
     pub tagged: u64,
@@ -104,7 +114,7 @@ pub struct CommitSummary {
 }
 
 /// The outcome of [`close_within`](crate::TaggingWriter::close_within).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct CloseReport {
     /// The last commit.
@@ -120,7 +130,8 @@ pub struct CloseReport {
 }
 
 /// The changes of a job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RetagReport {
     /// Documents examined.
     pub documents: u64,
@@ -161,12 +172,22 @@ impl RetagReport {
 }
 
 /// A document that could not be tagged.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct FailedDocument {
     /// Its key.
     pub key: String,
     /// Its ticket.
     pub ticket: Ticket,
-    /// Why it failed.
+    /// Why it failed; in JSON the error and its causes as one line.
+    #[serde(serialize_with = "as_line")]
     pub cause: EncodeError,
+}
+
+/// Writes an error and its causes as one line.
+pub(crate) fn as_line<S: Serializer>(
+    error: &EncodeError,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&plainly(error))
 }

@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 ///     tagger: &Tagger<E>,
 /// ) -> Result<Vec<TaggingWriter<E>>> {
 ///     let threads = SharedThreads::new(NonZeroUsize::new(8).expect("8 is not 0"));
-///     let options = WriterOptions { shared_threads: Some(threads), ..WriterOptions::default() };
+///     let options = WriterOptions::new().shared_threads(Some(threads));
 ///     folders.iter().map(|folder| folder.writer(tagger.clone(), options.clone())).collect()
 /// }
 /// ```

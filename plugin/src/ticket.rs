@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use autotag::EncodeError;
+use serde::{Deserialize, Serialize};
 
 /// The most recent failures that are remembered by their tickets.
 const MAX_FAILED: usize = 4096;
@@ -13,7 +14,7 @@ const MAX_ROLLBACKS: usize = 1024;
 /// The number of an operation, in the order of submission to its writer.
 ///
 /// It means nothing to another writer, nor to the next one of the same index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ticket(u64);
 
 impl Ticket {
@@ -39,7 +40,7 @@ pub enum TicketStatus {
 }
 
 /// The last commit of a writer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LastCommit {
     /// Its generation, larger than that of every earlier commit to the index.

@@ -44,7 +44,7 @@ fn interrupted(
     if let Some(threshold) = threshold {
         tagger.selection.threshold = Threshold::new(threshold).unwrap();
     }
-    let options = WriterOptions { job_documents: 5.try_into().unwrap(), ..Default::default() };
+    let options = WriterOptions::new().job_documents(5.try_into().unwrap());
     let writer = IndexFolder::open(Path::new(index)).unwrap().writer(tagger, options).unwrap();
     work(&writer);
     assert!(writer.unfinished_job().is_some());

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tantivy::Order;
 use tantivy::query::Query;
 use tantivy::schema::Facet;
@@ -28,7 +29,11 @@ use crate::DocumentOrigin;
 /// # let _ = request;
 /// # Ok::<(), tantivy_autotag::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+///
+/// In JSON, parts that are left out have their defaults, tags are paths such as `/role/program`, and
+/// `filters` have no form.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SearchRequest {
     /// The query over the text fields, in Tantivy's query language; an empty one finds all.
@@ -42,8 +47,10 @@ pub struct SearchRequest {
     pub origins: Vec<DocumentOrigin>,
     /// Further queries that every document found must match, over any field of the index. They do
     /// not change a document's relevance.
+    #[serde(skip)]
     pub filters: Vec<Arc<dyn Query>>,
     /// The tags below which tags are counted; [`Facet::root`] counts those of the first level.
+    #[serde(with = "super::tag_json::list")]
     pub facets: Vec<Facet>,
     /// The documents that are counted.
     pub counting: Counting,
@@ -162,14 +169,18 @@ impl SearchRequest {
 
 /// A condition on a document's tags, or on its suggestions. Each tag stands for itself and for those
 /// below it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TagFilter {
     /// The tags that a document must all have.
+    #[serde(with = "super::tag_json::list")]
     pub all: Vec<Facet>,
     /// Groups of tags: a document must have at least one of each group.
+    #[serde(with = "super::tag_json::groups")]
     pub any: Vec<Vec<Facet>>,
     /// The tags of which a document must have none.
+    #[serde(with = "super::tag_json::list")]
     pub none: Vec<Facet>,
 }
 
@@ -240,7 +251,8 @@ impl<I: IntoIterator<Item = Facet>> From<I> for TagFilter {
 }
 
 /// Which documents are counted for a facet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Counting {
     /// Those that match the request: the counts say how many of the documents found have a tag.
@@ -254,7 +266,10 @@ pub enum Counting {
 
 /// The order of the documents found. Documents that are equal in it stand in the order of their
 /// addresses, which stays the same until the searcher moves on to another commit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Written out it is `relevance`, `FIELD:asc` or `FIELD:desc`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 #[non_exhaustive]
 pub enum SortBy {
     /// The most relevant first.
@@ -292,8 +307,29 @@ impl fmt::Display for SortBy {
     }
 }
 
+impl From<String> for SortBy {
+    /// Reads the form that is written out; a field without a direction is sorted ascending.
+    fn from(text: String) -> Self {
+        if text == "relevance" {
+            return SortBy::Relevance;
+        }
+        match text.rsplit_once(':') {
+            Some((field, "asc")) => SortBy::ascending(field),
+            Some((field, "desc")) => SortBy::descending(field),
+            _ => SortBy::ascending(text),
+        }
+    }
+}
+
+impl From<SortBy> for String {
+    fn from(sort: SortBy) -> String {
+        sort.to_string()
+    }
+}
+
 /// The options of snippets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SnippetOptions {
     /// The length of a snippet in bytes, at most 65,536; the last word of a snippet ends before it.

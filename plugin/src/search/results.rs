@@ -3,11 +3,14 @@
 use std::ops::Range;
 
 use autotag::Evidence;
+use serde::ser::Error;
+use serde::{Deserialize, Serialize, Serializer};
 use tantivy::schema::Facet;
+use tantivy::time::format_description::well_known::Rfc3339;
 use tantivy::{DateTime, DocAddress, Score, TantivyDocument};
 
 /// The result of a search.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SearchResults {
     /// The number of documents that match.
@@ -23,32 +26,37 @@ pub struct SearchResults {
 }
 
 /// The tags right below a tag.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FacetCounts {
     /// The tag below which tags were counted.
+    #[serde(with = "super::tag_json")]
     pub root: Facet,
     /// The tags right below it, the most frequent first.
     pub counts: Vec<FacetCount>,
 }
 
 /// The number of documents that have a tag, or one below it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct FacetCount {
     /// The tag.
+    #[serde(with = "super::tag_json")]
     pub tag: Facet,
     /// The number of documents.
     pub count: u64,
 }
 
 /// A document that was found.
-#[derive(Clone, Debug)]
+///
+/// In JSON it is without its address and its stored fields: Tantivy's schema knows how these are written.
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct FoundDocument {
     /// Its key.
     pub key: String,
     /// Its place in the index as of the commit that was searched.
+    #[serde(skip)]
     pub address: DocAddress,
     /// Its relevance; `None` where documents were not sorted by it.
     pub score: Option<Score>,
@@ -60,17 +68,22 @@ pub struct FoundDocument {
     /// for.
     pub snippets: Vec<Snippet>,
     /// Its tags.
+    #[serde(serialize_with = "super::tag_json::list::serialize")]
     pub tags: Vec<Facet>,
     /// Its suggestions; none where the schema has no field for them.
+    #[serde(serialize_with = "super::tag_json::list::serialize")]
     pub suggestions: Vec<Facet>,
     /// The evidence of its tags; `None` where it was indexed untagged.
     pub evidence: Option<Evidence>,
     /// Its stored fields.
+    #[serde(skip)]
     pub document: TantivyDocument,
 }
 
-/// A value of a fast field that documents were sorted by.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A value of a fast field that documents were sorted by; in JSON a number, a truth value, or a date as
+/// RFC 3339 writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 #[non_exhaustive]
 pub enum SortValue {
     /// An unsigned integer.
@@ -80,13 +93,18 @@ pub enum SortValue {
     /// A floating-point number.
     F64(f64),
     /// A date, in the field's precision.
-    Date(DateTime),
+    Date(#[serde(serialize_with = "as_rfc_3339")] DateTime),
     /// A truth value.
     Bool(bool),
 }
 
+fn as_rfc_3339<S: Serializer>(date: &DateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let written = date.into_utc().format(&Rfc3339).map_err(S::Error::custom)?;
+    serializer.serialize_str(&written)
+}
+
 /// A passage of a text field that matches the query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Snippet {
     /// The field's name.

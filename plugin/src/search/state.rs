@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tantivy::directory::{WatchCallback, WatchHandle};
 use tantivy::{Directory, Index, IndexReader, Searcher};
 
@@ -11,7 +12,8 @@ use crate::segments::SegmentChecks;
 use crate::{Error, Result};
 
 /// The options of a [`TagSearcher`](crate::TagSearcher).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SearcherOptions {
     /// When the searcher moves on to a newer commit.
@@ -46,7 +48,8 @@ impl SearcherOptions {
 const MAX_KEPT: usize = 64;
 
 /// When a searcher moves on to a newer commit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reload {
     /// When it is told to.

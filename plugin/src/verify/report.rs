@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use autotag::datastore::DatastoreProblem;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::plainly::plainly;
 use crate::{Job, Result};
@@ -14,7 +14,7 @@ use crate::{Job, Result};
 const MAX_LISTED: usize = 100;
 
 /// The findings of [`IndexFolder::verify`](crate::IndexFolder::verify).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {
     /// The number of the last commit; 0 where autotag has committed nothing yet.
@@ -89,7 +89,7 @@ impl fmt::Display for IndexPart {
     }
 }
 
-/// A violation of an index's integrity.
+/// A violation of an index's integrity; in JSON its message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -219,4 +219,10 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }

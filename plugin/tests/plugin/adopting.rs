@@ -102,7 +102,7 @@ impl Plain {
 
     fn adopt_as(&self, fields: FieldNames) -> Result<(IndexFolder, AdoptReport), Error> {
         let job_documents = 8.try_into().unwrap();
-        let writer = WriterOptions { job_documents, ..WriterOptions::default() };
+        let writer = WriterOptions::new().job_documents(job_documents);
         let options = AdoptOptions::default().fields(fields).writer(writer);
         let (bundle, tagger) = (bundle("bundle", &self.seed), tagger(Words::new(&LABELS)));
         IndexFolder::adopt(&self.original(), &self.target(), &bundle, tagger, &options, |_| {})

@@ -90,7 +90,7 @@ const LONG: Duration = Duration::from_secs(600);
 #[test]
 fn everything_is_committed_where_there_is_time() {
     let fixture = Fixture::new();
-    let options = WriterOptions { linger: LONG, ..chunks_of(7) };
+    let options = chunks_of(7).linger(LONG);
     let (writer, _) = open(&fixture, options);
     for number in 0..20 {
         writer.add(fixture.document(&format!("{number}"), "program")).unwrap();
@@ -151,7 +151,7 @@ fn an_encoder_that_hangs_holds_nothing_up_and_what_it_held_is_named() {
 #[test]
 fn what_is_done_behind_an_operation_that_hangs_is_not_committed() {
     let fixture = Fixture::new();
-    let options = WriterOptions { threads: 2.try_into().ok(), ..chunks_of(1) };
+    let options = chunks_of(1).threads(2.try_into().ok());
     let (writer, gate) = open(&fixture, options);
     writer.add(fixture.document("a", "hang")).unwrap();
     // Its outcome waits for that of the first.
@@ -166,7 +166,7 @@ fn what_is_done_behind_an_operation_that_hangs_is_not_committed() {
 #[test]
 fn callers_that_wait_are_woken_when_the_writer_closes() {
     let fixture = Fixture::new();
-    let options = WriterOptions { pending_operations: 2.try_into().unwrap(), ..chunks_of(1) };
+    let options = chunks_of(1).pending_operations(2.try_into().unwrap());
     let (writer, gate) = open(&fixture, options);
     let hangs = writer.add(fixture.document("a", "hang")).unwrap();
     writer.add(fixture.document("b", "program")).unwrap();
@@ -190,7 +190,7 @@ fn callers_that_wait_are_woken_when_the_writer_closes() {
 #[test]
 fn failed_documents_do_not_keep_a_writer_from_closing() {
     let fixture = Fixture::new();
-    let options = WriterOptions { on_failure: OnFailure::Fail, ..chunks_of(4) };
+    let options = chunks_of(4).on_failure(OnFailure::Fail);
     let (writer, _) = open(&fixture, options);
     writer.add(fixture.document("a", "broken")).unwrap();
     writer.add(fixture.document("b", "program")).unwrap();
@@ -202,7 +202,7 @@ fn failed_documents_do_not_keep_a_writer_from_closing() {
 #[test]
 fn a_writer_that_stopped_is_closed_with_its_cause_and_released() {
     let fixture = Fixture::new();
-    let options = WriterOptions { on_failure: OnFailure::Skip, ..WriterOptions::default() };
+    let options = WriterOptions::new().on_failure(OnFailure::Skip);
     let (writer, _) = open(&fixture, options);
     for number in 0..200 {
         if writer.add(fixture.document(&format!("{number}"), "panic")).is_err() {

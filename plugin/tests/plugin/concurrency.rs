@@ -12,7 +12,7 @@ use crate::support::{Fixture, LABELS, Words, chunks_of};
 #[test]
 fn many_threads_share_a_writer() {
     let fixture = Fixture::new();
-    let options = WriterOptions { threads: NonZeroUsize::new(3), ..chunks_of(7) };
+    let options = chunks_of(7).threads(NonZeroUsize::new(3));
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     thread::scope(|scope| {
         for t in 0..8 {
@@ -45,10 +45,7 @@ fn many_threads_share_a_writer() {
 fn a_slow_encoder_holds_the_callers_back() {
     let fixture = Fixture::new();
     let pending = 20;
-    let options = WriterOptions {
-        pending_operations: NonZeroUsize::new(pending).unwrap(),
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions::new().pending_operations(NonZeroUsize::new(pending).unwrap());
     let encoder = Words::new(&LABELS).with_delay(Duration::from_millis(2));
     let writer = fixture.open(encoder, options).unwrap();
     let is_done = AtomicBool::new(false);
@@ -75,10 +72,7 @@ fn a_slow_encoder_holds_the_callers_back() {
 #[test]
 fn large_documents_hold_the_callers_back_by_their_size() {
     let fixture = Fixture::new();
-    let options = WriterOptions {
-        pending_bytes: NonZeroUsize::new(3 << 20).unwrap(),
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions::new().pending_bytes(NonZeroUsize::new(3 << 20).unwrap());
     let encoder = Words::new(&LABELS).with_delay(Duration::from_millis(2));
     let writer = fixture.open(encoder, options).unwrap();
     let text = "program ".repeat(1 << 17);
@@ -108,11 +102,7 @@ fn a_few_documents_do_not_wait_for_a_full_chunk() {
 #[test]
 fn callers_that_wait_are_woken_when_the_writer_stops() {
     let fixture = Fixture::new();
-    let options = WriterOptions {
-        pending_operations: NonZeroUsize::new(1).unwrap(),
-        on_failure: OnFailure::Skip,
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions::new().pending_operations(NonZeroUsize::new(1).unwrap()).on_failure(OnFailure::Skip);
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     thread::scope(|scope| {
         for t in 0..4 {

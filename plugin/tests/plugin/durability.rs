@@ -21,7 +21,7 @@ fn writer(fixture: &Fixture, options: WriterOptions) -> TaggingWriter<Words> {
 }
 
 fn skipping() -> WriterOptions {
-    WriterOptions { on_failure: OnFailure::Skip, ..WriterOptions::default() }
+    WriterOptions::new().on_failure(OnFailure::Skip)
 }
 
 /// Returns a ticket's status as a letter.
@@ -207,11 +207,7 @@ fn a_rolled_back_index_is_sound_also_where_changes_were_spilled() {
 #[test]
 fn among_many_threads_a_ticket_says_exactly_what_is_in_the_index() {
     let fixture = Fixture::new();
-    let options = WriterOptions {
-        threads: NonZeroUsize::new(3),
-        pending_operations: NonZeroUsize::new(50).unwrap(),
-        ..chunks_of(5)
-    };
+    let options = chunks_of(5).threads(NonZeroUsize::new(3)).pending_operations(NonZeroUsize::new(50).unwrap());
     let writer = writer(&fixture, options);
     let is_done = AtomicBool::new(false);
     let tickets: Vec<(String, Ticket)> = thread::scope(|scope| {
@@ -286,13 +282,8 @@ fn a_running_job_is_not_rolled_back() {
 #[test]
 fn a_full_queue_gives_the_document_back() {
     let fixture = Fixture::new();
-    let options = WriterOptions {
-        pending_operations: NonZeroUsize::new(3).unwrap(),
-        // Nothing is tagged before the commit.
-        linger: Duration::from_secs(3600),
-        ..chunks_of(100)
-    };
-    let options = WriterOptions { threads: NonZeroUsize::new(1), ..options };
+    let options = chunks_of(100).pending_operations(NonZeroUsize::new(3).unwrap()).linger(Duration::from_secs(3600));
+    let options = options.threads(NonZeroUsize::new(1));
     let encoder = Words::new(&LABELS).with_delay(Duration::from_millis(300));
     let writer = fixture.open(encoder, options).unwrap();
     let mut taken = Vec::new();
@@ -390,7 +381,7 @@ fn whoever_depends_on_the_commit_in_progress_waits_for_it() {
     let n_encoded = || encoder.n_encoded.load(Ordering::SeqCst);
     let (index, datastore) = (fixture.index.clone(), fixture.datastore.clone());
     // Nothing is tagged before the commit.
-    let options = WriterOptions { linger: Duration::from_secs(3600), ..chunks_of(100) };
+    let options = chunks_of(100).linger(Duration::from_secs(3600));
     let fields = fixture.fields.clone();
     let writer = TaggingWriter::open(index, datastore, tagger, fields, options).unwrap();
     writer.add(fixture.document("a", "program")).unwrap();

@@ -9,7 +9,7 @@ use tantivy_autotag::{Error, OnFailure, TaggingWriter, WriterOptions};
 use crate::support::{Fixture, LABELS, Words};
 
 fn open(fixture: &Fixture, on_failure: OnFailure) -> TaggingWriter<Words> {
-    let options = WriterOptions { on_failure, ..WriterOptions::default() };
+    let options = WriterOptions::new().on_failure(on_failure);
     fixture.open(Words::new(&LABELS), options).unwrap()
 }
 
@@ -105,11 +105,7 @@ fn a_labeled_document_that_cannot_be_encoded_keeps_its_labels_but_does_not_vote(
 #[test]
 fn a_commit_lists_so_many_failures_and_counts_all() {
     let fixture = Fixture::new();
-    let options = WriterOptions {
-        on_failure: OnFailure::Skip,
-        listed_failures: 2,
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions::new().on_failure(OnFailure::Skip).listed_failures(2);
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     for key in ["a", "b", "c"] {
         writer.add(fixture.document(key, "")).unwrap();
@@ -151,7 +147,7 @@ fn a_disk_that_fails_stops_the_writer_with_the_cause() {
     let folder = fixture.folder.path().join("index");
     std::fs::create_dir(&folder).unwrap();
     let index = Index::create_in_dir(&folder, fixture.index.schema()).unwrap();
-    let options = WriterOptions { pending_operations: 8.try_into().unwrap(), ..Default::default() };
+    let options = WriterOptions::new().pending_operations(8.try_into().unwrap());
     let fixture = Fixture { index, ..fixture };
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     // No segment can be written any more.

@@ -81,7 +81,7 @@ fn process() {
     let (schema, fields, _) = schema();
     let index = Index::create_in_ram(schema);
     let tagger = Tagger::new(Arc::new(Many(labels)));
-    let options = WriterOptions { threads: 2.try_into().ok(), ..WriterOptions::default() };
+    let options = WriterOptions::new().threads(2.try_into().ok());
     let writer = TaggingWriter::open(index, datastore, tagger, fields.clone(), options).unwrap();
     let before = peak_bytes();
     for number in 0..N_DOCUMENTS {

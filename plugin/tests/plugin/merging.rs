@@ -63,7 +63,7 @@ fn n_segments(fixture: &Fixture) -> usize {
 fn segments_are_merged_on_request() {
     let fixture = Fixture::new();
     let merge_policy: Option<Arc<dyn MergePolicy>> = Some(Arc::new(NoMergePolicy));
-    let options = WriterOptions { merge_policy, ..WriterOptions::default() };
+    let options = WriterOptions::new().merge_policy(merge_policy);
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     for key in ["a", "b", "c", "d"] {
         writer.add_labeled(fixture.document(key, "program"), ["cat"]).unwrap();
@@ -96,7 +96,7 @@ fn segments_are_merged_on_request() {
 fn a_damaged_segment_is_not_merged_on_request_either() {
     let sample = Sample::new();
     let merge_policy: Option<Arc<dyn MergePolicy>> = Some(Arc::new(NoMergePolicy));
-    let options = WriterOptions { merge_policy, ..WriterOptions::default() };
+    let options = WriterOptions::new().merge_policy(merge_policy);
     let writer = sample.index().writer(tagger(Words::new(&LABELS)), options).unwrap();
     let (index, fields) = sample.index().index().unwrap();
     writer.add(document(&fields, "new", "program")).unwrap();

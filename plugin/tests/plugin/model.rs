@@ -155,11 +155,7 @@ impl World {
         let (path, encoder) = (index.datastore_path(), index.encoder());
         let datastore = Datastore::open_with(&path, &encoder, storage).unwrap();
         let (tantivy, fields) = index.index().unwrap();
-        let options = WriterOptions {
-            on_failure: OnFailure::Skip,
-            tantivy_memory: 15_000_000,
-            ..chunks_of(self.chunk)
-        };
+        let options = chunks_of(self.chunk).on_failure(OnFailure::Skip).tantivy_memory(15_000_000);
         let (tagger, store) = (self.tagger(), datastore.clone());
         let writer = TaggingWriter::open(tantivy, store, tagger, fields.clone(), options).unwrap();
         Session { writer, index, fields, datastore }

@@ -99,7 +99,7 @@ fn an_index_that_was_written_without_autotag_is_taken_as_it_is() {
 #[test]
 fn memory_that_tantivy_does_not_accept_is_an_error() {
     let fixture = Fixture::new();
-    let options = WriterOptions { tantivy_memory: 1, ..WriterOptions::default() };
+    let options = WriterOptions::new().tantivy_memory(1);
     let opened = fixture.open(Words::new(&LABELS), options);
     assert!(matches!(opened, Err(Error::Tantivy { .. })));
 }

@@ -177,7 +177,7 @@ fn an_embedder_chosen_at_run_time_tags() {
     writer.close().unwrap();
     let mut tagger = tagger(shared);
     tagger.interpolation.k = NonZeroUsize::MIN;
-    let options = WriterOptions { on_failure: OnFailure::Skip, ..WriterOptions::default() };
+    let options = WriterOptions::new().on_failure(OnFailure::Skip);
     let writer = index.writer(tagger, options).unwrap();
     writer.add(document(&fields, "c", "aa a baa")).unwrap();
     writer.add(document(&fields, "d", "some poison")).unwrap();

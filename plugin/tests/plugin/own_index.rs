@@ -173,7 +173,7 @@ impl MergePolicy for Panics {
 
 fn segments_after_commits(policy: Arc<dyn MergePolicy>) -> usize {
     let fixture = crate::support::Fixture::new();
-    let options = WriterOptions { merge_policy: Some(policy), ..WriterOptions::default() };
+    let options = WriterOptions::new().merge_policy(Some(policy));
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     for key in ["a", "b", "c", "d"] {
         writer.add(fixture.document(key, "program")).unwrap();
@@ -300,7 +300,7 @@ fn a_schema_that_would_lose_values_is_told_at_the_opening_and_can_be_used_withou
     assert!(matches!(refused, Err(Error::NotStored { fields }) if fields == lost));
 
     let corrections = Corrections::Unsupported;
-    let options = WriterOptions { corrections, ..WriterOptions::default() };
+    let options = WriterOptions::new().corrections(corrections);
     let writer = folder.writer(tagger(), options).unwrap();
     writer.add(document(&fields, "a", "program")).unwrap();
     writer.commit().unwrap();

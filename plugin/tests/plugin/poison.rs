@@ -78,13 +78,7 @@ fn open(fixture: &Fixture, on_failure: OnFailure) -> (TaggingWriter<Sensitive>, 
     let encoder = Arc::new(Sensitive { labels, n_calls: AtomicUsize::new(0) });
     let mut tagger = Tagger::new(encoder.clone());
     tagger.search = SearchMode::Exact;
-    let options = WriterOptions {
-        on_failure,
-        threads: 1.try_into().ok(),
-        // The test decides when a chunk is whole.
-        linger: std::time::Duration::from_secs(3600),
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions::new().on_failure(on_failure).threads(1.try_into().ok()).linger(std::time::Duration::from_secs(3600));
     let (index, datastore) = (fixture.index.clone(), fixture.datastore.clone());
     let writer =
         TaggingWriter::open(index, datastore, tagger, fixture.fields.clone(), options).unwrap();
@@ -203,7 +197,7 @@ fn many_poisons_among_good_texts_and_many_empty_texts_stop_nothing() {
     drop(writer);
 
     let words = crate::support::Words::new(&LABELS);
-    let options = WriterOptions { on_failure: OnFailure::Skip, ..WriterOptions::default() };
+    let options = WriterOptions::new().on_failure(OnFailure::Skip);
     let writer = fixture.open(words, options).unwrap();
     for key in keys(0..300) {
         writer.add(fixture.document(&key, " ")).unwrap();

@@ -47,11 +47,7 @@ fn writer(fixture: &Fixture, time: &Time) -> TaggingWriter<Words> {
     tagger.selection.per_label = [0.8, 0.5, 0.95].map(|t| Threshold::new(t).unwrap()).to_vec();
     tagger.selection.review = Some(Threshold::new(0.3).unwrap());
     let (index, datastore) = (fixture.index.clone(), fixture.datastore.clone());
-    let options = WriterOptions {
-        on_failure: OnFailure::IndexUntagged,
-        clock: time.clock(),
-        ..WriterOptions::default()
-    };
+    let options = WriterOptions::new().on_failure(OnFailure::IndexUntagged).clock(time.clock());
     TaggingWriter::open(index, datastore, tagger, fixture.fields.clone(), options).unwrap()
 }
 

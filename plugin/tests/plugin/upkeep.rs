@@ -101,7 +101,7 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
 fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwise() {
     let fixture = Fixture::new();
     let options =
-        WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
+        WriterOptions::new().on_failure(OnFailure::IndexUntagged);
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add(fixture.document("z", "program")).unwrap();
     commit(&writer);
@@ -199,7 +199,7 @@ fn documents_that_are_not_stored_whole_cannot_be_corrected() {
     let fixture = Fixture { index, fields, ..Fixture::new() };
     let refused = fixture.open(Words::new(&LABELS), WriterOptions::default());
     let corrections = Corrections::Unsupported;
-    let options = WriterOptions { corrections, ..WriterOptions::default() };
+    let options = WriterOptions::new().corrections(corrections);
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add(document(&fixture.fields, "a", "program")).unwrap();
     commit(&writer);
@@ -244,7 +244,7 @@ fn tagging_again_lets_old_documents_profit_and_says_what_changed() {
 #[test]
 fn an_interrupted_job_waits_keeps_others_off_and_goes_on() {
     let fixture = Fixture::new();
-    let options = WriterOptions { job_documents: 7.try_into().unwrap(), ..Default::default() };
+    let options = WriterOptions::new().job_documents(7.try_into().unwrap());
     let writer = fixture.open(Words::new(&LABELS), options.clone()).unwrap();
     add_many(&fixture, &writer);
     let first = writer.retag("", |at| {
@@ -367,7 +367,7 @@ fn a_new_tagger_is_used_at_once_or_the_old_one_stays() {
 #[test]
 fn a_job_knows_exactly_what_it_was_asked_for() {
     let fixture = Fixture::new();
-    let options = WriterOptions { job_documents: 7.try_into().unwrap(), ..Default::default() };
+    let options = WriterOptions::new().job_documents(7.try_into().unwrap());
     let mut by_model = tagger(Words::new(&LABELS));
     by_model.interpolation.proportion = Proportion::MODEL;
     let mut strict = by_model.clone();
@@ -419,7 +419,7 @@ fn what_a_failed_job_handed_over_is_tagged_by_its_settings() {
         TaggingWriter::open(index, datastore, tagger, fields, options).unwrap()
     };
     let untagged = OnFailure::IndexUntagged;
-    let options = WriterOptions { on_failure: untagged, ..WriterOptions::default() };
+    let options = WriterOptions::new().on_failure(untagged);
     let writer = open(fixture.datastore.clone(), strict, options);
     for number in 0..9 {
         let text = if number == 3 { "broken" } else { "program" };
@@ -432,7 +432,7 @@ fn what_a_failed_job_handed_over_is_tagged_by_its_settings() {
     // A datastore that has nothing of the documents: all of them are encoded again.
     let path = fixture.folder.path().join("other");
     let other = Datastore::create(&path, &datastore_options(&LABELS)).unwrap();
-    let options = WriterOptions { pending_operations: 2.try_into().unwrap(), ..chunks_of(1) };
+    let options = chunks_of(1).pending_operations(2.try_into().unwrap());
     let writer = open(other, lenient, options);
     let failed = writer.resume(|_| {});
     assert!(matches!(failed, Err(Error::Document { .. })), "{failed:?}");

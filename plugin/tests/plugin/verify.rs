@@ -61,7 +61,7 @@ impl Sample {
 
     pub(crate) fn writer(&self) -> TaggingWriter<Words> {
         let options =
-            WriterOptions { on_failure: OnFailure::IndexUntagged, ..WriterOptions::default() };
+            WriterOptions::new().on_failure(OnFailure::IndexUntagged);
         self.index().writer(tagger(Words::new(&LABELS)), options).unwrap()
     }
 

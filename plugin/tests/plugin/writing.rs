@@ -127,7 +127,7 @@ fn operations_on_a_key_keep_their_order_within_a_chunk_and_across_chunks() {
 #[test]
 fn a_later_operation_that_is_done_earlier_still_wins() {
     let fixture = Fixture::new();
-    let options = WriterOptions { threads: NonZeroUsize::new(3), ..chunks_of(1) };
+    let options = chunks_of(1).threads(NonZeroUsize::new(3));
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add_labeled(fixture.document("a", "slow text"), ["early"]).unwrap();
     writer.add(fixture.document("a", "program")).unwrap();

@@ -30,7 +30,7 @@ fn migrate(path: &Path) {
     let mut index = IndexFolder::open(path).unwrap();
     let seed = path.parent().unwrap().join("other seed");
     let seed = Datastore::open_read_only(&seed, &OTHER).unwrap();
-    let options = WriterOptions { job_documents: 5.try_into().unwrap(), ..Default::default() };
+    let options = WriterOptions::new().job_documents(5.try_into().unwrap());
     let bundle = bundle("other bundle", &seed);
     let moved = index.migrate(tagger(other_encoder()), &bundle, options, |_| {});
     let (writer, _) = moved.unwrap();

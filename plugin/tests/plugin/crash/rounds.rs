@@ -177,7 +177,7 @@ fn open_or_create(task: &Task) -> Result<IndexFolder> {
 }
 
 fn writer(index: &IndexFolder) -> Result<TaggingWriter<Words>> {
-    let options = WriterOptions { job_documents: 7.try_into().unwrap(), ..Default::default() };
+    let options = WriterOptions::new().job_documents(7.try_into().unwrap());
     index.writer(tagger(Bundle::of(index).words()), options)
 }
 
@@ -218,7 +218,7 @@ fn correct(task: &Task, keys: &[String], label: &str) -> Result<()> {
 
 fn migrate(task: &Task, to: Bundle) -> Result<()> {
     let mut index = task.open()?;
-    let options = WriterOptions { job_documents: 7.try_into().unwrap(), ..Default::default() };
+    let options = WriterOptions::new().job_documents(7.try_into().unwrap());
     let moved =
         to.with(&task.folder, |bundle| index.migrate(tagger(to.words()), bundle, options, |_| {}));
     let (writer, _) = moved?;

@@ -62,7 +62,7 @@ fn states() -> Vec<State> {
 fn open(index: Index, folder: &Path, fields: &TagFields) -> Result<TaggingWriter<Words>, Error> {
     let encoder = Words::new(&LABELS);
     let datastore = Datastore::open(folder, &encoder.fingerprint()).unwrap();
-    let options = WriterOptions { tantivy_memory: 15_000_000, ..chunks_of(2) };
+    let options = chunks_of(2).tantivy_memory(15_000_000);
     TaggingWriter::open(index, datastore, tagger(encoder), fields.clone(), options)
 }
 
