@@ -13,8 +13,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::test::FEATURES;
-use crate::{crates, process};
+use crate::crates;
+use crate::process::{self, FEATURES};
 
 /// The folder of the snapshots, one file for each crate.
 const FOLDER: &str = "docs/api";

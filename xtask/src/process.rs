@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::Value;
 
+/// The models that need Burn are checked too, with the same features in every step: with others,
+/// everything would be compiled again.
+pub(crate) const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autotag-cli/burn"];
+
 /// Prints the command line, then runs it with this process's standard streams.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", command_line(command));

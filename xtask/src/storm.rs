@@ -2,8 +2,7 @@
 
 use anyhow::Result;
 
-use crate::process;
-use crate::test::FEATURES;
+use crate::process::{self, FEATURES};
 
 /// The number of repetitions of each kind.
 #[derive(Debug, PartialEq, Eq)]

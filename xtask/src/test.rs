@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::api;
-use crate::process::{self, Steps};
+use crate::process::{self, FEATURES, Steps};
 use crate::setup::{self, Build};
 
 /// Runs all checks up to the first that fails, and prints how long each took.
@@ -19,10 +19,6 @@ pub(crate) fn run() -> Result<()> {
 
 /// The examples, each of which must run to its end.
 const EXAMPLES: [&str; 4] = ["tag_on_ingest", "faceted_search", "without_a_model", "async_service"];
-
-/// The models that need Burn are checked too, with the same features in every step: with others,
-/// everything would be compiled again.
-pub(crate) const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autotag-cli/burn"];
 
 /// Makes the committed fixtures anew.
 ///
