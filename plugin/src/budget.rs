@@ -190,7 +190,9 @@ mod tests {
 
     fn budget(operations: usize, bytes: usize) -> Arc<Budget> {
         let count = |n| NonZeroUsize::new(n).unwrap();
-        Budget::new(&WriterOptions::new().pending_operations(count(operations)).pending_bytes(count(bytes)))
+        Budget::new(
+            &WriterOptions::new().pending_operations(count(operations)).pending_bytes(count(bytes)),
+        )
     }
 
     #[test]

@@ -73,7 +73,9 @@ impl Service {
         let mut schema = Schema::builder();
         let fields = TagFields::add_to(&mut schema, &FieldNames::default()).unwrap();
         let index = Index::create_in_ram(schema.build());
-        let options = WriterOptions::new().on_failure(OnFailure::Skip).pending_operations(4.try_into().unwrap());
+        let options = WriterOptions::new()
+            .on_failure(OnFailure::Skip)
+            .pending_operations(4.try_into().unwrap());
         let tagger = Tagger::new(Arc::new(Slow(labels)));
         let writer =
             TaggingWriter::open(index.clone(), datastore, tagger, fields.clone(), options).unwrap();

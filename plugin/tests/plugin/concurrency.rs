@@ -102,7 +102,9 @@ fn a_few_documents_do_not_wait_for_a_full_chunk() {
 #[test]
 fn callers_that_wait_are_woken_when_the_writer_stops() {
     let fixture = Fixture::new();
-    let options = WriterOptions::new().pending_operations(NonZeroUsize::new(1).unwrap()).on_failure(OnFailure::Skip);
+    let options = WriterOptions::new()
+        .pending_operations(NonZeroUsize::new(1).unwrap())
+        .on_failure(OnFailure::Skip);
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     thread::scope(|scope| {
         for t in 0..4 {

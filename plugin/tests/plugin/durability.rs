@@ -207,7 +207,9 @@ fn a_rolled_back_index_is_sound_also_where_changes_were_spilled() {
 #[test]
 fn among_many_threads_a_ticket_says_exactly_what_is_in_the_index() {
     let fixture = Fixture::new();
-    let options = chunks_of(5).threads(NonZeroUsize::new(3)).pending_operations(NonZeroUsize::new(50).unwrap());
+    let options = chunks_of(5)
+        .threads(NonZeroUsize::new(3))
+        .pending_operations(NonZeroUsize::new(50).unwrap());
     let writer = writer(&fixture, options);
     let is_done = AtomicBool::new(false);
     let tickets: Vec<(String, Ticket)> = thread::scope(|scope| {
@@ -282,7 +284,9 @@ fn a_running_job_is_not_rolled_back() {
 #[test]
 fn a_full_queue_gives_the_document_back() {
     let fixture = Fixture::new();
-    let options = chunks_of(100).pending_operations(NonZeroUsize::new(3).unwrap()).linger(Duration::from_secs(3600));
+    let options = chunks_of(100)
+        .pending_operations(NonZeroUsize::new(3).unwrap())
+        .linger(Duration::from_secs(3600));
     let options = options.threads(NonZeroUsize::new(1));
     let encoder = Words::new(&LABELS).with_delay(Duration::from_millis(300));
     let writer = fixture.open(encoder, options).unwrap();

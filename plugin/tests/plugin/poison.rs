@@ -78,7 +78,10 @@ fn open(fixture: &Fixture, on_failure: OnFailure) -> (TaggingWriter<Sensitive>, 
     let encoder = Arc::new(Sensitive { labels, n_calls: AtomicUsize::new(0) });
     let mut tagger = Tagger::new(encoder.clone());
     tagger.search = SearchMode::Exact;
-    let options = WriterOptions::new().on_failure(on_failure).threads(1.try_into().ok()).linger(std::time::Duration::from_secs(3600));
+    let options = WriterOptions::new()
+        .on_failure(on_failure)
+        .threads(1.try_into().ok())
+        .linger(std::time::Duration::from_secs(3600));
     let (index, datastore) = (fixture.index.clone(), fixture.datastore.clone());
     let writer =
         TaggingWriter::open(index, datastore, tagger, fixture.fields.clone(), options).unwrap();

@@ -58,7 +58,9 @@ fn writers(fixtures: &[Fixture], limit: usize) -> (Arc<Gauge>, Vec<TaggingWriter
     let encoder = Arc::new(Gauge { words, n_encoding, most });
     let mut tagger = Tagger::new(encoder.clone());
     tagger.search = SearchMode::Exact;
-    let options = chunks_of(2).threads(NonZeroUsize::new(4)).shared_threads(Some(SharedThreads::new(NonZeroUsize::new(limit).unwrap())));
+    let options = chunks_of(2)
+        .threads(NonZeroUsize::new(4))
+        .shared_threads(Some(SharedThreads::new(NonZeroUsize::new(limit).unwrap())));
     let open = |fixture: &Fixture| {
         let (index, datastore) = (fixture.index.clone(), fixture.datastore.clone());
         let (fields, tagger) = (fixture.fields.clone(), tagger.clone());

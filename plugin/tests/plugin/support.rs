@@ -235,7 +235,9 @@ pub(crate) fn neighbor_keys(datastore: &Datastore) -> Vec<String> {
 
 /// Returns options with one thread and chunks of at most so many operations.
 pub(crate) fn chunks_of(operations: usize) -> WriterOptions {
-    WriterOptions::new().threads(NonZeroUsize::new(1)).chunk_operations(NonZeroUsize::new(operations).unwrap())
+    WriterOptions::new()
+        .threads(NonZeroUsize::new(1))
+        .chunk_operations(NonZeroUsize::new(operations).unwrap())
 }
 
 /// Copies a folder with all that is in it.

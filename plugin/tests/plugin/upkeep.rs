@@ -100,8 +100,7 @@ fn a_corrected_document_votes_and_its_rejected_label_stays_away() {
 #[test]
 fn a_label_that_a_person_gave_stays_with_every_text_until_somebody_says_otherwise() {
     let fixture = Fixture::new();
-    let options =
-        WriterOptions::new().on_failure(OnFailure::IndexUntagged);
+    let options = WriterOptions::new().on_failure(OnFailure::IndexUntagged);
     let writer = fixture.open(Words::new(&LABELS), options).unwrap();
     writer.add(fixture.document("z", "program")).unwrap();
     commit(&writer);

@@ -60,8 +60,7 @@ impl Sample {
     }
 
     pub(crate) fn writer(&self) -> TaggingWriter<Words> {
-        let options =
-            WriterOptions::new().on_failure(OnFailure::IndexUntagged);
+        let options = WriterOptions::new().on_failure(OnFailure::IndexUntagged);
         self.index().writer(tagger(Words::new(&LABELS)), options).unwrap()
     }
 

@@ -122,7 +122,11 @@ pub(super) fn open(folder: &IndexFolder) -> TaggingWriter<Words> {
     let path = folder.datastore_path();
     let datastore = Datastore::open_with(&path, &encoder.fingerprint(), storage).unwrap();
     let (index, fields): (Index, _) = folder.index().unwrap();
-    let options = WriterOptions::new().threads(2.try_into().ok()).chunk_operations(4.try_into().unwrap()).job_documents(10.try_into().unwrap()).tantivy_memory(15_000_000);
+    let options = WriterOptions::new()
+        .threads(2.try_into().ok())
+        .chunk_operations(4.try_into().unwrap())
+        .job_documents(10.try_into().unwrap())
+        .tantivy_memory(15_000_000);
     TaggingWriter::open(index, datastore, tagger(encoder), fields, options).unwrap()
 }
 
