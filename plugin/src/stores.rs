@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use autotag::{DatastoreWriter, DocumentRecord};
-use tantivy::indexer::{MergePolicy, UserOperation};
+use tantivy::indexer::UserOperation;
 use tantivy::query::AllQuery;
 use tantivy::schema::Field;
 use tantivy::{IndexWriter, Term};

@@ -138,7 +138,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             threads: options.shared_threads.clone(),
             budget: Budget::new(&options),
             stores: Mutex::new(Some(stores)),
-            worker: Worker::new(tagger, fields, checks, options.on_failure, options.clock),
+            worker: Worker::new(tagger, fields, checks, options.on_failure, options.clock.clone()),
         });
         let writer = TaggingWriter {
             pipeline,
