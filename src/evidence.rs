@@ -166,7 +166,7 @@ impl Evidence {
 
     /// Records labels that a person gave.
     pub fn human(labels: &[String]) -> Self {
-        Evidence { tags: labels.iter().map(TagEvidence::human).collect(), ..Evidence::default() }
+        Evidence { tags: labels.iter().map(|label| TagEvidence::human(label)).collect(), ..Evidence::default() }
     }
 
     /// Returns the evidence with precisely these labels as those that people gave, before the predicted
@@ -177,7 +177,7 @@ impl Evidence {
         self.tags.retain(is_predicted);
         self.suggestions.retain(is_predicted);
         self.least_certain.retain(|margin| !labels.contains(&margin.label));
-        self.tags.splice(..0, labels.iter().map(TagEvidence::human));
+        self.tags.splice(..0, labels.iter().map(|label| TagEvidence::human(label)));
         self
     }
 
@@ -270,8 +270,8 @@ impl Evidence {
 }
 
 impl TagEvidence {
-    fn human(label: &String) -> Self {
-        let label = label.clone();
+    fn human(label: &str) -> Self {
+        let label = label.to_owned();
         TagEvidence { label, score: 1.0, model: None, knn: 0.0, origin: Origin::Human }
     }
 }

@@ -60,7 +60,7 @@ fn an_added_label_confirms_no_other() {
     let tag = predicted.tags.iter().find(|tag| tag.label == "role::program").unwrap();
     assert_eq!((tag.score, tag.model, tag.knn), (0.9, Some(0.9), 0.0));
     assert_eq!(predicted.neighbors[0].labels, ["cat"]);
-    assert_eq!(predicted.neighbors[0].undecided, ["role::library", "role::program"]);
+    assert_eq!(predicted.neighbors[0].undecided, ["role::program", "role::library"]);
 }
 
 #[test]
