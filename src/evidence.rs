@@ -166,7 +166,10 @@ impl Evidence {
 
     /// Records labels that a person gave.
     pub fn human(labels: &[String]) -> Self {
-        Evidence { tags: labels.iter().map(|label| TagEvidence::human(label)).collect(), ..Evidence::default() }
+        Evidence {
+            tags: labels.iter().map(|label| TagEvidence::human(label)).collect(),
+            ..Evidence::default()
+        }
     }
 
     /// Returns the evidence with precisely these labels as those that people gave, before the predicted

@@ -150,7 +150,7 @@ impl fmt::Display for LabelChange {
 }
 
 /// The progress of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct JobProgress {
     /// The number of documents done.

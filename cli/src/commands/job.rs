@@ -41,7 +41,7 @@ pub(super) fn run(
     work: impl FnOnce(&mut dyn FnMut(JobProgress)) -> Result<RetagReport>,
 ) -> anyhow::Result<RetagReport> {
     let progress = JobBar::begin("tag", common);
-    let mut reached = JobProgress { done: 0, total: 0 };
+    let mut reached = JobProgress::default();
     let retagged = work(&mut |at| {
         reached = at;
         progress.show(at);
@@ -51,7 +51,7 @@ pub(super) fn run(
     })?;
     drop(progress);
     if writer.unfinished_job().is_some() {
-        let JobProgress { done, total } = reached;
+        let JobProgress { done, total, .. } = reached;
         bail!(
             "stopped by a signal after {done} of {total} documents, which are committed: \
              the same command goes on, or `autotag retag --resume`"
@@ -76,7 +76,7 @@ const LISTED: usize = 20;
 
 /// Writes what tagging again changed for people.
 pub(super) fn retagged_text(retagged: &RetagReport) -> String {
-    let RetagReport { documents, changed, gained, lost } = retagged;
+    let RetagReport { documents, changed, gained, lost, .. } = retagged;
     let mut text = format!("{documents} documents looked at, {changed} have other tags now\n");
     let mut changes: BTreeMap<&str, [u64; 2]> = BTreeMap::new();
     for (column, counts) in [gained, lost].into_iter().enumerate() {

@@ -16,6 +16,7 @@ mod failures;
 mod faults;
 mod folder;
 mod following;
+mod json;
 #[cfg(target_os = "linux")]
 mod memory;
 mod mending;

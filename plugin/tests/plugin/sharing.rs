@@ -8,7 +8,7 @@ use std::time::Duration;
 use autotag::{
     EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary, SearchMode, Tagger,
 };
-use tantivy_autotag::{SharedThreads, TaggingWriter, WriterOptions};
+use tantivy_autotag::{SharedThreads, TaggingWriter};
 
 use crate::support::{DIMENSIONS, Fixture, LABELS, Words, chunks_of};
 

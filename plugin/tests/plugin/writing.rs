@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use tantivy::schema::Value;
-use tantivy_autotag::{Error, WriterOptions};
+use tantivy_autotag::Error;
 
 use crate::support::{Fixture, LABELS, Words, chunks_of};
 

@@ -10,7 +10,7 @@ use std::time::Duration as Time;
 use autotag::{Datastore, Encoder, Origin};
 use tantivy::directory::RamDirectory;
 use tantivy::{Index, IndexSettings};
-use tantivy_autotag::{Error, TagFields, TagSearcher, TaggingWriter, WriterOptions};
+use tantivy_autotag::{Error, TagFields, TagSearcher, TaggingWriter};
 use tempfile::TempDir;
 
 use super::directory::{Duration, Fault, FaultyDirectory, Kind};
