@@ -18,7 +18,7 @@ use crate::layout::{
 use crate::{Error, FieldNames, Result};
 
 /// The version that is written.
-pub(crate) const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 4;
 
 /// The oldest version that is read.
 const OLDEST: u32 = 2;

@@ -79,7 +79,7 @@ fn what_is_no_index_is_told_apart() {
 
     let description = path.join("autotag/index.json");
     let json = fs::read_to_string(&description).unwrap();
-    fs::write(&description, json.replace("\"version\": 3", "\"version\": 4")).unwrap();
+    fs::write(&description, json.replace("\"version\": 4", "\"version\": 5")).unwrap();
     let newer = IndexFolder::open(&path).unwrap_err();
     assert!(matches!(newer, Error::IndexVersion { found: 4, supported: 3, .. }));
     fs::write(&description, &json[..json.len() / 2]).unwrap();
