@@ -221,7 +221,7 @@ pub enum Error {
         action: &'static str,
         /// LMDB's own error.
         #[source]
-        source: heed::Error,
+        source: StoreError,
     },
 
     /// The nearest-neighbor trees failed.
@@ -233,7 +233,7 @@ pub enum Error {
         action: &'static str,
         /// Arroy's own error.
         #[source]
-        source: arroy::Error,
+        source: StoreError,
     },
 
     /// The file system failed.
@@ -247,4 +247,17 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// An error of LMDB or Arroy, whose own types may change with their versions.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StoreError(#[from] pub(crate) StoreFailure);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreFailure {
+    #[error(transparent)]
+    Lmdb(heed::Error),
+    #[error(transparent)]
+    Arroy(arroy::Error),
 }

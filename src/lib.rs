@@ -55,7 +55,7 @@ pub use datastore::{
 };
 pub use embedder::{EmbedError, Embedder};
 pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores};
-pub use error::{Error, Result};
+pub use error::{Error, Result, StoreError};
 pub use evidence::{Evidence, MarginEvidence, NeighborEvidence, Origin, Standing, TagEvidence};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use guard::{guarded, panic_message};

@@ -138,7 +138,10 @@ impl Description {
     }
 
     fn decode(path: &Path, file: &Path, json: &[u8]) -> Result<Self> {
-        let damaged = |source| Error::DescriptionDamaged { path: file.to_owned(), source };
+        let damaged = |source: serde_json::Error| Error::DescriptionDamaged {
+            path: file.to_owned(),
+            source: source.into(),
+        };
         let VersionOnly { version: found } = serde_json::from_slice(json).map_err(damaged)?;
         if !(OLDEST..=VERSION).contains(&found) {
             let path = path.to_owned();

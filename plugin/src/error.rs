@@ -433,7 +433,7 @@ pub enum Error {
         field: u32,
         /// The decoder's error, where there is one.
         #[source]
-        source: Option<serde_json::Error>,
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
 
     /// A folder holds no index that could be adopted.
@@ -540,7 +540,7 @@ pub enum Error {
         path: PathBuf,
         /// The decoder's error.
         #[source]
-        source: serde_json::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// The file system failed.

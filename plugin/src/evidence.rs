@@ -19,6 +19,6 @@ impl TagFields {
         };
         let damaged = |source| Error::Evidence { field: self.evidence.field_id(), source };
         let json = value.as_str().ok_or_else(|| damaged(None))?;
-        serde_json::from_str(json).map(Some).map_err(|error| damaged(Some(error)))
+        serde_json::from_str(json).map(Some).map_err(|error| damaged(Some(error.into())))
     }
 }

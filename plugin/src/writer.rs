@@ -2,6 +2,7 @@
 
 pub(crate) mod opening;
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,6 +83,14 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     /// Empty once the writer is closed.
     threads: Mutex<Vec<JoinHandle<()>>>,
     opened: Instant,
+}
+
+impl<E: Encoder + 'static> fmt::Debug for TaggingWriter<E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut writer = formatter.debug_struct("TaggingWriter");
+        writer.field("health", &self.health()).field("committed", &self.committed());
+        writer.finish_non_exhaustive()
+    }
 }
 
 /// The outcome of a submission that does not wait.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use heed::MdbError;
 
 use crate::Error;
+use crate::error::StoreFailure;
 
 /// The environment's file inside the folder.
 pub(super) const DATA_FILE: &str = "data.mdb";
@@ -49,7 +50,10 @@ pub(super) fn lmdb_error(folder: &Path, action: &'static str) -> impl Fn(heed::E
                 Error::DatastoreDamaged { path, what: "a page" }
             }
             heed::Error::Decoding(_) => Error::DatastoreDamaged { path, what: "a value" },
-            source => Error::Lmdb { path, action, source },
+            source => {
+                let source = StoreFailure::Lmdb(source).into();
+                Error::Lmdb { path, action, source }
+            }
         }
     }
 }

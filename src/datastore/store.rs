@@ -19,6 +19,7 @@ use super::locks::{
 };
 use super::options::{DatastoreOptions, StorageOptions};
 use super::pages;
+use crate::error::StoreFailure;
 use crate::{Error, Fingerprint, LabelId, LabelVocabulary, Result, failpoint};
 
 /// An open environment.
@@ -359,11 +360,10 @@ fn to_u32(name: &'static str, value: usize) -> Result<u32> {
 
 /// Tells whether LMDB's error is at the bottom of ours.
 fn is_mdb(error: &Error, expected: MdbError) -> bool {
-    match error {
-        Error::Lmdb { source: heed::Error::Mdb(found), .. }
-        | Error::Arroy { source: arroy::Error::Heed(heed::Error::Mdb(found)), .. } => {
-            *found == expected
-        }
-        _ => false,
+    let (Error::Lmdb { source, .. } | Error::Arroy { source, .. }) = error else { return false };
+    match &source.0 {
+        StoreFailure::Lmdb(heed::Error::Mdb(found))
+        | StoreFailure::Arroy(arroy::Error::Heed(heed::Error::Mdb(found))) => *found == expected,
+        StoreFailure::Lmdb(_) | StoreFailure::Arroy(_) => false,
     }
 }

@@ -17,6 +17,7 @@ use super::format::{Header, decode_vector, encode_vector};
 use super::index::NeighborIndex;
 use super::report::{DatastoreProblem, DatastoreReport};
 use super::store::Store;
+use crate::error::StoreFailure;
 use crate::{Error, Result, guarded};
 
 use nodes::INDEX;
@@ -259,7 +260,10 @@ fn arroy_error(store: &Store, action: &'static str) -> impl Fn(arroy::Error) -> 
         | arroy::Error::MissingMetadata(_)
         | arroy::Error::UnmatchingDistance { .. }
         | arroy::Error::NeedBuild(_) => store.damaged("its trees"),
-        source => Error::Arroy { path: store.folder().to_owned(), action, source },
+        source => {
+            let source = StoreFailure::Arroy(source).into();
+            Error::Arroy { path: store.folder().to_owned(), action, source }
+        }
     }
 }
 

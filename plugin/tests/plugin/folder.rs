@@ -81,7 +81,7 @@ fn what_is_no_index_is_told_apart() {
     let json = fs::read_to_string(&description).unwrap();
     fs::write(&description, json.replace("\"version\": 4", "\"version\": 5")).unwrap();
     let newer = IndexFolder::open(&path).unwrap_err();
-    assert!(matches!(newer, Error::IndexVersion { found: 4, supported: 3, .. }));
+    assert!(matches!(newer, Error::IndexVersion { found: 5, supported: 4, .. }));
     fs::write(&description, &json[..json.len() / 2]).unwrap();
     assert!(matches!(IndexFolder::open(&path), Err(Error::DescriptionDamaged { .. })));
 }
