@@ -14,7 +14,7 @@ const MAX_MESSAGE: usize = 200;
 
 /// Calls a function and returns its panic's message as an error, without one on standard error.
 ///
-/// What the call may have left half changed must be dropped with it, or only be read. Where panics
+/// Values that the call may have left half changed must be dropped with it, or only be read. Where panics
 /// abort the process, as `panic = "abort"` asks for, they do so here too.
 ///
 /// # Errors

@@ -95,7 +95,7 @@ pub struct Selected {
 /// Parts the scores: those that reach their label's threshold are tags, of the others those that
 /// reach the review threshold are suggestions.
 ///
-/// What a cap leaves over of the tags counts among the others. A score of 0 is neither, whatever
+/// Tags beyond a cap count among the others. A score of 0 is neither, whatever
 /// the thresholds.
 pub fn select(scores: Vec<LabelScore>, selection: &Selection) -> Selected {
     let (mut tags, mut others): (Vec<LabelScore>, Vec<LabelScore>) = scores

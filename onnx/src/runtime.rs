@@ -240,7 +240,7 @@ fn open(path: PathBuf) -> Result<Runtime> {
 
 /// Passes ONNX Runtime's messages on, which it would write to standard error.
 ///
-/// What fails is returned as an error too, so that these are for whoever looks for its cause.
+/// A failure is returned as an error too; these lines are for whoever looks for its cause.
 fn log(_: LogLevel, category: &str, _: &str, code_location: &str, message: &str) {
     tracing::debug!(category, code_location, message, "ONNX Runtime");
 }

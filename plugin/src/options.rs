@@ -31,7 +31,7 @@ pub enum OnFailure {
     IndexUntagged,
 }
 
-/// Whether documents of the index must be such that they can be written again: for corrections, for
+/// The demand that documents of the index can be written again: for corrections, for
 /// tagging again, and for changing labels.
 ///
 /// That takes every value of a document. Most are read from stored fields; a field that is not
@@ -83,7 +83,7 @@ pub struct WriterOptions {
     pub job_documents: NonZeroUsize,
     /// The most failures that a commit lists; more are only counted.
     pub listed_failures: usize,
-    /// Whether the schema must allow corrections.
+    /// The demand that the schema allow corrections.
     pub corrections: Corrections,
     /// The policy by which Tantivy merges segments; one by their sizes and deletions where absent.
     /// Damaged segments are never merged.

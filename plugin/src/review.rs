@@ -1,4 +1,4 @@
-//! What a review wants to know of a document: who gave its tags, and its best score.
+//! The values of a document that a review sorts by: the origin of its tags, its best score.
 
 use autotag::{Evidence, Origin};
 use serde::{Deserialize, Serialize};

@@ -124,7 +124,7 @@ pub struct CloseReport {
     pub uncommitted: Vec<String>,
     /// The tagging threads that were still at work on a chunk. They end when their encoder returns.
     pub busy_threads: usize,
-    /// Whether Tantivy is still merging segments, on a thread of its own. The index stays locked until
+    /// Tantivy is still merging segments, on a thread of its own. The index stays locked until
     /// that has ended; ending the process instead loses nothing.
     pub is_merging: bool,
 }

@@ -22,7 +22,7 @@ impl Ticket {
     pub(crate) const NONE: Ticket = Ticket(0);
 }
 
-/// What became of an operation.
+/// The outcome of an operation so far.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TicketStatus {

@@ -70,7 +70,7 @@ pub(super) const PAGE_MULTIPLE: usize = 64 * 1024;
 
 /// Refuses a folder that has a datastore, writing nothing into it.
 ///
-/// What died while it created a datastore has left an environment without content, which is none.
+/// A process that died while it created a datastore has left an environment without content, which is none.
 pub(super) fn refuse_existing(folder: &Path) -> Result<()> {
     let length = fs::metadata(folder.join(DATA_FILE)).map_or(0, |file| file.len());
     if length >= SMALLEST_FILE && pages::check(folder)?.n_databases > 0 {

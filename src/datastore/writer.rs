@@ -267,7 +267,7 @@ impl DatastoreWriter {
     ///
     /// # Errors
     ///
-    /// What the function returns; the labels stay as they were then.
+    /// The function's error; the labels stay as they were then.
     pub fn change_labels<T>(
         &mut self,
         change: impl FnOnce(&mut LabelVocabulary) -> Result<T>,

@@ -146,7 +146,7 @@ const SHOWN_PAIRS: usize = 25;
 /// The numbers of training texts at which the groups of labels begin.
 const FREQUENCIES: [usize; 8] = [1, 10, 20, 50, 100, 200, 500, 1000];
 
-/// How much all labels' average counts where a label's own threshold is chosen, in texts.
+/// The weight of all labels' average where a label's own threshold is chosen, in texts.
 const SMOOTHING: f64 = 20.0;
 
 /// Looks at a run that has neighbors.

@@ -29,7 +29,7 @@ pub struct BundleConfig {
     pub architecture: String,
     /// The model's input.
     pub input: InputKind,
-    /// Whether the tokenizer adds special tokens, as `[CLS]`, to each text.
+    /// The tokenizer adds special tokens, as `[CLS]`, to each text.
     pub special_tokens: bool,
     /// The most tokens, or words, of a text that the model reads.
     pub max_length: NonZeroUsize,
@@ -37,13 +37,13 @@ pub struct BundleConfig {
     pub dimensions: NonZeroUsize,
     /// The number of labels that the model scores; 0 for a model that only represents texts.
     pub n_labels: usize,
-    /// Whether the model gives representations of length 1.
+    /// The model's representations have length 1.
     pub normalized: bool,
-    /// How neighbors vote and how much they weigh: k, tau, lambda.
+    /// The neighbors' vote and its weight: k, tau, lambda.
     pub interpolation: Interpolation,
     /// Which scores become tags.
     pub selection: Selection,
-    /// How the model was trained and what it reached, as the trainer tells it.
+    /// The training's settings and figures, as the trainer tells them.
     #[serde(default)]
     pub training: serde_json::Value,
 }

@@ -13,7 +13,7 @@ use crate::proto::{ElementType, ModelProto, StringStringEntryProto, TensorProto}
 /// Constants below this size stay in each session's copy of the model.
 const LARGE: usize = 1 << 16;
 
-/// What a constant that was taken out of the model names as its file; no such file is ever read.
+/// The file name that stands in a constant which was taken out of the model; no such file is ever read.
 const PLACE: &str = "shared";
 
 /// A model without its large constants, and those constants.

@@ -27,7 +27,7 @@ pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Result<T, GuardError> {
 
 /// Calls a function on a thread of its own, as [`guarded`], and waits no longer than `limit`.
 ///
-/// What takes longer cannot be stopped: its thread goes on until the process ends.
+/// A call that takes longer cannot be stopped: its thread goes on until the process ends.
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     call: impl FnOnce() -> T + Send + 'static,

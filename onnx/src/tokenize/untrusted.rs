@@ -14,7 +14,7 @@ const MAX_STEPS: usize = 64;
 /// with each.
 const MAX_DEPTH: usize = 4;
 
-/// How many times longer all replacements together may make a text; the usual make it three times
+/// The factor by which all replacements together may lengthen a text; the usual make it three times
 /// longer, a blank becoming `▁`.
 const MAX_GROWTH: usize = 64;
 

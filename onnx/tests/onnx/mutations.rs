@@ -22,7 +22,7 @@ const MUTATIONS: usize = 510;
 /// No change may take longer, on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(45);
 
-/// Whether a datastore that somebody made is opened too.
+/// A datastore that somebody made is opened too.
 const HOSTILE_DATASTORES: bool = true;
 
 const DATASTORE: &str = "datastore/data.mdb";

@@ -61,7 +61,7 @@ pub struct EpochReport {
     /// Micro-F1 on dev of the interpolation with the best k, tau, lambda and threshold of
     /// [`Grid::coarse`](autotag::tune::Grid::coarse).
     pub tuned_f1: f64,
-    /// Whether this is the best epoch so far.
+    /// This is the best epoch so far.
     pub best: bool,
 }
 

@@ -80,7 +80,7 @@ pub struct CommonSettings<'a> {
     pub adam: &'a mut AdamConfig,
     /// The share that is dropped in training.
     pub dropout: &'a mut f32,
-    /// Whether representations are scaled to length 1.
+    /// Representations are scaled to length 1.
     pub normalize: &'a mut bool,
 }
 

@@ -1,4 +1,4 @@
-//! What a search asks for.
+//! The request of a search.
 
 use std::fmt;
 use std::sync::Arc;
@@ -250,7 +250,7 @@ impl<I: IntoIterator<Item = Facet>> From<I> for TagFilter {
     }
 }
 
-/// Which documents are counted for a facet.
+/// The documents that are counted for a facet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

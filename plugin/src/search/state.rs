@@ -47,7 +47,7 @@ impl SearcherOptions {
 /// The most earlier commits that are kept.
 const MAX_KEPT: usize = 64;
 
-/// When a searcher moves on to a newer commit.
+/// The time at which a searcher moves on to a newer commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -27,7 +27,7 @@ pub struct VerifyReport {
     pub neighbors: Option<u64>,
     /// The number of neighbors of the training set.
     pub training: u64,
-    /// Whether the index was migrated to another encoder, and nothing was committed since.
+    /// The index was migrated to another encoder, and nothing was committed since.
     pub is_migrated: bool,
     /// The unfinished job.
     pub job: Option<Job>,

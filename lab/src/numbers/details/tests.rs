@@ -46,7 +46,7 @@ fn data() -> KeptData {
     KeptData { record, train, dev: vec![], measured }
 }
 
-/// What a model says of the three texts: right; a missed for b; b wrongly given.
+/// A model's predictions for the three texts: right; a missed for b; b wrongly given.
 fn predictions() -> Vec<Prediction> {
     vec![
         prediction(&[0], &[0.9, 0.2, 0.0], &[(0, &[0])]),
