@@ -264,6 +264,7 @@ mod tests {
         }
         let message = |error: &EncodeError| match error {
             EncodeError::Run(source) => source.to_string(),
+            EncodeError::Answer(source) => source.to_string(),
             error => error.to_string(),
         };
         encoded.failures().iter().map(|(&row, error)| (row, message(error))).collect()

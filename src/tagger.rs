@@ -393,7 +393,8 @@ mod tests {
         let check = |spoil, expect: &str| {
             let encoded = tagger(spoil).encode(&["1", "2"], &mut StageTimes::default());
             assert_eq!((encoded.len(), encoded.failures().len()), (2, 2), "{expect}");
-            let message = encoded.failures()[&0].to_string();
+            let EncodeError::Answer(error) = &encoded.failures()[&0] else { panic!("{expect}") };
+            let message = error.to_string();
             assert!(message.contains(expect), "{message}");
         };
         check(

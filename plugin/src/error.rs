@@ -557,21 +557,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns the message and those of its causes, as one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut messages = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let message = error.to_string();
-            // Some messages end with that of their cause.
-            if !messages.ends_with(&message) {
-                messages = format!("{messages}: {message}");
-            }
-            cause = error.source();
-        }
-        messages
-    }
-
     /// Wraps a Tantivy error; a held writer lock becomes [`Error::InUse`].
     pub(crate) fn tantivy(action: &'static str) -> impl FnOnce(TantivyError) -> Error {
         use tantivy::directory::error::{LockError, OpenReadError};

@@ -15,6 +15,21 @@ pub fn plainly(error: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// Writes an error and its causes as one line.
+pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = plainly(error);
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = plainly(error);
+        // Some libraries repeat their cause in their own message.
+        if !text.contains(&more) {
+            text += &format!(": {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 fn of_tantivy(error: &TantivyError) -> String {
     match error {
         TantivyError::OpenDirectoryError(error) => of_directory(error),

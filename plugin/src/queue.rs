@@ -21,6 +21,7 @@ use crate::change::{Change, ProcessedChunk};
 use crate::keys::{ChangedKeys, Turn};
 use crate::ledger::{Ledger, Tally};
 use crate::operation::{Chunk, Operation, Snapshot};
+use crate::plainly::with_causes;
 use crate::ticket::Tickets;
 use crate::{Error, Health, LastCommit, Result, Ticket, TicketStatus, WriterOptions, WriterTimes};
 
@@ -402,7 +403,7 @@ impl Queue {
     pub(crate) fn health(&self) -> Health {
         let state = self.lock();
         match &state.stopped {
-            Some(cause) => Health::Stopped { reason: cause.chain() },
+            Some(cause) => Health::Stopped { reason: with_causes(&**cause) },
             None if state.is_closing => Health::Closed,
             None => Health::Running,
         }

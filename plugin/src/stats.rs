@@ -6,7 +6,8 @@ use std::time::Duration;
 use autotag::{EncodeError, Evidence};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{Ticket, plainly};
+use crate::Ticket;
+use crate::plainly::with_causes;
 
 /// The time spent in each stage, summed over the threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -189,5 +190,5 @@ pub(crate) fn as_line<S: Serializer>(
     error: &EncodeError,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&plainly(error))
+    serializer.serialize_str(&with_causes(error))
 }

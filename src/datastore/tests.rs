@@ -517,7 +517,7 @@ fn a_damaged_header_is_an_error_and_a_newer_one_names_its_version() {
         let opened = Datastore::open(folder.path(), &ENCODER).unwrap_err();
         let version = u32::from(other);
         assert!(
-            matches!(opened, Error::DatastoreVersion { found, supported: 2, .. } if found == version)
+            matches!(opened, Error::DatastoreVersion { found, supported: 3, .. } if found == version)
         );
     }
 }

@@ -45,7 +45,7 @@ fn an_index_is_adopted_and_used_by_all_commands_from_then_on() {
     let some = |value: &Value| !value["tags"].as_array().unwrap().is_empty();
     assert!(found["documents"].as_array().unwrap().iter().any(some), "{found}");
 
-    autotag(&format!("correct --index {new} 7-1 --labels /mine")).ok();
+    autotag(&format!("correct --index {new} 7-1 --set /mine")).ok();
     autotag(&format!("retag --index {new}")).ok();
     let more = folder.write("more.jsonl", lines(&unlabeled(&documents(5, 8))));
     autotag(&format!("index --index {new} --data {more}")).ok();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use autotag::datastore::DatastoreProblem;
 use serde::{Serialize, Serializer};
 
-use crate::plainly::plainly;
+use crate::plainly::with_causes;
 use crate::{Job, Result};
 
 /// The most problems that are listed; more are only counted.
@@ -205,20 +205,6 @@ impl VerifyReport {
             .map_err(|error| self.add(Problem::Unreadable { part, cause: with_causes(&error) }))
             .ok()
     }
-}
-
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = plainly(error);
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = plainly(error);
-        // Some libraries repeat their cause in their own message.
-        if !text.contains(&more) {
-            text += &format!(": {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl Serialize for Problem {
