@@ -170,6 +170,7 @@ fn a_rejected_label_is_no_longer_uncertain() {
     // What remains to be tagged are the labels that nobody rejected.
     let none = Correction::set([""; 0]);
     writer.correct("e", &none).unwrap();
+    writer.commit().unwrap();
     writer.add(fixture.document("e", "another text for editing a program")).unwrap();
     writer.commit().unwrap();
     let found = fixture.found("e").unwrap().evidence.unwrap();
