@@ -90,15 +90,22 @@ async fn delete(State(archive): State<Arc<Archive>>, Path(id): Path<String>) -> 
     Ok(answer(StatusCode::ACCEPTED, json!({ "ticket": ticket })))
 }
 
-/// Tells what became of an operation since the service was started.
+/// Tells what became of an operation since the service was started; a committed one can be searched.
 async fn ticket(State(archive): State<Arc<Archive>>, Path(ticket): Path<Ticket>) -> Answer {
-    let body = match archive.writer.status(ticket)? {
-        TicketStatus::Pending => json!({ "state": "pending" }),
-        TicketStatus::Committed => json!({ "state": "committed" }),
-        TicketStatus::Failed(cause) => json!({ "state": "failed", "error": cause.to_string() }),
-        _ => json!({ "state": "lost" }),
-    };
-    Ok(answer(StatusCode::OK, body))
+    blocking(move || {
+        let body = match archive.writer.status(ticket)? {
+            TicketStatus::Pending => json!({ "state": "pending" }),
+            TicketStatus::Committed => {
+                // The committing thread may not have done so yet.
+                archive.searcher.reload()?;
+                json!({ "state": "committed" })
+            }
+            TicketStatus::Failed(cause) => json!({ "state": "failed", "error": cause.to_string() }),
+            _ => json!({ "state": "lost" }),
+        };
+        Ok(answer(StatusCode::OK, body))
+    })
+    .await
 }
 
 /// Returns an article: its labels with their standing, and the evidence with the neighbors.

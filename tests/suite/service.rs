@@ -89,8 +89,6 @@ impl Client {
     async fn add(&self, articles: Value) {
         let accepted = self.ok("POST", "/documents", articles).await;
         assert_eq!(self.decided(&accepted).await, "committed", "{accepted}");
-        // The searcher follows right behind the commit.
-        tokio::time::sleep(5 * OFTEN).await;
     }
 
     /// Adds articles about engines and baking, with labels.
@@ -157,7 +155,6 @@ fn an_article_is_tagged_with_evidence_and_one_click_decides_one_label() {
         let click = json!({ "reject": ["home::repair"] });
         let corrected = client.ok("PATCH", "/documents/letter/labels", click).await;
         assert_eq!(client.decided(&corrected).await, "committed");
-        tokio::time::sleep(5 * OFTEN).await;
         let standings = client.standings("letter").await;
         let decided = [("cars::engines", "undecided"), ("home::repair", "rejected")];
         assert!(pairs(decided).iter().all(|label| standings.contains(label)), "{standings:?}");
@@ -166,7 +163,6 @@ fn an_article_is_tagged_with_evidence_and_one_click_decides_one_label() {
         let click = json!({ "add": ["letters"] });
         let corrected = client.ok("PATCH", "/documents/letter/labels", click).await;
         assert_eq!(client.decided(&corrected).await, "committed");
-        tokio::time::sleep(5 * OFTEN).await;
         let standings = client.standings("letter").await;
         let more = [decided[0], decided[1], ("letters", "person")];
         assert!(pairs(more).iter().all(|label| standings.contains(label)), "{standings:?}");
@@ -292,7 +288,6 @@ fn searches_filter_count_sort_and_turn_pages() {
         assert_eq!(any["total"], 3);
         let deleted = client.ok("DELETE", "/documents/4", Value::Null).await;
         assert_eq!(client.decided(&deleted).await, "committed");
-        tokio::time::sleep(5 * OFTEN).await;
         assert_eq!(client.get("/search?tag=/food/baking").await["total"], 2);
     });
 }
