@@ -1,6 +1,5 @@
 //! Errors as answers: a status by the error's variant, and JSON that says what to do.
 
-use std::error::Error as _;
 use std::sync::mpsc::TrySendError;
 
 use axum::Json;
@@ -9,7 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tantivy_autotag::{Error, plainly};
+use tantivy_autotag::{Error, with_causes};
 
 /// The time in seconds after which a client may try again.
 const RETRY_SECONDS: &str = "1";
@@ -34,13 +33,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         // The library's messages say what to do; their causes say why.
-        let mut message = plainly(&error);
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message = format!("{message}: {}", plainly(error));
-            cause = error.source();
-        }
-        Problem { status: status(&error), message }
+        Problem { status: status(&error), message: with_causes(&error) }
     }
 }
 

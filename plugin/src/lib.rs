@@ -136,7 +136,7 @@ pub use index_options::IndexOptions;
 pub use job::{Job, JobProgress, LabelChange, TagSettings, Task};
 pub use options::{Corrections, OnFailure, WriterOptions};
 pub use outside::OutsideChanges;
-pub use plainly::plainly;
+pub use plainly::{plainly, with_causes};
 pub use rebuild::RebuildReport;
 pub use repair::RepairReport;
 pub use review::DocumentOrigin;

@@ -15,8 +15,8 @@ pub fn plainly(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// Writes an error and its causes as one line.
-pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
+/// Writes an error and its causes as one line, for users.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = plainly(error);
     let mut cause = error.source();
     while let Some(error) = cause {
