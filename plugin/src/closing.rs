@@ -42,6 +42,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Takes no more operations, tags those submitted before as far as the time allows, commits what is
     /// done, and releases the index. The report says what was not committed.
     ///
+    /// Other processes can open the index then; this one can once the writer is dropped, since a datastore
+    /// is open once in a process.
+    ///
     /// An encoder that hangs does not hold it up: what its threads are at is left behind with them. The
     /// commit itself, and one that another thread is making, are not cut short. What is committed is in
     /// the order of submission: an operation that is done behind one that is not done is not committed.
