@@ -168,7 +168,7 @@ fn a_rejected_label_is_no_longer_uncertain() {
     writer.commit().unwrap();
     assert_eq!(values(&fixture, "e").0, Some(0.05));
     // What remains to be tagged are the labels that nobody rejected.
-    let none = Correction::set([""; 0]);
+    let none = Correction::set([""; 0]).and(Correction::reject([LABELS[2]]));
     writer.correct("e", &none).unwrap();
     writer.commit().unwrap();
     writer.add(fixture.document("e", "another text for editing a program")).unwrap();
