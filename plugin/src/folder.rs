@@ -113,7 +113,7 @@ impl IndexFolder {
         options.check(&schema)?;
         // Before a lock file is made in what may be anybody's folder.
         if !unfinished_path(path).is_file() {
-            refuse_occupied(path)?;
+            refuse_foreign(path)?;
         }
         fs::create_dir_all(path).map_err(io_error("create", path))?;
         let directory = FolderDirectory::open(path)?;
@@ -375,6 +375,18 @@ fn remove_unfinished(path: &Path) -> Result<()> {
     // Fails where other files are in it, which the next check reports.
     let _ = fs::remove_dir(&own);
     Ok(())
+}
+
+/// Refuses a folder with an index, or with foreign files; another process may be making an index in it.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    match refuse_occupied(path) {
+        // It has begun since, or even finished: these are its files.
+        Err(Error::FolderNotEmpty { .. }) if unfinished_path(path).is_file() => Ok(()),
+        Err(Error::FolderNotEmpty { .. }) if IndexFolder::exists(path) => {
+            Err(Error::IndexExists { path: path.to_owned() })
+        }
+        outcome => outcome,
+    }
 }
 
 /// Refuses a folder with an index, or with foreign files.
