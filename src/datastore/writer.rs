@@ -351,16 +351,20 @@ impl DatastoreWriter {
     ///
     /// When LMDB or the disk fails; the changes stay as they were then.
     pub fn discard(&mut self) -> Result<()> {
-        if self.is_empty() && self.prepared.is_none() {
-            return Ok(());
+        failpoint::reach("datastore::discard");
+        if !self.is_empty() || self.prepared.is_some() {
+            self.drop_changes()?;
         }
+        failpoint::reach("datastore::discarded");
+        Ok(())
+    }
+
+    fn drop_changes(&mut self) -> Result<()> {
         let store = &self.shared.store;
         let committed = store.read(|txn| store.vocabulary(txn))?;
-        failpoint::reach("datastore::discard");
         if self.n_spilled > 0 || self.prepared.is_some() {
             store.write("dropped staged changes", |txn| store.clear_staged(txn))?;
         }
-        failpoint::reach("datastore::discarded");
         self.n_committed_labels = committed.len();
         self.vocabulary = committed;
         self.changed_labels.clear();
