@@ -104,7 +104,7 @@ impl IndexFolder {
     ///
     /// fn adopt<E: Encoder + 'static>(bundle: &BundleSource<'_>, tagger: Tagger<E>) -> Result<()> {
     ///     let (key, texts) = ("sku".to_owned(), vec!["title".to_owned(), "body".to_owned()]);
-    ///     let fields = FieldNames { key, texts, ..FieldNames::default() };
+    ///     let fields = FieldNames::new().key(key).texts(texts);
     ///     let options = AdoptOptions::default().fields(fields);
     ///     let (old, new) = (Path::new("shop"), Path::new("tagged-shop"));
     ///     let (index, report) = IndexFolder::adopt(old, new, bundle, tagger, &options, |_| {})?;
