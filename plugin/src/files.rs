@@ -24,7 +24,8 @@ pub(crate) fn remove_unused(folder: &Path, index: &Index) -> Result<()> {
     for name in unused(folder, index)? {
         let path = folder.join(name);
         tracing::debug!(path = %path.display(), "removing a file that a killed process left");
-        let removed = fs::remove_file(&path);
+        // A merge of an `IndexWriter` that was just dropped may remove its own file.
+        let removed = allow_missing(fs::remove_file(&path));
         removed.map_err(|source| Error::Io { path, action: "remove", source })?;
     }
     Ok(())

@@ -297,9 +297,10 @@ impl IndexFolder {
         let Locked { directory, lock } = locked;
         let (index, fields) = self.index_in(&directory)?;
         let datastore = Datastore::open(&self.datastore_path(), &self.encoder()).map_err(in_use)?;
-        directory.hand_over(lock);
-        let writer = TaggingWriter::open(index.clone(), datastore, tagger, fields, options)?;
+        // Before the writer is opened: opening may commit, which starts merges that write files.
         files::remove_unused(&self.path, &index)?;
+        directory.hand_over(lock);
+        let writer = TaggingWriter::open(index, datastore, tagger, fields, options)?;
         datastores::tidy(&own_folder(&self.path), &self.description)?;
         Ok(writer)
     }

@@ -36,6 +36,7 @@ pub(crate) fn changed() -> Sample {
     plain.add_document(document(&fields, "foreign", "library")).unwrap();
     plain.add_document(TantivyDocument::new()).unwrap();
     plain.commit().unwrap();
+    plain.wait_merging_threads().unwrap();
     sample
 }
 
@@ -64,6 +65,20 @@ fn neighbors_whose_document_is_gone_do_not_vote_from_the_opening_on() {
 
 fn tags(folder: &IndexFolder, key: &str) -> Vec<String> {
     paths(&folder.searcher().unwrap().document(key).unwrap().unwrap())
+}
+
+/// The commit of an opening starts merges, whose files belong to no commit yet.
+#[test]
+fn merges_that_an_opening_starts_keep_their_files() {
+    for _ in 0..12 {
+        let sample = changed();
+        let writer = sample.writer();
+        writer.retag("", |_| {}).unwrap();
+        writer.close().unwrap();
+        let problems = sample.verify().problems;
+        let is_damage = |problem: &Problem| matches!(problem, Problem::DamagedFile { .. });
+        assert!(!problems.iter().any(is_damage), "{problems:?}");
+    }
 }
 
 #[test]
@@ -104,7 +119,7 @@ fn neighbors_that_never_had_a_document_are_nobodys_to_remove() {
     let mut plain: IndexWriter<TantivyDocument> = fixture.index.writer(15_000_000).unwrap();
     plain.add_document(fixture.document("plain", "program")).unwrap();
     plain.commit().unwrap();
-    drop(plain);
+    plain.wait_merging_threads().unwrap();
     let writer: TaggingWriter<Words> = fixture.writer();
     let outside = writer.outside_changes().unwrap();
     assert_eq!((outside.untagged, outside.forgotten), (1, 0));

@@ -144,7 +144,7 @@ fn a_key_that_is_there_twice_is_told() {
     let mut plain: tantivy::IndexWriter = index.writer(15_000_000).unwrap();
     plain.add_document(document(&fields, "plain 1", "oven")).unwrap();
     plain.commit().unwrap();
-    drop(plain);
+    plain.wait_merging_threads().unwrap();
     let problems = sample.verify().problems;
     // That commit has no payload.
     assert_eq!(problems, [Problem::UnknownCommit, Problem::Twice { key: "plain 1".into() }]);
