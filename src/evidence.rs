@@ -233,12 +233,15 @@ impl Evidence {
         let is_tag =
             |suggested: &TagEvidence| evidence.tags.iter().any(|tag| tag.label == suggested.label);
         evidence.suggestions.retain(|suggested| !is_tag(suggested));
-        evidence.least_certain.retain_mut(|margin| match labels.resolve_name(&margin.label) {
-            Some(label) => {
-                margin.label = label.to_owned();
-                true
+        let mut seen = BTreeSet::new();
+        evidence.least_certain.retain_mut(|margin| {
+            match labels.resolve_name(&margin.label).map(str::to_owned) {
+                Some(label) if seen.insert(label.clone()) => {
+                    margin.label = label;
+                    true
+                }
+                _ => false,
             }
-            None => false,
         });
         let resolved = |names: &[String]| -> Vec<String> {
             let names: BTreeSet<&str> =

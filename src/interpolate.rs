@@ -242,15 +242,17 @@ pub fn adaptive_lambda(confirmed: impl IntoIterator<Item = f32>) -> f32 {
     confirmed.into_iter().fold(1.0, f32::min)
 }
 
-/// Returns the proportion of one text; `knn` stands in the order of the labels' ids.
+/// Returns the proportion of one text. Labels from whose vote all neighbors abstain do not count: nobody
+/// could have confirmed them.
 fn lambda(
     proportion: Proportion,
     model: impl Iterator<Item = (LabelId, f32)>,
-    knn: &[(LabelId, f32)],
+    Votes { scores, undecided }: &Votes,
 ) -> f32 {
-    let confident = model.filter(|(_, score)| *score >= CONFIDENT);
+    let confident = model
+        .filter(|(label, score)| *score >= CONFIDENT && undecided.binary_search(label).is_err());
     proportion.fixed().unwrap_or_else(|| {
-        adaptive_lambda(confident.map(|(label, _)| knn_of(knn, label).unwrap_or_default()))
+        adaptive_lambda(confident.map(|(label, _)| knn_of(scores, label).unwrap_or_default()))
     })
 }
 
@@ -312,7 +314,7 @@ fn interpolate_moved(
     let model = model.map_or(&[][..], Scores::values);
     let own = (0..).map(LabelId).zip(model.iter().copied());
     let all = own.chain(moved.iter().copied());
-    let lambda = knn.map_or(0.0, |knn| lambda(proportion, all.clone(), &knn.scores));
+    let lambda = knn.map_or(0.0, |knn| lambda(proportion, all.clone(), knn));
     let mut scores: Vec<LabelScore> = all
         .map(|(label, model)| LabelScore {
             label,
@@ -441,6 +443,11 @@ mod tests {
         assert_eq!(lambda_of([0.9, 0.5, 0.25], &knn), 0.25);
         assert_eq!(lambda_of([0.4, 0.4, 0.25], &knn), 1.0);
         assert_eq!(lambda_of([0.9, 0.1, 0.5], &knn), 0.0);
+        // All abstain on label 1: it neither confirms nor contradicts.
+        let knn = Votes { scores: vec![(LabelId(0), 0.75)], undecided: vec![LabelId(1)] };
+        let model = model([0.9, 0.8, 0.25]);
+        let scores = interpolate(Some(&model), Some(&knn), Proportion::ADAPTIVE);
+        assert_eq!((scores[1].score, scores[2].score), (0.8, 0.25 * 0.25));
     }
 
     #[test]

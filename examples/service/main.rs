@@ -9,8 +9,8 @@
 //!   channel to the committing thread, searches to the runtime's pool for blocking calls.
 //! - `problem.rs`: the errors, by their variants, as JSON that says what to do.
 //!
-//! No model is needed: documents are compared by their words. Another encoder is one line in
-//! `archive.rs`.
+//! No model is needed: documents are compared by their words. Another encoder is a
+//! change of `archive.rs` alone.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 

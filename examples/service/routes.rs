@@ -73,8 +73,8 @@ async fn add(
     Ok(answer(status, json!({ "documents": outcomes })))
 }
 
-/// Records one or more decisions of a person, as `{"add": ["sports::chess"]}`; all other labels stay
-/// as they are.
+/// Records a person's decisions, such as `{"add": ["sports::chess"]}`, which leaves all other labels as they
+/// are.
 async fn correct(
     State(archive): State<Arc<Archive>>,
     Path(id): Path<String>,

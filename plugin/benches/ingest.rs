@@ -9,30 +9,27 @@
 
 #![allow(clippy::print_stdout)]
 
+#[path = "common/indexes.rs"]
+mod indexes;
+
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use autotag::{
-    Datastore, DatastoreOptions, DocumentRecord, Embedding, EncodeError, Encoded, EncodedBatch,
-    Encoder, Fingerprint, LabelSet, LabelVocabulary, Review, Scores, Source, Tagger,
+    Datastore, DocumentRecord, Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Fingerprint,
+    LabelSet, LabelVocabulary, Review, Scores, Source, Tagger,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tantivy::TantivyDocument;
-use tantivy::schema::Schema;
-use tantivy_autotag::{
-    BundleSource, FieldNames, IndexFolder, InitialNeighbors, TagFields, TaggingWriter,
-    WriterOptions,
-};
+use tantivy_autotag::{IndexFolder, TagFields, TaggingWriter, WriterOptions};
+
+use indexes::{ENCODER, Texts, document};
 
 const DIMENSIONS: usize = 300;
 const N_LABELS: usize = 341;
-const N_WORDS: u32 = 5_000;
-const ENCODER: Fingerprint = Fingerprint([1; 32]);
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -56,7 +53,7 @@ fn journal() -> Result<()> {
     let mut texts = Texts::new(1);
     let started = Instant::now();
     for number in 0..N_DOCUMENTS {
-        add(&writer, &index, number, texts.next(), number % 2 == 0)?;
+        add(&writer, &index, number, texts.text(), number % 2 == 0)?;
         if (number + 1) % PER_COMMIT == 0 {
             writer.commit()?;
         }
@@ -70,7 +67,7 @@ fn journal() -> Result<()> {
         let mut texts = Texts::new(1);
         let mut writer = datastore.writer()?;
         for number in 0..N_DOCUMENTS {
-            let encoded = Hashing::encode_text(&texts.next());
+            let encoded = Hashing::encode_text(&texts.text());
             let key = format!("document {number}");
             if number % 2 == 0 {
                 writer.put(&key, &encoded.embedding, &["label 1"], Source::Human)?;
@@ -107,7 +104,7 @@ fn append() -> Result<()> {
     let mut texts = Texts::new(2);
     let started = Instant::now();
     for number in 0..1_000 {
-        add(&writer, &index, number, texts.next(), true)?;
+        add(&writer, &index, number, texts.text(), true)?;
     }
     writer.commit()?;
     println!("1000 labeled to 50000 neighbors  {:8.2} s", started.elapsed().as_secs_f64());
@@ -123,7 +120,7 @@ fn memory() -> Result<()> {
     let mut texts = Texts::new(3);
     println!("documents  commits  anonymous memory MB  index MB");
     for number in 0..500_000 {
-        add(&writer, &index, number % 20_000, texts.next(), number % 10 == 0)?;
+        add(&writer, &index, number % 20_000, texts.text(), number % 10 == 0)?;
         let done = number + 1;
         if done % 2_500 == 0 {
             writer.commit()?;
@@ -147,7 +144,7 @@ fn disk() -> Result<()> {
     let mut texts = Texts::new(4);
     let writer = open(&old)?;
     for (number, content) in contents.iter_mut().enumerate() {
-        *content = texts.next();
+        *content = texts.text();
         add(&writer, &old, number, content.clone(), number % 3 == 0)?;
     }
     writer.commit()?;
@@ -155,7 +152,7 @@ fn disk() -> Result<()> {
     for _ in 0..1_000 {
         for _ in 0..20 {
             let number = rng.random_range(0..N_DOCUMENTS);
-            contents[number] = texts.next();
+            contents[number] = texts.text();
             add(&writer, &old, number, contents[number].clone(), number % 3 == 0)?;
         }
         writer.commit()?;
@@ -175,31 +172,18 @@ fn disk() -> Result<()> {
 }
 
 fn index(path: &Path, n_neighbors: usize) -> Result<IndexFolder> {
-    let seed = seed(&path.with_extension("seed"), n_neighbors)?;
-    let mut schema = Schema::builder();
-    let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    let bundle = BundleSource {
-        path: Path::new("none"),
-        fingerprint: ENCODER,
-        neighbors: InitialNeighbors::TrainingSet(&seed),
-    };
-    Ok(IndexFolder::create(path, schema.build(), &fields, &bundle)?)
+    indexes::index(path, DIMENSIONS, labels(), neighbors(n_neighbors))
 }
 
 fn seed(path: &Path, n_neighbors: usize) -> Result<Datastore> {
-    let dimensions = NonZeroUsize::new(DIMENSIONS).context("there are dimensions")?;
-    let options = DatastoreOptions::new(dimensions, ENCODER, labels());
-    let datastore = Datastore::create(path, &options)?;
-    let mut writer = datastore.writer()?;
+    indexes::seed(path, DIMENSIONS, labels(), neighbors(n_neighbors))
+}
+
+fn neighbors(n_neighbors: usize) -> impl Iterator<Item = (Embedding, String)> {
     let mut texts = Texts::new(0);
-    for number in 0..n_neighbors {
-        let embedding = Hashing::encode_text(&texts.next()).embedding;
-        let label = format!("label {}", number % N_LABELS);
-        writer.put(&format!("seed {number}"), &embedding, &[&label], Source::Training)?;
-    }
-    writer.commit()?;
-    drop(writer);
-    Ok(datastore)
+    (0..n_neighbors).map(move |number| {
+        (Hashing::encode_text(&texts.text()).embedding, format!("label {}", number % N_LABELS))
+    })
 }
 
 fn open(index: &IndexFolder) -> Result<TaggingWriter<Hashing>> {
@@ -215,9 +199,7 @@ fn add(
     is_labeled: bool,
 ) -> Result<()> {
     let fields = TagFields::from_schema(writer.schema(), index.names())?;
-    let mut document = TantivyDocument::new();
-    document.add_text(fields.key, format!("document {number}"));
-    document.add_text(fields.texts[0], text);
+    let document = document(&fields, &format!("document {number}"), &text);
     match is_labeled {
         true => writer.add_labeled(document, [format!("label {}", number % N_LABELS)])?,
         false => writer.add(document)?,
@@ -231,24 +213,6 @@ fn record(encoded: Encoded) -> DocumentRecord {
         review: Review::None,
         rejected: LabelSet::default(),
         encoded: Some(encoded),
-    }
-}
-
-/// Makes texts of 100 words.
-struct Texts(StdRng);
-
-impl Texts {
-    fn new(seed: u64) -> Self {
-        Texts(StdRng::seed_from_u64(seed))
-    }
-
-    fn next(&mut self) -> String {
-        let words = (0..100).map(|_| {
-            // Rare words are rare: the square of a uniform number.
-            let share: f32 = self.0.random();
-            format!("word{}", (share * share * N_WORDS as f32) as u32)
-        });
-        words.collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -8,31 +8,31 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::num::NonZeroUsize;
+#[path = "common/indexes.rs"]
+mod indexes;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use autotag::ndarray::Array2;
 use autotag::{
-    Datastore, DatastoreOptions, Embedding, EncodeError, Encoded, EncodedBatch, Encoder,
-    Fingerprint, LabelVocabulary, Source, Tagger,
+    Embedding, EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary, Tagger,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tantivy::indexer::IndexWriterOptions;
 use tantivy::schema::{STORED, STRING, Schema, TEXT};
 use tantivy::{Index, IndexWriter, TantivyDocument, Term};
-use tantivy_autotag::{
-    BundleSource, FieldNames, IndexFolder, InitialNeighbors, TagFields, TaggingWriter,
-    WriterOptions,
-};
+use tantivy_autotag::{IndexFolder, TagFields, TaggingWriter, WriterOptions};
+
+use indexes::{ENCODER, Texts, document};
 
 const DIMENSIONS: usize = 128;
 const N_DOCUMENTS: usize = 40_000;
 const PER_COMMIT: usize = 10_000;
-const ENCODER: Fingerprint = Fingerprint([1; 32]);
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
@@ -61,7 +61,7 @@ fn writer() -> Result<()> {
     Ok(())
 }
 
-/// Lets 16 threads add documents at once.
+/// Lets 1, 4 and 16 threads add documents at once.
 fn callers() -> Result<()> {
     let texts = texts(N_DOCUMENTS);
     println!("callers  documents/s");
@@ -136,7 +136,7 @@ fn plain(texts: &[String]) -> Result<Duration> {
     Ok(time)
 }
 
-/// Adds the documents from so many threads; commits come from the first.
+/// Adds the documents from so many threads; whoever adds the last of a commit makes it.
 fn tagging(texts: &[String], n_callers: usize) -> Result<Duration> {
     let folder = tempfile::tempdir()?;
     let index = index(folder.path(), 1)?;
@@ -167,32 +167,12 @@ fn tagging(texts: &[String], n_callers: usize) -> Result<Duration> {
 }
 
 fn index(folder: &Path, n_neighbors: usize) -> Result<IndexFolder> {
-    let seed = seed(&folder.join("seed"), n_neighbors)?;
-    let mut schema = Schema::builder();
-    let fields = TagFields::add_to(&mut schema, &FieldNames::default())?;
-    let bundle = BundleSource {
-        path: Path::new("none"),
-        fingerprint: ENCODER,
-        neighbors: InitialNeighbors::TrainingSet(&seed),
-    };
-    Ok(IndexFolder::create(&folder.join("index"), schema.build(), &fields, &bundle)?)
-}
-
-fn seed(path: &Path, n_neighbors: usize) -> Result<Datastore> {
-    let dimensions = NonZeroUsize::new(DIMENSIONS).context("there are dimensions")?;
-    let options = DatastoreOptions::new(dimensions, ENCODER, LabelVocabulary::default());
-    let datastore = Datastore::create(path, &options)?;
-    let mut writer = datastore.writer()?;
     let mut rng = StdRng::seed_from_u64(0);
-    for number in 0..n_neighbors {
+    let neighbors = (0..n_neighbors).map(move |number| {
         let vector: Vec<f32> = (0..DIMENSIONS).map(|_| rng.random::<f32>() - 0.5).collect();
-        let label = format!("label {}", number % 300);
-        let embedding = Embedding::new(vector)?;
-        writer.put(&format!("seed {number}"), &embedding, &[&label], Source::Training)?;
-    }
-    writer.commit()?;
-    drop(writer);
-    Ok(datastore)
+        (Embedding::new(vector).expect("it is not zero"), format!("label {}", number % 300))
+    });
+    indexes::index(&folder.join("index"), DIMENSIONS, LabelVocabulary::default(), neighbors)
 }
 
 fn open(index: &IndexFolder) -> Result<TaggingWriter<Free>> {
@@ -200,21 +180,9 @@ fn open(index: &IndexFolder) -> Result<TaggingWriter<Free>> {
     Ok(index.writer(tagger, WriterOptions::default())?)
 }
 
-fn document(fields: &TagFields, key: &str, text: &str) -> TantivyDocument {
-    let mut document = TantivyDocument::new();
-    document.add_text(fields.key, key);
-    document.add_text(fields.texts[0], text);
-    document
-}
-
-/// Makes texts of 100 words, rare and frequent ones.
 fn texts(n_texts: usize) -> Vec<String> {
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut word = || {
-        let share: f32 = rng.random();
-        format!("word{}", (share * share * 5_000.0) as u32)
-    };
-    (0..n_texts).map(|_| (0..100).map(|_| word()).collect::<Vec<_>>().join(" ")).collect()
+    let mut texts = Texts::new(1);
+    (0..n_texts).map(|_| texts.text()).collect()
 }
 
 /// An encoder that looks at a text's length and its last bytes only.
@@ -250,12 +218,10 @@ impl Encoder for Free {
     }
 
     fn encode(&self, batch: &[Self::Tokens]) -> EncodedBatch {
-        let encode = |tokens: &Self::Tokens| {
-            let values = (0..DIMENSIONS).map(|at| 1.0 + f32::from(tokens[at % tokens.len()]));
-            let embedding = Embedding::new(values.collect::<Vec<f32>>());
-            let embedding = embedding.expect("the values are above 0");
-            Ok(Encoded { embedding, scores: None })
+        let value = |(row, at): (usize, usize)| {
+            let tokens = &batch[row];
+            1.0 + f32::from(tokens[at % tokens.len()])
         };
-        EncodedBatch::from_outcomes(DIMENSIONS, batch.iter().map(encode))
+        EncodedBatch::new(Array2::from_shape_fn((batch.len(), DIMENSIONS), value), None)
     }
 }

@@ -11,13 +11,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use autotag::datastore::sync_folder;
-use autotag::{Encoder, Tagger, failpoint};
+use autotag::{Encoder, Fingerprint, Tagger, failpoint};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tantivy::directory::DirectoryLock;
 use tantivy::query::AllQuery;
-use tantivy::schema::{Field, IndexRecordOption, Schema};
-use tantivy::{DocSet, Index, Searcher, SegmentReader, TERMINATED, TantivyDocument};
+use tantivy::schema::{Field, Schema};
+use tantivy::{Index, Searcher, SegmentReader, TantivyDocument};
 
 use crate::description::{Description, to_json};
 use crate::directory::FolderDirectory;
@@ -152,8 +151,9 @@ impl IndexFolder {
         };
         adoption.add_all(&original)?;
         let report = adoption.report;
-        finish(target)?;
+        // The mark stays until the end: the same call resumes what fails before.
         writer.close()?;
+        finish(target)?;
         Ok((folder, report))
     }
 }
@@ -255,8 +255,7 @@ impl Original {
     fn begun(&self) -> Result<Begun> {
         let file = self.path.join(META);
         let meta = fs::read(&file).map_err(io_error("read", &file))?;
-        let digest: [u8; 32] = Sha256::digest(&meta).into();
-        Ok(Begun { meta: digest.iter().map(|byte| format!("{byte:02x}")).collect() })
+        Ok(Begun { meta: Fingerprint::of(&meta).to_string() })
     }
 }
 
@@ -338,32 +337,19 @@ struct Keys {
 
 impl Keys {
     fn read(&mut self, segment: &SegmentReader, key: Field) -> tantivy::Result<()> {
-        // How many keys each document has: 0, 1, or 2 for several.
+        // The number of keys of each document: 0, 1, or 2 for several.
         let mut counts = vec![0u8; segment.max_doc() as usize];
-        let index = segment.inverted_index(key)?;
-        let mut terms = index.terms().stream()?;
-        while terms.advance() {
-            let info = terms.value().clone();
-            let key = String::from_utf8_lossy(terms.key()).into_owned();
-            let mut postings =
-                index.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
-            let mut is_known = self.all.contains(&key);
-            while postings.doc() != TERMINATED {
-                let id = postings.doc();
-                if !segment.is_deleted(id) {
-                    let count = &mut counts[id as usize];
-                    *count = 2.min(*count + 1);
-                    if is_known {
-                        self.shared.insert(key.clone());
-                    }
-                    is_known = true;
-                }
-                postings.advance();
+        source::each_key(segment, key, |key, id| {
+            if segment.is_deleted(id) {
+                return;
             }
-            if is_known {
-                self.all.insert(key);
+            let count = &mut counts[id as usize];
+            *count = 2.min(*count + 1);
+            let key = String::from_utf8_lossy(key);
+            if !self.all.insert(key.clone().into_owned()) {
+                self.shared.insert(key.into_owned());
             }
-        }
+        })?;
         for (id, count) in (0..).zip(counts) {
             if !segment.is_deleted(id) {
                 self.missing += u64::from(count == 0);

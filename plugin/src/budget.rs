@@ -1,6 +1,7 @@
 //! Bounds the operations in flight: each holds a permit from its submission until Tantivy has
 //! indexed it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,7 +18,6 @@ pub(crate) struct Budget {
     max_operations: usize,
     max_bytes: usize,
     held: Mutex<Held>,
-    room: Condvar,
     /// The time that documents spent in Tantivy's indexing threads, in nanoseconds.
     indexing: AtomicU64,
 }
@@ -26,6 +26,9 @@ pub(crate) struct Budget {
 struct Held {
     operations: usize,
     bytes: usize,
+    /// The callers that wait for room, the first in line first: else small operations could keep a
+    /// large one out for ever. Each has a signal of its own, so that only the first is woken.
+    line: VecDeque<Arc<Condvar>>,
     /// The last probe of a caller that does not wait.
     probed: Option<Instant>,
     shut: bool,
@@ -34,37 +37,63 @@ struct Held {
 /// The time that a caller waits for room before it probes whether there will ever be any.
 const PROBE_INTERVAL: Duration = Duration::from_millis(500);
 
+impl Held {
+    fn wake_first(&self) {
+        if let Some(first) = self.line.front() {
+            first.notify_one();
+        }
+    }
+}
+
 impl Budget {
     pub(crate) fn new(options: &WriterOptions) -> Arc<Self> {
         Arc::new(Budget {
             max_operations: options.pending_operations.get(),
             max_bytes: options.pending_bytes.get(),
             held: Mutex::default(),
-            room: Condvar::new(),
             indexing: AtomicU64::new(0),
         })
     }
 
-    /// Waits for room; an operation that is larger than the budget gets in once it is alone.
+    /// Waits for room, in the order of the callers; an operation that is larger than the budget gets in
+    /// once it is alone.
     ///
     /// Returns `None` after [`Budget::shut`]. While it waits, it calls `probe` at intervals, which
     /// may shut the budget.
     pub(crate) fn acquire(self: &Arc<Self>, bytes: usize, probe: impl Fn()) -> Option<Permit> {
         let mut held = self.lock();
-        while !held.shut && !self.has_room(&held, bytes) {
-            let waited = self.room.wait_timeout(held, PROBE_INTERVAL);
-            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            held = guard;
-            if timeout.timed_out() {
-                drop(held);
-                probe();
-                held = self.lock();
-            }
+        if !(held.shut || held.line.is_empty() && self.has_room(&held, bytes)) {
+            held = self.wait_in_line(held, bytes, probe);
         }
         if held.shut {
             return None;
         }
         Some(self.take(held, bytes))
+    }
+
+    /// Waits until an operation is the first in line and has room, or the budget is shut.
+    fn wait_in_line<'b>(
+        &'b self,
+        mut held: MutexGuard<'b, Held>,
+        bytes: usize,
+        probe: impl Fn(),
+    ) -> MutexGuard<'b, Held> {
+        let turn = Arc::new(Condvar::new());
+        let is_first =
+            |held: &Held| held.line.front().is_some_and(|first| Arc::ptr_eq(first, &turn));
+        held.line.push_back(turn.clone());
+        while !(held.shut || is_first(&held) && self.has_room(&held, bytes)) {
+            let waited = turn.wait_timeout(held, PROBE_INTERVAL);
+            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            held = guard;
+            if timeout.timed_out() && is_first(&held) {
+                drop(held);
+                probe();
+                held = self.lock();
+            }
+        }
+        held.line.retain(|other| !Arc::ptr_eq(other, &turn));
+        held
     }
 
     /// Takes room where there is some; returns `None` where there is none, and after
@@ -74,7 +103,7 @@ impl Budget {
         if held.shut {
             return None;
         }
-        if !self.has_room(&held, bytes) {
+        if !held.line.is_empty() || !self.has_room(&held, bytes) {
             let is_due = held.probed.is_none_or(|probed| probed.elapsed() >= PROBE_INTERVAL);
             if is_due {
                 held.probed = Some(Instant::now());
@@ -88,8 +117,9 @@ impl Budget {
 
     /// Grants no more permits, and wakes all that wait for one.
     pub(crate) fn shut(&self) {
-        self.lock().shut = true;
-        self.room.notify_all();
+        let mut held = self.lock();
+        held.shut = true;
+        held.line.iter().for_each(|waiting| waiting.notify_one());
     }
 
     /// Returns the number of operations in flight.
@@ -105,6 +135,8 @@ impl Budget {
     fn take(self: &Arc<Self>, mut held: MutexGuard<'_, Held>, bytes: usize) -> Permit {
         held.operations += 1;
         held.bytes += bytes;
+        // There may be room for the next in line too.
+        held.wake_first();
         Permit { budget: self.clone(), bytes }
     }
 
@@ -117,9 +149,7 @@ impl Budget {
         let mut held = self.lock();
         held.operations -= 1;
         held.bytes -= bytes;
-        drop(held);
-        // All of them: the first in line may need more room than a later one.
-        self.room.notify_all();
+        held.wake_first();
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -242,6 +272,26 @@ mod tests {
         assert!(budget.try_acquire(10, || {}).is_some());
         budget.shut();
         assert!(budget.try_acquire(10, || {}).is_none());
+    }
+
+    #[test]
+    fn a_large_operation_is_not_kept_out_by_small_ones_behind_it() {
+        let budget = budget(9, 100);
+        let held = [budget.acquire(40, || {}), budget.acquire(40, || {})];
+        let wait = |bytes| {
+            let budget = budget.clone();
+            let waiter = thread::spawn(move || budget.acquire(bytes, || {}));
+            thread::sleep(Duration::from_millis(20));
+            waiter
+        };
+        let (large, small) = (wait(90), wait(10));
+        assert!(!small.is_finished(), "it waits behind the large one");
+        assert!(budget.try_acquire(10, || {}).is_none(), "so does who would not wait");
+        drop(held);
+        let large = large.join().unwrap();
+        drop((large, small.join().unwrap()));
+        assert_eq!(budget.operations(), 0);
+        assert!(budget.try_acquire(10, || {}).is_some());
     }
 
     #[test]

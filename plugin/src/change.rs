@@ -32,7 +32,7 @@ pub(crate) enum Content {
 
 /// The datastore's part of a document.
 pub(crate) struct Kept {
-    /// What people decided: the document votes by it, where the record has an embedding.
+    /// The labels that people decided: the document votes by them, where the record has an embedding.
     pub(crate) labels: Option<DecidedLabels>,
     /// Its text's answer and people's verdicts; `None` where there is neither.
     pub(crate) record: Option<DocumentRecord>,

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use autotag::Encoder;
 use tantivy::indexer::NoMergePolicy;
 
-use crate::commit::CommitOutcome;
 use crate::pipeline::Pipeline;
+use crate::plainly::with_causes;
 use crate::stores::Stores;
-use crate::{CloseReport, Error, Result, TaggingWriter};
+use crate::{CloseReport, CommitSummary, Error, Result, TaggingWriter};
 
 /// The time that idle threads and merges have to end, also when the deadline has passed.
 const CLOSING_GRACE: Duration = Duration::from_millis(100);
@@ -60,10 +60,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         let Pipeline { queue, budget, .. } = &*self.pipeline;
         // Callers that wait for room need not wait until the end.
         budget.shut();
-        let committed = queue.close_by(deadline).and_then(|uncommitted| {
-            let done = self.commit_closed()?;
-            Ok((uncommitted, self.summarize(&done)))
-        });
+        let committed = queue
+            .close_by(deadline)
+            .and_then(|uncommitted| Ok((uncommitted, self.commit_closed()?)));
         if let Err(Error::Closed) = committed {
             return Err(Error::Closed);
         }
@@ -75,9 +74,10 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     /// Commits what is applied after the queue was closed.
-    fn commit_closed(&self) -> Result<CommitOutcome> {
+    fn commit_closed(&self) -> Result<CommitSummary> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
-        self.end_pause(self.commit_paused(&mut committed, |_, _| Ok(())))
+        let outcome = self.commit_paused(&mut committed, |_, _| Ok(()));
+        self.end_pause(outcome, |done| self.summarize(done))
     }
 
     /// Ends the tagging threads, however long that takes.
@@ -153,7 +153,7 @@ impl<E: Encoder + 'static> Drop for TaggingWriter<E> {
 fn end_merges(stores: Stores) {
     let Stores { tantivy, datastore, .. } = stores;
     if let Err(error) = tantivy.wait_merging_threads() {
-        tracing::warn!(%error, "a merge failed; the last commit is safe");
+        tracing::warn!(error = with_causes(&error), "a merge failed; the last commit is safe");
     }
     drop(datastore);
 }

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use autotag::{
-    DatastoreReader, Encoder, Evidence, LabelId, LabelVocabulary, Review, Source, StoredItem,
-};
-
+use autotag::{DatastoreReader, Encoder, Evidence, LabelId, LabelVocabulary, Review, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::operation::{Action, Corrected, Labeling};
@@ -152,7 +149,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
                 return Err(Error::NoSuchDocument { key: key.to_owned() });
             };
             let corrected = corrected(key, correction, &stored.evidence, &snapshot.neighbors)?;
-            drop(snapshot.searcher);
+            // A commit can use the memory of a snapshot that nobody holds.
+            drop(snapshot);
             let action = Action::Index(stored.document, Labeling::Corrected(corrected));
             let submitted = self.submit_made_from(generation, key.to_owned(), action)?;
             if let Some(ticket) = submitted {
@@ -185,7 +183,8 @@ fn corrected(
         Others::Kept | Others::Confirmed | Others::Rejected => Review::Complete,
     };
 
-    let mut given = given_before(before, item.as_ref(), vocabulary);
+    let given = document::given(before, item.as_ref(), vocabulary);
+    let mut given: BTreeSet<String> = given.into_iter().collect();
     let tags = before.tags.iter().filter_map(|tag| vocabulary.resolve(vocabulary.id(&tag.label)?));
     match correction.others {
         Others::Kept => {}
@@ -225,20 +224,4 @@ fn resolved(
         rejected.extend(vocabulary.resolve(vocabulary.require(label).map_err(wrong)?));
     }
     Ok((given, rejected))
-}
-
-/// Returns the labels that people gave a document: those of its neighbor, where it has one.
-fn given_before(
-    before: &Evidence,
-    item: Option<&StoredItem>,
-    vocabulary: &LabelVocabulary,
-) -> BTreeSet<String> {
-    match item {
-        Some(item) => document::label_names(&item.labels, vocabulary).into_iter().collect(),
-        None => {
-            let given = before.given();
-            let given = given.iter().filter_map(|label| vocabulary.resolve_name(label));
-            given.map(str::to_owned).collect()
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use autotag::datastore::MAX_KEY_BYTES;
 use autotag::label::facet_segments;
-use autotag::{Evidence, LabelId, LabelSet, LabelVocabulary, TagEvidence};
+use autotag::{Evidence, LabelId, LabelSet, LabelVocabulary, StoredItem, TagEvidence};
 use tantivy::TantivyDocument;
 use tantivy::schema::document::{CompactDocValue, ReferenceValue, ReferenceValueLeaf};
 use tantivy::schema::{Facet, Field, FieldType, Schema, Value};
@@ -199,6 +199,34 @@ fn attach_facets(document: &mut TantivyDocument, field: Field, tags: &[TagEviden
 /// Returns the names of labels.
 pub(crate) fn label_names(labels: &LabelSet, vocabulary: &LabelVocabulary) -> Vec<String> {
     labels.ids().iter().map(|&label| vocabulary.name(label).to_owned()).collect()
+}
+
+/// Returns the names of the labels that stand for those given; retired ones are left out.
+pub(crate) fn resolved(labels: Vec<String>, vocabulary: &LabelVocabulary) -> Vec<String> {
+    if !vocabulary.is_changed() {
+        return labels;
+    }
+    let mut names: Vec<String> = Vec::with_capacity(labels.len());
+    for label in &labels {
+        let name = vocabulary.resolve_name(label);
+        if let Some(name) = name.filter(|name| !names.iter().any(|known| known == name)) {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// Returns the labels that people gave a document, as those that stand for them now: its neighbor's, where
+/// it has one.
+pub(crate) fn given(
+    before: &Evidence,
+    neighbor: Option<&StoredItem>,
+    vocabulary: &LabelVocabulary,
+) -> Vec<String> {
+    match neighbor {
+        Some(item) => label_names(&item.labels, vocabulary),
+        None => resolved(before.given(), vocabulary),
+    }
 }
 
 /// Returns the rejected labels that were not given, nor the labels that stand for them now.

@@ -16,7 +16,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The schema lacks a field that autotag was told to use.
-    #[error("the schema has no field {name:?} to hold the {role}: add it or name another one")]
+    #[error(
+        "the schema has no field {name:?} to hold the {role}: add it, name another one, or do without where it is optional (`FieldNames::review(None)`)"
+    )]
     FieldMissing {
         /// The field's role.
         role: &'static str,
@@ -36,7 +38,7 @@ pub enum Error {
     },
 
     /// A field is named for two uses.
-    #[error("field {name:?} is named for two uses: give key, texts, tags and evidence one each")]
+    #[error("field {name:?} is named for two uses: give each use a field of its own")]
     FieldTwice {
         /// The field's name.
         name: String,

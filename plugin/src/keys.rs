@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use crate::Result;
-use crate::operation::{Action, Operation, Snapshot};
+use crate::operation::{Action, Labeling, Operation, Snapshot};
 
 /// The keys changed since the last commit, those of the commit in progress apart.
 #[derive(Default)]
@@ -22,14 +22,15 @@ struct Keys {
     /// All documents were deleted, whatever their keys.
     all_deleted: bool,
     all: HashSet<u64>,
-    /// The keys whose document was made from its committed version.
-    derived: HashSet<u64>,
+    /// The keys with a correction, whose outcome a later operation inherits.
+    corrected: HashSet<u64>,
 }
 
-/// When an operation can be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The time at which an operation can be taken.
 pub(crate) enum Turn {
     Now,
+    /// It depends on [`has_verdict`] in this commit.
+    Unknown(Snapshot),
     /// When the commit in progress has ended.
     AfterCommit,
     /// When somebody has committed.
@@ -38,46 +39,51 @@ pub(crate) enum Turn {
 
 impl ChangedKeys {
     /// Tells when an operation can be taken; there is no snapshot while the next commit takes the place
-    /// of the last one.
+    /// of the last one. `verdict` is that of the snapshot, where it was asked for.
     ///
     /// An operation made from a committed document must wait when its key was changed since. So must
-    /// any later operation on that key: the worker looks keys up in the last commit, so it would miss
-    /// the outcome. For the same reason a text must wait whose key was changed and has a correction
-    /// or rejections, which the text inherits.
-    pub(crate) fn turn(&self, operation: &Operation, snapshot: Option<&Snapshot>) -> Result<Turn> {
+    /// any operation that follows a correction of its key: the worker looks keys up in the last commit,
+    /// so it would miss the outcome. For the same reason a text must wait whose key was changed and has
+    /// a review or rejections, which the text inherits.
+    pub(crate) fn turn(
+        &self,
+        operation: &Operation,
+        snapshot: Option<&Snapshot>,
+        verdict: Option<bool>,
+    ) -> Turn {
         let hash = self.hasher.hash_one(&operation.key);
         let is_changed = self.changed.has(hash);
         let is_uncommitted = is_changed || self.committing.has(hash);
         if let Some(generation) = operation.made_from {
             let is_last = snapshot.is_some_and(|snapshot| snapshot.generation == generation);
-            return Ok(if is_last && !is_uncommitted { Turn::Now } else { Turn::NotCommitted });
+            return if is_last && !is_uncommitted { Turn::Now } else { Turn::NotCommitted };
         }
-        if self.changed.derived.contains(&hash) {
-            return Ok(Turn::NotCommitted);
+        if self.changed.corrected.contains(&hash) {
+            return Turn::NotCommitted;
         }
-        if self.committing.derived.contains(&hash) {
-            return Ok(Turn::AfterCommit);
+        if self.committing.corrected.contains(&hash) {
+            return Turn::AfterCommit;
         }
         // Nothing is inherited from a document that was deleted with all others.
         let is_new = !is_uncommitted || self.changed.all_deleted;
         if !operation.action.has_text() || is_new {
-            return Ok(Turn::Now);
+            return Turn::Now;
         }
-        let Some(snapshot) = snapshot else { return Ok(Turn::AfterCommit) };
-        Ok(match has_verdict(snapshot, &operation.key)? {
-            false => Turn::Now,
-            true if is_changed => Turn::NotCommitted,
-            true => Turn::AfterCommit,
-        })
+        let Some(snapshot) = snapshot else { return Turn::AfterCommit };
+        match verdict {
+            None => Turn::Unknown(snapshot.clone()),
+            Some(false) => Turn::Now,
+            Some(true) if is_changed => Turn::NotCommitted,
+            Some(true) => Turn::AfterCommit,
+        }
     }
 
     /// Records the change of an operation's key.
     pub(crate) fn record(&mut self, operation: &Operation) {
         let hash = self.hasher.hash_one(&operation.key);
         self.changed.all.insert(hash);
-        // A deletion is the same whatever it was made from.
-        if operation.made_from.is_some() && !matches!(operation.action, Action::Delete) {
-            self.changed.derived.insert(hash);
+        if let Action::Index(_, Labeling::Corrected(_)) = operation.action {
+            self.changed.corrected.insert(hash);
         }
     }
 
@@ -108,10 +114,10 @@ impl ChangedKeys {
 
     /// Ends the commit in progress, which was not made: its keys remain changed.
     pub(crate) fn abandon_commit(&mut self) {
-        let Keys { all_deleted, all, derived } = std::mem::take(&mut self.committing);
+        let Keys { all_deleted, all, corrected } = std::mem::take(&mut self.committing);
         self.changed.all_deleted |= all_deleted;
         self.changed.all.extend(all);
-        self.changed.derived.extend(derived);
+        self.changed.corrected.extend(corrected);
     }
 }
 
@@ -121,8 +127,8 @@ impl Keys {
     }
 }
 
-/// Tells whether the last commit holds a correction or rejections of a key.
-fn has_verdict(snapshot: &Snapshot, key: &str) -> Result<bool> {
+/// Tells whether a commit holds a review or rejections of a key.
+pub(crate) fn has_verdict(snapshot: &Snapshot, key: &str) -> Result<bool> {
     let record = snapshot.neighbors.documents(&[key])?.remove(0);
     Ok(record.is_some_and(|record| !record.review.is_none() || !record.rejected.is_empty()))
 }

@@ -5,7 +5,7 @@
 //! DIR/autotag/index.json        format version, field names, encoder, bundle, datastore; written last
 //! DIR/autotag/datastore*/       the index's own neighbors, and its documents' records
 //! DIR/autotag/index.copy.json, meta.copy.json   copies for repairs
-//! DIR/autotag/adopting.json     while another index is adopted: which one, and its state
+//! DIR/autotag/adopting.json     while another index is adopted: the SHA-256 of its meta.json
 //! DIR/autotag/set-aside/        unknown datastores; only a person removes them
 //! DIR/autotag/damaged/          damaged segments that a repair set aside
 //! ```

@@ -134,10 +134,4 @@ impl Ledger {
     fn times(&self, indexing: Duration) -> WriterTimes {
         WriterTimes { tantivy: self.times.tantivy + indexing, ..self.times }
     }
-
-    /// Tells whether there is uncommitted work.
-    pub(crate) fn has_uncommitted(&self) -> bool {
-        let CommitSummary { tagged, labeled, deleted, .. } = self.summary;
-        tagged + labeled + deleted + self.retagged.changed > 0
-    }
 }

@@ -8,7 +8,7 @@ use tantivy::index::SegmentId;
 
 use crate::{Error, Result, TaggingWriter};
 
-/// How often [`TaggingWriter::merge_all`] begins again where Tantivy's own merges were faster.
+/// The number of times that [`TaggingWriter::merge_all`] begins again where Tantivy's own merges were faster.
 const ATTEMPTS: usize = 10;
 
 const MERGED: &str = "merged segments";

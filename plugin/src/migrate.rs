@@ -20,7 +20,9 @@ impl IndexFolder {
     /// # Errors
     ///
     /// [`Error::InUse`] when a writer has the index open, [`Error::NotStored`] when the schema does
-    /// not store all of a document, [`Error::EncoderMismatch`] for a tagger that is not the bundle's,
+    /// not store the texts, or not all that the options' [`corrections`](WriterOptions::corrections)
+    /// need, [`Error::EncoderMismatch`] for a tagger that is not the bundle's, [`Error::EncoderFailed`]
+    /// when the encoder fails on everything,
     /// [`Error::Datastore`] when the index's neighbors are damaged, and when a store fails; the index
     /// stays as it is then.
     pub fn migrate<E: Encoder + 'static>(

@@ -7,6 +7,7 @@ use autotag::Encoder;
 
 use crate::budget::Budget;
 use crate::operation::Chunk;
+use crate::plainly::with_causes;
 use crate::queue::Queue;
 use crate::stores::Stores;
 use crate::worker::Worker;
@@ -31,9 +32,11 @@ impl<E: Encoder> Pipeline<E> {
                 Err(Error::Panicked { message: autotag::panic_message(panic.as_ref()) })
             });
             match outcome {
+                // It was stopped where the failure was met.
+                Err(Error::Stopped { .. }) | Ok(()) => {}
                 Err(cause) if !self.queue.is_closed() => drop(self.stop(cause)),
-                // What a thread does that was left behind is of no matter.
-                _ => {}
+                // The outcome of a thread that was left behind does not matter.
+                Err(_) => {}
             }
         }
     }
@@ -42,10 +45,18 @@ impl<E: Encoder> Pipeline<E> {
     fn work_on(&self, chunk: Chunk) -> Result<()> {
         let sequence = chunk.sequence;
         let turn = self.threads.as_ref().map(SharedThreads::turn);
+        if self.queue.is_over() {
+            return Ok(());
+        }
         let processed = self.worker.process(chunk)?;
         // The stores of one writer are no matter of the others.
         drop(turn);
-        let apply = |changes| self.with_stores(|stores| stores.apply(changes));
+        let apply = |changes| {
+            let applied = autotag::guarded(|| self.with_stores(|stores| stores.apply(changes)));
+            let applied = applied.unwrap_or_else(|message| Err(Error::Panicked { message }));
+            // Also when the queue is closed: whoever closes it waits for this, and may not commit then.
+            applied.map_err(|cause| self.stop(cause))
+        };
         self.queue.finish(sequence, processed, apply)
     }
 
@@ -80,7 +91,7 @@ impl<E: Encoder> Pipeline<E> {
 
     /// Stops the queue and the budget, and wakes all that wait for them.
     pub(crate) fn stop(&self, cause: Error) -> Error {
-        tracing::error!(%cause, "the writer stops");
+        tracing::error!(cause = with_causes(&cause), "the writer stops");
         let cause = self.queue.stop(cause);
         self.budget.shut();
         Error::Stopped { cause }

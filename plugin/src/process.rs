@@ -84,7 +84,7 @@ struct Prediction {
     given: Option<Vec<String>>,
 }
 
-/// What a document keeps of a person's review when it comes again.
+/// The part of a person's review that a document keeps when it comes again.
 enum Inherited {
     /// All labels were decided.
     Complete(Corrected),
@@ -92,15 +92,13 @@ enum Inherited {
     Partial(Vec<String>),
 }
 
-/// How decided labels reach their document.
+/// The way in which decided labels reach their document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Arrival {
-    /// They come with it.
-    Labeled,
+    /// The document is handed over.
+    Handed,
     /// A person corrects the document of the last commit.
     Corrected,
-    /// A person corrected it before it came again.
-    Replaced,
 }
 
 /// Looks up each key's neighbor and record, once.
@@ -196,12 +194,15 @@ impl<E: Encoder> Step<'_, E> {
         for (text, labeling, encoded) in texts {
             match labeling {
                 Labeling::Given(labels) => self.index_given(text, labels, encoded),
-                Labeling::Corrected(corrected) => {
+                Labeling::Corrected(Corrected { evidence, rejected }) => {
+                    // A label may have been changed since the correction was made.
+                    let evidence = evidence.relabeled(self.vocabulary());
+                    let corrected = Corrected::new(evidence, rejected, self.vocabulary());
                     self.index_decided(text, corrected, encoded, Arrival::Corrected);
                 }
                 Labeling::Predict => match (self.inherited(&text)?, encoded) {
                     (Some(Inherited::Complete(corrected)), encoded) => {
-                        self.index_decided(text, corrected, encoded, Arrival::Replaced);
+                        self.index_decided(text, corrected, encoded, Arrival::Handed);
                     }
                     (Some(Inherited::Partial(given)), Ok(encoded)) => {
                         new.push(Prediction { text, encoded, before: None, given: Some(given) });
@@ -210,7 +211,7 @@ impl<E: Encoder> Step<'_, E> {
                         let (review, rejected) = (Review::Partial, text.known.rejected());
                         let evidence = Evidence { review, ..Evidence::human(&given) };
                         let corrected = Corrected::new(evidence, rejected, self.vocabulary());
-                        self.index_decided(text, corrected, Err(cause), Arrival::Replaced);
+                        self.index_decided(text, corrected, Err(cause), Arrival::Handed);
                     }
                     (None, Ok(encoded)) => {
                         new.push(Prediction { text, encoded, before: None, given: None });
@@ -268,10 +269,7 @@ impl<E: Encoder> Step<'_, E> {
 
     /// Returns the labels that people gave a document, as those that stand for them now.
     fn given(&self, text: &Text, before: &Evidence) -> Vec<String> {
-        match &text.known.neighbor {
-            Some(item) => document::label_names(&item.labels, self.vocabulary()),
-            None => resolved(before.given(), self.vocabulary()),
-        }
+        document::given(before, text.known.neighbor.as_ref(), self.vocabulary())
     }
 
     /// Returns the labels that people rejected before these were given.
@@ -332,10 +330,10 @@ impl<E: Encoder> Step<'_, E> {
         labels: Vec<String>,
         encoded: Result<Encoded, EncodeError>,
     ) {
-        let labels = resolved(labels, self.vocabulary());
+        let labels = document::resolved(labels, self.vocabulary());
         let rejected = self.still_rejected(&text, &labels);
         let corrected = Corrected::new(Evidence::human(&labels), rejected, self.vocabulary());
-        self.index_decided(text, corrected, encoded, Arrival::Labeled);
+        self.index_decided(text, corrected, encoded, Arrival::Handed);
     }
 
     /// Indexes a document with the labels that people decided; it votes by them where its text could be
@@ -425,21 +423,6 @@ impl Text {
     fn is_recorded(&self) -> bool {
         self.known.record.as_ref().is_some_and(|record| record.content == self.digest)
     }
-}
-
-/// Returns the names of the labels that stand for those given; retired ones are left out.
-fn resolved(labels: Vec<String>, vocabulary: &LabelVocabulary) -> Vec<String> {
-    if !vocabulary.is_changed() {
-        return labels;
-    }
-    let mut names: Vec<String> = Vec::with_capacity(labels.len());
-    for label in &labels {
-        let name = vocabulary.resolve_name(label);
-        if let Some(name) = name.filter(|name| !names.iter().any(|known| known == name)) {
-            names.push(name.to_owned());
-        }
-    }
-    names
 }
 
 /// Leaves out the model's scores that are too low to matter.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::change::{Change, ProcessedChunk};
-use crate::keys::{ChangedKeys, Turn};
+use crate::keys::{ChangedKeys, Turn, has_verdict};
 use crate::ledger::{Ledger, Tally};
 use crate::operation::{Chunk, Operation, Snapshot};
 use crate::plainly::with_causes;
@@ -31,6 +31,8 @@ pub(crate) struct Queue {
     work: Condvar,
     /// Signals an applied chunk, a finished commit, or that the queue stopped.
     progress: Condvar,
+    /// Signals what decides on tickets: a commit, a rollback, or that there will be none.
+    decided: Condvar,
     chunk_operations: usize,
     chunk_bytes: usize,
     linger: Duration,
@@ -95,6 +97,7 @@ impl Queue {
             state: Mutex::new(state),
             work: Condvar::new(),
             progress: Condvar::new(),
+            decided: Condvar::new(),
             chunk_operations: options.chunk_limit(),
             chunk_bytes: options.chunk_bytes.get(),
             linger: options.linger,
@@ -116,13 +119,26 @@ impl Queue {
     /// Appends an operation, whose permit has bounded the queue already, and gives it its ticket; returns
     /// it where the changes of its key must be committed first.
     pub(crate) fn push(&self, mut operation: Operation) -> Result<Pushed> {
-        let mut state = self.lock();
-        state.check_open()?;
-        match state.keys.turn(&operation, state.snapshot.as_ref())? {
-            Turn::Now => {}
-            Turn::AfterCommit => return Ok(Pushed::Early(Box::new(operation))),
-            Turn::NotCommitted => return Ok(Pushed::Refused(Box::new(operation))),
-        }
+        let mut known: Option<(u64, bool)> = None;
+        let mut state = loop {
+            let state = self.lock();
+            state.check_open()?;
+            let snapshot = state.snapshot.as_ref();
+            let is_of_snapshot =
+                |of: u64| snapshot.is_some_and(|snapshot| snapshot.generation == of);
+            let verdict = known.filter(|(of, _)| is_of_snapshot(*of)).map(|(_, verdict)| verdict);
+            match state.keys.turn(&operation, snapshot, verdict) {
+                Turn::Now => break state,
+                Turn::Unknown(snapshot) => {
+                    // It reads the disk: not under the lock.
+                    drop(state);
+                    let verdict = has_verdict(&snapshot, &operation.key)?;
+                    known = Some((snapshot.generation, verdict));
+                }
+                Turn::AfterCommit => return Ok(Pushed::Early(Box::new(operation))),
+                Turn::NotCommitted => return Ok(Pushed::Refused(Box::new(operation))),
+            }
+        };
         state.keys.record(&operation);
         let ticket = state.tickets.issue();
         operation.ticket = ticket;
@@ -319,6 +335,7 @@ impl Queue {
         state.n_pauses += 1;
         self.work.notify_all();
         self.progress.notify_all();
+        self.decided.notify_all();
     }
 
     /// Stops the queue for good; the first cause is kept and returned.
@@ -327,6 +344,7 @@ impl Queue {
         let cause = state.stopped.get_or_insert_with(|| Arc::new(cause)).clone();
         self.work.notify_all();
         self.progress.notify_all();
+        self.decided.notify_all();
         cause
     }
 
@@ -334,9 +352,13 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         (state.is_closing, state.is_closed) = (true, true);
-        state.tickets.close();
+        // A commit that failed may be completed by the next opening.
+        if state.stopped.is_none() {
+            state.tickets.close();
+        }
         self.work.notify_all();
         self.progress.notify_all();
+        self.decided.notify_all();
     }
 
     /// Takes no more operations, waits until the earlier ones are applied, but not beyond the deadline,
@@ -388,7 +410,7 @@ impl Queue {
             }
             state.check_stopped()?;
             let is_over;
-            (state, is_over) = wait_until(&self.progress, state, deadline);
+            (state, is_over) = wait_until(&self.decided, state, deadline);
             if is_over {
                 return Ok(status);
             }
@@ -414,11 +436,16 @@ impl Queue {
         self.lock().is_closed
     }
 
+    /// Tells whether no chunk needs to be processed any more.
+    pub(crate) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.is_closed || state.stopped.is_some()
+    }
+
     /// Tells whether there is uncommitted work.
     pub(crate) fn has_uncommitted(&self) -> bool {
         let state = self.lock();
-        let is_idle = state.open.is_empty() && state.next_applied == state.next_sequence;
-        !is_idle || state.deleted_before.is_some() || state.ledger.has_uncommitted()
+        state.tickets.has_pending() || state.deleted_before.is_some()
     }
 
     /// Reads or changes the ledger.

@@ -22,6 +22,7 @@ use crate::layout::own_folder;
 use crate::operation::StoredDocument;
 use crate::process::{digest, sparsified};
 use crate::segments::SegmentChecks;
+use crate::worker::EncoderHealth;
 use crate::{
     BundleSource, Error, IndexFolder, JobProgress, Result, TagFields, datastores, document,
     restore, source,
@@ -81,6 +82,7 @@ impl IndexFolder {
             searcher: reader.searcher(),
             fields,
             tagger,
+            health: EncoderHealth::default(),
             checks: SegmentChecks::new(index),
             is_same_encoder: old.is_some_and(|old| old.encoder() == encoder),
             known: datastore.reader()?,
@@ -147,6 +149,7 @@ struct Rebuild<'t, E> {
     searcher: Searcher,
     fields: TagFields,
     tagger: &'t Tagger<E>,
+    health: EncoderHealth,
     checks: SegmentChecks,
     is_same_encoder: bool,
     /// The commits of an interrupted attempt.
@@ -249,6 +252,8 @@ impl<E: Encoder> Rebuild<'_, E> {
         let texts: Vec<&str> =
             pending.iter().filter(is_new).map(|pending| pending.text.as_str()).collect();
         let answers = self.tagger.encode(&texts, &mut StageTimes::default());
+        // Else a lost device would make every document one that does not vote.
+        self.health.record(&answers)?;
         self.report.encoded += texts.len() as u64;
         let mut answers = answers.outcomes();
         for Pending { key, labels, mut record, .. } in pending {

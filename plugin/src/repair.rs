@@ -19,8 +19,9 @@ use crate::layout::{DAMAGED, DATASTORE, MANAGED, META, own_folder};
 use crate::rebuild::RebuildReport;
 use crate::writer::opening::check_encoder;
 use crate::{
-    BundleSource, Error, FieldNames, IndexFolder, IndexOptions, IndexPart, JobProgress, Problem,
-    Result, TagFields, VerifyReport, WriterOptions, datastores, files, verify,
+    BundleSource, Corrections, Error, FieldNames, IndexFolder, IndexOptions, IndexPart,
+    JobProgress, Problem, Result, TagFields, VerifyReport, WriterOptions, datastores, files,
+    verify,
 };
 
 /// The outcome of [`IndexFolder::repair`].
@@ -119,7 +120,8 @@ impl IndexFolder {
             self.mend_datastore(&locked, tagger, bundle, &mut report, progress)?;
         }
         // The next commit is later than whatever the datastore counts.
-        let writer = self.locked_writer(locked, tagger.clone(), WriterOptions::default())?;
+        let options = WriterOptions::new().corrections(Corrections::Unsupported);
+        let writer = self.locked_writer(locked, tagger.clone(), options)?;
         writer.commit()?;
         writer.close()?;
         report.after = self.verify()?;

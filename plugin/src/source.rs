@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use tantivy::collector::DocSetCollector;
 use tantivy::query::Query;
-use tantivy::schema::{IndexRecordOption, Schema};
-use tantivy::{DocAddress, DocSet, Searcher, TERMINATED, TantivyDocument, Term};
+use tantivy::schema::{Field, IndexRecordOption, Schema};
+use tantivy::{
+    DocAddress, DocId, DocSet, Searcher, SegmentReader, TERMINATED, TantivyDocument, Term,
+};
 
 use crate::guard::guard;
 use crate::operation::StoredDocument;
@@ -101,19 +103,30 @@ fn try_keys(
     let found = searcher.search(query, &DocSetCollector)?;
     let mut keys = BTreeSet::new();
     for (segment, reader) in (0u32..).zip(searcher.segment_readers()) {
-        let index = reader.inverted_index(fields.key)?;
-        let mut terms = index.terms().stream()?;
-        while terms.advance() {
-            let info = terms.value().clone();
-            let mut postings =
-                index.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
-            while postings.doc() != TERMINATED {
-                if found.contains(&DocAddress::new(segment, postings.doc())) {
-                    keys.insert(String::from_utf8_lossy(terms.key()).into_owned());
-                }
-                postings.advance();
+        each_key(reader, fields.key, |key, id| {
+            if found.contains(&DocAddress::new(segment, id)) {
+                keys.insert(String::from_utf8_lossy(key).into_owned());
             }
-        }
+        })?;
     }
     Ok(keys)
+}
+
+/// Hands every key of a segment and each of its documents to a function, deleted ones too.
+pub(crate) fn each_key(
+    segment: &SegmentReader,
+    key: Field,
+    mut look: impl FnMut(&[u8], DocId),
+) -> tantivy::Result<()> {
+    let index = segment.inverted_index(key)?;
+    let mut terms = index.terms().stream()?;
+    while terms.advance() {
+        let info = terms.value().clone();
+        let mut postings = index.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
+        while postings.doc() != TERMINATED {
+            look(terms.key(), postings.doc());
+            postings.advance();
+        }
+    }
+    Ok(())
 }

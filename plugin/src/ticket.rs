@@ -1,15 +1,12 @@
 //! Tickets: what became of an operation.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use autotag::EncodeError;
 use serde::{Deserialize, Serialize};
 
 /// The most recent failures that are remembered by their tickets.
 const MAX_FAILED: usize = 4096;
-
-/// The most rollbacks that are told apart; older ones are joined into one.
-const MAX_ROLLBACKS: usize = 1024;
 
 /// The number of an operation, in the order of submission to its writer.
 ///
@@ -70,8 +67,8 @@ pub(crate) struct Tickets {
     /// The last operation that both stores have taken.
     applied: u64,
     committed: u64,
-    /// The operations that rollbacks dropped: behind the first, up to the second ticket.
-    rolled_back: VecDeque<(u64, u64)>,
+    /// The operations that rollbacks dropped, in their order: behind the first, up to the second ticket.
+    rolled_back: Vec<(u64, u64)>,
     failed: BTreeMap<u64, EncodeError>,
     is_closed: bool,
 }
@@ -106,15 +103,14 @@ impl Tickets {
 
     /// Records that all operations since the last commit up to one were dropped.
     pub(crate) fn roll_back(&mut self, Ticket(last): Ticket) {
-        self.rolled_back.push_back((self.committed, last));
+        if last > self.committed {
+            match self.rolled_back.last_mut() {
+                Some((_, end)) if *end == self.committed => *end = last,
+                _ => self.rolled_back.push((self.committed, last)),
+            }
+        }
         self.failed.split_off(&(self.committed + 1));
         (self.committed, self.applied) = (last, last);
-        if self.rolled_back.len() > MAX_ROLLBACKS
-            && let Some((begin, _)) = self.rolled_back.pop_front()
-            && let Some(next) = self.rolled_back.front_mut()
-        {
-            next.0 = begin;
-        }
     }
 
     /// Records that no pending operation will be committed.
@@ -123,8 +119,8 @@ impl Tickets {
     }
 
     pub(crate) fn status(&self, Ticket(number): Ticket) -> TicketStatus {
-        let is_within = |&(begin, last): &(u64, u64)| begin < number && number <= last;
-        if self.rolled_back.iter().any(is_within) {
+        let place = self.rolled_back.partition_point(|&(_, last)| last < number);
+        if self.rolled_back.get(place).is_some_and(|&(begin, _)| begin < number) {
             return TicketStatus::Lost;
         }
         match self.failed.get(&number) {
@@ -133,6 +129,11 @@ impl Tickets {
             Some(cause) => TicketStatus::Failed(cause.clone()),
             None => TicketStatus::Committed,
         }
+    }
+
+    /// Tells whether an operation waits for a commit.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.issued > self.committed
     }
 
     /// Returns the last ticket that is not pending any more.
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_is_remembered() {
+    fn many_rollbacks_are_told_from_what_was_committed_between() {
         let mut tickets = Tickets::default();
         for number in 1..=10_000 {
             tickets.issue();
@@ -196,9 +197,18 @@ mod tests {
                 tickets.commit();
             }
         }
-        assert_eq!(tickets.rolled_back.len(), MAX_ROLLBACKS);
         assert!(tickets.failed.len() <= MAX_FAILED);
         assert_eq!(statuses(&tickets, 9_995..=10_000), "flflfl");
-        assert_eq!(statuses(&tickets, [2, 4]), "ll");
+        // Failures are forgotten, and count as committed then.
+        assert_eq!(statuses(&tickets, 1..=6), "clclcl");
+        // Rollbacks one after another are one.
+        let before = tickets.rolled_back.len();
+        for number in 10_001..=10_003 {
+            tickets.issue();
+            tickets.roll_back(Ticket(number));
+        }
+        tickets.roll_back(Ticket(10_003));
+        assert_eq!(tickets.rolled_back.len(), before);
+        assert_eq!(statuses(&tickets, 10_000..=10_003), "llll");
     }
 }

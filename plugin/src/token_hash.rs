@@ -67,7 +67,7 @@ impl TokenHashEncoder {
     ) -> Result<Self> {
         let missing = || Error::NoTokenizer { name: tokenizer.to_owned() };
         let analyzer = tokenizers.get(tokenizer).ok_or_else(missing)?;
-        let probed: Vec<String> = tokens_of(&analyzer, PROBE);
+        let probed = tokens_of(&analyzer, PROBE, str::to_owned);
         let identity = format!("{VERSION} {dimensions} {tokenizer:?} {probed:?}");
         let fingerprint = Fingerprint::of(identity.as_bytes());
         let labels = LabelVocabulary::default();
@@ -101,7 +101,7 @@ impl Encoder for TokenHashEncoder {
     }
 
     fn tokenize(&self, text: &str) -> Result<Vec<u64>, EncodeError> {
-        let mut hashes: Vec<u64> = tokens_of(&self.analyzer, text);
+        let mut hashes = tokens_of(&self.analyzer, text, hash);
         if hashes.is_empty() {
             return Err(EncodeError::EmptyText);
         }
@@ -122,30 +122,14 @@ impl Encoder for TokenHashEncoder {
     }
 }
 
-/// A token as it is kept: its text, or its hash.
-trait FromToken {
-    fn from_token(token: &str) -> Self;
-}
-
-impl FromToken for String {
-    fn from_token(token: &str) -> Self {
-        token.to_owned()
-    }
-}
-
-impl FromToken for u64 {
-    fn from_token(token: &str) -> Self {
-        hash(token)
-    }
-}
-
-fn tokens_of<T: FromToken>(analyzer: &TextAnalyzer, text: &str) -> Vec<T> {
+/// Returns what is kept of each token of a text.
+fn tokens_of<T>(analyzer: &TextAnalyzer, text: &str, keep: impl Fn(&str) -> T) -> Vec<T> {
     let mut tokens = Vec::new();
     // A stream needs an analyzer of its own, and threads share this one.
     let mut analyzer = analyzer.clone();
     let mut stream = analyzer.token_stream(text);
     while let Some(token) = stream.next() {
-        tokens.push(T::from_token(&token.text));
+        tokens.push(keep(&token.text));
     }
     tokens
 }

@@ -25,9 +25,9 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// Tags documents again by the current neighbors and settings.
     ///
     /// `query`, in Tantivy's query language, finds them; an empty one finds all. Labels that people
-    /// decided stay; of a document with undecided labels those are predicted. The encoder's answer to a text is reused where the datastore
-    /// has it; else the stored text is encoded. A document that cannot be encoded keeps
-    /// its tags; with [`OnFailure::Fail`](crate::OnFailure::Fail) that interrupts the job.
+    /// decided stay; of a document with undecided labels those are predicted. The encoder's answer to a
+    /// text is reused where the datastore has it; else the stored text is encoded. A document that
+    /// cannot be encoded keeps its tags; with [`OnFailure::Fail`](crate::OnFailure::Fail) that interrupts the job.
     ///
     /// All earlier operations are committed first. After a crash
     /// [`resume`](TaggingWriter::resume) goes on from the last commit, with the settings that the
@@ -80,7 +80,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Datastore`] when the change does not fit the labels; nothing is changed then. As [`retag`](TaggingWriter::retag) otherwise.
+    /// [`Error::Datastore`] when the change does not fit the labels; nothing is changed then. As
+    /// [`retag`](TaggingWriter::retag) otherwise.
     pub fn change_labels(
         &self,
         change: &LabelChange,
@@ -125,14 +126,13 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 
     fn begin(&self, task: impl FnOnce(&mut DatastoreWriter) -> Result<Task>) -> Result<()> {
-        let begun = self.commit_with(|stores, payload| {
+        self.commit_with(|stores, payload| {
             if let Some(job) = &payload.job {
                 return Err(Error::JobUnfinished { job: Box::new(job.clone()) });
             }
             payload.job = Some(Job { task: task(&mut stores.datastore)?, after: None });
             Ok(())
-        });
-        begun.map(drop)
+        })
     }
 
     fn run_job(&self, progress: impl FnMut(JobProgress)) -> Result<RetagReport> {
@@ -160,7 +160,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             if after.as_ref().is_none_or(|after| key > *after) {
                 self.work_on(&task, &key)?;
                 let is_interrupted = self.interrupts_job.load(Ordering::Relaxed);
-                if is_interrupted || done % self.job_documents == 0 {
+                if is_interrupted || done % self.options.job_documents == 0 {
                     let job = Job { task: task.clone(), after: Some(key) };
                     self.commit_job(Some(job))?;
                 }
@@ -180,7 +180,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             Ok(())
         });
         failpoint::reach("job::committed");
-        committed.map(drop)
+        committed
     }
 
     /// Submits one document; one that was changed since the last commit is up to date anyway.
@@ -207,6 +207,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         let mut keys = source::keys(&snapshot.searcher, fields, query.as_ref())?;
         if let Task::Relabel { label, .. } = task {
             let neighbors = &snapshot.neighbors;
+            keys.extend(rejecting(LabelId(*label), neighbors)?);
             let label = neighbors.labels().resolve(LabelId(*label));
             neighbors.for_each(|key, item| -> autotag::Result<()> {
                 let has_label = label.is_some_and(|label| item.labels.contains(label));
@@ -238,6 +239,25 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             }
         }
     }
+}
+
+/// Returns the keys of the documents of which people rejected a label: their evidence names it.
+fn rejecting(label: LabelId, neighbors: &DatastoreReader) -> Result<Vec<String>> {
+    const AT_ONCE: usize = 1024;
+    let labels = neighbors.labels();
+    let target = labels.resolve(label);
+    let stands_for_it =
+        |&id: &LabelId| id == label || (target.is_some() && labels.resolve(id) == target);
+    let mut rejecting = Vec::new();
+    for keys in neighbors.document_keys()?.chunks(AT_ONCE) {
+        let borrowed: Vec<&str> = keys.iter().map(String::as_str).collect();
+        for (key, record) in keys.iter().zip(neighbors.documents(&borrowed)?) {
+            if record.is_some_and(|record| record.rejected.ids().iter().any(stands_for_it)) {
+                rejecting.push(key.clone());
+            }
+        }
+    }
+    Ok(rejecting)
 }
 
 /// Returns the action of a task on a document; `None` where it has none.

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 use autotag::datastore::{PreparedChanges, SealState, check_seal};
 use autotag::{Datastore, Evidence, LabelId, LabelVocabulary, Origin, Source};
-use tantivy::schema::{IndexRecordOption, Value};
-use tantivy::{DocSet, Index, IndexMeta, ReloadPolicy, SegmentReader, TERMINATED, TantivyDocument};
+use tantivy::schema::Value;
+use tantivy::{Index, IndexMeta, ReloadPolicy, TantivyDocument};
 
 use crate::commit::Payload;
 use crate::directory::{FolderDirectory, recorded_checksums};
 use crate::guard::guard;
 use crate::layout::{META, SEGMENT_EXTENSIONS};
 use crate::segments::{Condition, condition};
-use crate::{Error, IndexFolder, Result, TagFields, Task, files};
+use crate::{Error, IndexFolder, Result, TagFields, Task, files, source};
 
 pub use report::{IndexPart, Interrupted, Problem, VerifyReport};
 
@@ -175,7 +175,8 @@ fn read_documents(
                 documents.add(&document, fields, report);
             }
         }
-        let keys = count_keys(segment, fields)?;
+        let mut keys = 0;
+        source::each_key(segment, fields.key, |_, _| keys += 1)?;
         let id = segment.segment_id();
         let Some(listed) = metas.segments.iter().find(|listed| listed.id() == id) else { continue };
         let mut compare = |what, listed, found| {
@@ -189,22 +190,6 @@ fn read_documents(
         compare("documents that are not deleted", listed.num_docs(), n_alive);
     }
     Ok(documents)
-}
-
-/// Counts the documents in the postings of all keys, deleted ones too.
-fn count_keys(segment: &SegmentReader, fields: &TagFields) -> tantivy::Result<u32> {
-    let index = segment.inverted_index(fields.key)?;
-    let mut terms = index.terms().stream()?;
-    let mut count = 0;
-    while terms.advance() {
-        let info = terms.value().clone();
-        let mut postings = index.read_postings_from_terminfo(&info, IndexRecordOption::Basic)?;
-        while postings.doc() != TERMINATED {
-            count += 1;
-            postings.advance();
-        }
-    }
-    Ok(count)
 }
 
 impl Documents {

@@ -3,7 +3,6 @@
 pub(crate) mod opening;
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -45,7 +44,8 @@ use opening::{Opened, check_encoder, check_index, check_vocabulary, open_stores}
 ///
 /// Dropping the writer, and [`close`](Self::close), lose every operation since the last commit, in both
 /// stores; both wait for the chunks that the tagging threads are at, so a call of the encoder that never
-/// returns makes them hang. `close_within` commits first and never waits for longer than it was told to.
+/// returns makes them hang. `close_within` commits first and waits for the encoder no longer than it was
+/// told to.
 ///
 /// # Failures
 ///
@@ -71,13 +71,11 @@ pub struct TaggingWriter<E: Encoder + 'static> {
     reader: IndexReader,
     /// The last commit; locked while one is made.
     pub(crate) committed: Mutex<Payload>,
-    /// What another program changed before the writer was opened.
+    /// The changes of another program before the writer was opened.
     outside: Option<OutsideChanges>,
     /// Locked while a job runs: one at a time.
     pub(crate) job: Mutex<()>,
     pub(crate) options: WriterOptions,
-    /// The number of documents between two commits of a job.
-    pub(crate) job_documents: NonZeroUsize,
     /// Set to stop the running job at its next document.
     pub(crate) interrupts_job: AtomicBool,
     /// Empty once the writer is closed.
@@ -157,7 +155,6 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
             committed: Mutex::new(last),
             outside,
             job: Mutex::new(()),
-            job_documents: options.job_documents,
             options,
             interrupts_job: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -174,7 +171,8 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
 
     /// Tags a document and indexes it, in the place of the one that has its key.
     ///
-    /// It is no neighbor, and a neighbor of an earlier document under this key is removed. What a person said by [`correct`] stays until a
+    /// It is no neighbor, and a neighbor of an earlier document under this key is removed. What a person
+    /// said by [`correct`] stays until a
     /// person or a labeled document says otherwise: the labels given stay, with the new text as their
     /// neighbor, and the labels rejected stay rejected. An unchanged text is not encoded again.
     ///
@@ -299,8 +297,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     /// committed, and the next call commits all others. [`Error::Stopped`] when a store failed,
     /// [`Error::Closed`].
     pub fn commit(&self) -> Result<CommitSummary> {
-        let done = self.commit_with(|_, _| Ok(()))?;
-        Ok(self.summarize(&done))
+        self.commit_reporting(|_, _| Ok(()), |done| self.summarize(done))
     }
 
     /// Replaces the tagger: by other settings, or the same model run otherwise.
@@ -442,23 +439,34 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     pub(crate) fn commit_with(
         &self,
         change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
-    ) -> Result<CommitOutcome> {
+    ) -> Result<()> {
+        self.commit_reporting(change, |_| ())
+    }
+
+    fn commit_reporting<T>(
+        &self,
+        change: impl FnOnce(&mut Stores, &mut Payload) -> Result<()>,
+        report: impl FnOnce(&CommitOutcome) -> T,
+    ) -> Result<T> {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = &self.pipeline.queue;
         let paused = queue.pause().and_then(|()| queue.check());
         let outcome = paused.and_then(|()| self.commit_paused(&mut committed, change));
-        self.end_pause(outcome)
+        self.end_pause(outcome, report)
     }
 
-    pub(crate) fn end_pause(
+    /// Ends a pause; `report` is called before later operations are worked on, which it must not count.
+    pub(crate) fn end_pause<T>(
         &self,
         outcome: Result<(CommitOutcome, Snapshot)>,
-    ) -> Result<CommitOutcome> {
+        report: impl FnOnce(&CommitOutcome) -> T,
+    ) -> Result<T> {
         let queue = &self.pipeline.queue;
         match outcome {
             Ok((done, snapshot)) => {
+                let report = report(&done);
                 queue.resume_committed(snapshot);
-                Ok(done)
+                Ok(report)
             }
             Err(error) => {
                 queue.resume();
@@ -478,10 +486,10 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         queue.release_snapshot();
         let outcome = self.pipeline.with_stores(|stores| {
             let done = commit::commit(stores, &payload)?;
-            Ok((done, self.snapshot_of_newest()?))
+            let snapshot = self.snapshot_of_newest(done.payload.generation)?;
+            Ok((done, snapshot))
         });
-        let (done, mut snapshot) = outcome.map_err(|cause| self.pipeline.stop(cause))?;
-        snapshot.generation = done.payload.generation;
+        let (done, snapshot) = outcome.map_err(|cause| self.pipeline.stop(cause))?;
         *committed = done.payload.clone();
         queue.ledger(|ledger| {
             let (tantivy, datastore) = (done.tantivy, done.datastore);
@@ -523,11 +531,11 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
         );
     }
 
-    fn snapshot_of_newest(&self) -> Result<Snapshot> {
+    fn snapshot_of_newest(&self, generation: u64) -> Result<Snapshot> {
         let neighbors = self.datastore.reader()?;
         let reload = || self.reader.reload().map_err(Error::tantivy("read the newest commit"));
         guard("read the newest commit", reload)?;
-        Ok(Snapshot { generation: 0, neighbors, searcher: self.reader.searcher() })
+        Ok(Snapshot { generation, neighbors, searcher: self.reader.searcher() })
     }
 
     pub(crate) fn lock_threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
@@ -535,7 +543,7 @@ impl<E: Encoder + 'static> TaggingWriter<E> {
     }
 }
 
-/// How an operation gets room.
+/// The policy for an operation that finds the queue full.
 #[derive(Clone, Copy)]
 enum Room {
     /// It is waited for.

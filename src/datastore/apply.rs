@@ -4,6 +4,7 @@ use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;
 
 use super::format::{Operation, Record, encode_document};
+use super::item::Source;
 use super::store::Store;
 use crate::Result;
 
@@ -28,6 +29,10 @@ pub(super) fn apply_one(
         }
         Operation::DeleteDocument(key) => {
             documents.delete(txn, key.as_bytes()).map(drop).map_err(lmdb)
+        }
+        Operation::DeleteAllDocuments => {
+            documents.clear(txn).map_err(lmdb)?;
+            delete_labeled(store, txn, ids)
         }
     }
 }
@@ -54,6 +59,24 @@ fn delete(store: &Store, txn: &mut RwTxn, ids: &mut Ids, key: &str) -> Result<()
     store.databases.keys.delete(txn, key).map_err(&lmdb)?;
     store.databases.items.delete(txn, &id).map_err(&lmdb)?;
     ids.free(id);
+    Ok(())
+}
+
+/// Deletes the items that people labeled, some at a time: what is deleted cannot be iterated over.
+fn delete_labeled(store: &Store, txn: &mut RwTxn, ids: &mut Ids) -> Result<()> {
+    const AT_ONCE: usize = 1024;
+    let used: Vec<u32> = ids.used.iter().collect();
+    for some in used.chunks(AT_ONCE) {
+        let mut keys = Vec::with_capacity(some.len());
+        for &id in some {
+            let item = store.item(txn, id)?;
+            let labeled = item.filter(|record| record.source == Source::Human);
+            keys.extend(labeled.map(|record| record.key.to_owned()));
+        }
+        for key in keys {
+            delete(store, txn, ids, &key)?;
+        }
+    }
     Ok(())
 }
 

@@ -100,6 +100,10 @@ impl ExactIndex {
         (finite && norm > 0.0 && row.len() == self.dimensions).then_some(norm)
     }
 
+    pub(super) fn dimensions(&self) -> usize {
+        self.dimensions
+    }
+
     pub(super) fn n_rows(&self) -> usize {
         self.half_norms.len()
     }

@@ -7,14 +7,16 @@
 //! a [`Journal`] too; `trees` belongs to Arroy, which keeps native-endian copies of the vectors
 //! beside its trees.
 //!
-//! Every value but Arroy's and the numbers in `keys` ends with the CRC-32 of what stands before it: LMDB has no checksums.
+//! Every value but Arroy's and the numbers in `keys` ends with the CRC-32 of what stands before it: LMDB has
+//! no checksums.
 
 use super::item::{DocumentRecord, Review, Source};
 use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
 
 /// The format version that this program writes.
 ///
-/// Version 3 has undecided labels (source 2) and partial reviews (flag 8); otherwise it is as version 2.
+/// Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all documents
+/// (operation 4); otherwise it is as version 2.
 pub(super) const VERSION: u32 = 3;
 
 /// The oldest format version that this program reads.
@@ -355,6 +357,8 @@ pub(super) enum Operation {
     Delete(Box<str>),
     PutDocument(Box<str>, DocumentRecord),
     DeleteDocument(Box<str>),
+    /// Deletes the items that people labeled, and all documents.
+    DeleteAllDocuments,
 }
 
 impl Operation {
@@ -379,6 +383,7 @@ impl Operation {
                 bytes.extend(key.as_bytes());
                 put_document(&mut bytes, document, document.embedding());
             }
+            Operation::DeleteAllDocuments => bytes.push(4),
         }
         seal(bytes)
     }
@@ -389,6 +394,7 @@ impl Operation {
             Operation::Put(record) => record.encoded_len(),
             Operation::Delete(key) | Operation::DeleteDocument(key) => key.len(),
             Operation::PutDocument(key, document) => 2 + key.len() + document_len(document),
+            Operation::DeleteAllDocuments => 0,
         }
     }
 
@@ -406,6 +412,7 @@ impl Operation {
                 let document = input.document(dimensions)?.complete(|| None);
                 input.0.is_empty().then_some(Operation::PutDocument(key, document))
             }
+            4 => rest.is_empty().then_some(Operation::DeleteAllDocuments),
             _ => None,
         }
     }

@@ -23,6 +23,9 @@ pub(super) struct Shared {
     newest: Mutex<Option<Arc<Snapshot>>>,
     /// The items that differ between it and the last commit of this process.
     changes: Mutex<Option<Changes>>,
+    /// The number of snapshots that were brought to a later commit.
+    #[cfg(test)]
+    pub(super) n_advanced: std::sync::atomic::AtomicUsize,
 }
 
 /// A snapshot is brought to a later commit where at most one item of so many was changed.
@@ -87,6 +90,8 @@ impl Shared {
                     if (from, to) == (old.generation, generation)
                         && touched.len() * LEAST_UNCHANGED <= old.ids.len() as u64 =>
                 {
+                    #[cfg(test)]
+                    self.n_advanced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     Arc::unwrap_or_clone(old).advance(&self.store, txn, &touched)?
                 }
                 (old, _) => {
@@ -140,8 +145,14 @@ fn open_or_share(
         return Err(Error::DatastoreInUse { path: folder.to_owned() });
     }
     let (store, search) = (open()?, Search::default());
-    let shared =
-        Arc::new(Shared { store, search, newest: Mutex::new(None), changes: Mutex::new(None) });
+    let shared = Arc::new(Shared {
+        store,
+        search,
+        newest: Mutex::new(None),
+        changes: Mutex::new(None),
+        #[cfg(test)]
+        n_advanced: Default::default(),
+    });
     known.insert(folder.to_owned(), Arc::downgrade(&shared));
     Ok(shared)
 }

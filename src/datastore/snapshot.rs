@@ -54,7 +54,8 @@ impl Snapshot {
         let header = store.header(txn)?;
         let _span =
             tracing::debug_span!("load", header.generation, n_items = header.n_items).entered();
-        let mut snapshot = Snapshot::empty(store, txn)?;
+        let vectors = ExactIndex::new(store.dimensions);
+        let mut snapshot = Snapshot::new(header.generation, vectors, store.vocabulary(txn)?);
         // The database's own count, not the header's, which damage may have made huge.
         let n_items = store.databases.items.len(txn).map_err(store.lmdb("read the items"))?;
         if n_items != header.n_items {
@@ -68,18 +69,19 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    fn empty(store: &Store, txn: &RoTxn) -> Result<Self> {
-        Ok(Snapshot {
-            generation: store.header(txn)?.generation,
-            vectors: ExactIndex::new(store.dimensions),
-            vocabulary: store.vocabulary(txn)?,
+    /// Makes a snapshot without items.
+    fn new(generation: u64, vectors: ExactIndex, vocabulary: LabelVocabulary) -> Self {
+        Snapshot {
+            generation,
+            vectors,
+            vocabulary,
             ids: Vec::new(),
             keys: Vec::new(),
             labels: Vec::new(),
             undecided: Vec::new(),
             sources: Vec::new(),
             by_key: OnceLock::new(),
-        })
+        }
     }
 
     /// Brings a snapshot to the newest commit, without reading the items that are as they were.
@@ -92,9 +94,8 @@ impl Snapshot {
         touched: &RoaringBitmap,
     ) -> Result<Self> {
         let _span = tracing::debug_span!("advance", n_touched = touched.len()).entered();
-        let mut advanced = Snapshot::empty(store, txn)?;
-        self.vocabulary = std::mem::take(&mut advanced.vocabulary);
-        self.generation = advanced.generation;
+        let header = store.header(txn)?;
+        (self.generation, self.vocabulary) = (header.generation, store.vocabulary(txn)?);
         let damaged = || store.damaged("an item");
         let mut moved = Vec::new();
         for id in touched {
@@ -109,9 +110,9 @@ impl Snapshot {
             }
         }
         if !moved.is_empty() {
-            self = self.spliced(advanced, moved).ok_or_else(damaged)?;
+            self = self.spliced(moved).ok_or_else(damaged)?;
         }
-        if self.ids.len() as u64 != store.header(txn)?.n_items {
+        if self.ids.len() as u64 != header.n_items {
             return Err(store.damaged("its number of items"));
         }
         Ok(self)
@@ -119,12 +120,11 @@ impl Snapshot {
 
     /// Removes items, and inserts others between those that are there; the changes stand in the order of
     /// their numbers. `None` when one is none of this datastore.
-    fn spliced(self, empty: Snapshot, changes: Vec<(u32, Option<RecordView<'_>>)>) -> Option<Self> {
-        let n_rows = self.ids.len() + changes.len();
-        let Snapshot { vocabulary, generation, .. } = &self;
-        let mut spliced =
-            Snapshot { vocabulary: vocabulary.clone(), generation: *generation, ..empty };
-        spliced.vectors.reserve(n_rows);
+    fn spliced(mut self, changes: Vec<(u32, Option<RecordView<'_>>)>) -> Option<Self> {
+        let mut vectors = ExactIndex::new(self.vectors.dimensions());
+        vectors.reserve(self.ids.len() + changes.len());
+        let vocabulary = std::mem::take(&mut self.vocabulary);
+        let mut spliced = Snapshot::new(self.generation, vectors, vocabulary);
         let mut new_rows = vec![None; self.ids.len()];
         let (mut row, mut inserted) = (0, Vec::new());
         for (id, record) in changes {

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::format::{Operation, RecordView, decode_document};
 use super::index::NeighborIndex;
+use super::item::Source;
 use super::report::{DatastoreProblem, DatastoreReport, PreparedChange, PreparedChanges};
 use super::store::Store;
 use crate::{Embedding, LabelVocabulary, Result};
@@ -152,7 +153,35 @@ pub(super) fn read_prepared(store: &Store, txn: &RoTxn) -> Result<Option<Prepare
             }
             Operation::PutDocument(key, _) => drop(documents.insert(key.into(), true)),
             Operation::DeleteDocument(key) => drop(documents.insert(key.into(), false)),
+            Operation::DeleteAllDocuments => {
+                documents = stored_documents(store, txn)?;
+                changes = deleted_items(store, txn)?;
+            }
         }
     }
     Ok(Some(PreparedChanges { generation: journal.generation, labels, changes, documents }))
+}
+
+/// Returns the keys of all documents of which something is kept, each as one of which nothing is any more.
+fn stored_documents(store: &Store, txn: &RoTxn) -> Result<BTreeMap<String, bool>> {
+    let lmdb = store.lmdb("read the documents");
+    let mut documents = BTreeMap::new();
+    for entry in store.databases.documents.iter(txn).map_err(&lmdb)? {
+        let (key, _) = entry.map_err(&lmdb)?;
+        let key = std::str::from_utf8(key).map_err(|_| store.damaged("a key"))?;
+        documents.insert(key.to_owned(), false);
+    }
+    Ok(documents)
+}
+
+/// Returns the deletions of all items that people labeled.
+fn deleted_items(store: &Store, txn: &RoTxn) -> Result<Vec<PreparedChange>> {
+    let mut changes = Vec::new();
+    for item in store.items(txn)? {
+        let (_, record) = item?;
+        if record.source == Source::Human {
+            changes.push(PreparedChange { key: record.key.to_owned(), labels: None });
+        }
+    }
+    Ok(changes)
 }

@@ -20,8 +20,6 @@ use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary, Result, failpo
 /// The longest key, in bytes: LMDB's limit.
 pub const MAX_KEY_BYTES: usize = 511;
 
-type Keys = BTreeSet<Box<str>>;
-
 /// Collects changes; nothing is visible to readers before they are committed.
 ///
 /// [`commit`](DatastoreWriter::commit) does so at once. Who commits another store together with this
@@ -124,7 +122,7 @@ impl DatastoreWriter {
         labels: &[&str],
         source: Source,
     ) -> Result<()> {
-        self.put_item(key, embedding, [labels, &[]], source)
+        self.put_item(key, embedding, labels, &[], source)
     }
 
     /// Stores an item of which people decided some labels: `given` are those that it has, and it abstains
@@ -140,20 +138,22 @@ impl DatastoreWriter {
         given: &[&str],
         undecided: &[&str],
     ) -> Result<()> {
-        self.put_item(key, embedding, [given, undecided], Source::Human)
+        self.put_item(key, embedding, given, undecided, Source::Human)
     }
 
     fn put_item(
         &mut self,
         key: &str,
         embedding: &Embedding,
-        [labels, undecided]: [&[&str]; 2],
+        labels: &[&str],
+        undecided: &[&str],
         source: Source,
     ) -> Result<()> {
         self.refuse_prepared()?;
         check_key(key)?;
         check_dimensions(self.shared.store.dimensions, embedding)?;
-        self.check_labels(&[labels, undecided].concat())?;
+        self.check_labels(labels)?;
+        self.check_labels(undecided)?;
         let labels = self.label_ids(labels)?;
         let undecided = self.label_ids(undecided)?.without(&labels);
         let embedding = embedding.values().into();
@@ -210,52 +210,10 @@ impl DatastoreWriter {
     ///
     /// # Errors
     ///
-    /// When LMDB or the disk fails; then some of them may be staged to be deleted.
+    /// When LMDB or the disk fails; nothing is staged then.
     pub fn delete_all_documents(&mut self) -> Result<()> {
         self.refuse_prepared()?;
-        let (items, documents) = self.document_keys()?;
-        for key in items {
-            self.stage(&Operation::Delete(key))?;
-        }
-        for key in documents {
-            self.stage(&Operation::DeleteDocument(key))?;
-        }
-        Ok(())
-    }
-
-    /// Returns the keys of all items that people labeled, and of all documents, committed or staged.
-    fn document_keys(&self) -> Result<(Keys, Keys)> {
-        let store = &self.shared.store;
-        let lmdb = store.lmdb("read the documents");
-        store.read(|txn| {
-            let (mut items, mut documents) = (Keys::new(), Keys::new());
-            for item in store.items(txn)? {
-                let (_, record) = item?;
-                if record.source == Source::Human {
-                    items.insert(record.key.into());
-                }
-            }
-            for entry in store.databases.documents.iter(txn).map_err(&lmdb)? {
-                let (key, _) = entry.map_err(&lmdb)?;
-                let key = std::str::from_utf8(key).map_err(|_| store.damaged("a key"))?;
-                documents.insert(key.into());
-            }
-            let mut add = |operation| match operation {
-                Operation::Put(record) if record.source == Source::Human => {
-                    items.insert(record.key);
-                }
-                Operation::PutDocument(key, _) => drop(documents.insert(key)),
-                Operation::Put(_) | Operation::Delete(_) | Operation::DeleteDocument(_) => {}
-            };
-            for number in 0..self.n_spilled {
-                add(store.staged(txn, number)?);
-            }
-            for bytes in &self.buffer {
-                let operation = Operation::decode(bytes, store.dimensions);
-                add(operation.ok_or_else(|| store.damaged("a staged change"))?);
-            }
-            Ok((items, documents))
-        })
+        self.stage(&Operation::DeleteAllDocuments)
     }
 
     /// Returns the labels as they are with all changes so far.

@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::crates;
-use crate::process::{self, FEATURES};
+use crate::process::{self, DEV_TARGET, FEATURES};
 
 /// The folder of the snapshots, one file for each crate.
 const FOLDER: &str = "docs/api";
@@ -37,9 +37,9 @@ pub(crate) fn stand_in() -> Option<Result<()>> {
 
 /// Fails where a crate's public API is not the one of its snapshot.
 pub(crate) fn check() -> Result<()> {
-    let mut changed = Vec::new();
+    let (folder, mut changed) = (folder()?, Vec::new());
     for (name, api) in apis()? {
-        let path = snapshot(&name);
+        let path = snapshot(&folder, &name);
         let snapshot = fs::read_to_string(&path).unwrap_or_default();
         let lines = difference(&snapshot, &api);
         if !lines.is_empty() {
@@ -59,16 +59,21 @@ pub(crate) fn check() -> Result<()> {
 
 /// Writes the snapshots anew.
 pub(crate) fn update() -> Result<()> {
-    fs::create_dir_all(FOLDER).with_context(|| format!("cannot create {FOLDER}"))?;
+    let folder = folder()?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (name, api) in apis()? {
-        let path = snapshot(&name);
+        let path = snapshot(&folder, &name);
         fs::write(&path, api).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
-fn snapshot(name: &str) -> PathBuf {
-    Path::new(FOLDER).join(format!("{name}.txt"))
+fn folder() -> Result<PathBuf> {
+    Ok(process::workspace_folder()?.join(FOLDER))
+}
+
+fn snapshot(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.txt"))
 }
 
 /// Lists the public items of every library that is published, by the crate's name.
@@ -84,7 +89,10 @@ fn apis() -> Result<Vec<(String, String)>> {
     let mut apis = Vec::new();
     for name in libraries {
         let json = target.join("doc").join(format!("{}.json", name.replace('-', "_")));
-        let listed = process::quiet_output(Command::new(&program).arg(&json))?;
+        let listed = process::quiet_output(Command::new(&program).arg(&json)).context(
+            "this toolchain's rustdoc may write JSON that xtask/api cannot read: use the toolchain that \
+             docs/api was made with, or raise public-api in xtask/api/Cargo.toml",
+        )?;
         apis.push((name, String::from_utf8(listed).context("a listing is text")?));
     }
     Ok(apis)
@@ -93,8 +101,9 @@ fn apis() -> Result<Vec<(String, String)>> {
 /// Builds the program that lists the items of rustdoc's JSON.
 fn build_program(target: &Path) -> Result<PathBuf> {
     let folder = target.join("list-api");
+    let manifest = process::workspace_folder()?.join("xtask/api/Cargo.toml");
     let mut command = process::cargo();
-    command.args(["build", "--locked", "--manifest-path", "xtask/api/Cargo.toml"]);
+    command.args(["build", "--locked", "--manifest-path"]).arg(manifest);
     process::run(command.arg("--target-dir").arg(&folder))?;
     Ok(folder.join("debug").join(format!("list-api{}", env::consts::EXE_SUFFIX)))
 }
@@ -104,7 +113,7 @@ fn write_json() -> Result<()> {
     let rustdoc = env::var_os("RUSTDOC").unwrap_or_else(|| "rustdoc".into());
     let this_program = env::current_exe().context("cannot find this program")?;
     let mut command = process::cargo();
-    command.args(["doc", "--workspace", "--no-deps", "--lib"]).args(FEATURES);
+    command.args(["doc", "--workspace", "--no-deps", "--lib"]).args(DEV_TARGET).args(FEATURES);
     command.env(RUSTDOC, rustdoc).env("RUSTDOC", this_program);
     command.env("RUSTDOCFLAGS", "-Z unstable-options --output-format json");
     process::run(&mut command)
@@ -125,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_and_what_went_is_listed() {
+    fn added_and_removed_items_are_listed() {
         let before = "pub fn a()\npub fn b(u8)\npub fn c()\n";
         let now = "pub fn a()\npub fn b(u16)\npub fn c()\n";
         assert_eq!(difference(before, now), ["- pub fn b(u8)", "+ pub fn b(u16)"]);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::process;
 
 /// A crate that is published.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Crate {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -28,10 +28,7 @@ impl Crate {
 
 /// Returns the crates that are published, in the order of their names.
 pub(crate) fn published() -> Result<Vec<Crate>> {
-    let mut command = process::cargo();
-    command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
-    let metadata: Value = serde_json::from_slice(&process::quiet_output(&mut command)?)
-        .context("cargo metadata wrote no JSON")?;
+    let metadata = process::metadata()?;
     let mut crates = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         // An empty list stands for `publish = false`.

@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     /// The registry's categories that the crates use.
-    const CATEGORIES: [&str; 8] = [
+    const CATEGORIES: [&str; 7] = [
         "command-line-utilities",
         "database-implementations",
         "development-tools",
@@ -93,7 +93,6 @@ mod tests {
         "science",
         "text-processing",
         "visualization",
-        "web-programming",
     ];
 
     /// Returns the crates that are published; cargo looks for the workspace from here upward.

@@ -14,6 +14,10 @@ use serde_json::Value;
 /// everything would be compiled again.
 pub(crate) const FEATURES: [&str; 2] = ["--features", "autotag-train/burn,autotag-cli/burn"];
 
+/// A target that needs the dev-dependencies, for commands whose own targets do not: without it, features
+/// of their dependencies would be others than in the tests, and these would be compiled again.
+pub(crate) const DEV_TARGET: [&str; 2] = ["--example", "without_a_model"];
+
 /// Prints the command line, then runs it with this process's standard streams.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     eprintln!("$ {}", command_line(command));
@@ -35,14 +39,28 @@ pub(crate) fn quiet_output(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Returns the folder that cargo builds into, as it is called from here.
-pub(crate) fn target_folder() -> Result<PathBuf> {
+/// Returns what cargo says of the workspace.
+pub(crate) fn metadata() -> Result<Value> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
-    let metadata: Value = serde_json::from_slice(&quiet_output(&mut command)?)
-        .context("cargo metadata wrote no JSON")?;
-    let target = metadata["target_directory"].as_str().context("cargo named no target folder")?;
-    Ok(PathBuf::from(target))
+    let metadata = quiet_output(&mut command)?;
+    serde_json::from_slice(&metadata).context("cargo metadata wrote no JSON")
+}
+
+/// Returns the folder that cargo builds into, as it is called from here.
+pub(crate) fn target_folder() -> Result<PathBuf> {
+    folder("target_directory")
+}
+
+/// Returns the folder of the workspace, wherever this is called from.
+pub(crate) fn workspace_folder() -> Result<PathBuf> {
+    folder("workspace_root")
+}
+
+fn folder(name: &str) -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let folder = metadata[name].as_str().with_context(|| format!("cargo named no {name}"))?;
+    Ok(PathBuf::from(folder))
 }
 
 /// Tells whether the command runs and succeeds; what it writes is dropped.

@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::api;
-use crate::process::{self, FEATURES, Steps};
+use crate::process::{self, DEV_TARGET, FEATURES, Steps};
 use crate::setup::{self, Build};
 
 /// Runs all checks up to the first that fails, and prints how long each took.
@@ -76,7 +76,8 @@ fn tests() -> Result<Command> {
 
 fn docs() -> Command {
     let mut command = process::cargo();
-    command.args(["doc", "--workspace", "--no-deps"]).args(FEATURES);
+    command.args(["doc", "--workspace", "--no-deps", "--lib", "--bin", "xtask"]).args(DEV_TARGET);
+    command.args(FEATURES);
     let flags = env::var("RUSTDOCFLAGS").unwrap_or_default();
     command.env("RUSTDOCFLAGS", format!("{flags} -D warnings"));
     command

@@ -6,7 +6,7 @@ use std::time::Instant;
 use autotag_engine::{TrainingSet, target};
 use autotag_onnx::ModelBundle;
 use serde::Serialize;
-use tantivy_autotag::{AdoptOptions, AdoptReport, FieldNames, IndexFolder, OnFailure, plainly};
+use tantivy_autotag::{AdoptOptions, AdoptReport, FieldNames, IndexFolder, OnFailure, with_causes};
 
 use crate::args::Common;
 use crate::commands::job::JobBar;
@@ -55,6 +55,10 @@ pub(crate) struct AdoptArgs {
     /// The name of the new field for suggestions
     #[arg(long, value_name = "FIELD", default_value = "suggestions")]
     suggestions: String,
+
+    /// Make no fields that a review sorts by: `tag_margin`, `tag_score`, `tag_origin`, `tagged_at`
+    #[arg(long)]
+    no_review_fields: bool,
 }
 
 /// The result, as it is printed.
@@ -75,7 +79,7 @@ struct Adopted {
 #[derive(Debug, Serialize)]
 struct Failure {
     id: String,
-    cause: String,
+    error: String,
 }
 
 pub(crate) fn run(args: &AdoptArgs, common: &Common) -> anyhow::Result<()> {
@@ -92,6 +96,7 @@ pub(crate) fn run(args: &AdoptArgs, common: &Common) -> anyhow::Result<()> {
         .tags(&args.tags)
         .evidence(&args.evidence)
         .suggestions(&*args.suggestions);
+    let fields = if args.no_review_fields { fields.review(None) } else { fields };
     let writer = engine.writer_options(OnFailure::IndexUntagged);
     let options = AdoptOptions::default().fields(fields).writer(writer);
     let progress = JobBar::begin("tag", common);
@@ -110,7 +115,7 @@ impl From<AdoptReport> for Adopted {
         let AdoptReport { documents, resumed, tagged, failed, failures, .. } = report;
         let failures = failures
             .into_iter()
-            .map(|failure| Failure { id: failure.key, cause: plainly(&failure.cause) });
+            .map(|failure| Failure { id: failure.key, error: with_causes(&failure.cause) });
         let failures = failures.collect();
         Adopted { documents, resumed, tagged, failed, failures, seconds: 0.0 }
     }
@@ -124,8 +129,8 @@ impl Report for Adopted {
         table.add_row(["tagged", &self.tagged.to_string()]);
         table.add_row(["without tags", &self.failed.to_string()]);
         let mut text = format!("{table}\n\n{:.1} seconds\n", self.seconds);
-        for Failure { id, cause } in &self.failures {
-            text += &format!("{} could not be tagged: {}\n", inline(id), inline(cause));
+        for Failure { id, error } in &self.failures {
+            text += &format!("{} could not be tagged: {}\n", inline(id), inline(error));
         }
         text
     }

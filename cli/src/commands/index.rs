@@ -14,6 +14,7 @@ use tantivy_autotag::tantivy::TantivyDocument;
 use tantivy_autotag::tantivy::schema::Schema;
 use tantivy_autotag::{
     CommitSummary, Error, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter, Ticket,
+    with_causes,
 };
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
@@ -327,7 +328,8 @@ fn is_about_a_document(error: &anyhow::Error) -> bool {
 
 fn warn_of_failures(summary: &CommitSummary) {
     for failure in &summary.failures {
-        tracing::warn!(key = failure.key, "a document could not be tagged: {}", failure.cause);
+        let cause = with_causes(&failure.cause);
+        tracing::warn!(key = failure.key, "a document could not be tagged: {cause}");
     }
     let n_more = summary.failed.saturating_sub(summary.failures.len() as u64);
     if n_more > 0 {

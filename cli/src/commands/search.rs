@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tantivy_autotag::tantivy::query::EmptyQuery;
 use tantivy_autotag::tantivy::schema::Facet;
 use tantivy_autotag::{
-    Counting, DocumentOrigin, FoundDocument, IndexFolder, SearchRequest, SearchResults,
+    Counting, DocumentOrigin, Error, FoundDocument, IndexFolder, SearchRequest, SearchResults,
     SnippetOptions, SortBy, TagFilter, TagSearcher, parse_tag,
 };
 
@@ -64,7 +64,7 @@ pub(crate) struct SearchArgs {
 
     /// The order: `relevance`, or a fast field such as tag_margin (the least certain first), tag_score or
     /// tagged_at, with :desc for the largest value first
-    #[arg(long, value_name = "FIELD[:asc|:desc]", default_value = "relevance", value_parser = sort)]
+    #[arg(long, value_name = "FIELD[:asc|:desc]", default_value = "relevance")]
     sort: SortBy,
 
     /// Show the passages that match instead of the beginning of the text
@@ -94,16 +94,6 @@ pub(crate) struct SearchArgs {
 
 fn tag(text: &str) -> Result<Facet, String> {
     parse_tag(text).map_err(|error| error.to_string())
-}
-
-fn sort(text: &str) -> Result<SortBy, String> {
-    match text.rsplit_once(':') {
-        None if text == "relevance" => Ok(SortBy::Relevance),
-        None => Ok(SortBy::ascending(text)),
-        Some((field, "asc")) => Ok(SortBy::ascending(field)),
-        Some((field, "desc")) => Ok(SortBy::descending(field)),
-        Some(_) => Err("the direction is neither asc nor desc".to_owned()),
-    }
 }
 
 /// The origin of a document's tags.
@@ -162,16 +152,13 @@ fn search(searcher: &TagSearcher, request: &SearchRequest) -> anyhow::Result<Sea
     }
     let exact = searcher.document(&request.query)?.filter(|document| matches(document, request));
     let Some(exact) = exact else { return Ok(searcher.search(request)?) };
-    // A key need not be a query that can be read, nor stand in the text.
-    let found = searcher.search(request).or_else(|_| searcher.search(&nothing(request)));
-    let mut results = found?;
+    let mut results = search_readable(searcher, request)?;
     match results.documents.iter().position(|document| document.key == exact.key) {
         Some(position) => results.documents[..=position].rotate_right(1),
         None => {
-            // One less of the others, so that the cursor leaves none out.
-            let others = request.clone().limit(request.limit - 1);
-            let others = searcher.search(&others).or_else(|_| searcher.search(&nothing(request)));
-            results = others?;
+            // One less of the others, so that the cursor leaves none out; it needs one to stand behind.
+            let n_others = (request.limit - 1).max(1);
+            results = search_readable(searcher, &request.clone().limit(n_others))?;
             results.documents.insert(0, exact);
         }
     }
@@ -179,9 +166,17 @@ fn search(searcher: &TagSearcher, request: &SearchRequest) -> anyhow::Result<Sea
     Ok(results)
 }
 
-/// Returns a request that finds nothing.
-fn nothing(request: &SearchRequest) -> SearchRequest {
-    request.clone().query("").filter(EmptyQuery)
+/// Searches; a query that cannot be read finds nothing: a key need not be one.
+fn search_readable(
+    searcher: &TagSearcher,
+    request: &SearchRequest,
+) -> Result<SearchResults, Error> {
+    match searcher.search(request) {
+        Err(Error::Query { .. } | Error::QueryTooLong { .. } | Error::QueryTooDeep { .. }) => {
+            searcher.search(&request.clone().query("").filter(EmptyQuery))
+        }
+        found => found,
+    }
 }
 
 fn matches(document: &FoundDocument, request: &SearchRequest) -> bool {

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use autotag::{DatastoreReader, EncodeError, Encoder, Evidence, Tag, Tagger, Tagging};
 use autotag_documents::{BlankLines, Document, Documents, Problem, ReadError, ReadOptions};
 use serde::Serialize;
-use tantivy_autotag::IndexFolder;
+use tantivy_autotag::{IndexFolder, with_causes};
 
 use crate::args::{Common, DocumentArgs, ReviewArgs, SettingArgs};
 use crate::commands::feed::Feed;
@@ -176,15 +176,4 @@ fn tagged(
     };
     let scored = |tags: &[Tag]| tags.iter().map(scored).collect();
     Answer::Tagged { id, tags: scored(&tagging.tags), suggestions: scored(&tagging.suggestions) }
-}
-
-/// Writes an error and its causes on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

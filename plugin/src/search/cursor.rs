@@ -16,7 +16,7 @@ const DIGEST: usize = 8;
 /// The length of a cursor in bytes: two digests, a mark and a value, an address, and a checksum.
 const LENGTH: usize = 2 * DIGEST + 1 + 8 + 4 + 4 + 4;
 
-/// What a cursor belongs to.
+/// The commit and the request that a cursor belongs to.
 pub(super) struct Context {
     state: [u8; DIGEST],
     request: [u8; DIGEST],
@@ -46,7 +46,7 @@ impl Context {
         bytes.extend(place.address.segment_ord.to_be_bytes());
         bytes.extend(place.address.doc_id.to_be_bytes());
         bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(bytes)
     }
 
     /// Reads a cursor.
@@ -68,12 +68,8 @@ fn beginning(digest: Sha256) -> [u8; DIGEST] {
 }
 
 fn decode(cursor: &str) -> Option<([u8; DIGEST], [u8; DIGEST], Place)> {
-    let digits = cursor.as_bytes();
-    if digits.len() != 2 * LENGTH || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    let byte = |at: usize| u8::from_str_radix(cursor.get(2 * at..2 * at + 2)?, 16).ok();
-    let bytes: Vec<u8> = (0..LENGTH).map_while(byte).collect();
+    let mut bytes = [0; LENGTH];
+    hex::decode_to_slice(cursor, &mut bytes).ok()?;
     let (content, checksum) = bytes.split_last_chunk::<4>()?;
     if crc32fast::hash(content) != u32::from_be_bytes(*checksum) {
         return None;

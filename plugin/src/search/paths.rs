@@ -68,6 +68,9 @@ pub fn parse_label(text: &str) -> Result<String> {
 ///
 /// Why not Tantivy's `Display`? It writes a backslash inside a name as a slash.
 pub fn tag_path(tag: &Facet) -> String {
+    if tag.is_root() {
+        return "/".to_owned();
+    }
     let mut path = String::new();
     for segment in tag.to_path() {
         path.push('/');
@@ -91,7 +94,7 @@ mod tests {
             let tag = document::facet(label);
             assert_eq!(parse_tag(&tag_path(&tag)).unwrap(), tag, "{label}");
         }
-        assert!(parse_tag("/").unwrap().is_root());
+        assert!(parse_tag(&tag_path(&Facet::root())).unwrap().is_root());
         assert_eq!(parse_tag("/a//b/").unwrap(), document::facet("a::b"));
         for wrong in ["", "::", "a\0b"] {
             assert!(parse_tag(wrong).is_err(), "{wrong:?}");

@@ -332,7 +332,8 @@ impl From<SortBy> for String {
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SnippetOptions {
-    /// The length of a snippet in bytes, at most 65,536; the last word of a snippet ends before it.
+    /// The length of a snippet in bytes, at most 65,536; the last word of a snippet ends before it. A longer
+    /// word is shown whole.
     pub max_bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Tags in JSON: their paths, as [`parse_tag`] reads them; the root is `/`.
+//! Tags in JSON: their paths, as [`parse_tag`] reads them.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -12,8 +12,7 @@ struct Path(Facet);
 
 impl Serialize for Path {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let path = if self.0.is_root() { "/".to_owned() } else { tag_path(&self.0) };
-        serializer.serialize_str(&path)
+        serializer.serialize_str(&tag_path(&self.0))
     }
 }
 

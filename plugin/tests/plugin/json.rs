@@ -1,12 +1,15 @@
 //! The JSON of what crosses a wire: these forms are stable.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json, to_value};
 use tantivy::schema::Facet;
 use tantivy_autotag::{
-    Correction, LabelChange, OnFailure, SearchRequest, SearcherOptions, SnippetOptions, SortBy,
-    TagFilter, WriterOptions, parse_tag,
+    Correction, JobProgress, LabelChange, OnFailure, OutsideChanges, Problem, RebuildReport,
+    RetagReport, SearchRequest, SearcherOptions, SnippetOptions, SortBy, TagFilter, WriterOptions,
+    WriterStats, parse_tag,
 };
 
 use crate::support::{Fixture, LABELS, Words};
@@ -34,8 +37,13 @@ fn corrections() {
     }
     let unknown = serde_json::from_value::<Correction>(json!({"labels": ["a"]}));
     assert!(unknown.unwrap_err().to_string().contains("labels"));
-    let change = LabelChange::Rename { label: "a".into(), name: "b".into() };
-    check(&change, &to_value(&change).unwrap());
+    let label = || "a".to_owned();
+    let rename = LabelChange::Rename { label: label(), name: "b".into() };
+    check(&rename, &json!({"rename": {"label": "a", "name": "b"}}));
+    let merge = LabelChange::Merge { label: label(), into: "b".into() };
+    check(&merge, &json!({"merge": {"label": "a", "into": "b"}}));
+    check(&LabelChange::Retire { label: label() }, &json!({"retire": {"label": "a"}}));
+    check(&LabelChange::Restore { label: label() }, &json!({"restore": {"label": "a"}}));
 }
 
 #[test]
@@ -77,7 +85,21 @@ fn options() {
     assert_eq!(options.on_failure, OnFailure::IndexUntagged);
     assert_eq!(options.linger.as_millis(), 500);
     assert_eq!(options.pending_operations, WriterOptions::new().pending_operations);
-    check(&options, &to_value(&options).unwrap());
+    let expected = json!({
+        "on_failure": "index_untagged",
+        "threads": null,
+        "chunk_operations": 256,
+        "chunk_bytes": 4 << 20,
+        "pending_operations": 4096,
+        "pending_bytes": 64 << 20,
+        "linger": 0.5,
+        "tantivy_threads": 1,
+        "tantivy_memory": 64 << 20,
+        "job_documents": 10_000,
+        "listed_failures": 100,
+        "corrections": "required"
+    });
+    check(&options, &expected);
     let negative = serde_json::from_value::<WriterOptions>(json!({"linger": -1.0}));
     assert!(negative.is_err());
     check(&SearcherOptions::new(), &json!({"reload": "manual", "kept_commits": 0}));
@@ -100,8 +122,23 @@ fn reports_and_results() {
     assert!(summary["times"]["encode"].is_f64());
     check(&writer.committed(), &json!({"generation": 1, "ticket": 2}));
     check(&writer.health(), &json!({"state": "running"}));
-    let stats = writer.stats();
-    check(&stats, &to_value(&stats).unwrap());
+    let stats = to_value(writer.stats()).unwrap();
+    let expected = json!({"state": "running"});
+    assert_eq!((&stats["health"], &stats["documents"]), (&expected, &json!(1)));
+    let names: Vec<&String> = stats.as_object().unwrap().keys().collect();
+    let expected =
+        ["batches", "documents", "encoded", "health", "queue_depth", "reused", "times", "wall"];
+    assert_eq!(names, expected);
+    let read: WriterStats = serde_json::from_value(stats.clone()).unwrap();
+    assert_eq!(to_value(read).unwrap(), stats);
+    check(
+        &RetagReport::default(),
+        &json!({"documents": 0, "changed": 0, "gained": {}, "lost": {}}),
+    );
+    check(&RebuildReport::default(), &json!({"labeled": 0, "encoded": 0, "failed": []}));
+    check(&JobProgress::default(), &json!({"done": 0, "total": 0}));
+    let outside = json!({"untagged": 0, "untagged_keys": [], "without_key": 0, "forgotten": 0});
+    check(&OutsideChanges::default(), &outside);
 
     let request =
         SearchRequest::new().facets([Facet::root()]).sort(SortBy::ascending("tag_margin"));
@@ -112,4 +149,10 @@ fn reports_and_results() {
     assert!(found["sort_value"].is_f64() && found.get("document").is_none(), "{found}");
     let counts = json!([{"root": "/", "counts": [{"tag": "/role", "count": 1}]}]);
     assert_eq!(results["facets"], counts);
+
+    let closed = to_value(writer.close_within(Duration::from_secs(60)).unwrap()).unwrap();
+    assert_eq!((&closed["uncommitted"], &closed["busy_threads"]), (&json!([]), &json!(0)));
+    assert_eq!(closed["summary"]["generation"], 2);
+    let problem = to_value(Problem::NoKey).unwrap();
+    assert_eq!(problem, Problem::NoKey.to_string());
 }

@@ -144,6 +144,28 @@ fn a_corrected_document_that_the_other_encoder_cannot_read_stays_corrected() {
 }
 
 #[test]
+fn an_encoder_that_fails_on_everything_ends_a_move_and_the_index_stays_as_it_was() {
+    let sample = Sample::new();
+    let (_, fields) = sample.index().index().unwrap();
+    let first = sample.writer();
+    for number in 0..200 {
+        let document = document(&fields, &format!("more {number:03}"), "lost device");
+        first.add_labeled(document, ["cat"]).unwrap();
+    }
+    first.commit().unwrap();
+    first.close().unwrap();
+    let mut index = sample.index();
+    let seed = other_seed(sample.path().parent().unwrap());
+    let bundle = bundle("other bundle", &seed);
+    let broken = tagger(other_encoder().failing_on("lost"));
+    let moved = index.migrate(broken, &bundle, WriterOptions::default(), |_| {});
+    assert!(matches!(moved, Err(Error::EncoderFailed { n_texts: 128, .. })), "{moved:?}");
+    let report = sample.verify();
+    assert!(report.is_sound() && report.labeled == 213, "{report:#?}");
+    assert_eq!(move_to(&mut sample.index(), other_encoder(), &bundle).labeled, 217);
+}
+
+#[test]
 fn a_moved_index_keeps_what_people_said() {
     let sample = Sample::new();
     let first = sample.writer();

@@ -10,8 +10,8 @@ use autotag::{
 };
 use tantivy::tokenizer::TokenizerManager;
 use tantivy_autotag::{
-    BundleSource, Error, FieldNames, IndexFolder, OnFailure, TagFields, TaggingWriter,
-    TokenHashEncoder, WriterOptions,
+    BundleSource, Error, IndexFolder, OnFailure, TagFields, TaggingWriter, TokenHashEncoder,
+    WriterOptions,
 };
 use tempfile::TempDir;
 
@@ -221,8 +221,9 @@ fn labels_of_an_embedder_begin_the_vocabulary() {
     let scored = || Scored(LabelVocabulary::new(["spam", "ham"]).unwrap());
     let folder = TempDir::new().unwrap();
     let index = create(&folder.path().join("index"), &scored());
-    let names = FieldNames::default();
-    assert_eq!(index.names(), &names);
+    let reader = index.datastore().unwrap().reader().unwrap();
+    assert_eq!(reader.labels().names().collect::<Vec<_>>(), ["spam", "ham"]);
+    drop(reader);
     let (_, fields) = index.index().unwrap();
     let writer = open(&index, scored());
     writer.add(document(&fields, "a", "much ham")).unwrap();

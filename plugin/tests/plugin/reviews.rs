@@ -125,6 +125,7 @@ fn decisions_follow_their_labels_names() {
     let change = |change: LabelChange| writer.change_labels(&change, |_| {}).unwrap();
     change(LabelChange::Rename { label: "cat".into(), name: "animal::cat".into() });
     change(LabelChange::Rename { label: "role::library".into(), name: "role::lib".into() });
+    assert_eq!(evidence(&fixture, "a").rejected, ["role::lib"], "though no tag was renamed");
     change(LabelChange::Rename { label: "role::program".into(), name: "role::app".into() });
     let after = evidence(&fixture, "a");
     assert_eq!(

@@ -170,6 +170,27 @@ fn a_documents_earlier_version_does_not_vote_on_it() {
 }
 
 #[test]
+fn a_job_holds_up_no_other_operation() {
+    let fixture = Fixture::new();
+    let writer = fixture.writer();
+    for key in ["a", "b", "c"] {
+        writer.add(fixture.document(key, "program")).unwrap();
+    }
+    commit(&writer);
+    // Each follows the job's own operation on that key.
+    let mut keys = ["a", "b", "c"].into_iter();
+    let during = |_| match keys.next().unwrap() {
+        "b" => drop(writer.delete("b").unwrap()),
+        key => drop(writer.add(fixture.document(key, "library")).unwrap()),
+    };
+    writer.retag("", during).unwrap();
+    commit(&writer);
+    assert_eq!(fixture.keys(), ["a", "c"]);
+    assert_eq!(fixture.tags("a"), ["/role/library"]);
+    assert_eq!(fixture.tags("c"), ["/role/library"]);
+}
+
+#[test]
 fn corrections_that_cannot_be_made_are_told() {
     let fixture = Fixture::new();
     let writer = fixture.writer();

@@ -71,6 +71,8 @@ proptest! {
         {
             prop_assert_eq!(Operation::decode(&delete.encode(), 4), Some(delete));
         }
+        let all = Operation::DeleteAllDocuments;
+        prop_assert_eq!(Operation::decode(&all.encode(), 4), Some(all));
     }
 
     #[test]

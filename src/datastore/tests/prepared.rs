@@ -42,6 +42,42 @@ fn prepared_changes_are_applied_by_another_writer() {
 }
 
 #[test]
+fn the_deletion_of_all_documents_takes_effect_in_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let datastore = Datastore::create_with(folder.path(), &options(2), TINY).unwrap();
+    fill(&datastore, &clustered(5, 2, 1));
+    let mut writer = datastore.writer().unwrap();
+    let vector = embedding(&[1.0, 2.0]);
+    let record = || DocumentRecord {
+        content: [1; 16],
+        review: Review::Complete,
+        rejected: LabelSet::default(),
+        encoded: None,
+    };
+    let put = |writer: &mut DatastoreWriter, key: &str| {
+        writer.put(key, &vector, &["red"], Source::Human).unwrap();
+        writer.put_document(key, record()).unwrap();
+    };
+    put(&mut writer, "committed");
+    writer.commit().unwrap();
+    put(&mut writer, "staged");
+    writer.delete_all_documents().unwrap();
+    put(&mut writer, "after");
+    writer.prepare(9).unwrap();
+    let prepared = datastore.prepared().unwrap().unwrap();
+    let changed: Vec<(&str, bool)> =
+        prepared.changes.iter().map(|c| (&*c.key, c.labels.is_some())).collect();
+    assert_eq!(changed, [("committed", false), ("after", true)]);
+    let kept = [("after".to_owned(), true), ("committed".to_owned(), false)];
+    assert_eq!(prepared.documents, kept.into());
+    writer.apply().unwrap();
+    let reader = datastore.reader().unwrap();
+    assert_eq!(reader.document_keys().unwrap(), ["after"]);
+    assert_eq!((reader.len(), reader.get("after").unwrap().is_some()), (6, true));
+    assert!(datastore.verify().unwrap().problems.is_empty());
+}
+
+#[test]
 fn prepared_changes_are_discarded_as_if_they_had_never_been() {
     let folder = tempfile::tempdir().unwrap();
     prepare_and_forget(folder.path());

@@ -29,6 +29,33 @@ fn told(reader: &DatastoreReader) -> Vec<(String, StoredItem)> {
     items
 }
 
+#[test]
+fn a_snapshot_is_advanced_where_few_items_were_changed_and_no_label() {
+    let folder = tempfile::tempdir().unwrap();
+    let datastore = create(folder.path(), 2);
+    fill(&datastore, &clustered(100, 2, 1));
+    let mut writer = datastore.writer().unwrap();
+    let n_advanced = || datastore.shared.n_advanced.load(std::sync::atomic::Ordering::Relaxed);
+    let mut check = |n_items: usize, renames: bool, expected: usize| {
+        for number in 0..n_items {
+            let vector = embedding(&[1.0, number as f32]);
+            writer.put(&number.to_string(), &vector, &["red"], Source::Human).unwrap();
+        }
+        if renames {
+            writer.change_labels(|labels| labels.rename(LabelId(1), "blue")).unwrap();
+        }
+        writer.commit().unwrap();
+        datastore.reader().unwrap();
+        assert_eq!(n_advanced(), expected);
+    };
+    check(1, false, 1);
+    check(12, false, 2);
+    // All items depend on labels.
+    check(1, true, 2);
+    check(50, false, 2);
+    check(1, false, 3);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: ProptestConfig::default().cases.div_ceil(8),

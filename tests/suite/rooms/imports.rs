@@ -208,9 +208,7 @@ impl<'ast> Visit<'ast> for Reader {
 /// Tells whether something is compiled for tests alone.
 fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
-        Meta::List(list) if list.path.is_ident("cfg") => {
-            matches!(list.tokens.to_string().as_str(), "test" | "fuzzing")
-        }
+        Meta::List(list) if list.path.is_ident("cfg") => list.tokens.to_string() == "test",
         _ => false,
     })
 }

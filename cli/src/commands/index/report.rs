@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tantivy_autotag::{CommitSummary, WriterTimes};
+use tantivy_autotag::{CommitSummary, WriterTimes, with_causes};
 
 use crate::output::{Report, cut, inline, shorten, table};
 
@@ -58,7 +58,7 @@ impl FileReport {
         self.tagged += summary.tagged;
         self.failed += summary.failed;
         for failure in &summary.failures {
-            self.list(Some(&failure.key), &failure.cause);
+            self.list(Some(&failure.key), &with_causes(&failure.cause));
         }
     }
 
@@ -68,10 +68,10 @@ impl FileReport {
         self.list(key, &format!("{error:#}"));
     }
 
-    fn list(&mut self, key: Option<&str>, error: &impl ToString) {
+    fn list(&mut self, key: Option<&str>, error: &str) {
         if self.failures.len() < MAX_LISTED {
             let short = |text: &str| cut(text, MAX_LENGTH).into_owned();
-            let error = short(&error.to_string());
+            let error = short(error);
             self.failures.push(Failure { id: key.map(short), error });
         }
     }

@@ -2,7 +2,6 @@
 
 use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
 use serde::Serialize;
-use tantivy_autotag::tantivy::time::format_description::well_known::Rfc3339;
 use tantivy_autotag::{
     FacetCount, FacetCounts, FoundDocument, SearchRequest, SearchResults, Snippet, SortBy,
     SortValue, tag_path,
@@ -34,7 +33,7 @@ struct DocumentReport {
     score: Option<f32>,
     /// The value that it was sorted by.
     #[serde(skip_serializing_if = "Option::is_none")]
-    sort_value: Option<serde_json::Value>,
+    sort_value: Option<SortValue>,
     text: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     snippets: Vec<SnippetReport>,
@@ -102,7 +101,7 @@ impl DocumentReport {
             suggestion_scores: suggested.map(scored).collect(),
             id: document.key,
             score: document.score,
-            sort_value: document.sort_value.map(sort_value),
+            sort_value: document.sort_value,
             text: document.texts.join("\n"),
             snippets: document.snippets.iter().map(SnippetReport::new).collect(),
             tags,
@@ -113,7 +112,7 @@ impl DocumentReport {
 
     fn to_text(&self, number: usize) -> String {
         let mut text = format!("{number:>3}. {}", shorten(&self.id, 90));
-        if let Some(value) = &self.sort_value {
+        if let Some(value) = self.sort_value {
             text += &format!("  [{}]", value_text(value));
         }
         text += "\n";
@@ -166,25 +165,16 @@ impl SnippetReport {
     }
 }
 
-fn value_text(value: &serde_json::Value) -> String {
+fn value_text(value: SortValue) -> String {
     match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Number(number) if number.is_f64() => {
-            format!("{:.4}", number.as_f64().unwrap_or_default())
-        }
-        other => other.to_string(),
-    }
-}
-
-/// Returns the value as JSON, a date as RFC 3339 says.
-fn sort_value(value: SortValue) -> serde_json::Value {
-    match value {
-        SortValue::U64(number) => number.into(),
-        SortValue::I64(number) => number.into(),
-        SortValue::F64(number) => number.into(),
-        SortValue::Date(date) => date.into_utc().format(&Rfc3339).ok().into(),
-        SortValue::Bool(truth) => truth.into(),
-        _ => serde_json::Value::Null,
+        SortValue::F64(number) => format!("{number:.4}"),
+        value => serde_json::to_value(value).map_or_else(
+            |_| String::new(),
+            |value| match value {
+                serde_json::Value::String(text) => text,
+                other => other.to_string(),
+            },
+        ),
     }
 }
 
@@ -193,10 +183,7 @@ impl FacetsReport {
         let FacetCounts { root, counts, .. } = facets;
         let count =
             |facet: &FacetCount| FacetReport { tag: tag_path(&facet.tag), count: facet.count };
-        FacetsReport {
-            below: if root.is_root() { "/".to_owned() } else { tag_path(root) },
-            counts: counts.iter().map(count).collect(),
-        }
+        FacetsReport { below: tag_path(root), counts: counts.iter().map(count).collect() }
     }
 
     fn to_text(&self) -> String {

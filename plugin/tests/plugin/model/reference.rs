@@ -35,7 +35,7 @@ pub(super) struct Doc {
     pub(super) review: Review,
 }
 
-/// What a correction says of the labels that it does not name.
+/// The labels that a correction does not name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Others {
     Kept,
