@@ -20,6 +20,13 @@ pub enum Error {
         expected: &'static str,
     },
 
+    /// The parameters of a learned mix cannot be used.
+    #[error("the learned mix cannot be used: {reason}; fit it again")]
+    Mix {
+        /// What is wrong, in words.
+        reason: &'static str,
+    },
+
     /// A label's name cannot become a facet path.
     #[error("label {name:?} cannot be used: {reason}")]
     LabelName {

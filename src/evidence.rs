@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::select::Margin;
-use crate::{DatastoreReader, LabelVocabulary, Review, Tag, Tagging, Vote};
+use crate::{DatastoreReader, LabelVocabulary, Review, Shares, Tag, Tagging, Vote};
 
 /// The tags of a document with their scores, the neighbors that voted for them, and what people decided.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct TagEvidence {
     pub model: Option<f32>,
     /// The neighbors' score, 0 where none of them has the label.
     pub knn: f32,
+    /// The parts of the score's logit, where a learned mix made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Shares>,
     /// The origin of the tag.
     pub origin: Origin,
 }
@@ -192,6 +195,7 @@ impl Evidence {
             score: tag.score,
             model: tag.model,
             knn: tag.knn,
+            shares: tag.shares,
             origin: origin(tag.model, tag.knn),
         };
         let tags = tagging.tags.iter().map(evidence).collect();
@@ -278,7 +282,14 @@ impl Evidence {
 impl TagEvidence {
     fn human(label: &str) -> Self {
         let label = label.to_owned();
-        TagEvidence { label, score: 1.0, model: None, knn: 0.0, origin: Origin::Human }
+        TagEvidence {
+            label,
+            score: 1.0,
+            model: None,
+            knn: 0.0,
+            shares: None,
+            origin: Origin::Human,
+        }
     }
 }
 

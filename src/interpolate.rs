@@ -176,6 +176,28 @@ pub struct LabelScore {
     pub model: Option<f32>,
     /// The kNN score, 0 where no neighbor has the label.
     pub knn: f32,
+    /// The parts of the score's logit, where a [`LearnedMix`](crate::LearnedMix) made it.
+    pub shares: Option<Shares>,
+}
+
+/// The parts of the logit of a score that a [`LearnedMix`](crate::LearnedMix) made: they sum to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shares {
+    /// The model's score.
+    pub model: f32,
+    /// The neighbors' votes.
+    pub neighbors: f32,
+    /// The label's frequency among the labeled documents, and what the label has of its own.
+    pub frequency: f32,
+    /// The text as a whole: the label's rank in it, the other labels' scores, the nearest distance.
+    pub text: f32,
+}
+
+impl Shares {
+    /// Returns the logit.
+    pub fn logit(&self) -> f32 {
+        self.model + self.neighbors + self.frequency + self.text
+    }
 }
 
 /// Weighs the neighbors by their distance: alpha_i = softmax_i(-d(h_i, f(x)) / tau).
@@ -289,6 +311,33 @@ pub fn interpolate_changed(
     let Some(model) = model.filter(|_| labels.is_changed()) else {
         return interpolate(model, knn, proportion);
     };
+    let (own, moved) = moved_scores(model, labels);
+    interpolate_moved(Some(&own), &moved, knn, proportion)
+}
+
+/// Returns the model's scores of labels as they stand now, in the order of the labels' ids.
+pub(crate) fn changed_scores(
+    model: Option<&Scores>,
+    labels: &LabelVocabulary,
+) -> Vec<(LabelId, f32)> {
+    let numbered = |scores: &Scores| -> Vec<(LabelId, f32)> {
+        (0..).map(LabelId).zip(scores.values().iter().copied()).collect()
+    };
+    match model {
+        None => Vec::new(),
+        Some(model) if !labels.is_changed() => numbered(model),
+        Some(model) => {
+            let (own, moved) = moved_scores(model, labels);
+            let mut scores = numbered(&own);
+            scores.extend(moved);
+            scores
+        }
+    }
+}
+
+/// Moves the model's scores to the labels that stand for its own: those of its labels, then others in
+/// the order of their ids.
+fn moved_scores(model: &Scores, labels: &LabelVocabulary) -> (Scores, Vec<(LabelId, f32)>) {
     let mut own = vec![0.0f32; model.values().len()];
     let mut moved = BTreeMap::new();
     for (label, &score) in model.values().iter().enumerate() {
@@ -300,8 +349,7 @@ pub fn interpolate_changed(
         *known = known.max(score);
     }
     let own = Scores::new(own).expect("they were within 0..=1");
-    let moved: Vec<(LabelId, f32)> = moved.into_iter().collect();
-    interpolate_moved(Some(&own), &moved, knn, proportion)
+    (own, moved.into_iter().collect())
 }
 
 /// `moved` are the model's scores of labels beyond its own, in the order of their ids.
@@ -321,6 +369,7 @@ fn interpolate_moved(
             score: (1.0 - lambda) * model,
             model: Some(model),
             knn: 0.0,
+            shares: None,
         })
         .collect();
     let position = |label: LabelId| match label.index() < model.len() {
@@ -340,7 +389,7 @@ fn interpolate_moved(
                 scores[position].knn = knn;
                 scores[position].score += lambda * knn;
             }
-            None => scores.push(LabelScore { label, score: knn, model: None, knn }),
+            None => scores.push(LabelScore { label, score: knn, model: None, knn, shares: None }),
         }
     }
     scores
@@ -372,7 +421,10 @@ mod tests {
         let knn = votes(&[neighbor(1.0, &[0, 3])], &[1.0]);
         let scores = interpolate(Some(&model), Some(&knn), Proportion::new(0.25).unwrap());
         assert!((scores[0].score - (0.25 + 0.75 * 0.8)).abs() < 1e-6);
-        assert_eq!(scores[1], LabelScore { label: LabelId(3), score: 1.0, model: None, knn: 1.0 });
+        assert_eq!(
+            scores[1],
+            LabelScore { label: LabelId(3), score: 1.0, model: None, knn: 1.0, shares: None }
+        );
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub mod product;
 
 pub mod label;
 
+mod frequencies;
+
 pub mod encoder;
 
 pub mod embedder;
@@ -41,6 +43,8 @@ pub mod datastore;
 pub mod interpolate;
 
 pub mod select;
+
+pub mod mix;
 
 pub mod tagger;
 
@@ -58,9 +62,11 @@ pub use encoder::{Embedding, EncodeError, Encoded, EncodedBatch, Encoder, Scores
 pub use error::{Error, Result, StoreError};
 pub use evidence::{Evidence, MarginEvidence, NeighborEvidence, Origin, Standing, TagEvidence};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use frequencies::LabelFrequencies;
 pub use guard::{guarded, panic_message};
-pub use interpolate::{Interpolation, Proportion, Temperature};
+pub use interpolate::{Interpolation, Proportion, Shares, Temperature};
 pub use label::{LabelFate, LabelHistory, LabelId, LabelSet, LabelVocabulary};
+pub use mix::LearnedMix;
 pub use select::{Selection, Threshold};
 pub use tagger::{Tag, Tagger, Tagging, Vote};
 

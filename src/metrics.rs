@@ -151,6 +151,7 @@ mod tests {
             score,
             model: Some(score),
             knn: 0.0,
+            shares: None,
         };
         values.iter().enumerate().map(score).collect()
     }

@@ -170,6 +170,7 @@ mod tests {
             score,
             model: None,
             knn: score,
+            shares: None,
         };
         scores.iter().enumerate().map(score).collect()
     }

@@ -1,5 +1,6 @@
 //! The path composed, read from top to bottom.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -9,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Array2, ArrayView1};
 
-use crate::interpolate::{Interpolation, interpolate_changed, votes, weights};
+use crate::interpolate::{
+    Interpolation, LabelScore, changed_scores, interpolate_changed, votes, weights,
+};
+use crate::mix::{LearnedMix, N_NEIGHBORS};
 use crate::select::{Margin, Selected, Selection, least_certain, select};
 use crate::{
     DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, Error, ItemId, LabelVocabulary,
@@ -22,6 +26,9 @@ pub struct Tagger<E> {
     encoder: Arc<E>,
     /// The vote of the neighbors and its weight: k, tau, lambda.
     pub interpolation: Interpolation,
+    /// The mix that scores labels in the place of the interpolation, where one was fitted. The
+    /// interpolation's k and tau are then those of the votes that are shown.
+    pub mix: Option<Arc<LearnedMix>>,
     /// The thresholds and caps that select tags.
     pub selection: Selection,
     /// The kind of neighbor search.
@@ -33,6 +40,7 @@ impl<E> Clone for Tagger<E> {
         Tagger {
             encoder: self.encoder.clone(),
             interpolation: self.interpolation,
+            mix: self.mix.clone(),
             selection: self.selection.clone(),
             search: self.search,
         }
@@ -93,6 +101,7 @@ impl<E: Encoder> Tagger<E> {
         Tagger {
             encoder,
             interpolation: Interpolation::default(),
+            mix: None,
             selection: Selection::default(),
             search: SearchMode::default(),
         }
@@ -120,13 +129,12 @@ impl<E: Encoder> Tagger<E> {
     ) -> Result<Vec<Result<Tagging, EncodeError>>> {
         let encoded = self.encode(texts, times);
         let started = Instant::now();
-        let (k, labels) = (self.interpolation.k.get(), datastore.labels());
-        let neighbors = datastore.nearest(encoded.embeddings(), k, self.search)?;
+        let neighbors = datastore.nearest(encoded.embeddings(), self.n_neighbors(), self.search)?;
         let mut taggings = Vec::with_capacity(texts.len());
         for (row, neighbors) in neighbors.into_iter().enumerate() {
             taggings.push(match encoded.failures().get(&row) {
                 Some(error) => Err(error.clone()),
-                None => Ok(self.decide(encoded.scores_of(row).as_ref(), neighbors, labels)),
+                None => Ok(self.decide(encoded.scores_of(row).as_ref(), neighbors, datastore)),
             });
         }
         times.neighbors += started.elapsed();
@@ -253,7 +261,7 @@ impl<E: Encoder> Tagger<E> {
             }
             row.assign(&embedding);
         }
-        let k = self.interpolation.k.get();
+        let k = self.n_neighbors();
         // One more, in the place of the one that does not vote.
         let n_asked = k.saturating_add(usize::from(earlier.iter().any(Option::is_some)));
         let neighbors = datastore.nearest(embeddings.view(), n_asked, self.search)?;
@@ -262,28 +270,60 @@ impl<E: Encoder> Tagger<E> {
             let earlier = earlier.get(position).copied().flatten();
             neighbors.retain(|neighbor| Some(neighbor.item) != earlier);
             neighbors.truncate(k);
-            taggings.push(self.decide(encoded.scores.as_ref(), neighbors, datastore.labels()));
+            taggings.push(self.decide(encoded.scores.as_ref(), neighbors, datastore));
         }
         Ok(taggings)
     }
 
-    /// Mixes one text's model scores with its neighbors' votes and selects its tags.
+    /// Returns the number of neighbors that a text's scores depend on.
+    fn n_neighbors(&self) -> usize {
+        let k = self.interpolation.k;
+        self.mix.as_ref().map_or(k, |_| k.max(N_NEIGHBORS)).get()
+    }
+
+    /// Mixes one text's model scores with its neighbors' votes and selects its tags; without neighbors the
+    /// model answers alone.
     fn decide(
         &self,
         model: Option<&Scores>,
-        neighbors: Vec<Neighbor>,
-        labels: &LabelVocabulary,
+        mut neighbors: Vec<Neighbor>,
+        datastore: &DatastoreReader,
     ) -> Tagging {
-        let distances: Vec<f32> = neighbors.iter().map(|neighbor| neighbor.distance).collect();
-        let weights = weights(&distances, self.interpolation.temperature);
-        let knn = (!neighbors.is_empty()).then(|| votes(&neighbors, &weights));
-        let proportion = self.interpolation.proportion;
-        let scores = interpolate_changed(model, knn.as_ref(), proportion, labels);
-        let margins = least_certain(&scores, &self.selection, KEPT_MARGINS);
-        let Selected { tags, suggestions } = select(scores, &self.selection);
+        let mix = self.mix.as_deref().filter(|_| !neighbors.is_empty());
+        let scores = match mix {
+            Some(mix) => {
+                let model = changed_scores(model, datastore.labels());
+                mix.scores(&model, &neighbors, datastore.frequencies())
+            }
+            None => self.interpolate(model, &neighbors, datastore.labels()),
+        };
+        let selection = match mix {
+            Some(mix) => Cow::Owned(mix.selection(&self.selection)),
+            None => Cow::Borrowed(&self.selection),
+        };
+        neighbors.truncate(self.interpolation.k.get());
+        let weights = self.weights(&neighbors);
+        let margins = least_certain(&scores, &selection, KEPT_MARGINS);
+        let Selected { tags, suggestions } = select(scores, &selection);
         let votes = neighbors.into_iter().zip(weights);
         let neighbors = votes.map(|(neighbor, weight)| Vote { neighbor, weight }).collect();
         Tagging { tags, suggestions, margins, neighbors }
+    }
+
+    fn interpolate(
+        &self,
+        model: Option<&Scores>,
+        neighbors: &[Neighbor],
+        labels: &LabelVocabulary,
+    ) -> Vec<LabelScore> {
+        let knn = (!neighbors.is_empty()).then(|| votes(neighbors, &self.weights(neighbors)));
+        interpolate_changed(model, knn.as_ref(), self.interpolation.proportion, labels)
+    }
+
+    /// Returns the weights of neighbors' votes.
+    fn weights(&self, neighbors: &[Neighbor]) -> Vec<f32> {
+        let distances: Vec<f32> = neighbors.iter().map(|neighbor| neighbor.distance).collect();
+        weights(&distances, self.interpolation.temperature)
     }
 }
 

@@ -1,8 +1,12 @@
 //! The settings of tagging, and those given in their place.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
-use autotag::{Encoder, Interpolation, Proportion, Selection, Tagger, Temperature, Threshold};
+use autotag::mix::N_NEIGHBORS;
+use autotag::{
+    Encoder, Interpolation, LearnedMix, Proportion, Selection, Tagger, Temperature, Threshold,
+};
 use autotag_onnx::ModelBundle;
 
 /// The settings of tagging.
@@ -10,6 +14,7 @@ use autotag_onnx::ModelBundle;
 #[allow(missing_docs)]
 pub struct Settings {
     pub interpolation: Interpolation,
+    pub mix: Option<LearnedMix>,
     pub selection: Selection,
 }
 
@@ -30,12 +35,19 @@ impl Settings {
     /// Returns a bundle's settings.
     pub fn of(bundle: &ModelBundle) -> Self {
         let config = bundle.config();
-        let (interpolation, selection) = (config.interpolation, config.selection.clone());
-        Settings { interpolation, selection }
+        Settings {
+            interpolation: config.interpolation,
+            mix: config.mix.clone(),
+            selection: config.selection.clone(),
+        }
     }
 
-    /// Puts the settings given in the place of these.
+    /// Puts the settings given in the place of these; k, tau or lambda puts the interpolation in the
+    /// place of a learned mix too.
     pub fn overridden(mut self, given: SettingsOverride) -> Self {
+        if given.k.is_some() || given.temperature.is_some() || given.proportion.is_some() {
+            self.mix = None;
+        }
         let interpolation = &mut self.interpolation;
         interpolation.k = given.k.unwrap_or(interpolation.k);
         interpolation.temperature = given.temperature.unwrap_or(interpolation.temperature);
@@ -43,14 +55,22 @@ impl Settings {
         if let Some(threshold) = given.threshold {
             self.selection.threshold = threshold;
             self.selection.per_label.clear();
+            self.mix = self.mix.map(|mix| mix.with_threshold(threshold));
         }
         self
     }
 
+    /// Returns the number of neighbors that scores depend on.
+    pub fn n_neighbors(&self) -> NonZeroUsize {
+        let k = self.interpolation.k;
+        self.mix.as_ref().map_or(k, |_| k.max(N_NEIGHBORS))
+    }
+
     /// Returns a tagger with these settings.
-    pub fn tagger<E: Encoder>(self, encoder: std::sync::Arc<E>) -> Tagger<E> {
+    pub fn tagger<E: Encoder>(self, encoder: Arc<E>) -> Tagger<E> {
         let mut tagger = Tagger::new(encoder);
         (tagger.interpolation, tagger.selection) = (self.interpolation, self.selection);
+        tagger.mix = self.mix.map(Arc::new);
         tagger
     }
 }

@@ -4,7 +4,7 @@ use autotag::interpolate::LabelScore;
 use autotag::metrics::Confusion;
 use autotag::select::select;
 use autotag::tune::{self, Method, Prediction};
-use autotag::{Interpolation, LabelSet, Selection};
+use autotag::{Interpolation, LabelFrequencies, LabelSet, LearnedMix, Selection};
 
 /// Returns the labels that a text gets.
 pub fn decide(
@@ -14,6 +14,17 @@ pub fn decide(
     selection: &Selection,
 ) -> LabelSet {
     tags(tune::scores(prediction, method, interpolation), selection)
+}
+
+/// Returns the labels that a text gets by a learned mix.
+pub fn decide_by_mix(
+    prediction: &Prediction,
+    mix: &LearnedMix,
+    frequencies: &LabelFrequencies,
+    selection: &Selection,
+) -> LabelSet {
+    let selection = tune::mixed_selection(prediction, mix, selection);
+    tags(tune::mixed_scores(prediction, mix, frequencies), &selection)
 }
 
 /// Returns the labels whose scores make them tags.

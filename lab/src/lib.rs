@@ -30,7 +30,7 @@ pub mod report;
 
 pub use ablate::{LabProgress, Laboratory, Standing};
 pub use bootstrap::{BootstrapOptions, PairedDifference, Trainings, paired_bootstrap, total};
-pub use decide::{decide, decisions};
+pub use decide::{decide, decide_by_mix, decisions};
 pub use error::{LabError, Result};
 pub use linear::{LinearConfig, linear_baseline};
 pub use numbers::{NumberOptions, Numbers};

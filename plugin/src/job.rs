@@ -1,8 +1,11 @@
 //! A job: work over many documents of an index, and how far it got.
 
 use std::fmt;
+use std::sync::Arc;
 
-use autotag::{Fingerprint, Interpolation, LabelId, LabelVocabulary, Selection, Tagger};
+use autotag::{
+    Fingerprint, Interpolation, LabelId, LabelVocabulary, LearnedMix, Selection, Tagger,
+};
 use serde::{Deserialize, Serialize};
 
 /// A job, and how far it got.
@@ -47,6 +50,9 @@ pub enum Task {
 pub struct TagSettings {
     /// The interpolation of model scores and neighbors' votes.
     pub interpolation: Interpolation,
+    /// The learned mix in the place of the interpolation, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<LearnedMix>,
     /// The selection of tags by their scores.
     pub selection: Selection,
 }
@@ -54,13 +60,18 @@ pub struct TagSettings {
 impl TagSettings {
     /// Returns a tagger's.
     pub fn of<E>(tagger: &Tagger<E>) -> Self {
-        let (interpolation, selection) = (tagger.interpolation, tagger.selection.clone());
-        TagSettings { interpolation, selection }
+        TagSettings {
+            interpolation: tagger.interpolation,
+            mix: tagger.mix.as_deref().cloned(),
+            selection: tagger.selection.clone(),
+        }
     }
 
     /// Returns a tagger with these settings in the place of its own.
     pub(crate) fn put_into<E>(self, mut tagger: Tagger<E>) -> Tagger<E> {
-        (tagger.interpolation, tagger.selection) = (self.interpolation, self.selection);
+        let TagSettings { interpolation, mix, selection } = self;
+        (tagger.interpolation, tagger.selection) = (interpolation, selection);
+        tagger.mix = mix.map(Arc::new);
         tagger
     }
 }

@@ -9,7 +9,7 @@ use super::item::{DocumentRecord, ItemId, Neighbor, StoredItem};
 use super::options::SearchMode;
 use super::shared::Shared;
 use super::snapshot::Snapshot;
-use crate::{Embedding, Error, LabelVocabulary, Result};
+use crate::{Embedding, Error, LabelFrequencies, LabelVocabulary, Result};
 
 /// A snapshot: what was committed when it was taken. Cheap to clone and share between threads.
 #[derive(Clone, Debug)]
@@ -86,6 +86,11 @@ impl DatastoreReader {
     /// were given.
     pub fn labels(&self) -> &LabelVocabulary {
         &self.snapshot.vocabulary
+    }
+
+    /// Returns how often each label occurs among the items; counted once for each snapshot.
+    pub fn frequencies(&self) -> &LabelFrequencies {
+        self.snapshot.frequencies()
     }
 
     /// Returns the length of every embedding.

@@ -10,7 +10,7 @@ use super::exact::ExactIndex;
 use super::format::RecordView;
 use super::item::{ItemId, Neighbor, Source, StoredItem};
 use super::store::Store;
-use crate::{Embedding, LabelSet, LabelVocabulary, Result};
+use crate::{Embedding, LabelFrequencies, LabelSet, LabelVocabulary, Result};
 
 /// The items of one commit; row r of the matrix belongs to item `ids[r]`.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub(super) struct Snapshot {
     sources: Vec<Source>,
     /// The rows in the order of their keys; sorted when a key is first asked for.
     by_key: OnceLock<Vec<u32>>,
+    /// Counted when they are first asked for.
+    frequencies: OnceLock<LabelFrequencies>,
 }
 
 /// The items that commits have changed since a snapshot was taken.
@@ -81,6 +83,7 @@ impl Snapshot {
             undecided: Vec::new(),
             sources: Vec::new(),
             by_key: OnceLock::new(),
+            frequencies: OnceLock::new(),
         }
     }
 
@@ -96,6 +99,7 @@ impl Snapshot {
         let _span = tracing::debug_span!("advance", n_touched = touched.len()).entered();
         let header = store.header(txn)?;
         (self.generation, self.vocabulary) = (header.generation, store.vocabulary(txn)?);
+        self.frequencies = OnceLock::new();
         let damaged = || store.damaged("an item");
         let mut moved = Vec::new();
         for id in touched {
@@ -227,6 +231,11 @@ impl Snapshot {
             labels: self.labels[row].clone(),
             undecided: self.undecided[row].clone(),
         }
+    }
+
+    /// Returns how often each label occurs among the items.
+    pub(super) fn frequencies(&self) -> &LabelFrequencies {
+        self.frequencies.get_or_init(|| LabelFrequencies::count(&self.labels))
     }
 
     pub(super) fn row_of_key(&self, key: &str) -> Option<usize> {

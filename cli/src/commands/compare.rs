@@ -4,11 +4,14 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use autotag::metrics::Confusion;
+use autotag::mix::N_NEIGHBORS;
 use autotag::tune::{Method, Prediction};
 use autotag::{Interpolation, Selection};
 use autotag_documents::{Document, read_to_measure};
 use autotag_engine::Settings;
-use autotag_lab::{BootstrapOptions, PairedDifference, decide, decisions, paired_bootstrap, total};
+use autotag_lab::{
+    BootstrapOptions, PairedDifference, decide, decide_by_mix, decisions, paired_bootstrap, total,
+};
 use serde::Serialize;
 
 use crate::args::{Common, DocumentArgs, SettingArgs};
@@ -86,15 +89,16 @@ fn measure(
 ) -> anyhow::Result<(Side, Vec<Confusion>)> {
     let model = model::open(bundle, common)?;
     let settings = model.engine.settings.clone().overridden(args.settings.into());
-    let Settings { interpolation, selection } = settings;
+    let Settings { interpolation, mix, selection } = settings;
     let mut labels = Labels::new(&model)?;
-    let k = interpolation.k.get();
+    let k = interpolation.k.max(N_NEIGHBORS).get();
     let predicted = predict_file(&model, &args.data, documents, &mut labels, k, common)?;
     let decide = |prediction: &Prediction| {
-        decisions(
-            &prediction.given,
-            &decide(prediction, Method::Interpolated, &interpolation, &selection),
-        )
+        let decided = match &mix {
+            Some(mix) => decide_by_mix(prediction, mix, labels.frequencies(), &selection),
+            None => decide(prediction, Method::Interpolated, &interpolation, &selection),
+        };
+        decisions(&prediction.given, &decided)
     };
     let counts: Vec<Confusion> = predicted.predictions.iter().map(decide).collect();
     Ok((Side::new(bundle, &interpolation, &selection, total(counts.iter().copied())), counts))

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
-use autotag::{Encoder, Interpolation, Selection};
+use autotag::{Encoder, Interpolation, LearnedMix, Selection};
 use autotag_documents::read_to_measure;
 use autotag_engine::Settings;
 
@@ -65,21 +65,30 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     let model = model::open(&args.bundle, common)?;
     let settings = Settings::default().overridden(args.settings.into());
     let own = args.bundle_settings.then_some(&model.engine.settings);
-    let k = settings.interpolation.k.max(own.map_or(NonZeroUsize::MIN, |own| own.interpolation.k));
+    let k = settings.interpolation.k.max(own.map_or(NonZeroUsize::MIN, Settings::n_neighbors));
     let k = if dev.is_some() { k.get().max(MAX_K) } else { k.get() };
 
     let mut labels = Labels::new(&model)?;
     let methods = methods(&model);
-    let tuned: Vec<Tuned> = match &dev {
-        Some((path, dev)) => {
-            let dev = predict_file(&model, path, dev, &mut labels, k, common)?;
-            let tune = |&method: &Method| tune::tune(&dev.predictions, method);
-            methods.iter().map(tune).collect()
-        }
-        None => Vec::new(),
-    };
+    let (mut tuned, mut fitted) = (Vec::new(), None);
+    if let Some((path, dev)) = &dev {
+        let dev = predict_file(&model, path, dev, &mut labels, k, common)?;
+        tuned = methods.iter().map(|&method| tune::tune(&dev.predictions, method)).collect();
+        fitted = tune::fit_mix(&dev.predictions, labels.n_known(), labels.frequencies());
+    }
     let test = predict_file(&model, &args.data, &test, &mut labels, k, common)?;
-    let report = evaluate(&test, labels.n_known(), methods, &settings, &tuned, own);
+    let mut report = evaluate(&test, labels.n_known(), methods, &settings, &tuned);
+    let mixed = |mix: &LearnedMix, selection: &Selection| {
+        let (predictions, frequencies) = (&test.predictions, labels.frequencies());
+        let n_labels = labels.n_known();
+        let measures = tune::evaluate_mix(predictions, n_labels, mix, frequencies, selection);
+        Row::mixed(mix, &measures, &test)
+    };
+    report.rows.extend(fitted.map(|fitted| mixed(&fitted.mix, &Selection::default()).tuned()));
+    report.bundle = own.map(|own| match &own.mix {
+        Some(mix) => mixed(mix, &own.selection),
+        None => interpolated(&test, labels.n_known(), &own.interpolation, &own.selection),
+    });
     output::print(common.format, &report)?;
     Ok(())
 }
@@ -90,7 +99,6 @@ fn evaluate(
     methods: &[Method],
     settings: &Settings,
     tuned: &[Tuned],
-    own: Option<&Settings>,
 ) -> EvalReport {
     let predictions: &[Prediction] = &test.predictions;
     let row = |method, interpolation: &Interpolation, selection: &Selection| {
@@ -103,6 +111,17 @@ fn evaluate(
         let selection = Selection::at(tuned.threshold);
         rows.push(row(*method, &tuned.interpolation, &selection).tuned());
     }
-    let bundle = own.map(|own| row(Method::Interpolated, &own.interpolation, &own.selection));
-    EvalReport { documents: predictions.len(), rows, bundle }
+    EvalReport { documents: predictions.len(), rows, bundle: None }
+}
+
+/// Measures the interpolation with a bundle's own settings.
+fn interpolated(
+    test: &Predicted,
+    n_labels: usize,
+    interpolation: &Interpolation,
+    selection: &Selection,
+) -> Row {
+    let (predictions, method) = (&test.predictions, Method::Interpolated);
+    let measures = tune::evaluate(predictions, n_labels, method, interpolation, selection);
+    Row::new(method, interpolation, selection, &measures, test)
 }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use autotag::tune::Prediction;
-use autotag::{DatastoreReader, EncodedBatch, LabelId, LabelSet, LabelVocabulary, SearchMode};
+use autotag::{
+    DatastoreReader, EncodedBatch, LabelFrequencies, LabelId, LabelSet, LabelVocabulary, SearchMode,
+};
 
 use crate::args::Common;
 use crate::commands::labeled::warn_of_unknown;
@@ -41,6 +43,11 @@ impl Labels {
     /// Returns the number of labels that the bundle knows.
     pub(super) fn n_known(&self) -> usize {
         self.n_known
+    }
+
+    /// Returns how often each label occurs among the neighbors.
+    pub(super) fn frequencies(&self) -> &LabelFrequencies {
+        self.datastore.frequencies()
     }
 
     /// Returns the labels that the bundle does not know and that were not returned before.

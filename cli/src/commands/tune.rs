@@ -6,6 +6,7 @@ mod report;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use autotag::mix::N_NEIGHBORS;
 use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
 use autotag::{Proportion, Selection, Temperature};
 use autotag_documents::read_to_measure;
@@ -22,7 +23,8 @@ use report::TuneReport;
 
 /// Find the settings that do best on labeled documents, and write a bundle with them
 ///
-/// Tries k, tau, lambda and thresholds, without training: the new bundle has the same model and
+/// Tries k, tau, lambda and thresholds, without training, and fits a learned mix, which is kept where it does
+/// better on documents held out of its fit than the interpolation on all: the new bundle has the same model and
 /// neighbors, and indexes made with the old one go on with it. Take documents that the model was
 /// not trained on.
 #[derive(Debug, clap::Args)]
@@ -96,6 +98,12 @@ impl TuneArgs {
         }
     }
 
+    /// Tells whether a learned mix is tried: not where options are about the interpolation alone.
+    fn fits_mix(&self) -> bool {
+        let is_kept = self.k.is_some() || self.tau.is_some() || self.lambda.is_some();
+        self.objective() == Objective::Micro && !self.per_label && !is_kept
+    }
+
     /// Returns the settings to try: the one given, or all.
     fn grid(&self) -> Grid {
         let Grid { ks, temperatures, proportions } = Grid::default();
@@ -112,18 +120,18 @@ pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
     let documents = read_to_measure(&args.data, &args.documents.read_options())?;
     let model = model::open(&args.bundle, common)?;
     let before = model.engine.settings.clone();
-    let most = args.grid().ks.into_iter().chain([before.interpolation.k]).max();
+    let most = args.grid().ks.into_iter().chain([before.n_neighbors(), N_NEIGHBORS]).max();
     let k = most.map_or(MAX_K, NonZeroUsize::get);
     let mut labels = Labels::new(&model)?;
     let predicted = predict_file(&model, &args.data, &documents, &mut labels, k, common)?;
-    let (record, after) = tune(args, &predicted, labels.n_known(), &before);
+    let (record, after) = tune(args, &predicted, &labels, &before);
     drop(labels);
     // The model's memory is not needed any more.
     let bundle = model.engine.bundle;
 
     let training = record.write_into(bundle.config().training.clone());
-    let Settings { interpolation, selection } = after.clone();
-    let tuned = bundle.with_settings(&args.out, interpolation, selection, training)?;
+    let Settings { interpolation, mix, selection } = after.clone();
+    let tuned = bundle.with_settings(&args.out, interpolation, mix, selection, training)?;
     output::print(common.format, &TuneReport::new(&tuned, &before, &after, record))?;
     Ok(())
 }
@@ -132,9 +140,10 @@ pub(crate) fn run(args: &TuneArgs, common: &Common) -> anyhow::Result<()> {
 fn tune(
     args: &TuneArgs,
     predicted: &Predicted,
-    n_labels: usize,
+    labels: &Labels,
     before: &Settings,
 ) -> (TuneRecord, Settings) {
+    let (n_labels, frequencies) = (labels.n_known(), labels.frequencies());
     let (predictions, objective) = (&predicted.predictions, args.objective());
     let method = Method::Interpolated;
     let tuned = tune::tune_for(predictions, n_labels, method, objective, &args.grid());
@@ -146,9 +155,13 @@ fn tune(
     let per_label = thresholds.copied().collect();
     let mut selection = Selection { threshold, per_label, ..before.selection.clone() };
     args.review.put_into(&mut selection);
-    let after = Settings { interpolation, selection };
-    let measure = |Settings { interpolation, selection }: &Settings| {
-        tune::evaluate(predictions, n_labels, method, interpolation, selection)
+    // The mix has one threshold, chosen for micro-F1.
+    let fitted = args.fits_mix().then(|| tune::fit_mix(predictions, n_labels, frequencies));
+    let fitted = fitted.flatten().filter(|fitted| fitted.held_out > tuned.score);
+    let after = Settings { interpolation, mix: fitted.map(|fitted| fitted.mix), selection };
+    let measure = |Settings { interpolation, mix, selection }: &Settings| match mix {
+        Some(mix) => tune::evaluate_mix(predictions, n_labels, mix, frequencies, selection),
+        None => tune::evaluate(predictions, n_labels, method, interpolation, selection),
     };
     let (old, new) = (measure(before), measure(&after));
     (TuneRecord::new(objective, predictions.len(), old, new, own), after)

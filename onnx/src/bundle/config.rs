@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use autotag::{Interpolation, Selection};
+use autotag::{Interpolation, LearnedMix, Selection};
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, CONFIG};
@@ -41,7 +41,10 @@ pub struct BundleConfig {
     pub normalized: bool,
     /// The neighbors' vote and its weight: k, tau, lambda.
     pub interpolation: Interpolation,
-    /// Which scores become tags.
+    /// The mix that scores labels in the place of the interpolation, where one was fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<LearnedMix>,
+    /// Which scores become tags; a mix has a threshold of its own.
     pub selection: Selection,
     /// The training's settings and figures, as the trainer tells them.
     #[serde(default)]

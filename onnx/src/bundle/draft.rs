@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use autotag::datastore::DatastoreOptions;
-use autotag::{Datastore, Fingerprint, Interpolation, LabelVocabulary, Selection};
+use autotag::{Datastore, Fingerprint, Interpolation, LabelVocabulary, LearnedMix, Selection};
 use tempfile::TempDir;
 
 use super::config::{BundleConfig, FORMAT_VERSION};
@@ -131,6 +131,11 @@ impl BundleDraft {
     /// Sets how neighbors vote and how much they weigh.
     pub fn set_interpolation(&mut self, interpolation: Interpolation) {
         self.contents.config.interpolation = interpolation;
+    }
+
+    /// Sets the mix in the place of the interpolation.
+    pub fn set_mix(&mut self, mix: Option<LearnedMix>) {
+        self.contents.config.mix = mix;
     }
 
     /// Sets which scores become tags.

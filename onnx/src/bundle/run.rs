@@ -24,15 +24,17 @@ impl ModelBundle {
         Ok(bundle)
     }
 
-    /// Loads the model and makes a tagger with the bundle's k, tau, lambda and thresholds.
+    /// Loads the model and makes a tagger with the bundle's mix and thresholds.
     ///
     /// # Errors
     ///
     /// As [`OnnxEncoder::open`].
     pub fn tagger(&self, options: &OnnxOptions) -> Result<Tagger<OnnxEncoder>> {
         let mut tagger = Tagger::new(Arc::new(OnnxEncoder::open(self, options)?));
-        tagger.interpolation = self.config().interpolation;
-        tagger.selection = self.config().selection.clone();
+        let config = self.config();
+        tagger.interpolation = config.interpolation;
+        tagger.mix = config.mix.clone().map(Arc::new);
+        tagger.selection = config.selection.clone();
         Ok(tagger)
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use autotag::{Interpolation, Selection};
+use autotag::{Interpolation, LearnedMix, Selection};
 
 use super::config::BundleConfig;
 use super::draft::BundleDraft;
@@ -29,11 +29,17 @@ impl ModelBundle {
         &self,
         target: &Path,
         interpolation: Interpolation,
+        mix: Option<LearnedMix>,
         selection: Selection,
         training: serde_json::Value,
     ) -> Result<ModelBundle> {
-        let config =
-            BundleConfig { interpolation, selection, training, ..self.contents.config.clone() };
+        let config = BundleConfig {
+            interpolation,
+            mix,
+            selection,
+            training,
+            ..self.contents.config.clone()
+        };
         let (manifest, fingerprint) = Manifest::read(&self.path)?;
         if fingerprint != self.fingerprint {
             return Err(OnnxError::FileChanged { path: self.path.join(MANIFEST) });

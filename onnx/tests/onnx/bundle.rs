@@ -285,7 +285,7 @@ fn a_bundle_with_other_settings_makes_the_same_embeddings() {
     };
     let training = serde_json::json!({"tuned": true});
     let with_settings = |target: &Path| {
-        bundle.with_settings(target, interpolation, selection.clone(), training.clone())
+        bundle.with_settings(target, interpolation, None, selection.clone(), training.clone())
     };
     let target = root.path().join("deep").join("tuned");
     let tuned = with_settings(&target).unwrap();
@@ -302,11 +302,12 @@ fn a_bundle_with_other_settings_makes_the_same_embeddings() {
     // In the place of another bundle, also of itself; not in the place of anything else.
     assert_eq!(with_settings(&target).unwrap().fingerprint(), tuned.fingerprint());
     assert_eq!(with_settings(&path).unwrap().fingerprint(), tuned.fingerprint());
-    let error = bundle.with_settings(&target, interpolation, selection.clone(), training.clone());
+    let error =
+        bundle.with_settings(&target, interpolation, None, selection.clone(), training.clone());
     assert!(matches!(error, Err(OnnxError::FileChanged { .. })), "{error:?}");
     let file = root.path().join("file");
     fs::write(&file, "not a bundle").unwrap();
-    let error = tuned.with_settings(&file, interpolation, selection, training).unwrap_err();
+    let error = tuned.with_settings(&file, interpolation, None, selection, training).unwrap_err();
     assert!(matches!(error, OnnxError::TargetExists { .. }), "{error}");
 }
 
@@ -317,7 +318,7 @@ fn a_bundle_that_changed_meanwhile_is_not_copied() {
     edit(&path.join("labels.json"), "program", "progress");
     let (config, target) = (bundle.config().clone(), root.path().join("copy"));
     let error = bundle
-        .with_settings(&target, config.interpolation, config.selection, config.training)
+        .with_settings(&target, config.interpolation, None, config.selection, config.training)
         .unwrap_err();
     assert!(matches!(error, OnnxError::FileLength { .. }), "{error}");
     assert!(!target.exists());

@@ -43,6 +43,7 @@ pub(crate) fn parts() -> Parts {
             n_labels: LABELS.len(),
             normalized: false,
             interpolation: Interpolation::default(),
+            mix: None,
             selection: Selection::default(),
             training: serde_json::json!({"dev": {"micro_f1": 0.5}}),
         },

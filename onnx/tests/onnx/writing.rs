@@ -190,6 +190,8 @@ fn a_bundle_has_the_modes_that_the_umask_gives() {
     }
     let config = bundle.config().clone();
     let target = root.path().join("tuned");
-    bundle.with_settings(&target, config.interpolation, config.selection, config.training).unwrap();
+    bundle
+        .with_settings(&target, config.interpolation, None, config.selection, config.training)
+        .unwrap();
     check(&target);
 }

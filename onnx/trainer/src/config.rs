@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use autotag::Interpolation;
+use autotag_onnx::bundle::MAX_DIMENSIONS;
 
 use crate::check::{at_least_1, is_share, within};
 use crate::error::Result;
@@ -28,6 +29,10 @@ pub struct TrainConfig {
     pub averaging: f32,
     /// The tokens, or words, of a text that the model reads.
     pub max_length: usize,
+    /// The dimensions that the trained model's representations are projected to by principal component
+    /// analysis, where they have more; 0 keeps them as they are.
+    #[serde(default)]
+    pub projection: usize,
     /// The interpolation of the untuned figure that is reported for dev each epoch.
     pub interpolation: Interpolation,
     /// The threads to train on; 0 for as many as the machine has.
@@ -48,6 +53,7 @@ impl Default for TrainConfig {
             patience: 3,
             averaging: 0.7,
             max_length: 300,
+            projection: 0,
             interpolation: Interpolation::default(),
             threads: 0,
             seed: 0,
@@ -70,6 +76,7 @@ impl TrainConfig {
         at_least_1("patience", self.patience)?;
         at_least_1("batch size", self.batch_size)?;
         at_least_1("max length", self.max_length)?;
+        within("projection", self.projection, 0..=MAX_DIMENSIONS, "within 0..=65536")?;
         self.schedule.check()?;
         within("threads", self.threads, 0..=MAX_THREADS, "within 0..=4096")?;
         is_share("averaging", self.averaging)?;

@@ -13,7 +13,7 @@ use autotag::{LabelSet, Scores, Selection};
 
 use crate::checkpoint::{Account, Checkpoint, Partial, RunFolder, Start};
 
-use crate::model::{Model, Predict, StepLoss, TextInput, TokenizedTexts};
+use crate::model::{Model, Predict, Predicted, StepLoss, TextInput, TokenizedTexts};
 use crate::nearest::nearest;
 use crate::report::{EpochReport, FitReport, Progress};
 use crate::rows::RowMajor as _;
@@ -296,32 +296,39 @@ impl Partial {
     }
 }
 
-/// Predicts dev, with its neighbors among the training texts; `None` when the model's parameters went
-/// so far that it has no finite answer any more, or none but zeros.
+/// Predicts dev, with its neighbors among the training texts; `None` as for [`with_neighbors`].
 fn predict_dev(
     model: &dyn Predict,
     train: &TokenizedTexts,
     dev: &TokenizedTexts,
 ) -> Option<Vec<Prediction>> {
-    let train_texts: Vec<&TextInput> = train.texts.iter().collect();
-    let dev_texts: Vec<&TextInput> = dev.texts.iter().collect();
-    let learned = model.predict(&train_texts);
-    let predicted = model.predict(&dev_texts);
+    with_neighbors(&predict_all(model, train), train, &predict_all(model, dev), dev)
+}
+
+/// Predicts all texts of a part.
+pub(crate) fn predict_all(model: &dyn Predict, part: &TokenizedTexts) -> Predicted {
+    model.predict(&part.texts.iter().collect::<Vec<_>>())
+}
+
+/// Finds the neighbors of dev's texts among the training texts, from the model's answers to both; `None`
+/// when the model's parameters went so far that it has no finite answer any more, or none but zeros.
+pub(crate) fn with_neighbors(
+    learned: &Predicted,
+    train: &TokenizedTexts,
+    predicted: &Predicted,
+    dev: &TokenizedTexts,
+) -> Option<Vec<Prediction>> {
     let is_silent = learned.embeddings.values().iter().all(|&value| value == 0.0);
     if is_silent || !learned.is_finite() || !predicted.is_finite() {
         return None;
     }
     let neighbors = nearest(&predicted.embeddings, &learned.embeddings, &train.labels, tune::MAX_K);
-    let predictions = neighbors
-        .into_iter()
-        .enumerate()
-        .map(|(row, neighbors)| Prediction {
-            given: dev.labels[row].clone(),
-            model: Scores::new(predicted.scores.row_slice(row)).ok(),
-            neighbors,
-        })
-        .collect();
-    Some(predictions)
+    let prediction = |(row, neighbors): (usize, Vec<_>)| Prediction {
+        given: dev.labels[row].clone(),
+        model: Scores::new(predicted.scores.row_slice(row)).ok(),
+        neighbors,
+    };
+    Some(neighbors.into_iter().enumerate().map(prediction).collect())
 }
 
 /// The micro-F1 on dev after an epoch, as [`EpochReport`] tells it.

@@ -46,6 +46,7 @@ mod state;
 mod layers;
 pub mod loss;
 mod model;
+mod projection;
 
 #[cfg(feature = "burn")]
 mod autodiff;
@@ -55,6 +56,7 @@ mod distinct;
 mod init;
 pub mod optimizer;
 mod schedule;
+mod subspace;
 
 mod initial;
 mod setup;

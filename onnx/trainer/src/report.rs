@@ -114,6 +114,10 @@ pub struct TrainReport {
     pub threshold: Threshold,
     /// The micro-F1 on dev with them.
     pub dev_micro_f1: f64,
+    /// The micro-F1 of a learned mix on dev texts that were held out of its fit, where one was fitted; the
+    /// bundle has it where this is above [`TrainReport::dev_micro_f1`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix_held_out: Option<f64>,
     /// The largest difference between the exported model's and the trainer's answers, scores and
     /// representations, on some dev texts and on single words; relative where values exceed 1.
     pub export_difference: f32,

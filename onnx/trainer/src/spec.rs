@@ -308,11 +308,13 @@ impl Preset {
 
     /// Returns an ensemble of these kinds, with equal shares.
     ///
-    /// The contrastive loss is left out, as for the wide model by itself.
+    /// The contrastive loss is left out, as for the wide model by itself. Representations, as long as
+    /// those of all members, are projected.
     fn ensemble(kinds: &[&KindEntry]) -> Self {
         let mut config = TrainConfig {
             contrastive: ContrastiveConfig::off_on_the_unit_sphere(),
             max_length: 400,
+            projection: 128,
             ..TrainConfig::default()
         };
         let share = 1.0 / kinds.len() as f32;

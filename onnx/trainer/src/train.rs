@@ -9,8 +9,8 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use autotag::Selection;
 use autotag::tune::{self, Method, Tuned};
+use autotag::{LabelFrequencies, Selection};
 use autotag_onnx::bundle::FORMAT_VERSION;
 use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::{
@@ -24,11 +24,12 @@ use crate::dataset::{Dataset, Unreadable};
 use crate::digest::Digest;
 use crate::error::{Result, TrainError};
 use crate::first_neighbors::store;
-use crate::fit::{Fitted, TrainContext, fit};
+use crate::fit::{Fitted, TrainContext, fit, predict_all, with_neighbors};
 use crate::frozen::{EncoderCard, Encoding, FrozenEncoder};
 use crate::initial::Init;
 use crate::layers::finish;
-use crate::model::{Model, Predict, TextInput};
+use crate::model::{Model, Predict, TextInput, TokenizedTexts};
+use crate::projection::Projected;
 use crate::readable::Readable;
 use crate::report::{Progress, TrainReport};
 use crate::setup::{Setup, as_json};
@@ -38,7 +39,8 @@ use read::Inputs;
 
 /// Goes from labeled texts to a published bundle, for any of the models.
 ///
-/// k, tau, lambda and the threshold that are best on dev become the bundle's. An older bundle at `out`
+/// k, tau, lambda and the threshold that are best on dev become the bundle's, and a learned mix where it does
+/// better on dev texts that are held out of its fit. An older bundle at `out`
 /// is replaced once the new one is complete, and is left as it was when training fails.
 #[derive(Clone, Copy, Debug)]
 pub struct TrainingRun<'a> {
@@ -182,7 +184,7 @@ impl TrainingRun<'_> {
         cache: Option<&Path>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(ModelBundle, TrainReport)> {
-        let Prepared { spec, plan, mut inputs, mut model, encoder } = prepared;
+        let Prepared { spec, mut plan, mut inputs, mut model, encoder } = prepared;
         // A difference of the export is found before the encoder goes through all texts, which takes
         // most of the time.
         if let Some(encoder) = &encoder {
@@ -213,6 +215,7 @@ impl TrainingRun<'_> {
         let (texts, dev_texts) = (&inputs.train.texts, &inputs.dev.texts);
         let fitted = fit(&mut *model, texts, dev_texts, n_labels, self.config, &mut context);
         drop(model);
+        let fitted = fitted.and_then(|fitted| run.project(fitted, &mut plan, texts, dev_texts));
         let published =
             fitted.and_then(|fitted| run.publish(spec, plan, &inputs, neighbors, fitted, progress));
         match (published, folder) {
@@ -225,6 +228,34 @@ impl TrainingRun<'_> {
             }
             (published, None) => published,
         }
+    }
+
+    /// Projects a trained model's representations to the dimensions that the settings ask for, where it
+    /// has more.
+    fn project(
+        &self,
+        fitted: Fitted,
+        plan: &mut Plan,
+        train: &TokenizedTexts,
+        dev: &TokenizedTexts,
+    ) -> Result<Fitted> {
+        let n_dimensions = self.config.projection;
+        if n_dimensions == 0 || n_dimensions >= plan.bundle.dimensions.get() {
+            return Ok(fitted);
+        }
+        let Fitted { network, predictions, report } = fitted;
+        let (learned, predicted) = (predict_all(&*network, train), predict_all(&*network, dev));
+        let projected = Projected::fit(network, &learned.embeddings, n_dimensions);
+        let (learned, predicted) = (projected.project(learned), projected.project(predicted));
+        let n_dimensions = NonZeroUsize::new(projected.n_dimensions());
+        let projected_predictions = with_neighbors(&learned, train, &predicted, dev);
+        let (Some(n_dimensions), Some(predictions)) = (n_dimensions, projected_predictions) else {
+            tracing::warn!("the representations do not vary: they are not projected");
+            return Ok(Fitted { network: projected.into_network(), predictions, report });
+        };
+        plan.bundle.dimensions = n_dimensions;
+        plan.bundle.normalized = false;
+        Ok(Fitted { network: Box::new(projected), predictions, report })
     }
 
     /// Tunes a trained model's settings on dev, exports it, compares both and publishes the bundle.
@@ -241,6 +272,10 @@ impl TrainingRun<'_> {
         progress(Progress::Stage("tune"));
         let Tuned { interpolation, threshold, score } =
             tune::tune(&predictions, Method::Interpolated);
+        let frequencies = LabelFrequencies::count(self.train.labels());
+        let fitted = tune::fit_mix(&predictions, plan.bundle.n_labels, &frequencies);
+        let mix_held_out = fitted.as_ref().map(|fitted| fitted.held_out);
+        let mix = fitted.filter(|fitted| fitted.held_out > score).map(|fitted| fitted.mix);
 
         progress(Progress::Stage("export"));
         let mut draft = self.draft(&*network, &plan)?;
@@ -270,9 +305,11 @@ impl TrainingRun<'_> {
             interpolation,
             threshold,
             dev_micro_f1: score,
+            mix_held_out,
             export_difference,
         };
         draft.set_interpolation(interpolation);
+        draft.set_mix(mix);
         draft.set_selection(Selection::at(threshold));
         draft.set_card(card(draft.config(), &report, self.train));
         draft.set_training(joined(plan.bundle.training, as_json(&report)));
@@ -342,6 +379,7 @@ impl TrainingRun<'_> {
             n_labels: self.train.vocabulary().len(),
             normalized: spec.normalize(),
             interpolation: self.config.interpolation,
+            mix: None,
             selection: Selection::default(),
             training,
         }

@@ -1,8 +1,11 @@
 //! The output of `autotag eval`.
 
+use std::time::Duration;
+
 use autotag::metrics::Evaluation;
+use autotag::mix::N_NEIGHBORS;
 use autotag::tune::Method;
-use autotag::{Interpolation, Proportion, Selection};
+use autotag::{Interpolation, LearnedMix, Proportion, Selection, Threshold};
 use serde::Serialize;
 
 use crate::commands::predict::Predicted;
@@ -25,11 +28,13 @@ pub(super) struct Row {
     method: &'static str,
     /// k, tau, lambda and the threshold were tuned.
     tuned: bool,
-    /// k and tau are null for the model, which has no neighbors.
+    /// k and tau are null for the model, which has no neighbors, and tau for the learned mix, which has
+    /// several.
     k: Option<usize>,
     tau: Option<f64>,
     /// A number, or "adaptive".
-    lambda: Proportion,
+    /// Null for the learned mix, which has none.
+    lambda: Option<Proportion>,
     threshold: f64,
     /// The number of labels with a threshold of their own, where some have.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,13 +65,36 @@ impl Row {
             Method::Interpolated => ("interpolated", interpolation.proportion),
         };
         Row {
-            method: name,
-            tuned: false,
             k: has_neighbors.then_some(interpolation.k.get()),
             tau: has_neighbors.then(|| decimal(interpolation.temperature.get())),
-            lambda,
-            threshold: decimal(selection.threshold.get()),
+            lambda: Some(lambda),
             label_thresholds: Some(selection.per_label.len()).filter(|&n| n > 0),
+            ..Row::of(name, selection.threshold, measures, time, predicted)
+        }
+    }
+
+    /// Returns the figures of a learned mix.
+    pub(super) fn mixed(mix: &LearnedMix, measures: &Evaluation, predicted: &Predicted) -> Self {
+        let time = predicted.encode + predicted.nearest;
+        let k = Some(N_NEIGHBORS.get());
+        Row { k, ..Row::of("learned", mix.parameters().threshold, measures, time, predicted) }
+    }
+
+    fn of(
+        method: &'static str,
+        threshold: Threshold,
+        measures: &Evaluation,
+        time: Duration,
+        predicted: &Predicted,
+    ) -> Self {
+        Row {
+            method,
+            tuned: false,
+            k: None,
+            tau: None,
+            lambda: None,
+            threshold: decimal(threshold.get()),
+            label_thresholds: None,
             micro_f1: measures.micro_f1,
             macro_f1: measures.macro_f1,
             hamming_loss: measures.hamming_loss,
@@ -93,7 +121,7 @@ impl Row {
             self.method.to_owned(),
             self.k.map_or("-".to_owned(), |k| k.to_string()),
             self.tau.map_or("-".to_owned(), |tau| tau.to_string()),
-            self.lambda.to_string(),
+            self.lambda.map_or("-".to_owned(), |lambda| lambda.to_string()),
             self.threshold.to_string(),
             figure(self.micro_f1),
             figure(self.macro_f1),

@@ -18,6 +18,8 @@ pub(super) struct TuneReport {
     fingerprint: String,
     encoder_fingerprint: String,
     interpolation: Interpolation,
+    /// The mix is a learned one, in the place of the interpolation.
+    learned: bool,
     selection: Selection,
     #[serde(flatten)]
     record: TuneRecord,
@@ -37,6 +39,7 @@ impl TuneReport {
             fingerprint: tuned.fingerprint().to_string(),
             encoder_fingerprint: tuned.encoder_fingerprint().to_string(),
             interpolation: after.interpolation,
+            learned: after.mix.is_some(),
             selection: after.selection.clone(),
             cells: [cells("before", before, &record.before), cells("tuned", after, &record.after)],
             record,
@@ -50,14 +53,21 @@ const HEADER: [&str; 11] = [
 ];
 
 fn cells(name: &str, settings: &Settings, measures: &Evaluation) -> Vec<String> {
-    let Settings { interpolation, selection } = settings;
+    let Settings { interpolation, mix, selection } = settings;
     let figure = |value: f64| format!("{value:.4}");
+    let (tau, lambda, threshold) = match mix {
+        Some(mix) => ("-".to_owned(), "learned".to_owned(), mix.parameters().threshold),
+        None => {
+            let Interpolation { temperature, proportion, .. } = interpolation;
+            (temperature.get().to_string(), proportion.to_string(), selection.threshold)
+        }
+    };
     vec![
         name.to_owned(),
-        interpolation.k.to_string(),
-        interpolation.temperature.get().to_string(),
-        interpolation.proportion.to_string(),
-        selection.threshold.get().to_string(),
+        settings.n_neighbors().to_string(),
+        tau,
+        lambda,
+        threshold.get().to_string(),
         selection.per_label.len().to_string(),
         figure(measures.micro_f1),
         figure(measures.macro_f1),

@@ -178,6 +178,7 @@ pub(crate) fn exported(tiny: &BertFolder, pooling: Pooling, batch: &[Vec<u32>]) 
         n_labels: 0,
         normalized: false,
         interpolation: Interpolation::default(),
+        mix: None,
         selection: Selection::default(),
         training: Value::Null,
     };

@@ -89,6 +89,7 @@ impl FrozenEncoder {
             n_labels: 0,
             normalized: true,
             interpolation: untuned(),
+            mix: None,
             selection: Selection::default(),
             training: serde_json::Value::Null,
         };

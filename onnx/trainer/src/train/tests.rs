@@ -184,6 +184,27 @@ fn an_ensemble_with_a_cnn_and_its_exports_agree_on_texts_of_every_length() {
     }
 }
 
+/// The export is compared with the trained model, projection included.
+#[test]
+fn projected_representations_have_the_dimensions_asked_for() {
+    let texts = Dataset::new(documents()).unwrap();
+    let dimensions = |projection: usize| {
+        let mut preset = preset("wide-cnn");
+        preset.config.projection = projection;
+        let (_folder, bundle, _) = run(&preset, tokens(), &texts, Unreadable::Skip).unwrap();
+        let datastore = bundle.datastore().unwrap().reader().unwrap();
+        assert_eq!(datastore.dimensions(), bundle.config().dimensions.get());
+        assert_eq!(bundle.config().normalized, !(1..20).contains(&projection));
+        datastore.dimensions()
+    };
+    let all = dimensions(0);
+    assert_eq!(dimensions(5), 5);
+    assert_eq!(dimensions(all), all);
+    let mut projected = preset("wide-cnn");
+    projected.config.projection = 5;
+    check(&projected, tokens());
+}
+
 #[test]
 fn models_without_windows_and_their_exports_agree_on_texts_of_every_length() {
     for normalize in [true, false] {

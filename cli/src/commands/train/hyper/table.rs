@@ -134,6 +134,13 @@ fn training() -> Vec<Item> {
             of_run!(max_length),
         ),
         item(
+            "projection",
+            "N",
+            "The dimensions that the trained model's representations are projected to by principal \
+             component analysis; 0 keeps them as they are",
+            of_run!(projection),
+        ),
+        item(
             "k",
             "N",
             "The number of neighbors that vote when dev is measured; the bundle keeps the one tuned on \

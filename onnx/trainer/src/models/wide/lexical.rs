@@ -19,7 +19,7 @@ use half::f16;
 
 use super::batch::Batch;
 use crate::init::uniform;
-use crate::rows::product;
+use crate::subspace::orthonormalize;
 
 /// The rounds of subspace iteration.
 const ROUNDS: usize = 4;
@@ -58,54 +58,10 @@ pub(super) fn basis(
     basis
 }
 
-/// Makes a matrix's columns orthonormal; a column that depends on those before it becomes zero.
-///
-/// CholeskyQR2 (Yamamoto et al., 2015): `Z R^-1` with the Cholesky factor R of `Z^T Z`, twice, since one
-/// pass loses half of the digits. Why not Householder's QR? All work on the tall matrix is products.
-fn orthonormalize(matrix: &mut Array2<f32>) {
-    for _ in 0..2 {
-        let inverse = inverse_factor(&product(matrix.t(), matrix.view()));
-        *matrix = product(matrix.view(), inverse.view());
-    }
-}
-
-/// A column is linearly dependent when less than this share of its squared length is orthogonal to the
-/// columns before it.
-const DEPENDENT: f64 = 1e-6;
-
-/// Returns R^-1 for the upper triangular R with `R^T R = G`, with zero columns where G has no rank.
-fn inverse_factor(gram: &Array2<f32>) -> Array2<f32> {
-    let n = gram.nrows();
-    let mut factor = Array2::<f64>::zeros((n, n));
-    let mut inverse = Array2::<f64>::zeros((n, n));
-    for column in 0..n {
-        for row in 0..column {
-            let known: f64 = (0..row).map(|k| factor[[k, row]] * factor[[k, column]]).sum();
-            let pivot = factor[[row, row]];
-            let value = f64::from(gram[[row, column]]) - known;
-            factor[[row, column]] = if pivot > 0.0 { value / pivot } else { 0.0 };
-        }
-        let squared = f64::from(gram[[column, column]]);
-        let known: f64 = (0..column).map(|k| factor[[k, column]].powi(2)).sum();
-        let left = squared - known;
-        if left <= DEPENDENT * squared || left <= 0.0 {
-            continue;
-        }
-        let pivot = left.sqrt();
-        factor[[column, column]] = pivot;
-        // Back substitution: the column of R^-1 that belongs to this one of R.
-        inverse[[column, column]] = 1.0 / pivot;
-        for row in 0..column {
-            let sum: f64 = (row..column).map(|k| inverse[[row, k]] * factor[[k, column]]).sum();
-            inverse[[row, column]] = -sum / pivot;
-        }
-    }
-    inverse.mapv(|value| value as f32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::product;
 
     fn features(entries: &[(u32, f32)]) -> Features {
         let (ids, weights) = entries.iter().copied().unzip();
