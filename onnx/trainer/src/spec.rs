@@ -311,7 +311,7 @@ impl Preset {
     /// The contrastive loss is left out, as for the wide model by itself.
     fn ensemble(kinds: &[&KindEntry]) -> Self {
         let mut config = TrainConfig {
-            contrastive: ContrastiveConfig::off_on_the_unit_sphere(),
+            contrastive: ContrastiveConfig::off(),
             max_length: 400,
             ..TrainConfig::default()
         };
