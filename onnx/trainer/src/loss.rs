@@ -443,7 +443,10 @@ mod tests {
             assert_eq!(serde_json::to_string(&temperature).unwrap(), json);
             assert_eq!(serde_json::from_str::<ContrastiveTemperature>(json).unwrap(), temperature);
         }
-        assert_eq!((FIXED.to_string(), RELATIVE.to_string()), ("0.5".into(), "relative:0.5".into()));
+        assert_eq!(
+            (FIXED.to_string(), RELATIVE.to_string()),
+            ("0.5".into(), "relative:0.5".into())
+        );
         for factor in [0.0, -1.0, f32::NAN] {
             let config = config(ContrastiveTemperature::Relative { factor }, Coefficient::Dynamic);
             assert!(config.check().unwrap_err().to_string().starts_with("tau' = "));

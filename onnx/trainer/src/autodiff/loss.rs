@@ -3,8 +3,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use autotag::LabelSet;
 
-use crate::layers::NORM_EPSILON;
 use super::matrix_of;
+use crate::layers::NORM_EPSILON;
 use crate::layers::row_norms;
 use crate::loss::{
     ContrastiveConfig, ContrastiveTemperature, DISTANCE_EPSILON, Pairs, beta, n_pairs,

@@ -128,9 +128,9 @@ fn contrastive_temperature(text: &str) -> Result<ContrastiveTemperature, String>
         Some(factor) => (factor, true),
         None => (text, false),
     };
-    let number = number.parse().map_err(|_| {
-        "it must be a number, or relative:FACTOR, such as relative:0.5".to_owned()
-    })?;
+    let number = number
+        .parse()
+        .map_err(|_| "it must be a number, or relative:FACTOR, such as relative:0.5".to_owned())?;
     Ok(match is_relative {
         true => ContrastiveTemperature::Relative { factor: number },
         false => ContrastiveTemperature::Absolute(number),

@@ -3,11 +3,11 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::{Coefficient, ContrastiveTemperature};
 use crate::init::uniform;
 use crate::models::adapter::{AdapterConfig, AdapterParameters};
 use crate::rows::RowMajor as _;
 use crate::slopes;
+use crate::{Coefficient, ContrastiveTemperature};
 
 const DIMENSIONS: usize = 4;
 const N_LABELS: usize = 3;

@@ -1,10 +1,10 @@
 use autotag::LabelId;
 
 use super::*;
-use crate::{Coefficient, ContrastiveTemperature};
 use crate::models::cnn::CnnParameters;
 use crate::optimizer::AdamConfig;
 use crate::slopes;
+use crate::{Coefficient, ContrastiveTemperature};
 
 pub(super) const N_TOKENS: usize = 12;
 

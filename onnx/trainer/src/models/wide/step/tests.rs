@@ -1,10 +1,10 @@
 use autotag::LabelId;
 
 use super::*;
-use crate::{Coefficient, ContrastiveTemperature};
 use crate::models::wide::{WideConfig, WideParameters};
 use crate::rows::RowMajor as _;
 use crate::slopes;
+use crate::{Coefficient, ContrastiveTemperature};
 
 const N_NGRAMS: usize = 9;
 const N_LABELS: usize = 3;
