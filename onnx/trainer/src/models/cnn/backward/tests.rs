@@ -32,7 +32,7 @@ pub(super) fn label_sets() -> Vec<LabelSet> {
 
 pub(super) const WEIGHTS: ContrastiveConfig = ContrastiveConfig {
     gamma: 2.0,
-    temperature: ContrastiveTemperature::Relative { factor: 0.7 },
+    temperature: ContrastiveTemperature::Relative { factor: 2.0 },
     coefficient: Coefficient::Dynamic,
 };
 
