@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ndarray::Axis;
 use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
@@ -315,22 +314,22 @@ fn predict_dev(
     train: &TokenizedTexts,
     dev: &TokenizedTexts,
 ) -> Option<Vec<Prediction>> {
-    let texts: Vec<&TextInput> = train.texts.iter().chain(&dev.texts).collect();
-    // All at once, since a model may prepare for it: the CNN multiplies its embedding into its kernel.
-    let predicted = model.predict(&texts);
-    let n_train = train.texts.len();
-    let (learned, asked) = predicted.embeddings.view().split_at(Axis(0), n_train);
-    let is_silent = learned.iter().all(|&value| value == 0.0);
-    if is_silent || !predicted.is_finite() {
+    let train_texts: Vec<&TextInput> = train.texts.iter().collect();
+    let dev_texts: Vec<&TextInput> = dev.texts.iter().collect();
+    let learned = model.predict(&train_texts);
+    let predicted = model.predict(&dev_texts);
+    let is_silent = learned.embeddings.values().iter().all(|&value| value == 0.0);
+    if is_silent || !learned.is_finite() || !predicted.is_finite() {
         return None;
     }
-    let neighbors = nearest(asked, learned, &train.labels, tune::MAX_K);
+    let (asked, items) = (predicted.embeddings.view(), learned.embeddings.view());
+    let neighbors = nearest(asked, items, &train.labels, tune::MAX_K);
     let predictions = neighbors
         .into_iter()
         .enumerate()
         .map(|(row, neighbors)| Prediction {
             given: dev.labels[row].clone(),
-            model: Scores::new(predicted.scores.row_slice(n_train + row)).ok(),
+            model: Scores::new(predicted.scores.row_slice(row)).ok(),
             neighbors,
         })
         .collect();
