@@ -80,14 +80,14 @@ impl Setting {
 }
 
 /// The figures of epochs, without how fast they were and the last bit, which JSON may change.
-fn figures(epochs: &[EpochReport]) -> Vec<(usize, bool, [String; 5])> {
+fn figures(epochs: &[EpochReport]) -> Vec<(usize, bool, [String; 7])> {
     let figures = |epoch: &EpochReport| {
         let EpochReport { bce, contrastive, model_f1, interpolated_f1, tuned_f1, .. } = *epoch;
-        let losses = [bce, contrastive].map(|loss| format!("{loss:.5}"));
-        let [bce, contrastive] = losses;
+        let losses = [bce, contrastive, epoch.norm, epoch.spread];
+        let [bce, contrastive, norm, spread] = losses.map(|figure| format!("{figure:.4}"));
         let [model, interpolated, tuned] =
             [model_f1, interpolated_f1, tuned_f1].map(|f1| format!("{f1:.12}"));
-        (epoch.epoch, epoch.best, [bce, contrastive, model, interpolated, tuned])
+        (epoch.epoch, epoch.best, [bce, contrastive, norm, spread, model, interpolated, tuned])
     };
     epochs.iter().map(figures).collect()
 }

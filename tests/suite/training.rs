@@ -6,8 +6,8 @@ use std::time::Duration;
 use autotag_onnx::{ModelBundle, OnnxOptions};
 use autotag_train::models::cnn::{CnnConfig, GraphForm};
 use autotag_train::{
-    Dataset, Init, LabeledText, ModelSpec, Preset, Progress, Skipped, Start, TrainConfig,
-    TrainError, TrainReport, TrainingRun, Unreadable,
+    ContrastiveConfig, ContrastiveTemperature, Dataset, Init, LabeledText, ModelSpec, Preset,
+    Progress, Skipped, Start, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
 };
 
 use crate::tiny;
@@ -80,6 +80,32 @@ fn a_report_tells_the_dev_figures_and_stands_in_the_bundle() {
     for told in ["# Model card: cnn, 5 labels", "on 240 texts", "60 dev texts", &figure] {
         assert!(card.contains(told), "{told}: {card}");
     }
+}
+
+#[test]
+fn every_epoch_tells_the_contrastive_loss_and_the_distances() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = |gamma, temperature| {
+        let mut preset = short();
+        preset.config.contrastive = ContrastiveConfig { gamma, temperature, ..Default::default() };
+        let (data, dev) = (tiny::documents("train", 240), tiny::documents("dev", 60));
+        let (bundle, report) = train(data, dev, &preset, &folder.path().join("bundle")).unwrap();
+        let told: TrainReport = serde_json::from_value(bundle.config().training.clone()).unwrap();
+        assert_eq!(told.config, preset.config);
+        report
+    };
+    let temperature = ContrastiveTemperature::Relative { factor: 0.5 };
+    let [without, with] = [0.0, 5.0].map(|gamma| report(gamma, temperature));
+    for epoch in without.fit.epochs.iter().chain(&with.fit.epochs) {
+        for figure in [epoch.contrastive, epoch.norm, epoch.spread] {
+            assert!(figure > 0.01 && figure.is_finite(), "{epoch:?}");
+        }
+    }
+    let last = |report: &TrainReport| report.fit.epochs.last().unwrap().contrastive;
+    assert!(last(&with) < last(&without), "{with:?} {without:?}");
+    // A loss that is out of range is told, and is no reason to end where it has no weight.
+    let out_of_range = report(0.0, ContrastiveTemperature::Absolute(1e-38));
+    assert_eq!(out_of_range.fit.epochs.len(), 2);
 }
 
 #[test]

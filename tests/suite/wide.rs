@@ -8,8 +8,8 @@ use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions};
 use autotag_train::models::cnn::CnnConfig;
 use autotag_train::models::wide::WideConfig;
 use autotag_train::{
-    Dataset, Init, LabeledText, Member, ModelSpec, Preset, TrainConfig, TrainError, TrainReport,
-    TrainingRun, Unreadable,
+    ContrastiveConfig, ContrastiveTemperature, Dataset, Init, LabeledText, Member, ModelSpec,
+    Preset, TrainConfig, TrainError, TrainReport, TrainingRun, Unreadable,
 };
 
 use crate::tiny;
@@ -25,6 +25,18 @@ fn preset(change: impl Fn(&mut WideConfig)) -> Preset {
 fn short() -> Preset {
     let Preset { spec, config } = preset(|_| {});
     Preset { spec, config: TrainConfig { epochs: 2, ..config } }
+}
+
+/// Returns a wide model with a CNN, and the CNN's number of filters.
+fn ensemble(lexical: usize) -> (Preset, usize) {
+    let Preset { spec: wide, config } = preset(|wide| wide.lexical = lexical);
+    let ModelSpec::Cnn(cnn) = tiny::preset().unwrap().spec else { panic!("{wide:?}") };
+    let cnn = CnnConfig { normalize: true, ..cnn };
+    let n_filters = cnn.n_filters();
+    // Shares count in proportion to each other.
+    let members = [(3.0, wide), (7.0, ModelSpec::Cnn(cnn))];
+    let members = members.into_iter().map(|(share, model)| Member { share, model });
+    (Preset { spec: ModelSpec::Ensemble(members.collect()), config }, n_filters)
 }
 
 fn train(
@@ -81,14 +93,7 @@ fn an_ensemble_of_two_answers_as_one() {
     let out = folder.path().join("bundle");
     let options = OnnxOptions::default();
     for lexical in [0, 20] {
-        let Preset { spec: wide, config } = preset(|wide| wide.lexical = lexical);
-        let ModelSpec::Cnn(cnn) = tiny::preset().unwrap().spec else { panic!("{wide:?}") };
-        let cnn = CnnConfig { normalize: true, ..cnn };
-        let n_filters = cnn.n_filters();
-        // Shares count in proportion to each other.
-        let members = [(3.0, wide), (7.0, ModelSpec::Cnn(cnn))];
-        let members = members.into_iter().map(|(share, model)| Member { share, model });
-        let spec = ModelSpec::Ensemble(members.collect());
+        let (Preset { spec, config }, n_filters) = ensemble(lexical);
         let run = TrainingRun::new(&train, &dev, &config, &out, &options);
         let (bundle, report) = run.train(&spec, Init::Random, None, &mut |_| {}).unwrap();
         assert!(report.dev_micro_f1 > 0.9 && report.export_difference < 1e-4, "{report:?}");
@@ -105,15 +110,27 @@ fn an_ensemble_of_two_answers_as_one() {
 #[test]
 fn a_seed_fixes_the_model_whatever_the_threads() {
     let folder = tempfile::tempdir().unwrap();
-    let model = |seed, threads| {
-        let Preset { spec, config } = short();
-        let config = TrainConfig { seed, threads, ..config };
-        trained(folder.path(), &Preset { spec, config }).0.encoder_fingerprint()
+    let contrastive = ContrastiveConfig {
+        gamma: 1.0,
+        temperature: ContrastiveTemperature::Relative { factor: 0.5 },
+        ..ContrastiveConfig::default()
     };
-    let first = model(1, 1);
-    assert_eq!(first, model(1, 1));
-    assert_eq!(first, model(1, 2));
-    assert_ne!(first, model(2, 1));
+    for Preset { spec, config } in [short(), ensemble(8).0] {
+        let model = |seed, threads| {
+            let config = TrainConfig { epochs: 2, contrastive, seed, threads, ..config.clone() };
+            let preset = Preset { spec: spec.clone(), config };
+            let (bundle, report) = trained(folder.path(), &preset);
+            let mut epochs = report.fit.epochs;
+            epochs.iter_mut().for_each(|epoch| epoch.texts_per_second = 0.0);
+            (bundle.encoder_fingerprint(), epochs)
+        };
+        let first = model(1, 1);
+        assert_eq!(first, model(1, 1));
+        for threads in [2, 3] {
+            assert_eq!(first, model(1, threads));
+        }
+        assert_ne!(first, model(2, 1));
+    }
 }
 
 #[test]

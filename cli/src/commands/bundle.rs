@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use autotag::Selection;
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{BundleConfig, ModelBundle};
-use autotag_train::TrainReport;
 use autotag_train::frozen::{EncoderCard, EncoderReport};
+use autotag_train::{ContrastiveConfig, TrainReport};
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
@@ -146,9 +146,10 @@ fn thresholds(selection: &Selection) -> String {
 
 fn trained(report: &TrainReport) -> String {
     let TrainReport { n_train, n_dev, dev_micro_f1, fit, config, .. } = report;
-    let (best, seed, gamma) = (fit.best_epoch, config.seed, config.contrastive.gamma);
+    let (best, seed) = (fit.best_epoch, config.seed);
+    let ContrastiveConfig { gamma, temperature, .. } = config.contrastive;
     format!(
-        "on {n_train} documents, epoch {best} of {}, seed {seed}, gamma {gamma}; \
+        "on {n_train} documents, epoch {best} of {}, seed {seed}, gamma {gamma}, tau' {temperature}; \
          micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents",
         fit.epochs.len()
     )

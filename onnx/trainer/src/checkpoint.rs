@@ -20,7 +20,7 @@ use crate::{Result, Skipped, TrainError};
 use sealed::SealedFile;
 
 /// The version of the checkpoints that this program writes, the only one that it reads.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
 const METRICS: &str = "metrics.jsonl";
@@ -111,6 +111,10 @@ pub(crate) struct Partial {
     pub(crate) bce: f64,
     /// The sum of their contrastive loss, before gamma.
     pub(crate) contrastive: f64,
+    /// The sum of the norms of their representations.
+    pub(crate) norm: f64,
+    /// The sum of the standard deviations of their batches' pair distances, once for each text.
+    pub(crate) spread: f64,
     /// The seconds that it took.
     pub(crate) seconds: f64,
 }

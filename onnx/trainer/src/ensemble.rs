@@ -19,6 +19,7 @@ use crate::layers::{side_by_side, write_side_by_side};
 use crate::model::{Answer, Lexical, Model, Predict, Predicted, StepLoss, TextInput};
 use crate::state::{State, StateError};
 use ndarray::Array2;
+use rayon::prelude::*;
 
 /// One of an ensemble's models.
 pub(crate) struct Part<M: ?Sized> {
@@ -36,19 +37,20 @@ pub(crate) struct Ensemble(pub(crate) Vec<Part<dyn Model>>);
 struct TrainedEnsemble(Vec<Part<dyn Predict>>);
 
 impl Model for Ensemble {
-    /// Trains every member; the losses told are their means, weighted as the members are.
+    /// Trains the members at the same time; the figures are their means, weighted as the members are.
+    ///
+    /// Each member's step is the same whatever the number of threads, and the figures are added in the
+    /// members' order.
     fn step(&mut self, texts: &[&TextInput], labels: &[&LabelSet], rate: f32) -> StepLoss {
+        let step = |part: &mut Part<dyn Model>| (part.share, part.model.step(texts, labels, rate));
+        let losses: Vec<(f32, StepLoss)> = self.0.par_iter_mut().map(step).collect();
         let mut mean = StepLoss::default();
-        for Part { share, model, .. } in &mut self.0 {
-            let loss = model.step(texts, labels, rate);
-            mean.bce += *share * loss.bce;
-            mean.contrastive += *share * loss.contrastive;
-        }
+        losses.iter().for_each(|(share, loss)| mean.add(*share, loss));
         mean
     }
 
     fn snapshot(&mut self, rate: f32) -> Box<dyn Predict> {
-        let parts = self.0.iter_mut().map(|part| Part {
+        let parts = self.0.par_iter_mut().map(|part| Part {
             name: part.name,
             share: part.share,
             model: part.model.snapshot(rate),

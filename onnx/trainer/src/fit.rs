@@ -157,7 +157,7 @@ impl<'m> Training<'m> {
             let n_done = (epoch - 1) * n_batches + self.account.partial.n_texts / config.batch_size;
             rate = config.schedule.at(n_done, n_steps);
             let loss = self.model.step(&texts, &labels, rate);
-            let whole = loss.bce + config.contrastive.gamma * loss.contrastive;
+            let whole = loss.whole(config.contrastive.gamma);
             if !whole.is_finite() {
                 return Err(self.diverged(Some(whole), config, context));
             }
@@ -231,6 +231,8 @@ impl<'m> Training<'m> {
             epoch: self.account.epochs.len() + 1,
             bce: loss.bce,
             contrastive: loss.contrastive,
+            norm: loss.norm,
+            spread: loss.spread,
             texts_per_second: partial.texts_per_second(),
             model_f1: figures.model_f1,
             interpolated_f1: figures.interpolated_f1,
@@ -266,15 +268,24 @@ fn shuffled(n: usize, seed: u64, epoch: usize) -> Vec<usize> {
 
 impl Partial {
     fn add(&mut self, loss: StepLoss, n_texts: usize) {
+        // JSON has no infinity; a figure that is not minimized may be out of single precision's range.
+        let finite = |figure: f32| if figure.is_finite() { figure } else { f32::MAX };
+        let sum = |figure| f64::from(finite(figure)) * n_texts as f64;
         self.n_texts += n_texts;
-        self.bce += f64::from(loss.bce) * n_texts as f64;
-        self.contrastive += f64::from(loss.contrastive) * n_texts as f64;
+        self.bce += sum(loss.bce);
+        self.contrastive += sum(loss.contrastive);
+        self.norm += sum(loss.norm);
+        self.spread += sum(loss.spread);
     }
 
     fn mean_loss(&self) -> StepLoss {
-        let n_texts = self.n_texts.max(1) as f64;
-        let (bce, contrastive) = (self.bce / n_texts, self.contrastive / n_texts);
-        StepLoss { bce: bce as f32, contrastive: contrastive as f32 }
+        let mean = |sum: f64| (sum / self.n_texts.max(1) as f64) as f32;
+        StepLoss {
+            bce: mean(self.bce),
+            contrastive: mean(self.contrastive),
+            norm: mean(self.norm),
+            spread: mean(self.spread),
+        }
     }
 
     fn texts_per_second(&self) -> f64 {
@@ -322,7 +333,8 @@ pub(crate) fn with_neighbors(
     if is_silent || !learned.is_finite() || !predicted.is_finite() {
         return None;
     }
-    let neighbors = nearest(&predicted.embeddings, &learned.embeddings, &train.labels, tune::MAX_K);
+    let (asked, items) = (predicted.embeddings.view(), learned.embeddings.view());
+    let neighbors = nearest(asked, items, &train.labels, tune::MAX_K);
     let prediction = |(row, neighbors): (usize, Vec<_>)| Prediction {
         given: dev.labels[row].clone(),
         model: Scores::new(predicted.scores.row_slice(row)).ok(),

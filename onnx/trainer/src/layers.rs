@@ -1,6 +1,6 @@
 //! Layers shared by the models: output layer with both losses, dropout, normalization.
 
-use ndarray::{Array1, Array2, ArrayViewMut1, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView1, ArrayViewMut1, Axis, Zip};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng, SeedableRng};
 
@@ -8,8 +8,7 @@ use autotag::LabelSet;
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
-use crate::loss::ContrastiveConfig;
-use crate::loss::{binary_cross_entropy, contrastive, sigmoid};
+use crate::loss::{ContrastiveConfig, Pairs, binary_cross_entropy, sigmoid};
 use crate::model::{Answer, StepLoss};
 use crate::rows::{RowMajor as _, multiply, product};
 
@@ -64,7 +63,7 @@ impl OutputLayer<'_> {
         regularization: &Regularization<'_>,
         gradients: &mut OutputGradients,
     ) -> StepLoss {
-        let Regularization { dropout, seed, normalize, contrastive } = *regularization;
+        let Regularization { dropout, seed, .. } = *regularization;
         let mask = dropout_mask(hidden.dim(), dropout, seed);
         let kept = hidden * &mask;
         let mut logits = self.logits(&kept);
@@ -74,39 +73,48 @@ impl OutputLayer<'_> {
         multiply(&mut gradients.hidden, logits.view(), self.output.view());
         gradients.hidden *= &mask;
 
-        let mut loss = StepLoss { bce, contrastive: 0.0 };
-        if contrastive.gamma > 0.0 {
-            loss.contrastive =
-                add_contrastive(hidden, normalize, labels, contrastive, &mut gradients.hidden);
-        }
+        let loss = add_contrastive(hidden, labels, regularization, &mut gradients.hidden);
         gate(&mut gradients.hidden, hidden);
-        loss
+        StepLoss { bce, ..loss }
     }
 }
 
-/// Adds gamma dL_con/dh to the gradient; returns the loss before gamma.
+/// Measures a batch's representations, and adds gamma dL_con/dh to the gradient where gamma is above 0;
+/// returns all figures but the cross-entropy.
 fn add_contrastive(
     hidden: &Array2<f32>,
-    normalize: bool,
     labels: &[&LabelSet],
-    weights: &ContrastiveConfig,
+    regularization: &Regularization<'_>,
     gradient: &mut Array2<f32>,
-) -> f32 {
+) -> StepLoss {
+    let Regularization { normalize, contrastive: config, .. } = *regularization;
     let mut z = hidden.clone();
-    let norms = if normalize { normalize_rows(&mut z) } else { Vec::new() };
-    let mut z_gradient = Array2::zeros((0, 0));
-    let ContrastiveConfig { temperature, coefficient, .. } = *weights;
-    let loss = contrastive(&z, labels, temperature, coefficient, &mut z_gradient);
+    let norms = if normalize { normalize_rows(&mut z) } else { row_norms(&z) };
+    let pairs = Pairs::new(&z);
+    let contrastive = if config.gamma > 0.0 {
+        let mut z_gradient = Array2::zeros((0, 0));
+        let loss = pairs.loss_and_gradient(labels, config, &mut z_gradient);
+        if normalize {
+            through_normalization(&z, &norms, &mut z_gradient);
+        }
+        gradient.scaled_add(config.gamma, &z_gradient);
+        loss
+    } else {
+        pairs.loss(labels, config)
+    };
+    let norm = norms.iter().sum::<f32>() / norms.len().max(1) as f32;
+    StepLoss { bce: 0.0, contrastive, norm, spread: pairs.spread() }
+}
+
+/// Turns dL/dz into dL/dh, where z = h / |h|: dL/dh = (dL/dz - z (z . dL/dz)) / |h|.
+fn through_normalization(z: &Array2<f32>, norms: &[f32], gradient: &mut Array2<f32>) {
     for (row, norm) in norms.iter().enumerate() {
-        // z = h / |h|: dL/dh = (dL/dz - z (z . dL/dz)) / |h|
         let z = z.row_slice(row);
-        let along: f32 = z.iter().zip(z_gradient.row_slice(row)).map(|(z, g)| z * g).sum();
-        for (gradient, z) in z_gradient.row_slice_mut(row).iter_mut().zip(z) {
+        let along: f32 = z.iter().zip(gradient.row_slice(row)).map(|(z, g)| z * g).sum();
+        for (gradient, z) in gradient.row_slice_mut(row).iter_mut().zip(z) {
             *gradient = (*gradient - along * z) / norm;
         }
     }
-    gradient.scaled_add(weights.gamma, &z_gradient);
-    loss
 }
 
 /// Returns a dropout mask of a shape.
@@ -156,11 +164,20 @@ pub(crate) const NORM_EPSILON: f32 = 1e-6;
 /// Scales each row to length 1; returns the norms that were divided by.
 pub(crate) fn normalize_rows(matrix: &mut Array2<f32>) -> Vec<f32> {
     let scale = |mut row: ArrayViewMut1<'_, f32>| {
-        let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt() + NORM_EPSILON;
+        let norm = norm(row.view()) + NORM_EPSILON;
         row /= norm;
         norm
     };
     matrix.rows_mut().into_iter().map(scale).collect()
+}
+
+/// Returns each row's Euclidean norm.
+pub(crate) fn row_norms(matrix: &Array2<f32>) -> Vec<f32> {
+    matrix.rows().into_iter().map(norm).collect()
+}
+
+fn norm(row: ArrayView1<'_, f32>) -> f32 {
+    row.iter().map(|value| value * value).sum::<f32>().sqrt()
 }
 
 /// Concatenates matrices along the columns, each scaled by a factor.

@@ -84,7 +84,7 @@ pub use config::TrainConfig;
 pub use dataset::{Dataset, LabeledText, Skipped, Unreadable};
 pub use error::{Result, TrainError};
 pub use initial::Init;
-pub use loss::{Coefficient, ContrastiveConfig};
+pub use loss::{Coefficient, ContrastiveConfig, ContrastiveTemperature};
 pub use model::{Predicted, StepLoss};
 pub use pretrained::Pretrained;
 pub use report::{EpochReport, FitReport, Progress, TrainReport};

@@ -30,8 +30,8 @@ pub(crate) fn token_ids<'t>(texts: &[&'t TextInput]) -> Vec<&'t [u32]> {
     texts.iter().map(|text| text.read.ids()).collect()
 }
 
-/// A model in training.
-pub(crate) trait Model {
+/// A model in training; the members of an ensemble train on threads of their own.
+pub(crate) trait Model: Send {
     /// Trains on one batch; `rate` is the factor of the learning rates in this step.
     fn step(&mut self, texts: &[&TextInput], labels: &[&LabelSet], rate: f32) -> StepLoss;
 
@@ -67,7 +67,7 @@ pub(crate) trait Model {
 }
 
 /// A model that represents and scores texts.
-pub(crate) trait Predict {
+pub(crate) trait Predict: Send {
     /// Predicts texts.
     fn predict(&self, texts: &[&TextInput]) -> Predicted;
 
@@ -89,13 +89,34 @@ pub(crate) trait Predict {
     }
 }
 
-/// The two parts of a step's loss.
+/// The losses of a step, and the lengths and distances of its representations.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StepLoss {
     /// Binary cross-entropy, summed over labels, mean over the batch.
     pub bce: f32,
-    /// The contrastive loss before gamma, mean over the batch.
+    /// The contrastive loss before gamma, mean over the batch; measured with gamma 0 too.
     pub contrastive: f32,
+    /// The mean norm of the representations; that of the hand-written engines before they scale them
+    /// to length 1.
+    pub norm: f32,
+    /// The standard deviation of the distances between the representations as the contrastive loss
+    /// compares them.
+    pub spread: f32,
+}
+
+impl StepLoss {
+    /// Returns the loss that is minimized, `bce + gamma contrastive`.
+    pub(crate) fn whole(&self, gamma: f32) -> f32 {
+        if gamma > 0.0 { self.bce + gamma * self.contrastive } else { self.bce }
+    }
+
+    /// Adds a share of another step's figures.
+    pub(crate) fn add(&mut self, share: f32, other: &StepLoss) {
+        self.bce += share * other.bce;
+        self.contrastive += share * other.contrastive;
+        self.norm += share * other.norm;
+        self.spread += share * other.spread;
+    }
 }
 
 /// A model's predictions for a batch of texts.

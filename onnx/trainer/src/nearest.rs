@@ -1,12 +1,10 @@
 //! Exact nearest neighbors for the dev metrics during training, before there is a datastore.
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{ArrayView2, Axis};
 use rayon::prelude::*;
 
 use autotag::datastore::ExactIndex;
 use autotag::{ItemId, LabelSet, Neighbor};
-
-use crate::rows::RowMajor as _;
 
 /// The queries of one task.
 const QUERIES: usize = 256;
@@ -15,13 +13,13 @@ const QUERIES: usize = 256;
 ///
 /// Texts with an all-zero representation are left out, as later in the datastore.
 pub(crate) fn nearest(
-    queries: &Array2<f32>,
-    items: &Array2<f32>,
+    queries: ArrayView2<'_, f32>,
+    items: ArrayView2<'_, f32>,
     labels: &[LabelSet],
     k: usize,
 ) -> Vec<Vec<Neighbor>> {
     let mut index = ExactIndex::new(items.ncols());
-    let is_indexed = |&item: &usize| index.push(items.row_slice(item).iter().copied()).is_some();
+    let is_indexed = |&item: &usize| index.push(items.row(item).iter().copied()).is_some();
     let indexed: Vec<usize> = (0..items.nrows()).filter(is_indexed).collect();
     let neighbor = |(row, distance): (usize, f32)| {
         let item = indexed[row];

@@ -1,65 +1,18 @@
 //! Adam, one fused pass; for large tables only over the rows that a batch touches.
 
+mod config;
+mod missed;
+
 use ndarray::{
     Array, Array2, ArrayD, ArrayRef, ArrayView2, ArrayViewD, ArrayViewMut2, ArrayViewMutD,
     Dimension,
 };
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::Result;
-use crate::check::{is_positive, is_true};
 use crate::parameters::Parameters;
 use crate::state::{State, StateError};
-
-/// Adam's parameters (Kingma and Ba, 2015).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AdamConfig {
-    /// The step size.
-    pub learning_rate: f32,
-    /// The decay of the gradient's running mean.
-    pub beta_1: f32,
-    /// The decay of the squared gradient's running mean.
-    pub beta_2: f32,
-    /// Keeps the division finite.
-    pub epsilon: f32,
-    /// The norm, over all parameters, that a longer gradient is scaled down to; 0 for no bound.
-    #[serde(default)]
-    pub max_gradient_norm: f32,
-}
-
-impl Default for AdamConfig {
-    fn default() -> Self {
-        AdamConfig {
-            learning_rate: 1e-3,
-            beta_1: 0.9,
-            beta_2: 0.999,
-            epsilon: 1e-8,
-            max_gradient_norm: 0.0,
-        }
-    }
-}
-
-impl AdamConfig {
-    /// Checks every setting's range.
-    pub(crate) fn check(&self) -> Result<()> {
-        let (rate, epsilon) = (self.learning_rate, self.epsilon);
-        is_true("learning rate", rate, is_positive(rate), "greater than 0")?;
-        is_true("epsilon", epsilon, is_positive(epsilon), "greater than 0")?;
-        for (name, beta) in [("beta 1", self.beta_1), ("beta 2", self.beta_2)] {
-            let is_decay = (0.0..1.0).contains(&beta);
-            is_true(name, beta, is_decay, "0 or more, less than 1")?;
-        }
-        let norm = self.max_gradient_norm;
-        let is_bound = norm >= 0.0 && norm.is_finite();
-        is_true("max gradient norm", norm, is_bound, "0 or more")
-    }
-
-    /// Returns the settings with a share of the learning rate.
-    pub(crate) fn at(&self, rate: f32) -> Self {
-        AdamConfig { learning_rate: rate * self.learning_rate, ..*self }
-    }
-}
+pub use config::AdamConfig;
+use missed::{Missed, MissedTable};
 
 /// Adam's running means of every parameter of a network, and the number of steps.
 ///
@@ -141,7 +94,7 @@ impl Adam {
     /// ```
     ///
     /// With epsilon left out of the ratio between the steps, their sum is m / sqrt(v) times a factor that
-    /// is the same for the whole row ([`missed_factor`]), so that a row costs one pass however many steps
+    /// is the same for the whole row ([`Missed`]), so that a row costs one pass however many steps
     /// it missed. The sum is exact where the rate is constant and the root is far above epsilon.
     pub(crate) fn sync_lazy_rows(
         &mut self,
@@ -150,17 +103,16 @@ impl Adam {
         is_needed: impl Fn(usize) -> bool + Sync,
     ) {
         let n_steps = self.n_steps;
+        let missed = MissedTable::new(config, n_steps);
         self.moments[0].rows(table.view_mut()).for_each(|(number, row)| {
             if *row.step == n_steps || !is_needed(number) {
                 return;
             }
             if *row.step > 0 {
-                let factor = missed_factor(config, *row.step, n_steps);
-                let n_missed = n_steps - *row.step;
-                let decays = (config.beta_1.powi(n_missed), config.beta_2.powi(n_missed));
+                let missed = missed.since(*row.step);
                 pulp::Arch::new().dispatch(
                     #[inline(always)]
-                    || make_up(row.values, row.first, row.second, factor, decays, config.epsilon),
+                    || make_up(row.values, row.first, row.second, missed, config.epsilon),
                 );
             }
             *row.step = n_steps;
@@ -358,30 +310,9 @@ impl Step {
     }
 }
 
-/// A row untouched for longer than this has stopped moving: 0.9^128 is 1e-6.
-const MOVING_STEPS: i32 = 128;
-
-/// Returns sum_{i=1..n} of the step sizes that m and v, decayed by i steps, would have made, in
-/// units of m / sqrt(v).
-fn missed_factor(config: &AdamConfig, last: i32, now: i32) -> f32 {
-    let ratio = config.beta_1 / config.beta_2.sqrt();
-    let mut factor = 0.0;
-    for i in 1..=(now - last).min(MOVING_STEPS) {
-        let step = Step::at(config, last + i);
-        factor += step.rate / step.second_scale * ratio.powi(i);
-    }
-    factor
-}
-
 #[inline(always)]
-fn make_up(
-    row: &mut [f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    factor: f32,
-    (decay_1, decay_2): (f32, f32),
-    epsilon: f32,
-) {
+fn make_up(row: &mut [f32], first: &mut [f32], second: &mut [f32], missed: Missed, epsilon: f32) {
+    let Missed { factor, decay_1, decay_2 } = missed;
     for ((value, first), second) in row.iter_mut().zip(first).zip(second) {
         *value -= factor * *first / (second.sqrt() + epsilon);
         *first *= decay_1;

@@ -50,8 +50,16 @@ pub struct EpochReport {
     pub epoch: usize,
     /// Mean binary cross-entropy.
     pub bce: f32,
-    /// Mean contrastive loss, before gamma.
+    /// Mean contrastive loss, before gamma; measured with gamma 0 too.
     pub contrastive: f32,
+    /// Mean norm of the representations, as [`StepLoss::norm`]; an ensemble's is the mean of its
+    /// members', weighted by their shares. 0 in bundles of versions that did not measure it.
+    #[serde(default)]
+    pub norm: f32,
+    /// Mean standard deviation of a batch's pair distances, as [`StepLoss::spread`]; an ensemble's is
+    /// the mean of its members'. 0 in bundles of versions that did not measure it.
+    #[serde(default)]
+    pub spread: f32,
     /// Training texts per second.
     pub texts_per_second: f64,
     /// Micro-F1 on dev of the model alone, at threshold .5.

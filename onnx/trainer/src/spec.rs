@@ -312,7 +312,7 @@ impl Preset {
     /// those of all members, are projected.
     fn ensemble(kinds: &[&KindEntry]) -> Self {
         let mut config = TrainConfig {
-            contrastive: ContrastiveConfig::off_on_the_unit_sphere(),
+            contrastive: ContrastiveConfig::off(),
             max_length: 400,
             projection: 128,
             ..TrainConfig::default()

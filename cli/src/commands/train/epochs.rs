@@ -31,7 +31,7 @@ impl Epochs {
                     Progress::begin("train", Some(of as u64), self.is_quiet)
                 });
                 bar.tell(|| {
-                    let StepLoss { bce, contrastive } = loss;
+                    let StepLoss { bce, contrastive, .. } = loss;
                     let at_most = HumanDuration(at_most);
                     format!("epoch {epoch}: {bce:.2} + {contrastive:.2}, at most {at_most} left")
                 });
@@ -50,11 +50,12 @@ impl Epochs {
 }
 
 fn tell(report: &EpochReport) {
-    let EpochReport { epoch, bce, contrastive, texts_per_second, .. } = report;
+    let EpochReport { epoch, bce, contrastive, norm, spread, texts_per_second, .. } = report;
     let EpochReport { model_f1, interpolated_f1, tuned_f1, best, .. } = report;
     let mark = if *best { ", the best so far" } else { "" };
     tracing::info!(
-        "epoch {epoch}: losses {bce:.3} + {contrastive:.3}, {texts_per_second:.0} docs/s; \
+        "epoch {epoch}: losses {bce:.3} + {contrastive:.3}, norm {norm:.2}, spread {spread:.3}, \
+         {texts_per_second:.0} docs/s; \
          dev micro-F1 model {model_f1:.4}, interpolated {interpolated_f1:.4}, \
          tuned {tuned_f1:.4}{mark}"
     );

@@ -83,6 +83,7 @@ fn by_answer<'a>(
     let mut gradient = |part: &Tensor<2>| {
         part.grad_remove(&mut gradients).unwrap_or_else(|| part.clone().inner().zeros_like())
     };
+    let figures = losses.figures(representations.clone(), labels, config);
     let (representations, logits) = (gradient(&representations), gradient(&logits));
     let mut first = 0;
     let by_answer = answers.map(|answer| {
@@ -93,7 +94,7 @@ fn by_answer<'a>(
         part
     });
     let by_answer = by_answer.collect();
-    (losses.figures(), by_answer)
+    (figures, by_answer)
 }
 
 impl DeviceWeights {

@@ -3,9 +3,12 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use autotag::LabelSet;
 
+use super::matrix_of;
 use crate::layers::NORM_EPSILON;
-use crate::loss::ContrastiveConfig;
-use crate::loss::{DISTANCE_EPSILON, beta};
+use crate::layers::row_norms;
+use crate::loss::{
+    ContrastiveConfig, ContrastiveTemperature, DISTANCE_EPSILON, Pairs, beta, n_pairs,
+};
 use crate::model::StepLoss;
 
 /// A model's answer to a batch, on its device.
@@ -33,10 +36,28 @@ impl Losses {
         }
     }
 
-    /// Returns the figures.
-    pub(crate) fn figures(self) -> StepLoss {
-        let contrastive = self.contrastive.map_or(0.0, |loss| loss.into_scalar());
-        StepLoss { bce: self.bce.into_scalar(), contrastive }
+    /// Returns the figures; `z` has the representations that the losses are of.
+    ///
+    /// Where gamma is 0 the contrastive loss is computed here, without a graph of operations.
+    pub(crate) fn figures(
+        self,
+        z: Tensor<2>,
+        labels: &[&LabelSet],
+        config: &ContrastiveConfig,
+    ) -> StepLoss {
+        let z = matrix_of(z.inner());
+        let pairs = Pairs::new(&z);
+        let norms = row_norms(&z);
+        let contrastive = match self.contrastive {
+            Some(loss) => loss.into_scalar(),
+            None => pairs.loss(labels, config),
+        };
+        StepLoss {
+            bce: self.bce.into_scalar(),
+            contrastive,
+            norm: norms.iter().sum::<f32>() / norms.len().max(1) as f32,
+            spread: pairs.spread(),
+        }
     }
 }
 
@@ -66,7 +87,7 @@ pub(super) fn binary_cross_entropy(logits: Tensor<2>, labels: &[&LabelSet]) -> T
 /// Makes the softmax over an anchor's pairs leave the anchor itself out: e^-1e9 is 0.
 const MASKED: f32 = -1e9;
 
-/// Computes what [`contrastive`](crate::loss::contrastive) computes.
+/// Computes what [`Pairs::loss`] computes.
 pub(super) fn contrastive(
     z: Tensor<2>,
     labels: &[&LabelSet],
@@ -83,8 +104,26 @@ pub(super) fn contrastive(
     let products = z.clone().matmul(z.transpose());
     let squared = relu(squares.clone() + squares.transpose() - products * 2.0);
     let distances = (squared + DISTANCE_EPSILON).sqrt();
-    let log_p = log_softmax(distances / -temperature + constant(itself, [n, n], &device), 1);
+    let logits = match temperature {
+        ContrastiveTemperature::Absolute(temperature) => distances / -temperature,
+        ContrastiveTemperature::Relative { factor } => {
+            distances.clone() / (spread(distances) * -factor)
+        }
+    };
+    let log_p = log_softmax(logits + constant(itself, [n, n], &device), 1);
     (constant(beta, [n, n], &device) * log_p).sum() / -(n.max(1) as f32)
+}
+
+/// Returns the standard deviation of the distances [B, B] between different representations: [1, 1].
+fn spread(distances: Tensor<2>) -> Tensor<2> {
+    let [n, _] = distances.dims();
+    let n_pairs = n_pairs(n) as f32;
+    let apart = (0..n * n).map(|at| if at % (n + 1) == 0 { 0.0 } else { 1.0 });
+    let apart = constant(apart.collect(), [n, n], &distances.device());
+    let mean = (distances.clone() * apart.clone()).sum() / n_pairs;
+    let centered = (distances - mean.reshape([1, 1])) * apart;
+    let variance = centered.square().sum() / n_pairs;
+    (variance + DISTANCE_EPSILON).sqrt().reshape([1, 1])
 }
 
 /// Scales each row to length 1, where it is not zero.

@@ -7,7 +7,7 @@ use super::groups::{Gradients, gradients};
 use super::loss::{binary_cross_entropy, contrastive};
 use super::*;
 use crate::loss;
-use crate::loss::{Coefficient, ContrastiveConfig};
+use crate::loss::{Coefficient, ContrastiveConfig, ContrastiveTemperature, Pairs};
 use crate::model::StepLoss;
 use crate::optimizer::AdamConfig;
 use crate::rows::{RowMajor as _, row_major};
@@ -49,12 +49,17 @@ fn both_losses_have_the_gradients_written_by_hand() {
         |gradient| loss::binary_cross_entropy(gradient, &sets),
         |logits| binary_cross_entropy(logits, &sets),
     );
-    for (temperature, coefficient) in [(0.5, Coefficient::Dynamic), (10.0, Coefficient::Cut)] {
+    for (temperature, coefficient) in [
+        (ContrastiveTemperature::Absolute(0.5), Coefficient::Dynamic),
+        (ContrastiveTemperature::Absolute(10.0), Coefficient::Cut),
+        (ContrastiveTemperature::Relative { factor: 0.5 }, Coefficient::Dynamic),
+        (ContrastiveTemperature::Relative { factor: 2.0 }, Coefficient::Cut),
+    ] {
         let z = matrix(6, 3);
         let weights = ContrastiveConfig { gamma: 1.0, temperature, coefficient };
         check(
             &z,
-            |gradient| loss::contrastive(&z, &sets, temperature, coefficient, gradient),
+            |gradient| Pairs::new(&z).loss_and_gradient(&sets, &weights, gradient),
             |z| contrastive(z, &sets, &weights),
         );
     }
@@ -66,10 +71,14 @@ fn texts_that_coincide_have_a_finite_gradient() {
     let sets: Vec<&LabelSet> = sets.iter().take(3).collect();
     let z = row_major(3, 2, vec![1.0; 6]);
     let z = tensor_of(&z, &Device::flex()).autodiff().require_grad();
-    let weights = ContrastiveConfig { temperature: 0.1, ..ContrastiveConfig::default() };
-    let loss = contrastive(normalized_rows(z.clone()), &sets, &weights);
-    let gradient = matrix_of(z.grad(&loss.backward()).unwrap());
-    assert!(gradient.values().iter().all(|value| value.is_finite()));
+    for temperature in
+        [ContrastiveTemperature::Absolute(0.1), ContrastiveTemperature::Relative { factor: 0.1 }]
+    {
+        let weights = ContrastiveConfig { temperature, ..ContrastiveConfig::default() };
+        let loss = contrastive(normalized_rows(z.clone()), &sets, &weights);
+        let gradient = matrix_of(z.grad(&loss.backward()).unwrap());
+        assert!(gradient.values().iter().all(|value| value.is_finite()));
+    }
 }
 
 /// Takes steps on the loss (w - 1)^2 for a weight of 4 values and a bias.
@@ -158,7 +167,8 @@ fn in_groups(group_size: usize, n_threads: usize, gamma: f32) -> (StepLoss, Weig
         let representations = Tensor::cat(rows.collect(), 0);
         Answer { logits: representations.clone().matmul(weights.get("output")), representations }
     };
-    let config = ContrastiveConfig { gamma, temperature: 1.0, ..ContrastiveConfig::default() };
+    let temperature = ContrastiveTemperature::Relative { factor: 1.0 };
+    let config = ContrastiveConfig { gamma, temperature, ..ContrastiveConfig::default() };
     let threads = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     let (loss, gradients) =
         threads.install(|| gradients(&weights, &texts, &sets, group_size, &config, answer));
@@ -173,6 +183,9 @@ fn groups_change_neither_losses_nor_gradients() {
         let (loss, found) = in_groups(4, 1, gamma);
         assert!((loss.bce - whole.bce).abs() < 1e-6, "{loss:?} {whole:?}");
         assert!((loss.contrastive - whole.contrastive).abs() < 1e-6, "{loss:?} {whole:?}");
+        assert!((loss.norm - whole.norm).abs() < 1e-6, "{loss:?} {whole:?}");
+        assert!((loss.spread - whole.spread).abs() < 1e-6, "{loss:?} {whole:?}");
+        assert!(whole.contrastive > 0.1 && whole.norm > 0.1 && whole.spread > 0.1, "{whole:?}");
         for name in ["table", "output"] {
             samples::assert_near(found.get(name).values(), expected.get(name).values());
             assert!(expected.get(name).values().iter().any(|value| value.abs() > 0.01));

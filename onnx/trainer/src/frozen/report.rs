@@ -51,7 +51,7 @@ impl EncoderReport {
         dev: &Dataset,
         dev_embeddings: &Array2<f32>,
     ) {
-        let neighbors = nearest(dev_embeddings, embeddings, texts.labels(), MAX_K);
+        let neighbors = nearest(dev_embeddings.view(), embeddings.view(), texts.labels(), MAX_K);
         let predictions: Vec<Prediction> = neighbors
             .into_iter()
             .zip(dev.labels())

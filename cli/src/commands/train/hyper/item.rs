@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autotag::{Proportion, Temperature};
+use autotag_train::ContrastiveTemperature;
 use autotag_train::bert::Pooling;
 use autotag_train::models::cnn::GraphForm;
 use clap::builder::EnumValueParser;
@@ -118,6 +119,22 @@ plain_value! {
     NonZeroUsize: value_parser!(NonZeroUsize),
     f32: value_parser!(f32),
     Proportion: proportion,
+    ContrastiveTemperature: contrastive_temperature,
+}
+
+/// Reads a temperature as it is written: `10`, or `relative:0.5`.
+fn contrastive_temperature(text: &str) -> Result<ContrastiveTemperature, String> {
+    let (number, is_relative) = match text.strip_prefix("relative:") {
+        Some(factor) => (factor, true),
+        None => (text, false),
+    };
+    let number = number
+        .parse()
+        .map_err(|_| "it must be a number, or relative:FACTOR, such as relative:0.5".to_owned())?;
+    Ok(match is_relative {
+        true => ContrastiveTemperature::Relative { factor: number },
+        false => ContrastiveTemperature::Absolute(number),
+    })
 }
 
 impl Value for Temperature {

@@ -111,8 +111,10 @@ fn training() -> Vec<Item> {
         ),
         item(
             "contrastive-temperature",
-            "TAU",
-            "The temperature tau' of the contrastive loss",
+            "TAU|relative:FACTOR",
+            "The temperature tau' of the contrastive loss: a distance, as the paper's 10, or a factor of \
+             the standard deviation of a batch's pair distances, which follows the scale of the \
+             representations",
             of_run!(contrastive.temperature),
         ),
         item(

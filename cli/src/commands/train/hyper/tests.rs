@@ -1,6 +1,6 @@
 use autotag::Proportion;
 use autotag_train::bert::Pooling;
-use autotag_train::{Preset, Schedule, TrainConfig};
+use autotag_train::{ContrastiveTemperature, Preset, Schedule, TrainConfig};
 use clap::Parser;
 
 use super::*;
@@ -85,6 +85,25 @@ fn options_reach_the_configuration() {
     let bert = settings!(Bert, "bert", &line);
     assert_eq!((bert.pooling, bert.encoder_rate), (Some(Pooling::Mean), Some(1e-5)));
     assert_eq!(setup("bert", &line).unwrap().config.schedule, Schedule::FALLING);
+}
+
+#[test]
+fn the_contrastive_temperature_is_a_distance_or_relative() {
+    let temperature = |value: &str| {
+        let setup = setup("cnn", &["--contrastive-temperature", value])?;
+        Ok(setup.config.contrastive.temperature)
+    };
+    assert_eq!(temperature("10"), Ok(ContrastiveTemperature::Absolute(10.0)));
+    assert_eq!(temperature("relative:0.5"), Ok(ContrastiveTemperature::Relative { factor: 0.5 }));
+    for (value, expected) in [
+        ("relative", "relative:FACTOR"),
+        ("relative:x", "relative:FACTOR"),
+        ("relative:0", "tau' = 0 is out of range"),
+        ("-1", "tau' = -1 is out of range"),
+    ] {
+        let refused: String = temperature(value).unwrap_err();
+        assert!(refused.contains(expected), "{value}: {refused}");
+    }
 }
 
 #[test]

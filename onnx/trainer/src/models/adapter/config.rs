@@ -48,7 +48,7 @@ impl AdapterConfig {
     /// The contrastive loss is left out, as for the wide model.
     pub(crate) fn alone() -> (Self, TrainConfig) {
         let config = TrainConfig {
-            contrastive: ContrastiveConfig { gamma: 0.0, ..ContrastiveConfig::default() },
+            contrastive: ContrastiveConfig::off(),
             epochs: 20,
             max_length: DEFAULT_LENGTH,
             ..TrainConfig::default()

@@ -7,7 +7,7 @@ use super::*;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
 use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
 use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling};
-use crate::loss::ContrastiveConfig;
+use crate::loss::{ContrastiveConfig, ContrastiveTemperature};
 use crate::model::{Model, TextInput};
 use crate::models::cnn::CnnConfig;
 use crate::models::wide::WideConfig;
@@ -28,7 +28,7 @@ fn preset(pooling: Pooling) -> Preset {
     let config = TrainConfig {
         contrastive: ContrastiveConfig {
             gamma: 0.1,
-            temperature: 1.0,
+            temperature: ContrastiveTemperature::Relative { factor: 1.0 },
             ..ContrastiveConfig::default()
         },
         batch_size: 12,

@@ -59,7 +59,7 @@ impl LdgnConfig {
     /// contrastive loss is left out: on a part of Reuters-21578 it cost a point.
     pub(crate) fn alone() -> (Self, TrainConfig) {
         let config = TrainConfig {
-            contrastive: ContrastiveConfig { gamma: 0.0, ..ContrastiveConfig::default() },
+            contrastive: ContrastiveConfig::off(),
             batch_size: BATCH_SIZE,
             ..TrainConfig::default()
         };

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::*;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes};
-use crate::loss::ContrastiveConfig;
+use crate::loss::{ContrastiveConfig, ContrastiveTemperature};
 use crate::model::{Model, TextInput};
 use crate::optimizer::AdamConfig;
 use crate::rows::RowMajor as _;
@@ -25,7 +25,7 @@ fn preset() -> Preset {
     let config = TrainConfig {
         contrastive: ContrastiveConfig {
             gamma: 0.1,
-            temperature: 1.0,
+            temperature: ContrastiveTemperature::Relative { factor: 1.0 },
             ..ContrastiveConfig::default()
         },
         batch_size: 12,

@@ -72,11 +72,10 @@ impl WideConfig {
 
     /// Returns the settings of a wide model by itself, and the training that suits it.
     ///
-    /// The contrastive loss is left out, since the tuned interpolation was no better with it; where
-    /// gamma is given, tau' suits representations of length 1, which are at most 2 apart.
+    /// The contrastive loss is left out, since the tuned interpolation was no better with it.
     pub(crate) fn alone() -> (Self, TrainConfig) {
         let config = TrainConfig {
-            contrastive: ContrastiveConfig::off_on_the_unit_sphere(),
+            contrastive: ContrastiveConfig::off(),
             epochs: 10,
             max_length: 1000,
             ..TrainConfig::default()

@@ -3,11 +3,11 @@ use rand::SeedableRng;
 use rand::rngs::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::Coefficient;
 use crate::init::uniform;
 use crate::models::adapter::{AdapterConfig, AdapterParameters};
 use crate::rows::RowMajor as _;
 use crate::slopes;
+use crate::{Coefficient, ContrastiveTemperature};
 
 const DIMENSIONS: usize = 4;
 const N_LABELS: usize = 3;
@@ -30,8 +30,11 @@ fn label_sets() -> Vec<LabelSet> {
     ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
 }
 
-const WEIGHTS: ContrastiveConfig =
-    ContrastiveConfig { gamma: 2.0, temperature: 0.5, coefficient: Coefficient::Dynamic };
+const WEIGHTS: ContrastiveConfig = ContrastiveConfig {
+    gamma: 2.0,
+    temperature: ContrastiveTemperature::Relative { factor: 0.7 },
+    coefficient: Coefficient::Dynamic,
+};
 
 /// Computes loss and gradients without moving the parameters.
 fn loss_of(adapter: &mut Adapter) -> f64 {

@@ -1,10 +1,10 @@
 use autotag::LabelId;
 
 use super::*;
-use crate::Coefficient;
 use crate::models::cnn::CnnParameters;
 use crate::optimizer::AdamConfig;
 use crate::slopes;
+use crate::{Coefficient, ContrastiveTemperature};
 
 pub(super) const N_TOKENS: usize = 12;
 
@@ -30,8 +30,11 @@ pub(super) fn label_sets() -> Vec<LabelSet> {
     ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
 }
 
-pub(super) const WEIGHTS: ContrastiveConfig =
-    ContrastiveConfig { gamma: 2.0, temperature: 0.5, coefficient: Coefficient::Dynamic };
+pub(super) const WEIGHTS: ContrastiveConfig = ContrastiveConfig {
+    gamma: 2.0,
+    temperature: ContrastiveTemperature::Relative { factor: 2.0 },
+    coefficient: Coefficient::Dynamic,
+};
 
 /// Computes loss and gradients without moving the parameters.
 pub(super) fn loss_of(cnn: &mut Cnn) -> f64 {

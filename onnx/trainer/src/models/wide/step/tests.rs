@@ -1,10 +1,10 @@
 use autotag::LabelId;
 
 use super::*;
-use crate::Coefficient;
 use crate::models::wide::{WideConfig, WideParameters};
 use crate::rows::RowMajor as _;
 use crate::slopes;
+use crate::{Coefficient, ContrastiveTemperature};
 
 const N_NGRAMS: usize = 9;
 const N_LABELS: usize = 3;
@@ -35,8 +35,11 @@ fn label_sets() -> Vec<LabelSet> {
     ids.iter().map(|ids| ids.iter().copied().map(LabelId).collect()).collect()
 }
 
-const WEIGHTS: ContrastiveConfig =
-    ContrastiveConfig { gamma: 2.0, temperature: 0.5, coefficient: Coefficient::Dynamic };
+const WEIGHTS: ContrastiveConfig = ContrastiveConfig {
+    gamma: 2.0,
+    temperature: ContrastiveTemperature::Relative { factor: 0.7 },
+    coefficient: Coefficient::Dynamic,
+};
 
 /// Computes loss and gradients without moving the parameters.
 fn loss_of(wide: &mut Wide) -> f64 {
