@@ -47,6 +47,9 @@ const ROWS: usize = 1024;
 /// keeps in registers. More cost it half its speed; the other kernels do not care.
 const QUERIES: usize = 48;
 
+/// The rows that are copied side by side at once, where only some are searched.
+const COPIED_ROWS: usize = 4096;
+
 /// Rows beyond k that are kept for being as near as rounding can tell.
 const SPARE: usize = 64;
 
@@ -142,6 +145,27 @@ impl ExactIndex {
         batches.into_iter().flat_map(|batch| batch.nearest).map(Nearest::into_ranked).collect()
     }
 
+    /// Finds the k nearest of some rows for each query, as [`ExactIndex::nearest`] does of all.
+    pub(super) fn nearest_among(
+        &self,
+        queries: ArrayView2<'_, f32>,
+        rows: &[u32],
+        k: usize,
+    ) -> Vec<Vec<Found>> {
+        let mut nearest = vec![Vec::new(); queries.nrows()];
+        for rows in rows.chunks(COPIED_ROWS) {
+            let mut some = ExactIndex::new(self.dimensions);
+            some.reserve(rows.len());
+            rows.iter().for_each(|&row| some.push_rows_of(self, row as usize..row as usize + 1));
+            for (nearest, found) in nearest.iter_mut().zip(some.nearest(queries, k)) {
+                nearest
+                    .extend(found.into_iter().map(|(at, distance)| (rows[at] as usize, distance)));
+                rank(nearest, k);
+            }
+        }
+        nearest
+    }
+
     fn matrix(&self) -> ArrayView2<'_, f32> {
         let shape = (self.n_rows(), self.dimensions);
         ArrayView2::from_shape(shape, &self.values).expect("whole rows")
@@ -171,10 +195,15 @@ impl ExactIndex {
     ) -> Vec<Found> {
         let rows = rows.into_iter();
         let mut found: Vec<Found> = rows.map(|row| (row, distance(query, self.row(row)))).collect();
-        found.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        found.truncate(k);
+        rank(&mut found, k);
         found
     }
+}
+
+/// Keeps the k nearest, the nearest first.
+fn rank(found: &mut Vec<Found>, k: usize) {
+    found.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    found.truncate(k);
 }
 
 /// Queries that are multiplied with the rows at once.

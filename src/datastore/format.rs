@@ -1,6 +1,6 @@
 //! The disk format: little-endian records, one format version for all of them.
 //!
-//! Database `meta` holds the [`Header`] and the trees' center; `items` maps an item's number (u32,
+//! Database `meta` holds the [`Header`], the trees' center and the items that the trees do not cover; `items` maps an item's number (u32,
 //! big-endian, so that LMDB's order is the numbers') to its [`Record`]; `keys` maps keys to numbers;
 //! `documents` maps keys to [`DocumentRecord`]s; `labels` maps label ids to [`LabelHistory`]s;
 //! `staged` holds operations that wait for a commit, which outlive their process where `meta` holds
@@ -10,14 +10,17 @@
 //! Every value but Arroy's and the numbers in `keys` ends with the CRC-32 of what stands before it: LMDB has
 //! no checksums.
 
+use roaring::RoaringBitmap;
+
 use super::item::{DocumentRecord, Review, Source};
 use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
 
 /// The format version that this program writes.
 ///
-/// Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all documents
-/// (operation 4); otherwise it is as version 2.
-pub(super) const VERSION: u32 = 3;
+/// Version 4 has trees of an older generation than its items, with the numbers of the items that they do
+/// not cover. Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all
+/// documents (operation 4); otherwise it is as version 2.
+pub(super) const VERSION: u32 = 4;
 
 /// The oldest format version that this program reads.
 const OLDEST: u32 = 2;
@@ -44,10 +47,14 @@ pub(super) struct Header {
     /// Counts commits.
     pub(super) generation: u64,
     pub(super) n_items: u64,
-    /// The number of items whose mean the trees' center is; 0 where there is no center yet.
+    /// The number of items whose mean the trees' center is; 0 where there are no trees.
     pub(super) n_centered: u64,
     /// The checksum of Arroy's nodes, without the vectors.
     pub(super) trees_checksum: u32,
+    /// The generation whose items the trees hold.
+    pub(super) trees_generation: u64,
+    /// The number of items that were added, changed or deleted since that generation.
+    pub(super) n_uncovered: u64,
 }
 
 /// The reason why a header cannot be used.
@@ -59,7 +66,7 @@ pub(super) enum HeaderError {
 
 impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(76);
+        let mut bytes = Vec::with_capacity(92);
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(self.dimensions.to_le_bytes());
         bytes.extend(self.n_trees.to_le_bytes());
@@ -68,6 +75,8 @@ impl Header {
         bytes.extend(self.n_items.to_le_bytes());
         bytes.extend(self.n_centered.to_le_bytes());
         bytes.extend(self.trees_checksum.to_le_bytes());
+        bytes.extend(self.trees_generation.to_le_bytes());
+        bytes.extend(self.n_uncovered.to_le_bytes());
         seal(bytes)
     }
 
@@ -83,8 +92,8 @@ impl Header {
     }
 
     fn decode_fields(input: &mut Input<'_>) -> Option<Self> {
-        input.u32()?;
-        Some(Header {
+        let version = input.u32()?;
+        let mut header = Header {
             dimensions: input.u32()?,
             n_trees: input.u32()?,
             encoder: Fingerprint(input.array()?),
@@ -92,7 +101,13 @@ impl Header {
             n_items: input.u64()?,
             n_centered: input.u64()?,
             trees_checksum: input.u32()?,
-        })
+            trees_generation: 0,
+            n_uncovered: 0,
+        };
+        // Before version 4 the trees were those of the newest commit.
+        header.trees_generation = if version < 4 { header.generation } else { input.u64()? };
+        header.n_uncovered = if version < 4 { 0 } else { input.u64()? };
+        Some(header)
     }
 }
 
@@ -106,6 +121,21 @@ pub(super) fn decode_vector(bytes: &[u8], dimensions: usize) -> Option<Vec<f32>>
     let values = unseal(bytes)?;
     (values.len() == dimensions.checked_mul(4)?)
         .then(|| words(values).map(f32::from_le_bytes).collect())
+}
+
+/// Lays out a set of items' numbers in the portable format of Roaring bitmaps: at most 8 KiB for each 65,536
+/// numbers in use.
+pub(super) fn encode_ids(ids: &RoaringBitmap) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ids.serialized_size() + CHECKSUM_BYTES);
+    ids.serialize_into(&mut bytes).expect("a vector takes all bytes");
+    seal(bytes)
+}
+
+/// Reads a set of items' numbers; `None` when the bytes are none.
+pub(super) fn decode_ids(bytes: &[u8]) -> Option<RoaringBitmap> {
+    let mut content = unseal(bytes)?;
+    let ids = RoaringBitmap::deserialize_from(&mut content).ok()?;
+    content.is_empty().then_some(ids)
 }
 
 /// The record that makes the operations in `staged` durable: they wait to be applied or discarded as a

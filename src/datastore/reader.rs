@@ -79,7 +79,7 @@ impl DatastoreReader {
     /// Returns what [`SearchMode::Auto`] has chosen for batches of so many queries, or `None` as
     /// long as it measures.
     pub fn chosen_mode(&self, n_queries: usize) -> Option<SearchMode> {
-        self.shared.search.choice(self.len(), n_queries)
+        self.shared.search.choice(&self.snapshot, n_queries)
     }
 
     /// Returns the labels known to this snapshot. Items have those that stand for the ones they

@@ -16,6 +16,8 @@ use crate::{Embedding, LabelSet, LabelVocabulary, Result};
 #[derive(Clone)]
 pub(super) struct Snapshot {
     pub(super) generation: u64,
+    /// There was an approximate index at that commit.
+    pub(super) is_indexed: bool,
     pub(super) vectors: ExactIndex,
     pub(super) vocabulary: LabelVocabulary,
     /// Ascending.
@@ -56,6 +58,7 @@ impl Snapshot {
             tracing::debug_span!("load", header.generation, n_items = header.n_items).entered();
         let vectors = ExactIndex::new(store.dimensions);
         let mut snapshot = Snapshot::new(header.generation, vectors, store.vocabulary(txn)?);
+        snapshot.is_indexed = header.n_centered > 0;
         // The database's own count, not the header's, which damage may have made huge.
         let n_items = store.databases.items.len(txn).map_err(store.lmdb("read the items"))?;
         if n_items != header.n_items {
@@ -73,6 +76,7 @@ impl Snapshot {
     fn new(generation: u64, vectors: ExactIndex, vocabulary: LabelVocabulary) -> Self {
         Snapshot {
             generation,
+            is_indexed: false,
             vectors,
             vocabulary,
             ids: Vec::new(),
@@ -96,6 +100,7 @@ impl Snapshot {
         let _span = tracing::debug_span!("advance", n_touched = touched.len()).entered();
         let header = store.header(txn)?;
         (self.generation, self.vocabulary) = (header.generation, store.vocabulary(txn)?);
+        let is_indexed = header.n_centered > 0;
         let damaged = || store.damaged("an item");
         let mut moved = Vec::new();
         for id in touched {
@@ -112,6 +117,7 @@ impl Snapshot {
         if !moved.is_empty() {
             self = self.spliced(moved).ok_or_else(damaged)?;
         }
+        self.is_indexed = is_indexed;
         if self.ids.len() as u64 != header.n_items {
             return Err(store.damaged("its number of items"));
         }

@@ -428,7 +428,7 @@ impl DatastoreWriter {
         self.buffer_bytes = 0;
     }
 
-    /// Applies all changes in their order and rebuilds the trees; returns the numbers in use then, and the
+    /// Applies all changes in their order and tells the index of them; returns the numbers in use then, and the
     /// generations before and after.
     fn apply_to(&self, txn: &mut RwTxn) -> Result<(Ids, u64, u64)> {
         let store = &self.shared.store;
