@@ -15,6 +15,7 @@
 mod item;
 mod options;
 
+mod compact;
 mod files;
 mod format;
 mod locks;
@@ -28,6 +29,8 @@ mod report;
 
 mod index;
 mod trees;
+
+mod int8;
 
 mod exact;
 mod snapshot;
@@ -53,6 +56,7 @@ use std::sync::Arc;
 
 use crate::{Fingerprint, Result};
 
+pub use compact::rounded;
 pub use exact::{ExactIndex, Found};
 #[cfg(feature = "_fuzzing")]
 pub use fuzz::decode_any;

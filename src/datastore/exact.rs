@@ -1,14 +1,16 @@
 //! Exact search: every item is compared, a block of items and a batch of queries at a time.
 //!
 //! |q - h|^2 = |q|^2 + |h|^2 - 2 q.h, so that |h|^2 / 2 - q.h orders the items as their distance
-//! does, and a matrix product gives all q.h. In single precision such values are off by a little;
-//! what comes that close to the k-th is kept too, and the distances of those few are computed
-//! directly.
+//! does. All q.h come from a matrix product in single precision, or from one in 8 bits where the
+//! processor is faster at that. Such values are off by what has a bound; what comes that close to the k-th
+//! is kept too, and the distances of those few are computed directly.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
+use super::int8::{self, Hit, Int8Queries, Int8Rows};
 use crate::product::{self, Threads};
 
 /// Vectors in memory, searched by comparing all of them.
@@ -29,71 +31,82 @@ use crate::product::{self, Threads};
 #[derive(Clone, Debug)]
 pub struct ExactIndex {
     dimensions: usize,
-    values: Vec<f32>,
-    /// |h|^2 / 2 for each row.
-    half_norms: Vec<f32>,
+    /// Every block but the last is full. Copies share them until one is changed.
+    blocks: Vec<Arc<Block>>,
     /// The largest |h|.
     largest_norm: f64,
+    kernel: Kernel,
+}
+
+/// The way in which products are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernel {
+    /// In single precision.
+    Float,
+    /// In 8 bits, for processors that are faster at that.
+    Int8,
 }
 
 /// A row and the Euclidean distance between it and a query.
 pub type Found = (usize, f32);
 
-/// The rows that one product takes: a core's cache holds them while batch after batch of queries is
-/// multiplied with them.
+/// The rows of a block: a core's cache holds them while batch after batch of queries is multiplied with
+/// them.
 const ROWS: usize = 1024;
 
 /// The queries that one product takes: as many as the widest kernel of `gemm`, that for AVX-512,
 /// keeps in registers. More cost it half its speed; the other kernels do not care.
-const QUERIES: usize = 48;
+const QUERIES: usize = int8::MAX_QUERIES;
+
+/// The rows that are compared with the same bounds in 8 bits.
+const SCANNED_ROWS: usize = 128;
+
+/// Rows beyond k that are kept for being as near as rounding can tell.
+const SPARE: usize = 256;
 
 /// The rows that are copied side by side at once, where only some are searched.
 const COPIED_ROWS: usize = 4096;
 
-/// Rows beyond k that are kept for being as near as rounding can tell.
-const SPARE: usize = 64;
-
 impl ExactIndex {
     /// Makes an empty index for vectors of a length.
     pub fn new(dimensions: usize) -> Self {
-        ExactIndex { dimensions, values: Vec::new(), half_norms: Vec::new(), largest_norm: 0.0 }
-    }
-
-    pub(super) fn reserve(&mut self, n_rows: usize) {
-        self.values.reserve_exact(n_rows * self.dimensions);
-        self.half_norms.reserve_exact(n_rows);
+        let kernel = if int8::is_supported(dimensions) { Kernel::Int8 } else { Kernel::Float };
+        ExactIndex { dimensions, blocks: Vec::new(), largest_norm: 0.0, kernel }
     }
 
     /// Adds a row; `None`, and no row, when its values cannot be an embedding's: another number of
     /// them, all zero, or one that is not finite.
     pub fn push(&mut self, values: impl ExactSizeIterator<Item = f32>) -> Option<()> {
-        let start = self.values.len();
-        self.values.extend(values);
-        let Some(norm) = self.square_norm_of(&self.values[start..]) else {
-            self.values.truncate(start);
-            return None;
-        };
+        let values: Vec<f32> = values.collect();
+        let norm = self.square_norm_of(&values)?;
         self.largest_norm = self.largest_norm.max(norm.sqrt());
-        self.half_norms.push((norm / 2.0) as f32);
+        self.last_block().push(&values, norm);
         Some(())
     }
 
     /// Replaces a row; `None` as for [`ExactIndex::push`].
     pub(super) fn replace(&mut self, row: usize, values: &[f32]) -> Option<()> {
         let norm = self.square_norm_of(values)?;
-        self.values[row * self.dimensions..][..self.dimensions].copy_from_slice(values);
         // The largest norm bounds rounding errors: it may be too large.
         self.largest_norm = self.largest_norm.max(norm.sqrt());
-        self.half_norms[row] = (norm / 2.0) as f32;
+        Arc::make_mut(&mut self.blocks[row / ROWS]).replace(row % ROWS, values, norm);
         Some(())
     }
 
     /// Adds rows of another index of the same length of vectors.
     pub(super) fn push_rows_of(&mut self, other: &ExactIndex, rows: Range<usize>) {
-        let values = rows.start * self.dimensions..rows.end * self.dimensions;
-        self.values.extend_from_slice(&other.values[values]);
-        self.half_norms.extend_from_slice(&other.half_norms[rows]);
         self.largest_norm = self.largest_norm.max(other.largest_norm);
+        for row in rows {
+            self.last_block().push_row_of(&other.blocks[row / ROWS], row % ROWS);
+        }
+    }
+
+    /// Returns the block that the next row comes into.
+    fn last_block(&mut self) -> &mut Block {
+        if self.blocks.last().is_none_or(|block| block.n_rows() == ROWS) {
+            self.blocks.push(Arc::new(Block::new(self.dimensions, self.kernel)));
+        }
+        Arc::make_mut(self.blocks.last_mut().expect("there is one now"))
     }
 
     /// Returns |h|^2; `None` for values that cannot be an embedding's.
@@ -108,11 +121,12 @@ impl ExactIndex {
     }
 
     pub(super) fn n_rows(&self) -> usize {
-        self.half_norms.len()
+        let last = self.blocks.last().map_or(0, |block| block.n_rows());
+        self.blocks.len().saturating_sub(1) * ROWS + last
     }
 
     pub(super) fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.dimensions..][..self.dimensions]
+        self.blocks[row / ROWS].row(row % ROWS)
     }
 
     /// Finds the k nearest rows of each query, the nearest first; rows at the same distance stand
@@ -126,20 +140,15 @@ impl ExactIndex {
         if k == 0 {
             return vec![Vec::new(); queries.nrows()];
         }
+        assert_eq!(queries.ncols(), self.dimensions, "the length of the queries");
         let queries = queries.as_standard_layout();
         let chunks = queries.axis_chunks_iter(Axis(0), QUERIES);
         let mut batches: Vec<Batch<'_>> =
             chunks.map(|queries| Batch::new(self, queries, k)).collect();
-        let mut products = vec![0.0; QUERIES.min(queries.nrows()) * ROWS.min(self.n_rows())];
-        let rows = self.matrix();
-        let blocks = rows.axis_chunks_iter(Axis(0), ROWS).zip(self.half_norms.chunks(ROWS));
-        for (block, (rows, half_norms)) in blocks.enumerate() {
+        let mut scratch = Scratch::default();
+        for (block, first_row) in self.blocks.iter().zip((0..).step_by(ROWS)) {
             for batch in &mut batches {
-                let shape = (rows.nrows(), batch.queries.nrows());
-                let products = &mut products[..shape.0 * shape.1];
-                let view = ArrayViewMut2::from_shape(shape, products).expect("whole rows");
-                product::multiply(view.reversed_axes(), batch.queries, rows.t(), Threads::One);
-                batch.offer(block * ROWS, half_norms, products);
+                batch.offer(block, first_row, &mut scratch);
             }
         }
         batches.into_iter().flat_map(|batch| batch.nearest).map(Nearest::into_ranked).collect()
@@ -155,7 +164,6 @@ impl ExactIndex {
         let mut nearest = vec![Vec::new(); queries.nrows()];
         for rows in rows.chunks(COPIED_ROWS) {
             let mut some = ExactIndex::new(self.dimensions);
-            some.reserve(rows.len());
             rows.iter().for_each(|&row| some.push_rows_of(self, row as usize..row as usize + 1));
             for (nearest, found) in nearest.iter_mut().zip(some.nearest(queries, k)) {
                 nearest
@@ -166,24 +174,21 @@ impl ExactIndex {
         nearest
     }
 
-    fn matrix(&self) -> ArrayView2<'_, f32> {
-        let shape = (self.n_rows(), self.dimensions);
-        ArrayView2::from_shape(shape, &self.values).expect("whole rows")
-    }
-
-    /// Returns how far a row's |h|^2 / 2 - q.h can be off against another's.
+    /// Returns how far a row's |h|^2 / 2 - q.h can be off by rounding, against another's.
     ///
     /// A product of D terms in single precision is off by at most D eps |q| |h|, and |h|^2 / 2,
     /// computed in double precision, by one rounding; two rows are compared. It is not finite where
-    /// the products may overflow: then every distance is computed directly.
-    fn margin(&self, query: &[f32]) -> f32 {
+    /// the products may overflow: then every distance is computed directly. What is too small for single
+    /// precision is off by less than its smallest value in each term.
+    fn rounding(&self, query: &[f32]) -> f32 {
         let norm = square_norm(query).sqrt();
         let n_terms = self.dimensions as f64 + 1.0;
         let largest = self.largest_norm * (norm * n_terms + self.largest_norm);
         if largest > f64::from(f32::MAX) / 4.0 {
             return f32::INFINITY;
         }
-        (2.0 * f64::from(f32::EPSILON) * largest) as f32
+        let smallest = n_terms * f64::from(f32::MIN_POSITIVE);
+        (2.0 * f64::from(f32::EPSILON) * largest + smallest) as f32
     }
 
     /// Computes the rows' distances and returns the k nearest.
@@ -206,37 +211,134 @@ fn rank(found: &mut Vec<Found>, k: usize) {
     found.truncate(k);
 }
 
+/// At most [`ROWS`] rows side by side.
+#[derive(Clone, Debug)]
+struct Block {
+    dimensions: usize,
+    values: Vec<f32>,
+    /// |h|^2 / 2 for each row.
+    half_norms: Vec<f32>,
+    /// The same rows for [`Kernel::Int8`].
+    int8: Option<Int8Rows>,
+}
+
+impl Block {
+    fn new(dimensions: usize, kernel: Kernel) -> Self {
+        let int8 = (kernel == Kernel::Int8).then(|| Int8Rows::new(dimensions));
+        Block { dimensions, values: Vec::new(), half_norms: Vec::new(), int8 }
+    }
+
+    fn n_rows(&self) -> usize {
+        self.half_norms.len()
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.dimensions..][..self.dimensions]
+    }
+
+    fn matrix(&self) -> ArrayView2<'_, f32> {
+        let shape = (self.n_rows(), self.dimensions);
+        ArrayView2::from_shape(shape, &self.values).expect("whole rows")
+    }
+
+    fn push(&mut self, values: &[f32], square_norm: f64) {
+        self.values.extend_from_slice(values);
+        self.half_norms.push((square_norm / 2.0) as f32);
+        if let Some(int8) = &mut self.int8 {
+            int8.push(values);
+        }
+    }
+
+    fn replace(&mut self, row: usize, values: &[f32], square_norm: f64) {
+        self.values[row * self.dimensions..][..self.dimensions].copy_from_slice(values);
+        self.half_norms[row] = (square_norm / 2.0) as f32;
+        if let Some(int8) = &mut self.int8 {
+            int8.replace(row, values);
+        }
+    }
+
+    fn push_row_of(&mut self, other: &Block, row: usize) {
+        self.values.extend_from_slice(other.row(row));
+        self.half_norms.push(other.half_norms[row]);
+        if let (Some(int8), Some(other)) = (&mut self.int8, &other.int8) {
+            int8.push_row_of(other, row);
+        }
+    }
+}
+
 /// Queries that are multiplied with the rows at once.
 struct Batch<'a> {
     queries: ArrayView2<'a, f32>,
+    /// The same queries for [`Kernel::Int8`].
+    int8: Option<Int8Queries>,
     nearest: Vec<Nearest<'a>>,
-    /// The bound of each query's [`Nearest`], side by side to be compared at once.
-    bounds: Vec<f32>,
+    /// The largest value that is still offered to each [`Nearest`], side by side to be compared at once.
+    limits: Vec<f32>,
+}
+
+/// The memory of products, used again for the next ones.
+#[derive(Default)]
+struct Scratch {
+    products: Vec<f32>,
+    hits: Vec<Hit>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(matrix: &'a ExactIndex, queries: ArrayView2<'a, f32>, k: usize) -> Self {
+    fn new(index: &'a ExactIndex, queries: ArrayView2<'a, f32>, k: usize) -> Self {
         let values = queries.to_slice().expect("queries have the standard layout");
-        let queries_alone = values.chunks_exact(matrix.dimensions);
+        let queries_alone = values.chunks_exact(index.dimensions);
         let nearest: Vec<Nearest<'a>> =
-            queries_alone.map(|query| Nearest::new(matrix, query, k)).collect();
-        let bounds = nearest.iter().map(|nearest| nearest.bound).collect();
-        Batch { queries, nearest, bounds }
+            queries_alone.map(|query| Nearest::new(index, query, k)).collect();
+        let is_int8 = index.kernel == Kernel::Int8;
+        let int8 = is_int8.then(|| Int8Queries::new(values, index.dimensions));
+        Batch { queries, int8, limits: vec![0.0; nearest.len()], nearest }
     }
 
-    /// Looks at a block of rows, given their products with the queries, row by row; most rows are
-    /// near none of the queries and cost one comparison of all.
-    fn offer(&mut self, first_row: usize, half_norms: &[f32], products: &[f32]) {
-        let n_queries = self.bounds.len();
-        for (position, (half_norm, products)) in
-            half_norms.iter().zip(products.chunks_exact(n_queries)).enumerate()
-        {
-            let pairs = products.iter().zip(&self.bounds);
-            if pairs.fold(false, |any, (q_h, bound)| any | (half_norm - q_h <= *bound)) {
-                let row = (first_row + position) as u32;
+    /// Looks at a block of rows, of which the first one stands at `first_row`.
+    fn offer(&mut self, block: &Block, first_row: usize, scratch: &mut Scratch) {
+        match (&self.int8, &block.int8) {
+            (Some(queries), Some(rows)) => {
+                for (query, nearest) in self.nearest.iter_mut().enumerate() {
+                    nearest.margin = queries.margin(query, rows) + nearest.rounding;
+                }
+                self.offer_int8(block, first_row, &mut scratch.hits);
+            }
+            _ => self.offer_float(block, first_row, &mut scratch.products),
+        }
+    }
+
+    fn offer_int8(&mut self, block: &Block, first_row: usize, hits: &mut Vec<Hit>) {
+        let (Some(queries), Some(rows)) = (&self.int8, &block.int8) else { return };
+        for start in (0..block.n_rows()).step_by(SCANNED_ROWS) {
+            let end = block.n_rows().min(start + SCANNED_ROWS);
+            for (limit, nearest) in self.limits.iter_mut().zip(&self.nearest) {
+                *limit = nearest.limit();
+            }
+            hits.clear();
+            queries.scan(rows, start..end, &block.half_norms, &self.limits, hits);
+            for hit in hits.iter() {
+                let row = first_row as u32 + hit.row;
+                self.nearest[hit.query as usize].push(hit.value, row);
+            }
+        }
+    }
+
+    fn offer_float(&mut self, block: &Block, first_row: usize, products: &mut Vec<f32>) {
+        let (n_rows, n_queries) = (block.n_rows(), self.nearest.len());
+        products.resize(n_rows * n_queries, 0.0);
+        let view = ArrayViewMut2::from_shape((n_rows, n_queries), products).expect("whole rows");
+        product::multiply(view.reversed_axes(), self.queries, block.matrix().t(), Threads::One);
+        for (limit, nearest) in self.limits.iter_mut().zip(&self.nearest) {
+            *limit = nearest.limit();
+        }
+        // Most rows are near none of the queries and cost one comparison of all.
+        let products = block.half_norms.iter().zip(products.chunks_exact(n_queries));
+        for (row, (half_norm, products)) in (first_row as u32..).zip(products) {
+            let pairs = products.iter().zip(&self.limits);
+            if pairs.fold(false, |any, (q_h, limit)| any | (half_norm - q_h <= *limit)) {
                 for (query, q_h) in products.iter().enumerate() {
                     self.nearest[query].push(half_norm - q_h, row);
-                    self.bounds[query] = self.nearest[query].bound;
+                    self.limits[query] = self.nearest[query].limit();
                 }
             }
         }
@@ -245,58 +347,89 @@ impl<'a> Batch<'a> {
 
 /// The rows nearest to one query so far, by |h|^2 / 2 - q.h.
 struct Nearest<'a> {
-    matrix: &'a ExactIndex,
+    index: &'a ExactIndex,
     query: &'a [f32],
     k: usize,
-    /// See [`ExactIndex::margin`].
+    /// See [`ExactIndex::rounding`].
+    rounding: f32,
+    /// How far the values that are offered can be off.
     margin: f32,
-    /// No row above it is among the k nearest.
+    /// No row of a larger value is among the k nearest.
     bound: f32,
-    candidates: Vec<(f32, u32)>,
+    candidates: Vec<Candidate>,
+}
+
+/// A row that may be among the k nearest, with the least and the largest value that it can have.
+struct Candidate {
+    least: f32,
+    largest: f32,
+    row: u32,
 }
 
 impl<'a> Nearest<'a> {
-    fn new(matrix: &'a ExactIndex, query: &'a [f32], k: usize) -> Self {
-        let margin = matrix.margin(query);
+    fn new(index: &'a ExactIndex, query: &'a [f32], k: usize) -> Self {
+        let rounding = index.rounding(query);
         // Products that overflow decide nothing: no value is at most NaN.
-        let bound = if margin.is_finite() { f32::INFINITY } else { f32::NAN };
+        let bound = if rounding.is_finite() { f32::INFINITY } else { f32::NAN };
         let candidates = Vec::with_capacity(2 * (k + SPARE));
-        Nearest { matrix, query, k, margin, bound, candidates }
+        Nearest { index, query, k, rounding, margin: rounding, bound, candidates }
+    }
+
+    /// Returns the largest value that a row may be offered with.
+    fn limit(&self) -> f32 {
+        self.bound + self.margin
     }
 
     fn push(&mut self, value: f32, row: u32) {
-        if value <= self.bound {
-            self.candidates.push((value, row));
+        if value <= self.limit() {
+            let (least, largest) = (value - self.margin, value + self.margin);
+            self.candidates.push(Candidate { least, largest, row });
             if self.candidates.len() == 2 * (self.k + SPARE) {
                 self.shrink();
             }
         }
     }
 
-    /// Keeps the k nearest and what rounding cannot tell from them; where that is a crowd, its
+    /// Keeps the k nearest and what the margin cannot tell from them; where that is a crowd, its
     /// distances are computed now.
     fn shrink(&mut self) {
-        let (_, kth, _) =
-            self.candidates.select_nth_unstable_by(self.k - 1, |a, b| a.0.total_cmp(&b.0));
-        self.bound = self.bound.min(kth.0 + self.margin);
-        self.candidates.retain(|candidate| candidate.0 <= self.bound);
+        self.lower_bound();
         if self.candidates.len() > self.k + SPARE {
-            let rows: Vec<u32> = self.ranked().into_iter().map(|(row, _)| row as u32).collect();
-            self.candidates.retain(|(_, row)| rows.contains(row));
+            let nearest = self.ranked();
+            self.candidates.clear();
+            for (row, _) in nearest {
+                let value = self.value(row);
+                let (least, largest) = (value - self.rounding, value + self.rounding);
+                self.candidates.push(Candidate { least, largest, row: row as u32 });
+            }
+            self.lower_bound();
         }
+    }
+
+    /// Drops the candidates behind the k-th nearest.
+    fn lower_bound(&mut self) {
+        let largest = |a: &Candidate, b: &Candidate| a.largest.total_cmp(&b.largest);
+        let (_, kth, _) = self.candidates.select_nth_unstable_by(self.k - 1, largest);
+        self.bound = self.bound.min(kth.largest);
+        self.candidates.retain(|candidate| candidate.least <= self.bound);
+    }
+
+    /// Computes a row's |h|^2 / 2 - q.h.
+    fn value(&self, row: usize) -> f32 {
+        sum_over(self.index.row(row), self.query, |h, q| h * (h / 2.0 - q)) as f32
     }
 
     fn ranked(&self) -> Vec<Found> {
-        let rows = self.candidates.iter().map(|&(_, row)| row as usize);
-        self.matrix.ranked(self.query, rows, self.k)
+        let rows = self.candidates.iter().map(|candidate| candidate.row as usize);
+        self.index.ranked(self.query, rows, self.k)
     }
 
     fn into_ranked(mut self) -> Vec<Found> {
-        if !self.margin.is_finite() {
-            return self.matrix.ranked(self.query, 0..self.matrix.n_rows(), self.k);
+        if !self.rounding.is_finite() {
+            return self.index.ranked(self.query, 0..self.index.n_rows(), self.k);
         }
         if self.candidates.len() > self.k {
-            self.shrink();
+            self.lower_bound();
         }
         self.ranked()
     }
@@ -304,17 +437,24 @@ impl<'a> Nearest<'a> {
 
 /// Returns the Euclidean distance; one beyond single precision is cut to its largest value.
 fn distance(a: &[f32], b: &[f32]) -> f32 {
-    let square = sum(a.iter().zip(b).map(|(&a, &b)| {
-        let difference = f64::from(a) - f64::from(b);
-        difference * difference
-    }));
+    let square = sum_over(a, b, |a, b| (a - b) * (a - b));
     (square.sqrt() as f32).min(f32::MAX)
 }
 
 fn square_norm(vector: &[f32]) -> f64 {
-    sum(vector.iter().map(|&value| f64::from(value) * f64::from(value)))
+    sum_over(vector, vector, |a, b| a * b)
 }
 
-fn sum(terms: impl Iterator<Item = f64>) -> f64 {
-    terms.sum()
+/// Adds up the terms of two vectors, in several sums at once that do not wait for each other.
+fn sum_over(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut sums = [0.0; 8];
+    let (a_chunks, a_rest) = a.as_chunks::<8>();
+    let (b_chunks, b_rest) = b.as_chunks::<8>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += term(a.into(), b.into());
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(a.into(), b.into()));
+    rest.sum::<f64>() + sums.iter().sum::<f64>()
 }

@@ -12,13 +12,14 @@
 
 use roaring::RoaringBitmap;
 
+use super::compact;
 use super::item::{DocumentRecord, Review, Source};
 use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
 
 /// The format version that this program writes.
 ///
 /// Version 4 has trees of an older generation than its items, with the numbers of the items that they do
-/// not cover. Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all
+/// not cover, and documents in a compact form (flag 16). Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all
 /// documents (operation 4); otherwise it is as version 2.
 pub(super) const VERSION: u32 = 4;
 
@@ -301,13 +302,28 @@ impl<'a> RecordView<'a> {
     }
 }
 
+/// The flag of a document in the compact form.
+const IS_COMPACT: u8 = 16;
+
+/// The form of a document's embedding and scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// That of versions before 4.
+    Float,
+    /// See [`compact`].
+    Compact,
+}
+
 /// The length of a checksum.
 const CHECKSUM_BYTES: usize = 4;
 
 /// Lays out content hash (16 bytes), flags (u8: 1 reviewed, 2 with an embedding, 4 with scores, 8
-/// reviewed in part),
-/// number of rejected labels (u32), those (u32 each), the embedding's values (f32 each), number of
-/// the model's labels (u32), number of scores above 0 (u32), and those (u32 label, f32 score).
+/// reviewed in part, 16 in this form), number of rejected labels (u32), those (u32 each), the embedding's
+/// compact form, number of the model's labels (u32), number of scores above 0 (u32), and for each of
+/// those the number of labels between it and the one before (LEB128) and multiples of 1/65535 (u16).
+///
+/// Without flag 16, as before version 4, the embedding has f32 values, and a score its label (u32) and
+/// f32.
 ///
 /// Where the document is a neighbor, the embedding stands there alone: pass `None`.
 pub(super) fn encode_document(document: &DocumentRecord, embedding: Option<&Embedding>) -> Vec<u8> {
@@ -352,32 +368,44 @@ fn put_document(bytes: &mut Vec<u8>, document: &DocumentRecord, embedding: Optio
             Review::Complete => 1,
             Review::Partial => 9,
         } | u8::from(embedding.is_some()) << 1
-            | u8::from(scores.is_some()) << 2,
+            | u8::from(scores.is_some()) << 2
+            | IS_COMPACT,
     );
     bytes.extend((document.rejected.len() as u32).to_le_bytes());
     bytes.extend(document.rejected.ids().iter().flat_map(|label| label.0.to_le_bytes()));
     if let Some(embedding) = embedding {
-        bytes.extend(embedding.values().iter().flat_map(|value| value.to_le_bytes()));
+        compact::put_embedding(bytes, embedding);
     }
     if let Some(scores) = scores {
         bytes.extend((scores.values().len() as u32).to_le_bytes());
-        bytes.extend((n_above_zero(scores) as u32).to_le_bytes());
-        for (label, &score) in scores.values().iter().enumerate().filter(|(_, s)| **s > 0.0) {
-            bytes.extend((label as u32).to_le_bytes());
+        bytes.extend((compact::kept_scores(scores).count() as u32).to_le_bytes());
+        let mut next = 0;
+        for (label, score) in compact::kept_scores(scores) {
+            put_leb128(bytes, label - next);
             bytes.extend(score.to_le_bytes());
+            next = label + 1;
         }
     }
 }
 
-fn n_above_zero(scores: &Scores) -> usize {
-    scores.values().iter().filter(|score| **score > 0.0).count()
+/// Lays out a number in groups of 7 bits, the lowest first; all but the last have bit 7 set.
+fn put_leb128(bytes: &mut Vec<u8>, mut number: u32) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
 }
 
+/// Returns an upper bound of a document's length.
 fn document_len(document: &DocumentRecord) -> usize {
+    const LONGEST_SCORE: usize = 7;
     let encoded = document.encoded.as_ref();
+    let embedding =
+        encoded.map_or(0, |encoded| compact::embedding_len(encoded.embedding.values().len()));
     let scores = encoded.and_then(|encoded| encoded.scores.as_ref());
-    let n_dimensions = encoded.map_or(0, |encoded| encoded.embedding.values().len());
-    29 + 4 * (document.rejected.len() + n_dimensions) + 8 * scores.map_or(0, n_above_zero)
+    let n_scores = scores.map_or(0, |scores| compact::kept_scores(scores).count());
+    29 + 4 * document.rejected.len() + embedding + LONGEST_SCORE * n_scores
 }
 
 /// A change that waits for its commit.
@@ -513,22 +541,30 @@ impl<'a> Input<'a> {
             9 => Review::Partial,
             _ => return None,
         };
-        if flags > 15 {
+        if flags >= 2 * IS_COMPACT {
             return None;
         }
+        let form = if flags & IS_COMPACT == 0 { Form::Float } else { Form::Compact };
         let rejected = self.counted_label_ids()?;
         let embedding = match flags & 2 {
             0 => None,
+            _ if form == Form::Compact => {
+                let bytes = self.take(compact::embedding_len(dimensions))?;
+                Some(compact::embedding_from(bytes, dimensions)?)
+            }
             _ => {
                 let values = words(self.take(dimensions.checked_mul(4)?)?).map(f32::from_le_bytes);
                 Some(Embedding::new(values.collect::<Vec<f32>>()).ok()?)
             }
         };
-        let scores = if flags & 4 == 0 { None } else { Some(self.scores()?) };
+        let scores = match flags & 4 {
+            0 => None,
+            _ => Some(self.scores(form)?),
+        };
         Some(DocumentView { content, review, rejected, embedding, scores })
     }
 
-    fn scores(&mut self) -> Option<Scores> {
+    fn scores(&mut self, form: Form) -> Option<Scores> {
         let n_labels = self.u32()?;
         let n_scores = self.u32()?;
         // What damage may have made huge must not set memory aside.
@@ -536,11 +572,31 @@ impl<'a> Input<'a> {
             return None;
         }
         let mut scores = vec![0.0; n_labels as usize];
+        let mut next = 0u32;
         for _ in 0..n_scores {
-            let label = self.u32()? as usize;
-            *scores.get_mut(label)? = f32::from_le_bytes(self.array()?);
+            let (label, score) = if form == Form::Compact {
+                let label = next.checked_add(self.leb128()?)?;
+                (label, compact::score_from(u16::from_le_bytes(self.array()?)))
+            } else {
+                (self.u32()?, f32::from_le_bytes(self.array()?))
+            };
+            *scores.get_mut(label as usize)? = score;
+            next = label.checked_add(1)?;
         }
         Scores::new(scores).ok()
+    }
+
+    fn leb128(&mut self) -> Option<u32> {
+        let mut number = 0u32;
+        for shift in (0..32).step_by(7) {
+            let byte = self.array::<1>()?[0];
+            let group = u32::from(byte & 0x7f);
+            number |= group.checked_shl(shift).filter(|moved| moved >> shift == group)?;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
     }
 }
 

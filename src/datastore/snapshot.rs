@@ -64,7 +64,6 @@ impl Snapshot {
         if n_items != header.n_items {
             return Err(store.damaged("its number of items"));
         }
-        snapshot.vectors.reserve(n_items as usize);
         for item in store.items(txn)? {
             let (id, record) = item?;
             snapshot.push(id, &record).ok_or_else(|| store.damaged("an item"))?;
@@ -127,8 +126,7 @@ impl Snapshot {
     /// Removes items, and inserts others between those that are there; the changes stand in the order of
     /// their numbers. `None` when one is none of this datastore.
     fn spliced(mut self, changes: Vec<(u32, Option<RecordView<'_>>)>) -> Option<Self> {
-        let mut vectors = ExactIndex::new(self.vectors.dimensions());
-        vectors.reserve(self.ids.len() + changes.len());
+        let vectors = ExactIndex::new(self.vectors.dimensions());
         let vocabulary = std::mem::take(&mut self.vocabulary);
         let mut spliced = Snapshot::new(self.generation, vectors, vocabulary);
         let mut new_rows = vec![None; self.ids.len()];
