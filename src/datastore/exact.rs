@@ -93,11 +93,21 @@ impl ExactIndex {
         Some(())
     }
 
-    /// Adds rows of another index of the same length of vectors.
+    /// Adds rows of another index of the same length of vectors, sharing the blocks that come to stand as
+    /// they stood there.
     pub(super) fn push_rows_of(&mut self, other: &ExactIndex, rows: Range<usize>) {
         self.largest_norm = self.largest_norm.max(other.largest_norm);
-        for row in rows {
-            self.last_block().push_row_of(&other.blocks[row / ROWS], row % ROWS);
+        let mut row = rows.start;
+        while row < rows.end {
+            let block = &other.blocks[row / ROWS];
+            let is_aligned = row.is_multiple_of(ROWS) && self.n_rows().is_multiple_of(ROWS);
+            if is_aligned && row + ROWS <= rows.end {
+                self.blocks.push(block.clone());
+                row += ROWS;
+            } else {
+                self.last_block().push_row_of(block, row % ROWS);
+                row += 1;
+            }
         }
     }
 

@@ -111,12 +111,12 @@ impl DatastoreReader {
     /// Returns the items' numbers and keys in the order of the numbers.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = (ItemId, &str)> {
         let ids = self.snapshot.ids.iter().map(|&id| ItemId(id));
-        ids.zip(self.snapshot.keys.iter().map(AsRef::as_ref))
+        ids.zip(self.snapshot.keys())
     }
 
     /// Returns an item's key; `None` where this snapshot has no such item.
     pub fn key(&self, item: ItemId) -> Option<&str> {
-        self.snapshot.row(item.0).map(|row| &*self.snapshot.keys[row])
+        self.snapshot.row(item.0).map(|row| self.snapshot.key(row))
     }
 
     /// Returns an item by key.
@@ -194,7 +194,7 @@ impl DatastoreReader {
         &self,
         mut look: impl FnMut(&str, StoredItem) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (row, key) in self.snapshot.keys.iter().enumerate() {
+        for (row, key) in self.snapshot.keys().enumerate() {
             look(key, self.snapshot.item(row)?)?;
         }
         Ok(())
