@@ -40,7 +40,7 @@ pub struct ExactIndex {
 
 /// The way in which products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kernel {
+pub(super) enum Kernel {
     /// In single precision.
     Float,
     /// In 8 bits, for processors that are faster at that.
@@ -71,6 +71,10 @@ impl ExactIndex {
     /// Makes an empty index for vectors of a length.
     pub fn new(dimensions: usize) -> Self {
         let kernel = if int8::is_supported(dimensions) { Kernel::Int8 } else { Kernel::Float };
+        ExactIndex::with_kernel(dimensions, kernel)
+    }
+
+    pub(super) fn with_kernel(dimensions: usize, kernel: Kernel) -> Self {
         ExactIndex { dimensions, blocks: Vec::new(), largest_norm: 0.0, kernel }
     }
 
@@ -173,7 +177,7 @@ impl ExactIndex {
     ) -> Vec<Vec<Found>> {
         let mut nearest = vec![Vec::new(); queries.nrows()];
         for rows in rows.chunks(COPIED_ROWS) {
-            let mut some = ExactIndex::new(self.dimensions);
+            let mut some = ExactIndex::with_kernel(self.dimensions, self.kernel);
             rows.iter().for_each(|&row| some.push_rows_of(self, row as usize..row as usize + 1));
             for (nearest, found) in nearest.iter_mut().zip(some.nearest(queries, k)) {
                 nearest

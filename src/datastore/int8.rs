@@ -24,12 +24,17 @@ const ZERO: u8 = 128;
 
 /// Tells whether this processor multiplies vectors of so many values faster in 8 bits than in floats.
 pub(super) fn is_supported(dimensions: usize) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    let has_instructions =
-        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
-    #[cfg(not(target_arch = "x86_64"))]
-    let has_instructions = false;
-    has_instructions && dimensions <= MAX_DIMENSIONS
+    has_vnni() && dimensions <= MAX_DIMENSIONS
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_vnni() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_vnni() -> bool {
+    false
 }
 
 /// Rows in 8 bits.
@@ -135,8 +140,8 @@ impl Int8Queries {
         (margin * 1.000_001) as f32
     }
 
-    /// Calls `found(row, query, h.h / 2 - q'.h')` where that value is at most the query's limit; `rows` are
-    /// those of a block, `half_norms` their h.h / 2.
+    /// Compares rows of a block, of which h.h / 2 is given, with all queries, and adds the pairs of which
+    /// h.h / 2 - q'.h' is at most the query's limit.
     pub(super) fn scan(
         &self,
         block: &Int8Rows,
@@ -187,8 +192,8 @@ impl Scan<'_> {
     #[allow(unsafe_code)]
     fn run(&self, found: &mut Vec<Hit>) {
         #[cfg(target_arch = "x86_64")]
-        if is_supported(0) {
-            // SAFETY: the processor has the instructions: `is_supported` has just asked it.
+        if has_vnni() {
+            // SAFETY: the processor has the instructions that the function is compiled for.
             return unsafe { vnni::run(self, found) };
         }
         self.run_plainly(found);
@@ -250,8 +255,9 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 #[cfg(target_arch = "x86_64")]
 mod vnni {
     use std::arch::x86_64::{
-        __m512i, _CMP_LE_OQ, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps, _mm512_dpbusd_epi32,
-        _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_sub_ps,
+        __m512i, _CMP_LE_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
+        _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+        _mm512_setzero_si512, _mm512_sub_ps,
     };
 
     use super::{Hit, LANES, STEP, Scan};
@@ -314,7 +320,7 @@ mod vnni {
         let load = |values: &[f32]| -> [f32; LANES] { values.try_into().expect("16 lanes") };
         let offsets: [i32; LANES] =
             scan.queries.offsets[lanes.clone()].try_into().expect("16 lanes");
-        let sum = std::arch::x86_64::_mm512_add_epi32(sum, bytemuck::cast(offsets));
+        let sum = _mm512_add_epi32(sum, bytemuck::cast(offsets));
         let scales = bytemuck::cast(load(&scan.queries.scales[lanes.clone()]));
         let scales = _mm512_mul_ps(_mm512_set1_ps(scan.scales[row]), scales);
         let products = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);

@@ -12,7 +12,7 @@ pub enum SearchMode {
     Auto,
     /// Every item is compared, a batch of queries at once through matrix products.
     Exact,
-    /// Arroy's trees, approximate.
+    /// Arroy's trees, approximate, and exactly what they do not cover; all items where there are no trees.
     Arroy,
 }
 
