@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
-use super::int8::{self, Hit, Int8Queries, Int8Rows};
+use super::int8::{Hit, Int8Queries, Int8Rows, MAX_QUERIES, is_supported};
 use crate::product::{self, Threads};
 
 /// Vectors in memory, searched by comparing all of them.
@@ -56,7 +56,7 @@ const ROWS: usize = 1024;
 
 /// The queries that one product takes: as many as the widest kernel of `gemm`, that for AVX-512,
 /// keeps in registers. More cost it half its speed; the other kernels do not care.
-const QUERIES: usize = int8::MAX_QUERIES;
+const QUERIES: usize = MAX_QUERIES;
 
 /// The rows that are compared with the same bounds in 8 bits.
 const SCANNED_ROWS: usize = 128;
@@ -70,7 +70,7 @@ const COPIED_ROWS: usize = 4096;
 impl ExactIndex {
     /// Makes an empty index for vectors of a length.
     pub fn new(dimensions: usize) -> Self {
-        let kernel = if int8::is_supported(dimensions) { Kernel::Int8 } else { Kernel::Float };
+        let kernel = if is_supported(dimensions) { Kernel::Int8 } else { Kernel::Float };
         ExactIndex::with_kernel(dimensions, kernel)
     }
 

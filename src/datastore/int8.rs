@@ -7,6 +7,13 @@
 //!
 //! Processors with AVX-512 VNNI gain by it; [`is_supported`] tells.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    __m512i, _CMP_LE_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512,
+    _mm512_sub_ps,
+};
+
 /// The queries of one register: 16 sums of 32 bits.
 const LANES: usize = 16;
 
@@ -194,7 +201,7 @@ impl Scan<'_> {
         #[cfg(target_arch = "x86_64")]
         if has_vnni() {
             // SAFETY: the processor has the instructions that the function is compiled for.
-            return unsafe { vnni::run(self, found) };
+            return unsafe { scan_vnni(self, found) };
         }
         self.run_plainly(found);
     }
@@ -251,89 +258,87 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|value| value * value).sum::<f64>().sqrt()
 }
 
-/// The loop for AVX-512 VNNI, which multiplies 64 pairs of bytes in one instruction.
+/// The rows whose sums are in registers at once.
 #[cfg(target_arch = "x86_64")]
-mod vnni {
-    use std::arch::x86_64::{
-        __m512i, _CMP_LE_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_cvtepi32_ps,
-        _mm512_dpbusd_epi32, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-        _mm512_setzero_si512, _mm512_sub_ps,
-    };
+const TILE_ROWS: usize = 8;
 
-    use super::{Hit, LANES, STEP, Scan};
-
-    /// The rows whose sums are in registers at once.
-    const TILE_ROWS: usize = 8;
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) fn run(scan: &Scan<'_>, found: &mut Vec<Hit>) {
-        match scan.queries.scales.len() / LANES {
-            1 => run_registers::<1>(scan, found),
-            2 => run_registers::<2>(scan, found),
-            _ => run_registers::<3>(scan, found),
-        }
+/// Scans with AVX-512 VNNI, which multiplies 64 pairs of bytes in one instruction.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn scan_vnni(scan: &Scan<'_>, found: &mut Vec<Hit>) {
+    match scan.queries.scales.len() / LANES {
+        1 => scan_registers::<1>(scan, found),
+        2 => scan_registers::<2>(scan, found),
+        _ => scan_registers::<3>(scan, found),
     }
+}
 
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn run_registers<const N: usize>(scan: &Scan<'_>, found: &mut Vec<Hit>) {
-        let n_rows = scan.scales.len();
-        let n_tiled = n_rows - n_rows % TILE_ROWS;
-        for row in (0..n_tiled).step_by(TILE_ROWS) {
-            tile::<TILE_ROWS, N>(scan, row, found);
-        }
-        for row in n_tiled..n_rows {
-            tile::<1, N>(scan, row, found);
-        }
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn scan_registers<const N: usize>(scan: &Scan<'_>, found: &mut Vec<Hit>) {
+    let n_rows = scan.scales.len();
+    let n_tiled = n_rows - n_rows % TILE_ROWS;
+    for row in (0..n_tiled).step_by(TILE_ROWS) {
+        scan_tile::<TILE_ROWS, N>(scan, row, found);
     }
+    for row in n_tiled..n_rows {
+        scan_tile::<1, N>(scan, row, found);
+    }
+}
 
-    /// Compares R rows from `first` on with N registers of queries.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn tile<const R: usize, const N: usize>(scan: &Scan<'_>, first: usize, found: &mut Vec<Hit>) {
-        let n_steps = scan.n_steps;
-        let mut rows: [&[[u8; STEP]]; R] = [&[]; R];
-        for (row, codes) in rows.iter_mut().zip(scan.codes[first * n_steps..].chunks_exact(n_steps))
-        {
-            *row = codes;
-        }
-        let mut sums = [[_mm512_setzero_si512(); N]; R];
-        let (panels, _) = scan.queries.panels.as_chunks::<N>();
-        for (step, panels) in panels.iter().enumerate().take(n_steps) {
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                let codes = _mm512_set1_epi32(i32::from_le_bytes(row[step]));
-                for (sum, panel) in sums.iter_mut().zip(panels) {
-                    let panel: __m512i = bytemuck::cast(*panel);
-                    *sum = _mm512_dpbusd_epi32(*sum, codes, panel);
-                }
-            }
-        }
-        for (row, sums) in (first..).zip(sums) {
-            for (register, sum) in sums.into_iter().enumerate() {
-                offer(scan, row, register, sum, found);
+/// Compares R rows from `first` on with N registers of queries.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn scan_tile<const R: usize, const N: usize>(scan: &Scan<'_>, first: usize, found: &mut Vec<Hit>) {
+    let n_steps = scan.n_steps;
+    let mut rows: [&[[u8; STEP]]; R] = [&[]; R];
+    for (row, codes) in rows.iter_mut().zip(scan.codes[first * n_steps..].chunks_exact(n_steps)) {
+        *row = codes;
+    }
+    let mut sums = [[_mm512_setzero_si512(); N]; R];
+    let (panels, _) = scan.queries.panels.as_chunks::<N>();
+    for (step, panels) in panels.iter().enumerate().take(n_steps) {
+        for (sums, row) in sums.iter_mut().zip(&rows) {
+            let codes = _mm512_set1_epi32(i32::from_le_bytes(row[step]));
+            for (sum, panel) in sums.iter_mut().zip(panels) {
+                let panel: __m512i = bytemuck::cast(*panel);
+                *sum = _mm512_dpbusd_epi32(*sum, codes, panel);
             }
         }
     }
-
-    /// Keeps what is within the limits: most rows are near no query, and cost one comparison of 16.
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn offer(scan: &Scan<'_>, row: usize, register: usize, sum: __m512i, found: &mut Vec<Hit>) {
-        let lanes = register * LANES..(register + 1) * LANES;
-        let load = |values: &[f32]| -> [f32; LANES] { values.try_into().expect("16 lanes") };
-        let offsets: [i32; LANES] =
-            scan.queries.offsets[lanes.clone()].try_into().expect("16 lanes");
-        let sum = _mm512_add_epi32(sum, bytemuck::cast(offsets));
-        let scales = bytemuck::cast(load(&scan.queries.scales[lanes.clone()]));
-        let scales = _mm512_mul_ps(_mm512_set1_ps(scan.scales[row]), scales);
-        let products = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
-        let values = _mm512_sub_ps(_mm512_set1_ps(scan.half_norms[row]), products);
-        let limits = bytemuck::cast(load(&scan.limits[lanes]));
-        let mut mask = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(values, limits);
-        let values: [f32; LANES] = bytemuck::cast(values);
-        while mask != 0 {
-            let lane = mask.trailing_zeros() as usize;
-            mask &= mask - 1;
-            let (row, query) = (scan.first_row + row as u32, (register * LANES + lane) as u32);
-            found.push(Hit { row, query, value: values[lane] });
+    for (row, sums) in (first..).zip(sums) {
+        for (register, sum) in sums.into_iter().enumerate() {
+            offer_register(scan, row, register, sum, found);
         }
+    }
+}
+
+/// Keeps what is within the limits: most rows are near no query, and cost one comparison of 16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn offer_register(
+    scan: &Scan<'_>,
+    row: usize,
+    register: usize,
+    sum: __m512i,
+    found: &mut Vec<Hit>,
+) {
+    let lanes = register * LANES..(register + 1) * LANES;
+    let load = |values: &[f32]| -> [f32; LANES] { values.try_into().expect("16 lanes") };
+    let offsets: [i32; LANES] = scan.queries.offsets[lanes.clone()].try_into().expect("16 lanes");
+    let sum = _mm512_add_epi32(sum, bytemuck::cast(offsets));
+    let scales = bytemuck::cast(load(&scan.queries.scales[lanes.clone()]));
+    let scales = _mm512_mul_ps(_mm512_set1_ps(scan.scales[row]), scales);
+    let products = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
+    let values = _mm512_sub_ps(_mm512_set1_ps(scan.half_norms[row]), products);
+    let limits = bytemuck::cast(load(&scan.limits[lanes]));
+    let mut mask = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(values, limits);
+    let values: [f32; LANES] = bytemuck::cast(values);
+    while mask != 0 {
+        let lane = mask.trailing_zeros() as usize;
+        mask &= mask - 1;
+        let (row, query) = (scan.first_row + row as u32, (register * LANES + lane) as u32);
+        found.push(Hit { row, query, value: values[lane] });
     }
 }
 
