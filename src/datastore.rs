@@ -37,6 +37,7 @@ mod trees;
 mod chunks;
 mod int8;
 
+mod block;
 mod exact;
 mod snapshot;
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
-use super::int8::{Hit, Int8Queries, Int8Rows, MAX_QUERIES, is_supported};
+use super::block::{Block, Kernel, ROWS, moved};
+use super::int8::{Hit, Int8Queries, MAX_QUERIES, is_supported};
 use crate::product::{self, Threads};
 
 /// Vectors in memory, searched by comparing all of them.
@@ -36,23 +37,14 @@ pub struct ExactIndex {
     /// The largest |h|.
     largest_norm: f64,
     kernel: Kernel,
-}
-
-/// The way in which products are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kernel {
-    /// In single precision.
-    Float,
-    /// In 8 bits, for processors that are faster at that.
-    Int8,
+    /// A point amid the rows, from which vectors in 8 bits are counted.
+    center: Arc<[f32]>,
+    /// The number of rows whose mean it is; 0 where it is the origin.
+    n_centered: usize,
 }
 
 /// A row and the Euclidean distance between it and a query.
 pub type Found = (usize, f32);
-
-/// The rows of a block: a core's cache holds them while batch after batch of queries is multiplied with
-/// them.
-const ROWS: usize = 1024;
 
 /// The queries that one product takes: as many as the widest kernel of `gemm`, that for AVX-512,
 /// keeps in registers. More cost it half its speed; the other kernels do not care.
@@ -60,6 +52,10 @@ const QUERIES: usize = MAX_QUERIES;
 
 /// The rows that are compared with the same bounds in 8 bits.
 const SCANNED_ROWS: usize = 128;
+
+/// The numbers of rows from and up to which the center is computed anew when the rows have doubled.
+const LEAST_CENTERED: usize = 64;
+const MOST_CENTERED: usize = 1 << 15;
 
 /// Rows beyond k that are kept for being as near as rounding can tell.
 const SPARE: usize = 256;
@@ -75,7 +71,19 @@ impl ExactIndex {
     }
 
     pub(super) fn with_kernel(dimensions: usize, kernel: Kernel) -> Self {
-        ExactIndex { dimensions, blocks: Vec::new(), largest_norm: 0.0, kernel }
+        ExactIndex {
+            dimensions,
+            blocks: Vec::new(),
+            largest_norm: 0.0,
+            kernel,
+            center: vec![0.0; dimensions].into(),
+            n_centered: 0,
+        }
+    }
+
+    /// Makes an empty index for rows of this one and others.
+    pub(super) fn without_rows(&self) -> Self {
+        ExactIndex { blocks: Vec::new(), ..self.clone() }
     }
 
     /// Adds a row; `None`, and no row, when its values cannot be an embedding's: another number of
@@ -84,7 +92,13 @@ impl ExactIndex {
         let values: Vec<f32> = values.collect();
         let norm = self.square_norm_of(&values)?;
         self.largest_norm = self.largest_norm.max(norm.sqrt());
-        self.last_block().push(&values, norm);
+        let center = self.center.clone();
+        self.last_block().push(&values, norm, &center);
+        let n_rows = self.n_rows();
+        let has_doubled = n_rows >= LEAST_CENTERED.max(2 * self.n_centered);
+        if self.kernel == Kernel::Int8 && has_doubled && n_rows <= MOST_CENTERED {
+            self.move_center();
+        }
         Some(())
     }
 
@@ -93,7 +107,8 @@ impl ExactIndex {
         let norm = self.square_norm_of(values)?;
         // The largest norm bounds rounding errors: it may be too large.
         self.largest_norm = self.largest_norm.max(norm.sqrt());
-        Arc::make_mut(&mut self.blocks[row / ROWS]).replace(row % ROWS, values, norm);
+        let block = Arc::make_mut(&mut self.blocks[row / ROWS]);
+        block.replace(row % ROWS, values, norm, &self.center);
         Some(())
     }
 
@@ -101,6 +116,12 @@ impl ExactIndex {
     /// they stood there.
     pub(super) fn push_rows_of(&mut self, other: &ExactIndex, rows: Range<usize>) {
         self.largest_norm = self.largest_norm.max(other.largest_norm);
+        if self.center != other.center {
+            for row in rows {
+                self.push(other.row(row).iter().copied()).expect("it is a row of an index");
+            }
+            return;
+        }
         let mut row = rows.start;
         while row < rows.end {
             let block = &other.blocks[row / ROWS];
@@ -112,6 +133,19 @@ impl ExactIndex {
                 self.last_block().push_row_of(block, row % ROWS);
                 row += 1;
             }
+        }
+    }
+
+    /// Makes the rows' mean the center.
+    fn move_center(&mut self) {
+        let mut sums = vec![0.0f64; self.dimensions];
+        for row in (0..self.n_rows()).map(|row| self.row(row)) {
+            sums.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+        }
+        self.n_centered = self.n_rows();
+        self.center = sums.into_iter().map(|sum| (sum / self.n_centered as f64) as f32).collect();
+        for block in &mut self.blocks {
+            Arc::make_mut(block).round_rows(&self.center);
         }
     }
 
@@ -128,10 +162,6 @@ impl ExactIndex {
         let finite = row.iter().fold(true, |finite, value| finite & value.is_finite());
         let norm = square_norm(row);
         (finite && norm > 0.0 && row.len() == self.dimensions).then_some(norm)
-    }
-
-    pub(super) fn dimensions(&self) -> usize {
-        self.dimensions
     }
 
     pub(super) fn n_rows(&self) -> usize {
@@ -177,7 +207,7 @@ impl ExactIndex {
     ) -> Vec<Vec<Found>> {
         let mut nearest = vec![Vec::new(); queries.nrows()];
         for rows in rows.chunks(COPIED_ROWS) {
-            let mut some = ExactIndex::with_kernel(self.dimensions, self.kernel);
+            let mut some = self.without_rows();
             rows.iter().for_each(|&row| some.push_rows_of(self, row as usize..row as usize + 1));
             for (nearest, found) in nearest.iter_mut().zip(some.nearest(queries, k)) {
                 nearest
@@ -191,13 +221,14 @@ impl ExactIndex {
     /// Returns how far a row's |h|^2 / 2 - q.h can be off by rounding, against another's.
     ///
     /// A product of D terms in single precision is off by at most D eps |q| |h|, and |h|^2 / 2,
-    /// computed in double precision, by one rounding; two rows are compared. It is not finite where
+    /// computed in double precision, by one rounding; two rows are compared. With a center |q| and |h| grow by
+    /// at most the largest |h|, and sums of integers are not rounded. It is not finite where
     /// the products may overflow: then every distance is computed directly. What is too small for single
     /// precision is off by less than its smallest value in each term.
     fn rounding(&self, query: &[f32]) -> f32 {
         let norm = square_norm(query).sqrt();
         let n_terms = self.dimensions as f64 + 1.0;
-        let largest = self.largest_norm * (norm * n_terms + self.largest_norm);
+        let largest = 4.0 * self.largest_norm * (norm * n_terms + self.largest_norm);
         if largest > f64::from(f32::MAX) / 4.0 {
             return f32::INFINITY;
         }
@@ -225,61 +256,6 @@ fn rank(found: &mut Vec<Found>, k: usize) {
     found.truncate(k);
 }
 
-/// At most [`ROWS`] rows side by side.
-#[derive(Clone, Debug)]
-struct Block {
-    dimensions: usize,
-    values: Vec<f32>,
-    /// |h|^2 / 2 for each row.
-    half_norms: Vec<f32>,
-    /// The same rows for [`Kernel::Int8`].
-    int8: Option<Int8Rows>,
-}
-
-impl Block {
-    fn new(dimensions: usize, kernel: Kernel) -> Self {
-        let int8 = (kernel == Kernel::Int8).then(|| Int8Rows::new(dimensions));
-        Block { dimensions, values: Vec::new(), half_norms: Vec::new(), int8 }
-    }
-
-    fn n_rows(&self) -> usize {
-        self.half_norms.len()
-    }
-
-    fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.dimensions..][..self.dimensions]
-    }
-
-    fn matrix(&self) -> ArrayView2<'_, f32> {
-        let shape = (self.n_rows(), self.dimensions);
-        ArrayView2::from_shape(shape, &self.values).expect("whole rows")
-    }
-
-    fn push(&mut self, values: &[f32], square_norm: f64) {
-        self.values.extend_from_slice(values);
-        self.half_norms.push((square_norm / 2.0) as f32);
-        if let Some(int8) = &mut self.int8 {
-            int8.push(values);
-        }
-    }
-
-    fn replace(&mut self, row: usize, values: &[f32], square_norm: f64) {
-        self.values[row * self.dimensions..][..self.dimensions].copy_from_slice(values);
-        self.half_norms[row] = (square_norm / 2.0) as f32;
-        if let Some(int8) = &mut self.int8 {
-            int8.replace(row, values);
-        }
-    }
-
-    fn push_row_of(&mut self, other: &Block, row: usize) {
-        self.values.extend_from_slice(other.row(row));
-        self.half_norms.push(other.half_norms[row]);
-        if let (Some(int8), Some(other)) = (&mut self.int8, &other.int8) {
-            int8.push_row_of(other, row);
-        }
-    }
-}
-
 /// Queries that are multiplied with the rows at once.
 struct Batch<'a> {
     queries: ArrayView2<'a, f32>,
@@ -303,8 +279,11 @@ impl<'a> Batch<'a> {
         let queries_alone = values.chunks_exact(index.dimensions);
         let nearest: Vec<Nearest<'a>> =
             queries_alone.map(|query| Nearest::new(index, query, k)).collect();
-        let is_int8 = index.kernel == Kernel::Int8;
-        let int8 = is_int8.then(|| Int8Queries::new(values, index.dimensions));
+        let int8 = (index.kernel == Kernel::Int8).then(|| {
+            let queries = values.chunks_exact(index.dimensions);
+            let centered: Vec<f32> = queries.flat_map(|q| moved(q, &index.center)).collect();
+            Int8Queries::new(&centered, index.dimensions)
+        });
         Batch { queries, int8, limits: vec![0.0; nearest.len()], nearest }
     }
 
@@ -329,7 +308,7 @@ impl<'a> Batch<'a> {
                 *limit = nearest.limit();
             }
             hits.clear();
-            queries.scan(rows, start..end, &block.half_norms, &self.limits, hits);
+            queries.scan(rows, start..end, &self.limits, hits);
             for hit in hits.iter() {
                 let row = first_row as u32 + hit.row;
                 self.nearest[hit.query as usize].push(hit.value, row);
@@ -428,9 +407,14 @@ impl<'a> Nearest<'a> {
         self.candidates.retain(|candidate| candidate.least <= self.bound);
     }
 
-    /// Computes a row's |h|^2 / 2 - q.h.
+    /// Computes a row's |h|^2 / 2 - q.h, counted from the center.
     fn value(&self, row: usize) -> f32 {
-        sum_over(self.index.row(row), self.query, |h, q| h * (h / 2.0 - q)) as f32
+        let vectors = self.index.row(row).iter().zip(self.query).zip(&*self.index.center);
+        let terms = vectors.map(|((&h, &q), &center)| {
+            let (h, q) = (f64::from(h) - f64::from(center), f64::from(q) - f64::from(center));
+            h * (h / 2.0 - q)
+        });
+        terms.sum::<f64>() as f32
     }
 
     fn ranked(&self) -> Vec<Found> {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::exact::Kernel;
+use super::block::Kernel;
 use super::*;
 use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary};
 
