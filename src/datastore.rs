@@ -19,7 +19,9 @@
 mod item;
 mod options;
 
+mod bytes;
 mod compact;
+mod document;
 mod files;
 mod format;
 mod locks;

@@ -12,9 +12,10 @@
 
 use roaring::RoaringBitmap;
 
-use super::compact;
-use super::item::{DocumentRecord, Review, Source};
-use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
+use super::bytes::{CHECKSUM_BYTES, Input, seal, unseal, words};
+use super::document::{document_from, document_len, put_document};
+use super::item::{DocumentRecord, Source};
+use crate::{Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet};
 
 /// The format version that this program writes.
 ///
@@ -25,19 +26,6 @@ pub(super) const VERSION: u32 = 4;
 
 /// The oldest format version that this program reads.
 const OLDEST: u32 = 2;
-
-/// Appends the checksum of what was written.
-pub(super) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
-    let checksum = crc32fast::hash(&bytes);
-    bytes.extend(checksum.to_le_bytes());
-    bytes
-}
-
-/// Returns what stands before a value's checksum; `None` where that is another one's.
-fn unseal(bytes: &[u8]) -> Option<&[u8]> {
-    let (content, checksum) = bytes.split_last_chunk::<4>()?;
-    (crc32fast::hash(content) == u32::from_le_bytes(*checksum)).then_some(content)
-}
 
 /// The header: a datastore's shape, encoder and generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,7 +159,7 @@ impl Journal {
         let (generation, n_operations) = (input.u64()?, input.u64()?);
         let mut labels = Vec::new();
         while !input.0.is_empty() {
-            labels.push((LabelId(input.u32()?), input.history()?));
+            labels.push((LabelId(input.u32()?), history_from(&mut input)?));
         }
         Some(Journal { generation, n_operations, labels })
     }
@@ -187,7 +175,7 @@ pub(super) fn encode_history(label: &LabelHistory) -> Vec<u8> {
 /// Reads a label's history; `None` when the bytes are none.
 pub(super) fn decode_history(bytes: &[u8]) -> Option<LabelHistory> {
     let mut input = Input(unseal(bytes)?);
-    let label = input.history()?;
+    let label = history_from(&mut input)?;
     input.0.is_empty().then_some(label)
 }
 
@@ -208,6 +196,24 @@ fn put_history(bytes: &mut Vec<u8>, label: &LabelHistory) {
     put_name(bytes, &label.name);
     bytes.extend((label.former.len() as u16).to_le_bytes());
     label.former.iter().for_each(|name| put_name(bytes, name));
+}
+
+fn history_from(input: &mut Input<'_>) -> Option<LabelHistory> {
+    let fate = input.array::<1>()?[0];
+    let target = LabelId(input.u32()?);
+    let fate = match fate {
+        0 => LabelFate::Active,
+        1 => LabelFate::MergedInto(target),
+        2 => LabelFate::Retired,
+        _ => return None,
+    };
+    let name = input.name()?.to_owned();
+    let n_former = u16::from_le_bytes(input.array()?);
+    let mut former = Vec::new();
+    for _ in 0..n_former {
+        former.push(input.name()?.to_owned());
+    }
+    Some(LabelHistory { name, former, fate })
 }
 
 /// An item as it is written.
@@ -302,112 +308,6 @@ impl<'a> RecordView<'a> {
     }
 }
 
-/// The flag of a document in the compact form.
-const IS_COMPACT: u8 = 16;
-
-/// The form of a document's embedding and scores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// That of versions before 4.
-    Float,
-    /// See [`compact`].
-    Compact,
-}
-
-/// The length of a checksum.
-const CHECKSUM_BYTES: usize = 4;
-
-/// Lays out content hash (16 bytes), flags (u8: 1 reviewed, 2 with an embedding, 4 with scores, 8
-/// reviewed in part, 16 in this form), number of rejected labels (u32), those (u32 each), the embedding's
-/// compact form, number of the model's labels (u32), number of scores above 0 (u32), and for each of
-/// those the number of labels between it and the one before (LEB128) and multiples of 1/65535 (u16).
-///
-/// Without flag 16, as before version 4, the embedding has f32 values, and a score its label (u32) and
-/// f32.
-///
-/// Where the document is a neighbor, the embedding stands there alone: pass `None`.
-pub(super) fn encode_document(document: &DocumentRecord, embedding: Option<&Embedding>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(document_len(document) + CHECKSUM_BYTES);
-    put_document(&mut bytes, document, embedding);
-    seal(bytes)
-}
-
-/// Reads what is kept of a document; `None` when the bytes are none.
-pub(super) fn decode_document(bytes: &[u8], dimensions: usize) -> Option<DocumentView> {
-    let mut input = Input(unseal(bytes)?);
-    let document = input.document(dimensions)?;
-    input.0.is_empty().then_some(document)
-}
-
-/// A decoded document record, without the embedding where that stands in a neighbor.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct DocumentView {
-    pub(super) content: [u8; 16],
-    pub(super) review: Review,
-    pub(super) rejected: LabelSet,
-    pub(super) embedding: Option<Embedding>,
-    pub(super) scores: Option<Scores>,
-}
-
-impl DocumentView {
-    /// Completes the record with its neighbor's embedding, where it has none of its own.
-    pub(super) fn complete(self, neighbor: impl FnOnce() -> Option<Embedding>) -> DocumentRecord {
-        let DocumentView { content, review, rejected, embedding, scores } = self;
-        let embedding = embedding.or_else(neighbor);
-        let encoded = embedding.map(|embedding| Encoded { embedding, scores });
-        DocumentRecord { content, review, rejected, encoded }
-    }
-}
-
-fn put_document(bytes: &mut Vec<u8>, document: &DocumentRecord, embedding: Option<&Embedding>) {
-    let scores = document.encoded.as_ref().and_then(|encoded| encoded.scores.as_ref());
-    bytes.extend(document.content);
-    bytes.push(
-        match document.review {
-            Review::None => 0,
-            Review::Complete => 1,
-            Review::Partial => 9,
-        } | u8::from(embedding.is_some()) << 1
-            | u8::from(scores.is_some()) << 2
-            | IS_COMPACT,
-    );
-    bytes.extend((document.rejected.len() as u32).to_le_bytes());
-    bytes.extend(document.rejected.ids().iter().flat_map(|label| label.0.to_le_bytes()));
-    if let Some(embedding) = embedding {
-        compact::put_embedding(bytes, embedding);
-    }
-    if let Some(scores) = scores {
-        bytes.extend((scores.values().len() as u32).to_le_bytes());
-        bytes.extend((compact::kept_scores(scores).count() as u32).to_le_bytes());
-        let mut next = 0;
-        for (label, score) in compact::kept_scores(scores) {
-            put_leb128(bytes, label - next);
-            bytes.extend(score.to_le_bytes());
-            next = label + 1;
-        }
-    }
-}
-
-/// Lays out a number in groups of 7 bits, the lowest first; all but the last have bit 7 set.
-fn put_leb128(bytes: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-/// Returns an upper bound of a document's length.
-fn document_len(document: &DocumentRecord) -> usize {
-    const LONGEST_SCORE: usize = 7;
-    let encoded = document.encoded.as_ref();
-    let embedding =
-        encoded.map_or(0, |encoded| compact::embedding_len(encoded.embedding.values().len()));
-    let scores = encoded.and_then(|encoded| encoded.scores.as_ref());
-    let n_scores = scores.map_or(0, |scores| compact::kept_scores(scores).count());
-    29 + 4 * document.rejected.len() + embedding + LONGEST_SCORE * n_scores
-}
-
 /// A change that waits for its commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operation {
@@ -467,144 +367,13 @@ impl Operation {
             3 => {
                 let mut input = Input(rest);
                 let key = input.name()?.into();
-                let document = input.document(dimensions)?.complete(|| None);
+                let document = document_from(&mut input, dimensions)?.complete(|| None);
                 input.0.is_empty().then_some(Operation::PutDocument(key, document))
             }
             4 => rest.is_empty().then_some(Operation::DeleteAllDocuments),
             _ => None,
         }
     }
-}
-
-/// Bytes that are read from the front; every read checks that enough is left.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn name(&mut self) -> Option<&'a str> {
-        let length = u16::from_le_bytes(self.array()?);
-        std::str::from_utf8(self.take(length.into())?).ok()
-    }
-
-    fn label_ids(&mut self, n_labels: u32) -> Option<LabelSet> {
-        let labels = self.take((n_labels as usize).checked_mul(4)?)?;
-        Some(words(labels).map(|word| LabelId(u32::from_le_bytes(word))).collect())
-    }
-
-    /// Reads label ids behind their number.
-    fn counted_label_ids(&mut self) -> Option<LabelSet> {
-        let n_labels = self.u32()?;
-        self.label_ids(n_labels)
-    }
-
-    fn history(&mut self) -> Option<LabelHistory> {
-        let fate = self.array::<1>()?[0];
-        let target = LabelId(self.u32()?);
-        let fate = match fate {
-            0 => LabelFate::Active,
-            1 => LabelFate::MergedInto(target),
-            2 => LabelFate::Retired,
-            _ => return None,
-        };
-        let name = self.name()?.to_owned();
-        let n_former = u16::from_le_bytes(self.array()?);
-        let mut former = Vec::new();
-        for _ in 0..n_former {
-            former.push(self.name()?.to_owned());
-        }
-        Some(LabelHistory { name, former, fate })
-    }
-
-    fn document(&mut self, dimensions: usize) -> Option<DocumentView> {
-        let content = self.array()?;
-        let flags = self.array::<1>()?[0];
-        let review = match flags & 9 {
-            0 => Review::None,
-            1 => Review::Complete,
-            9 => Review::Partial,
-            _ => return None,
-        };
-        if flags >= 2 * IS_COMPACT {
-            return None;
-        }
-        let form = if flags & IS_COMPACT == 0 { Form::Float } else { Form::Compact };
-        let rejected = self.counted_label_ids()?;
-        let embedding = match flags & 2 {
-            0 => None,
-            _ if form == Form::Compact => {
-                let bytes = self.take(compact::embedding_len(dimensions))?;
-                Some(compact::embedding_from(bytes, dimensions)?)
-            }
-            _ => {
-                let values = words(self.take(dimensions.checked_mul(4)?)?).map(f32::from_le_bytes);
-                Some(Embedding::new(values.collect::<Vec<f32>>()).ok()?)
-            }
-        };
-        let scores = match flags & 4 {
-            0 => None,
-            _ => Some(self.scores(form)?),
-        };
-        Some(DocumentView { content, review, rejected, embedding, scores })
-    }
-
-    fn scores(&mut self, form: Form) -> Option<Scores> {
-        let n_labels = self.u32()?;
-        let n_scores = self.u32()?;
-        // What damage may have made huge must not set memory aside.
-        if n_labels as usize > MAX_LABELS || n_scores > n_labels {
-            return None;
-        }
-        let mut scores = vec![0.0; n_labels as usize];
-        let mut next = 0u32;
-        for _ in 0..n_scores {
-            let (label, score) = if form == Form::Compact {
-                let label = next.checked_add(self.leb128()?)?;
-                (label, compact::score_from(u16::from_le_bytes(self.array()?)))
-            } else {
-                (self.u32()?, f32::from_le_bytes(self.array()?))
-            };
-            *scores.get_mut(label as usize)? = score;
-            next = label.checked_add(1)?;
-        }
-        Scores::new(scores).ok()
-    }
-
-    fn leb128(&mut self) -> Option<u32> {
-        let mut number = 0u32;
-        for shift in (0..32).step_by(7) {
-            let byte = self.array::<1>()?[0];
-            let group = u32::from(byte & 0x7f);
-            number |= group.checked_shl(shift).filter(|moved| moved >> shift == group)?;
-            if byte < 0x80 {
-                return Some(number);
-            }
-        }
-        None
-    }
-}
-
-/// More labels than any model scores.
-pub(super) const MAX_LABELS: usize = 1 << 24;
-
-fn words(bytes: &[u8]) -> impl ExactSizeIterator<Item = [u8; 4]> {
-    bytes.chunks_exact(4).map(|word| word.try_into().expect("chunks of 4 bytes"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The decoders of what lies on disk, for fuzz targets.
 
+use super::bytes::seal;
+use super::document::decode_document;
 use super::format::{
-    Header, Journal, Operation, RecordView, decode_document, decode_history, decode_ids,
-    decode_vector, encode_history, encode_ids, encode_vector, seal,
+    Header, Journal, Operation, RecordView, decode_history, decode_ids, decode_vector,
+    encode_history, encode_ids, encode_vector,
 };
 use crate::{LabelId, LabelVocabulary};
 

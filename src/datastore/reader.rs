@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::format::decode_document;
+use super::document::decode_document;
 use super::item::{DocumentRecord, ItemId, Neighbor, StoredItem};
 use super::options::SearchMode;
 use super::shared::Shared;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use heed::RwTxn;
 
 use super::apply::{Ids, apply_one};
+use super::document::MAX_LABELS;
 use super::files::io_error;
-use super::format::{Journal, MAX_LABELS, Operation, Record, encode_history};
+use super::format::{Journal, Operation, Record, encode_history};
 use super::item::{DocumentRecord, Source};
 use super::locks::write_error;
 use super::seal::{SealState, break_seal, check_seal, seal};

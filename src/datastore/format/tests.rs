@@ -1,5 +1,8 @@
 use super::super::compact::rounded;
+use super::super::document::{decode_document, encode_document};
+use super::super::item::Review;
 use super::*;
+use crate::{Embedding, Encoded, Scores};
 use proptest::prelude::*;
 
 fn header() -> Header {
