@@ -6,8 +6,7 @@
 //! sees the state of one commit for as long as it lives.
 //!
 //! A reader's state lies in memory, so that it stays what it is while a writer commits and LMDB's
-//! map grows: for each item 4 bytes per dimension, one more where the processor compares vectors in 8 bits
-//! first, and about 100 for its key and labels. All readers of one commit share it, and readers of
+//! map grows: for each item 4 bytes per dimension, and about 100 more for its key and labels. All readers of one commit share it, and readers of
 //! different commits share what did not change.
 //!
 //! Arroy's trees stay in LMDB. They are built from a number of items on
@@ -36,10 +35,8 @@ mod report;
 mod index;
 mod trees;
 
-mod chunks;
-mod int8;
-
 mod block;
+mod chunks;
 mod exact;
 mod snapshot;
 

@@ -3,7 +3,7 @@
 //! Each block of 32 values of an embedding shares a power of two 2^e, the least with which all of them
 //! are at most 127 in magnitude; a value is kept as the nearest multiple of it. So a value is off by at most
 //! 1/127 of the largest one in its block. (The MXINT8 format of the OCP Microscaling specification has
-//! the same blocks.) A score is kept as the nearest multiple of 1/65535; those that round to 0 take no room.
+//! the same blocks.) A score is kept as the nearest multiple of 1/50,000; those that round to 0 take no room.
 //!
 //! What was rounded once is not changed by rounding again: [`rounded`] gives what is read back.
 
@@ -16,7 +16,8 @@ const BLOCK: usize = 32;
 const EXPONENTS: std::ops::RangeInclusive<i16> = -155..=LARGEST_EXPONENT;
 const LARGEST_EXPONENT: i16 = 121;
 
-const LARGEST_SCORE: f32 = 65535.0;
+/// The multiples of which scores are kept: 1/50,000, so that decimals of four digits stay what they are.
+const SCORE_STEPS: f32 = 50_000.0;
 
 /// Returns an encoder's answer as a datastore keeps it of a document.
 ///
@@ -71,19 +72,19 @@ pub(super) fn embedding_from(bytes: &[u8], dimensions: usize) -> Option<Embeddin
     Embedding::new(values).ok().filter(|embedding| embedding.values().len() == dimensions)
 }
 
-/// Returns the labels whose scores are kept, and those in multiples of 1/65535.
+/// Returns the labels whose scores are kept, and those in multiples of 1/50,000.
 pub(super) fn kept_scores(scores: &Scores) -> impl Iterator<Item = (u32, u16)> {
     let rounded = scores.values().iter().map(|&score| rounded_score(score));
     (0..).zip(rounded).filter(|(_, score)| *score > 0)
 }
 
-/// Returns the score that is so many multiples of 1/65535.
+/// Returns the score that is so many multiples of 1/50,000.
 pub(super) fn score_from(multiples: u16) -> f32 {
-    f32::from(multiples) / LARGEST_SCORE
+    f32::from(multiples) / SCORE_STEPS
 }
 
 fn rounded_score(score: f32) -> u16 {
-    (score * LARGEST_SCORE).round() as u16
+    (score * SCORE_STEPS).round() as u16
 }
 
 fn rounded_block(block: &[f32]) -> impl Iterator<Item = f32> {
@@ -150,7 +151,7 @@ mod tests {
             }
             let (scores, rounded) = (before.scores.unwrap(), once.scores.unwrap());
             for (score, rounded) in scores.values().iter().zip(rounded.values()) {
-                prop_assert!((score - rounded).abs() <= 0.51 / LARGEST_SCORE);
+                prop_assert!((score - rounded).abs() <= 0.51 / SCORE_STEPS);
             }
             let mut bytes = Vec::new();
             put_embedding(&mut bytes, &before.embedding);

@@ -23,7 +23,7 @@ pub(super) const MAX_LABELS: usize = 1 << 24;
 /// Lays out content hash (16 bytes), flags (u8: 1 reviewed, 2 with an embedding, 4 with scores, 8
 /// reviewed in part, 16 in this form), number of rejected labels (u32), those (u32 each), the embedding's
 /// compact form, number of the model's labels (u32), number of scores above 0 (u32), and for each of
-/// those the number of labels between it and the one before (LEB128) and multiples of 1/65535 (u16).
+/// those the number of labels between it and the one before (LEB128) and multiples of 1/50,000 (u16).
 ///
 /// Without flag 16, as before version 4, the embedding has f32 values, and a score its label (u32) and
 /// f32.

@@ -130,7 +130,7 @@ impl Snapshot {
     /// Removes items, and inserts others between those that are there; the changes stand in the order of
     /// their numbers. `None` when one is none of this datastore.
     fn spliced(mut self, changes: Vec<(u32, Option<RecordView<'_>>)>) -> Option<Self> {
-        let vectors = self.vectors.without_rows();
+        let vectors = ExactIndex::new(self.vectors.dimensions());
         let vocabulary = std::mem::take(&mut self.vocabulary);
         let mut spliced = Snapshot::new(self.generation, vectors, vocabulary);
         let mut new_rows = vec![None; self.ids.len()];

@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::block::Kernel;
 use super::*;
 use crate::{Embedding, Error, LabelId, LabelSet, LabelVocabulary};
 
@@ -99,16 +98,6 @@ fn check_exact(vectors: &[Vec<f32>], queries: &[Vec<f32>], k: usize) {
         let found: Vec<(f32, usize)> =
             neighbors.iter().map(|n| (n.distance, n.item.0 as usize)).collect();
         assert_eq!(found, brute_force(vectors, query, k));
-    }
-    // What this processor does not choose is right too.
-    for kernel in [Kernel::Float, Kernel::Int8] {
-        let mut index = ExactIndex::with_kernel(queries[0].len(), kernel);
-        vectors.iter().for_each(|vector| index.push(vector.iter().copied()).unwrap());
-        for (query, found) in queries.iter().zip(index.nearest(matrix(queries).view(), k)) {
-            let found: Vec<(f32, usize)> =
-                found.into_iter().map(|(row, distance)| (distance, row)).collect();
-            assert_eq!(found, brute_force(vectors, query, k), "{kernel:?}");
-        }
     }
 }
 
