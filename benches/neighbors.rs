@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use autotag::{
     Datastore, DatastoreOptions, DatastoreReader, Embedding, Error, Fingerprint, ItemId,
-    LabelVocabulary, Neighbor, SearchMode, Source,
+    LabelVocabulary, Neighbor, SearchMode, Source, StorageOptions,
 };
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::rngs::StdRng;
@@ -76,7 +76,9 @@ fn build(folder: &Path, n_items: usize, dimensions: usize) -> Result<Datastore> 
     let vectors = clustered(n_items, dimensions);
     let dimensions = NonZeroUsize::new(dimensions).context("--dimensions must not be 0")?;
     let options = DatastoreOptions::new(dimensions, ENCODER, LabelVocabulary::new(["label"])?);
-    let datastore = Datastore::create(folder, &options)?;
+    // With trees, whatever the number of items, so that both searches are measured.
+    let storage = StorageOptions { indexed_from: 0, ..StorageOptions::default() };
+    let datastore = Datastore::create_with(folder, &options, storage)?;
     let started = Instant::now();
     let mut writer = datastore.writer()?;
     for (position, vector) in vectors.into_iter().enumerate() {
@@ -85,10 +87,15 @@ fn build(folder: &Path, n_items: usize, dimensions: usize) -> Result<Datastore> 
     }
     writer.commit()?;
     println!("put and commit        {:9.1} ms", milliseconds(started.elapsed()));
-    writer.put("one more", &Embedding::new(vec![1.0; dimensions.get()])?, &[], Source::Human)?;
-    let started = Instant::now();
-    writer.commit()?;
-    println!("commit one more       {:9.1} ms", milliseconds(started.elapsed()));
+    for n_more in [1, 1_000] {
+        for number in 0..n_more {
+            let embedding = Embedding::new(vec![1.0 + number as f32; dimensions.get()])?;
+            writer.put(&format!("{number} of {n_more}"), &embedding, &[], Source::Human)?;
+        }
+        let started = Instant::now();
+        writer.commit()?;
+        println!("commit {n_more:4} more      {:9.1} ms", milliseconds(started.elapsed()));
+    }
     Ok(datastore)
 }
 

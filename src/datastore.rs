@@ -6,15 +6,21 @@
 //! sees the state of one commit for as long as it lives.
 //!
 //! A reader's state lies in memory, so that it stays what it is while a writer commits and LMDB's
-//! map grows: for each item 4 bytes per dimension and about 100 more for its key and labels. All
-//! readers of one commit share it. Arroy's trees stay in LMDB and are those of the newest commit;
-//! a reader of an older one is searched exactly.
+//! map grows: for each item 4 bytes per dimension, and about 100 more for its key and labels. All readers of one commit share it, and readers of
+//! different commits share what did not change.
+//!
+//! Arroy's trees stay in LMDB. They are built from a number of items on
+//! ([`StorageOptions::indexed_from`]), and lag behind: the items that were changed since are searched exactly
+//! beside them, until they are a tenth of all. A reader of a commit before the trees is searched exactly.
 //!
 //! LMDB does not work on network file systems.
 
 mod item;
 mod options;
 
+mod bytes;
+mod compact;
+mod document;
 mod files;
 mod format;
 mod locks;
@@ -29,6 +35,8 @@ mod report;
 mod index;
 mod trees;
 
+mod block;
+mod chunks;
 mod exact;
 mod snapshot;
 
@@ -53,6 +61,7 @@ use std::sync::Arc;
 
 use crate::{Fingerprint, Result};
 
+pub use compact::rounded;
 pub use exact::{ExactIndex, Found};
 #[cfg(feature = "_fuzzing")]
 pub use fuzz::decode_any;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use autotag::datastore::rounded;
 use autotag::tagger::StageTimes;
 use autotag::{
     DatastoreReader, DocumentRecord, EncodeError, Encoded, Encoder, Evidence, ItemId, LabelSet,
@@ -180,7 +181,7 @@ impl<E: Encoder> Step<'_, E> {
         let answered = drafts.into_iter().zip(digests).zip(known).zip(reused);
         for ((((draft, labeling), digest), known), reused) in answered {
             let answer = reused.map_or_else(
-                || answers.next().expect("every new text has an answer").map(sparsified),
+                || answers.next().expect("every new text has an answer").map(as_kept),
                 Ok,
             );
             encoded.push((Text { draft, digest, known }, labeling, answer));
@@ -425,10 +426,11 @@ impl Text {
     }
 }
 
-/// Leaves out the model's scores that are too low to matter.
-pub(crate) fn sparsified(encoded: Encoded) -> Encoded {
+/// Leaves out the model's scores that are too low to matter, and rounds all else as the datastore keeps it: so
+/// the same text gets the same tags when it comes again and is not encoded again.
+pub(crate) fn as_kept(encoded: Encoded) -> Encoded {
     let scores = encoded.scores.map(|scores| scores.sparsified(LEAST_SCORE));
-    Encoded { scores, ..encoded }
+    rounded(Encoded { scores, ..encoded })
 }
 
 /// Returns the beginning of a text's SHA-256 digest.

@@ -20,7 +20,7 @@ use crate::folder::Locked;
 use crate::guard::open_reader;
 use crate::layout::own_folder;
 use crate::operation::StoredDocument;
-use crate::process::{digest, sparsified};
+use crate::process::{as_kept, digest};
 use crate::segments::SegmentChecks;
 use crate::worker::EncoderHealth;
 use crate::{
@@ -259,7 +259,7 @@ impl<E: Encoder> Rebuild<'_, E> {
         for Pending { key, labels, mut record, .. } in pending {
             if record.encoded.is_none() {
                 let answer = answers.next().expect("every text has an answer");
-                record.encoded = answer.ok().map(sparsified);
+                record.encoded = answer.ok().map(as_kept);
             }
             let Some(Encoded { embedding, .. }) = &record.encoded else {
                 // It does not vote, but stays corrected.

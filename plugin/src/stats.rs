@@ -25,7 +25,7 @@ pub struct WriterTimes {
     /// Tantivy: indexing documents, writing segments, committing.
     #[serde(with = "crate::seconds")]
     pub tantivy: Duration,
-    /// The datastore: storing neighbors, building their trees, committing.
+    /// The datastore: storing neighbors, committing, and where they are many, building trees now and then.
     #[serde(with = "crate::seconds")]
     pub datastore: Duration,
 }

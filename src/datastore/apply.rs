@@ -3,7 +3,8 @@
 use heed::{RoTxn, RwTxn};
 use roaring::RoaringBitmap;
 
-use super::format::{Operation, Record, encode_document};
+use super::document::encode_document;
+use super::format::{Operation, Record};
 use super::item::Source;
 use super::store::Store;
 use crate::Result;

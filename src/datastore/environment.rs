@@ -47,8 +47,11 @@ impl Databases {
 /// The key of the header in `meta`.
 pub(super) const HEADER: &str = "header";
 
-/// The key of the trees' center in `meta`, which is there from the first commit on.
+/// The key of the trees' center in `meta`, which is there where there are trees.
 pub(super) const CENTER: &str = "center";
+
+/// The key of the items' numbers in `meta` that the trees do not cover, which is there where there are some.
+pub(super) const UNCOVERED: &str = "uncovered";
 
 /// The key of the journal in `meta`, which is there while changes wait to be applied.
 pub(super) const JOURNAL: &str = "journal";

@@ -6,9 +6,11 @@
 //! directly.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ndarray::{ArrayView2, ArrayViewMut2, Axis};
 
+use super::block::{Block, ROWS};
 use crate::product::{self, Threads};
 
 /// Vectors in memory, searched by comparing all of them.
@@ -29,19 +31,14 @@ use crate::product::{self, Threads};
 #[derive(Clone, Debug)]
 pub struct ExactIndex {
     dimensions: usize,
-    values: Vec<f32>,
-    /// |h|^2 / 2 for each row.
-    half_norms: Vec<f32>,
+    /// Every block but the last is full. Copies share them until one is changed.
+    blocks: Vec<Arc<Block>>,
     /// The largest |h|.
     largest_norm: f64,
 }
 
 /// A row and the Euclidean distance between it and a query.
 pub type Found = (usize, f32);
-
-/// The rows that one product takes: a core's cache holds them while batch after batch of queries is
-/// multiplied with them.
-const ROWS: usize = 1024;
 
 /// The queries that one product takes: as many as the widest kernel of `gemm`, that for AVX-512,
 /// keeps in registers. More cost it half its speed; the other kernels do not care.
@@ -50,47 +47,58 @@ const QUERIES: usize = 48;
 /// Rows beyond k that are kept for being as near as rounding can tell.
 const SPARE: usize = 64;
 
+/// The rows that are copied side by side at once, where only some are searched.
+const COPIED_ROWS: usize = 4096;
+
 impl ExactIndex {
     /// Makes an empty index for vectors of a length.
     pub fn new(dimensions: usize) -> Self {
-        ExactIndex { dimensions, values: Vec::new(), half_norms: Vec::new(), largest_norm: 0.0 }
-    }
-
-    pub(super) fn reserve(&mut self, n_rows: usize) {
-        self.values.reserve_exact(n_rows * self.dimensions);
-        self.half_norms.reserve_exact(n_rows);
+        ExactIndex { dimensions, blocks: Vec::new(), largest_norm: 0.0 }
     }
 
     /// Adds a row; `None`, and no row, when its values cannot be an embedding's: another number of
     /// them, all zero, or one that is not finite.
     pub fn push(&mut self, values: impl ExactSizeIterator<Item = f32>) -> Option<()> {
-        let start = self.values.len();
-        self.values.extend(values);
-        let Some(norm) = self.square_norm_of(&self.values[start..]) else {
-            self.values.truncate(start);
-            return None;
-        };
+        let values: Vec<f32> = values.collect();
+        let norm = self.square_norm_of(&values)?;
         self.largest_norm = self.largest_norm.max(norm.sqrt());
-        self.half_norms.push((norm / 2.0) as f32);
+        self.last_block().push(&values, norm);
         Some(())
     }
 
     /// Replaces a row; `None` as for [`ExactIndex::push`].
     pub(super) fn replace(&mut self, row: usize, values: &[f32]) -> Option<()> {
         let norm = self.square_norm_of(values)?;
-        self.values[row * self.dimensions..][..self.dimensions].copy_from_slice(values);
         // The largest norm bounds rounding errors: it may be too large.
         self.largest_norm = self.largest_norm.max(norm.sqrt());
-        self.half_norms[row] = (norm / 2.0) as f32;
+        Arc::make_mut(&mut self.blocks[row / ROWS]).replace(row % ROWS, values, norm);
         Some(())
     }
 
-    /// Adds rows of another index of the same length of vectors.
+    /// Adds rows of another index of the same length of vectors, sharing the blocks that come to stand as
+    /// they stood there.
     pub(super) fn push_rows_of(&mut self, other: &ExactIndex, rows: Range<usize>) {
-        let values = rows.start * self.dimensions..rows.end * self.dimensions;
-        self.values.extend_from_slice(&other.values[values]);
-        self.half_norms.extend_from_slice(&other.half_norms[rows]);
         self.largest_norm = self.largest_norm.max(other.largest_norm);
+        let mut row = rows.start;
+        while row < rows.end {
+            let block = &other.blocks[row / ROWS];
+            let is_aligned = row.is_multiple_of(ROWS) && self.n_rows().is_multiple_of(ROWS);
+            if is_aligned && row + ROWS <= rows.end {
+                self.blocks.push(block.clone());
+                row += ROWS;
+            } else {
+                self.last_block().push_row_of(block, row % ROWS);
+                row += 1;
+            }
+        }
+    }
+
+    /// Returns the block that the next row comes into.
+    fn last_block(&mut self) -> &mut Block {
+        if self.blocks.last().is_none_or(|block| block.n_rows() == ROWS) {
+            self.blocks.push(Arc::new(Block::new(self.dimensions)));
+        }
+        Arc::make_mut(self.blocks.last_mut().expect("there is one now"))
     }
 
     /// Returns |h|^2; `None` for values that cannot be an embedding's.
@@ -105,11 +113,12 @@ impl ExactIndex {
     }
 
     pub(super) fn n_rows(&self) -> usize {
-        self.half_norms.len()
+        let last = self.blocks.last().map_or(0, |block| block.n_rows());
+        self.blocks.len().saturating_sub(1) * ROWS + last
     }
 
     pub(super) fn row(&self, row: usize) -> &[f32] {
-        &self.values[row * self.dimensions..][..self.dimensions]
+        self.blocks[row / ROWS].row(row % ROWS)
     }
 
     /// Finds the k nearest rows of each query, the nearest first; rows at the same distance stand
@@ -128,23 +137,37 @@ impl ExactIndex {
         let mut batches: Vec<Batch<'_>> =
             chunks.map(|queries| Batch::new(self, queries, k)).collect();
         let mut products = vec![0.0; QUERIES.min(queries.nrows()) * ROWS.min(self.n_rows())];
-        let rows = self.matrix();
-        let blocks = rows.axis_chunks_iter(Axis(0), ROWS).zip(self.half_norms.chunks(ROWS));
-        for (block, (rows, half_norms)) in blocks.enumerate() {
+        for (block, first_row) in self.blocks.iter().zip((0..).step_by(ROWS)) {
             for batch in &mut batches {
-                let shape = (rows.nrows(), batch.queries.nrows());
+                let shape = (block.n_rows(), batch.queries.nrows());
                 let products = &mut products[..shape.0 * shape.1];
                 let view = ArrayViewMut2::from_shape(shape, products).expect("whole rows");
+                let rows = block.matrix();
                 product::multiply(view.reversed_axes(), batch.queries, rows.t(), Threads::One);
-                batch.offer(block * ROWS, half_norms, products);
+                batch.offer(first_row, block.half_norms(), products);
             }
         }
         batches.into_iter().flat_map(|batch| batch.nearest).map(Nearest::into_ranked).collect()
     }
 
-    fn matrix(&self) -> ArrayView2<'_, f32> {
-        let shape = (self.n_rows(), self.dimensions);
-        ArrayView2::from_shape(shape, &self.values).expect("whole rows")
+    /// Finds the k nearest of some rows for each query, as [`ExactIndex::nearest`] does of all.
+    pub(super) fn nearest_among(
+        &self,
+        queries: ArrayView2<'_, f32>,
+        rows: &[u32],
+        k: usize,
+    ) -> Vec<Vec<Found>> {
+        let mut nearest = vec![Vec::new(); queries.nrows()];
+        for rows in rows.chunks(COPIED_ROWS) {
+            let mut some = ExactIndex::new(self.dimensions);
+            rows.iter().for_each(|&row| some.push_rows_of(self, row as usize..row as usize + 1));
+            for (nearest, found) in nearest.iter_mut().zip(some.nearest(queries, k)) {
+                nearest
+                    .extend(found.into_iter().map(|(at, distance)| (rows[at] as usize, distance)));
+                rank(nearest, k);
+            }
+        }
+        nearest
     }
 
     /// Returns how far a row's |h|^2 / 2 - q.h can be off against another's.
@@ -171,10 +194,15 @@ impl ExactIndex {
     ) -> Vec<Found> {
         let rows = rows.into_iter();
         let mut found: Vec<Found> = rows.map(|row| (row, distance(query, self.row(row)))).collect();
-        found.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-        found.truncate(k);
+        rank(&mut found, k);
         found
     }
+}
+
+/// Keeps the k nearest, the nearest first.
+fn rank(found: &mut Vec<Found>, k: usize) {
+    found.sort_unstable_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    found.truncate(k);
 }
 
 /// Queries that are multiplied with the rows at once.
@@ -275,17 +303,24 @@ impl<'a> Nearest<'a> {
 
 /// Returns the Euclidean distance; one beyond single precision is cut to its largest value.
 fn distance(a: &[f32], b: &[f32]) -> f32 {
-    let square = sum(a.iter().zip(b).map(|(&a, &b)| {
-        let difference = f64::from(a) - f64::from(b);
-        difference * difference
-    }));
+    let square = sum_over(a, b, |a, b| (a - b) * (a - b));
     (square.sqrt() as f32).min(f32::MAX)
 }
 
 fn square_norm(vector: &[f32]) -> f64 {
-    sum(vector.iter().map(|&value| f64::from(value) * f64::from(value)))
+    sum_over(vector, vector, |a, b| a * b)
 }
 
-fn sum(terms: impl Iterator<Item = f64>) -> f64 {
-    terms.sum()
+/// Adds up the terms of two vectors, in several sums at once that do not wait for each other.
+fn sum_over(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut sums = [0.0; 8];
+    let (a_chunks, a_rest) = a.as_chunks::<8>();
+    let (b_chunks, b_rest) = b.as_chunks::<8>();
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((sum, &a), &b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += term(a.into(), b.into());
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(a.into(), b.into()));
+    rest.sum::<f64>() + sums.iter().sum::<f64>()
 }

@@ -1,6 +1,6 @@
 //! The disk format: little-endian records, one format version for all of them.
 //!
-//! Database `meta` holds the [`Header`] and the trees' center; `items` maps an item's number (u32,
+//! Database `meta` holds the [`Header`], the trees' center and the items that the trees do not cover; `items` maps an item's number (u32,
 //! big-endian, so that LMDB's order is the numbers') to its [`Record`]; `keys` maps keys to numbers;
 //! `documents` maps keys to [`DocumentRecord`]s; `labels` maps label ids to [`LabelHistory`]s;
 //! `staged` holds operations that wait for a commit, which outlive their process where `meta` holds
@@ -10,30 +10,22 @@
 //! Every value but Arroy's and the numbers in `keys` ends with the CRC-32 of what stands before it: LMDB has
 //! no checksums.
 
-use super::item::{DocumentRecord, Review, Source};
-use crate::{Embedding, Encoded, Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet, Scores};
+use roaring::RoaringBitmap;
+
+use super::bytes::{CHECKSUM_BYTES, Input, seal, unseal, words};
+use super::document::{document_from, document_len, put_document};
+use super::item::{DocumentRecord, Source};
+use crate::{Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet};
 
 /// The format version that this program writes.
 ///
-/// Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all documents
-/// (operation 4); otherwise it is as version 2.
-pub(super) const VERSION: u32 = 3;
+/// Version 4 has trees of an older generation than its items, with the numbers of the items that they do
+/// not cover, and documents in a compact form (flag 16). Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all
+/// documents (operation 4); otherwise it is as version 2.
+pub(super) const VERSION: u32 = 4;
 
 /// The oldest format version that this program reads.
 const OLDEST: u32 = 2;
-
-/// Appends the checksum of what was written.
-pub(super) fn seal(mut bytes: Vec<u8>) -> Vec<u8> {
-    let checksum = crc32fast::hash(&bytes);
-    bytes.extend(checksum.to_le_bytes());
-    bytes
-}
-
-/// Returns what stands before a value's checksum; `None` where that is another one's.
-fn unseal(bytes: &[u8]) -> Option<&[u8]> {
-    let (content, checksum) = bytes.split_last_chunk::<4>()?;
-    (crc32fast::hash(content) == u32::from_le_bytes(*checksum)).then_some(content)
-}
 
 /// The header: a datastore's shape, encoder and generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,10 +36,14 @@ pub(super) struct Header {
     /// Counts commits.
     pub(super) generation: u64,
     pub(super) n_items: u64,
-    /// The number of items whose mean the trees' center is; 0 where there is no center yet.
+    /// The number of items whose mean the trees' center is; 0 where there are no trees.
     pub(super) n_centered: u64,
     /// The checksum of Arroy's nodes, without the vectors.
     pub(super) trees_checksum: u32,
+    /// The generation whose items the trees hold.
+    pub(super) trees_generation: u64,
+    /// The number of items that were added, changed or deleted since that generation.
+    pub(super) n_uncovered: u64,
 }
 
 /// The reason why a header cannot be used.
@@ -59,7 +55,7 @@ pub(super) enum HeaderError {
 
 impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(76);
+        let mut bytes = Vec::with_capacity(92);
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(self.dimensions.to_le_bytes());
         bytes.extend(self.n_trees.to_le_bytes());
@@ -68,6 +64,8 @@ impl Header {
         bytes.extend(self.n_items.to_le_bytes());
         bytes.extend(self.n_centered.to_le_bytes());
         bytes.extend(self.trees_checksum.to_le_bytes());
+        bytes.extend(self.trees_generation.to_le_bytes());
+        bytes.extend(self.n_uncovered.to_le_bytes());
         seal(bytes)
     }
 
@@ -83,8 +81,8 @@ impl Header {
     }
 
     fn decode_fields(input: &mut Input<'_>) -> Option<Self> {
-        input.u32()?;
-        Some(Header {
+        let version = input.u32()?;
+        let mut header = Header {
             dimensions: input.u32()?,
             n_trees: input.u32()?,
             encoder: Fingerprint(input.array()?),
@@ -92,7 +90,13 @@ impl Header {
             n_items: input.u64()?,
             n_centered: input.u64()?,
             trees_checksum: input.u32()?,
-        })
+            trees_generation: 0,
+            n_uncovered: 0,
+        };
+        // Before version 4 the trees were those of the newest commit.
+        header.trees_generation = if version < 4 { header.generation } else { input.u64()? };
+        header.n_uncovered = if version < 4 { 0 } else { input.u64()? };
+        Some(header)
     }
 }
 
@@ -106,6 +110,21 @@ pub(super) fn decode_vector(bytes: &[u8], dimensions: usize) -> Option<Vec<f32>>
     let values = unseal(bytes)?;
     (values.len() == dimensions.checked_mul(4)?)
         .then(|| words(values).map(f32::from_le_bytes).collect())
+}
+
+/// Lays out a set of items' numbers in the portable format of Roaring bitmaps: at most 8 KiB for each 65,536
+/// numbers in use.
+pub(super) fn encode_ids(ids: &RoaringBitmap) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ids.serialized_size() + CHECKSUM_BYTES);
+    ids.serialize_into(&mut bytes).expect("a vector takes all bytes");
+    seal(bytes)
+}
+
+/// Reads a set of items' numbers; `None` when the bytes are none.
+pub(super) fn decode_ids(bytes: &[u8]) -> Option<RoaringBitmap> {
+    let mut content = unseal(bytes)?;
+    let ids = RoaringBitmap::deserialize_from(&mut content).ok()?;
+    content.is_empty().then_some(ids)
 }
 
 /// The record that makes the operations in `staged` durable: they wait to be applied or discarded as a
@@ -140,7 +159,7 @@ impl Journal {
         let (generation, n_operations) = (input.u64()?, input.u64()?);
         let mut labels = Vec::new();
         while !input.0.is_empty() {
-            labels.push((LabelId(input.u32()?), input.history()?));
+            labels.push((LabelId(input.u32()?), history_from(&mut input)?));
         }
         Some(Journal { generation, n_operations, labels })
     }
@@ -156,7 +175,7 @@ pub(super) fn encode_history(label: &LabelHistory) -> Vec<u8> {
 /// Reads a label's history; `None` when the bytes are none.
 pub(super) fn decode_history(bytes: &[u8]) -> Option<LabelHistory> {
     let mut input = Input(unseal(bytes)?);
-    let label = input.history()?;
+    let label = history_from(&mut input)?;
     input.0.is_empty().then_some(label)
 }
 
@@ -177,6 +196,24 @@ fn put_history(bytes: &mut Vec<u8>, label: &LabelHistory) {
     put_name(bytes, &label.name);
     bytes.extend((label.former.len() as u16).to_le_bytes());
     label.former.iter().for_each(|name| put_name(bytes, name));
+}
+
+fn history_from(input: &mut Input<'_>) -> Option<LabelHistory> {
+    let fate = input.array::<1>()?[0];
+    let target = LabelId(input.u32()?);
+    let fate = match fate {
+        0 => LabelFate::Active,
+        1 => LabelFate::MergedInto(target),
+        2 => LabelFate::Retired,
+        _ => return None,
+    };
+    let name = input.name()?.to_owned();
+    let n_former = u16::from_le_bytes(input.array()?);
+    let mut former = Vec::new();
+    for _ in 0..n_former {
+        former.push(input.name()?.to_owned());
+    }
+    Some(LabelHistory { name, former, fate })
 }
 
 /// An item as it is written.
@@ -271,85 +308,6 @@ impl<'a> RecordView<'a> {
     }
 }
 
-/// The length of a checksum.
-const CHECKSUM_BYTES: usize = 4;
-
-/// Lays out content hash (16 bytes), flags (u8: 1 reviewed, 2 with an embedding, 4 with scores, 8
-/// reviewed in part),
-/// number of rejected labels (u32), those (u32 each), the embedding's values (f32 each), number of
-/// the model's labels (u32), number of scores above 0 (u32), and those (u32 label, f32 score).
-///
-/// Where the document is a neighbor, the embedding stands there alone: pass `None`.
-pub(super) fn encode_document(document: &DocumentRecord, embedding: Option<&Embedding>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(document_len(document) + CHECKSUM_BYTES);
-    put_document(&mut bytes, document, embedding);
-    seal(bytes)
-}
-
-/// Reads what is kept of a document; `None` when the bytes are none.
-pub(super) fn decode_document(bytes: &[u8], dimensions: usize) -> Option<DocumentView> {
-    let mut input = Input(unseal(bytes)?);
-    let document = input.document(dimensions)?;
-    input.0.is_empty().then_some(document)
-}
-
-/// A decoded document record, without the embedding where that stands in a neighbor.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct DocumentView {
-    pub(super) content: [u8; 16],
-    pub(super) review: Review,
-    pub(super) rejected: LabelSet,
-    pub(super) embedding: Option<Embedding>,
-    pub(super) scores: Option<Scores>,
-}
-
-impl DocumentView {
-    /// Completes the record with its neighbor's embedding, where it has none of its own.
-    pub(super) fn complete(self, neighbor: impl FnOnce() -> Option<Embedding>) -> DocumentRecord {
-        let DocumentView { content, review, rejected, embedding, scores } = self;
-        let embedding = embedding.or_else(neighbor);
-        let encoded = embedding.map(|embedding| Encoded { embedding, scores });
-        DocumentRecord { content, review, rejected, encoded }
-    }
-}
-
-fn put_document(bytes: &mut Vec<u8>, document: &DocumentRecord, embedding: Option<&Embedding>) {
-    let scores = document.encoded.as_ref().and_then(|encoded| encoded.scores.as_ref());
-    bytes.extend(document.content);
-    bytes.push(
-        match document.review {
-            Review::None => 0,
-            Review::Complete => 1,
-            Review::Partial => 9,
-        } | u8::from(embedding.is_some()) << 1
-            | u8::from(scores.is_some()) << 2,
-    );
-    bytes.extend((document.rejected.len() as u32).to_le_bytes());
-    bytes.extend(document.rejected.ids().iter().flat_map(|label| label.0.to_le_bytes()));
-    if let Some(embedding) = embedding {
-        bytes.extend(embedding.values().iter().flat_map(|value| value.to_le_bytes()));
-    }
-    if let Some(scores) = scores {
-        bytes.extend((scores.values().len() as u32).to_le_bytes());
-        bytes.extend((n_above_zero(scores) as u32).to_le_bytes());
-        for (label, &score) in scores.values().iter().enumerate().filter(|(_, s)| **s > 0.0) {
-            bytes.extend((label as u32).to_le_bytes());
-            bytes.extend(score.to_le_bytes());
-        }
-    }
-}
-
-fn n_above_zero(scores: &Scores) -> usize {
-    scores.values().iter().filter(|score| **score > 0.0).count()
-}
-
-fn document_len(document: &DocumentRecord) -> usize {
-    let encoded = document.encoded.as_ref();
-    let scores = encoded.and_then(|encoded| encoded.scores.as_ref());
-    let n_dimensions = encoded.map_or(0, |encoded| encoded.embedding.values().len());
-    29 + 4 * (document.rejected.len() + n_dimensions) + 8 * scores.map_or(0, n_above_zero)
-}
-
 /// A change that waits for its commit.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operation {
@@ -409,116 +367,13 @@ impl Operation {
             3 => {
                 let mut input = Input(rest);
                 let key = input.name()?.into();
-                let document = input.document(dimensions)?.complete(|| None);
+                let document = document_from(&mut input, dimensions)?.complete(|| None);
                 input.0.is_empty().then_some(Operation::PutDocument(key, document))
             }
             4 => rest.is_empty().then_some(Operation::DeleteAllDocuments),
             _ => None,
         }
     }
-}
-
-/// Bytes that are read from the front; every read checks that enough is left.
-struct Input<'a>(&'a [u8]);
-
-impl<'a> Input<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn name(&mut self) -> Option<&'a str> {
-        let length = u16::from_le_bytes(self.array()?);
-        std::str::from_utf8(self.take(length.into())?).ok()
-    }
-
-    fn label_ids(&mut self, n_labels: u32) -> Option<LabelSet> {
-        let labels = self.take((n_labels as usize).checked_mul(4)?)?;
-        Some(words(labels).map(|word| LabelId(u32::from_le_bytes(word))).collect())
-    }
-
-    /// Reads label ids behind their number.
-    fn counted_label_ids(&mut self) -> Option<LabelSet> {
-        let n_labels = self.u32()?;
-        self.label_ids(n_labels)
-    }
-
-    fn history(&mut self) -> Option<LabelHistory> {
-        let fate = self.array::<1>()?[0];
-        let target = LabelId(self.u32()?);
-        let fate = match fate {
-            0 => LabelFate::Active,
-            1 => LabelFate::MergedInto(target),
-            2 => LabelFate::Retired,
-            _ => return None,
-        };
-        let name = self.name()?.to_owned();
-        let n_former = u16::from_le_bytes(self.array()?);
-        let mut former = Vec::new();
-        for _ in 0..n_former {
-            former.push(self.name()?.to_owned());
-        }
-        Some(LabelHistory { name, former, fate })
-    }
-
-    fn document(&mut self, dimensions: usize) -> Option<DocumentView> {
-        let content = self.array()?;
-        let flags = self.array::<1>()?[0];
-        let review = match flags & 9 {
-            0 => Review::None,
-            1 => Review::Complete,
-            9 => Review::Partial,
-            _ => return None,
-        };
-        if flags > 15 {
-            return None;
-        }
-        let rejected = self.counted_label_ids()?;
-        let embedding = match flags & 2 {
-            0 => None,
-            _ => {
-                let values = words(self.take(dimensions.checked_mul(4)?)?).map(f32::from_le_bytes);
-                Some(Embedding::new(values.collect::<Vec<f32>>()).ok()?)
-            }
-        };
-        let scores = if flags & 4 == 0 { None } else { Some(self.scores()?) };
-        Some(DocumentView { content, review, rejected, embedding, scores })
-    }
-
-    fn scores(&mut self) -> Option<Scores> {
-        let n_labels = self.u32()?;
-        let n_scores = self.u32()?;
-        // What damage may have made huge must not set memory aside.
-        if n_labels as usize > MAX_LABELS || n_scores > n_labels {
-            return None;
-        }
-        let mut scores = vec![0.0; n_labels as usize];
-        for _ in 0..n_scores {
-            let label = self.u32()? as usize;
-            *scores.get_mut(label)? = f32::from_le_bytes(self.array()?);
-        }
-        Scores::new(scores).ok()
-    }
-}
-
-/// More labels than any model scores.
-pub(super) const MAX_LABELS: usize = 1 << 24;
-
-fn words(bytes: &[u8]) -> impl ExactSizeIterator<Item = [u8; 4]> {
-    bytes.chunks_exact(4).map(|word| word.try_into().expect("chunks of 4 bytes"))
 }
 
 #[cfg(test)]

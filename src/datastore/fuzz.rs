@@ -1,8 +1,10 @@
 //! The decoders of what lies on disk, for fuzz targets.
 
+use super::bytes::seal;
+use super::document::decode_document;
 use super::format::{
-    Header, Journal, Operation, RecordView, decode_document, decode_history, decode_vector,
-    encode_history, encode_vector, seal,
+    Header, Journal, Operation, RecordView, decode_history, decode_ids, decode_vector,
+    encode_history, encode_ids, encode_vector,
 };
 use crate::{LabelId, LabelVocabulary};
 
@@ -23,6 +25,7 @@ fn decode_sealed(bytes: &[u8]) {
     check(bytes, Journal::decode, Journal::encode);
     check(bytes, decode_history, encode_history);
     check(bytes, |bytes| Operation::decode(bytes, DIMENSIONS), Operation::encode);
+    check(bytes, decode_ids, encode_ids);
     check(bytes, |bytes| decode_vector(bytes, DIMENSIONS), |values| encode_vector(values));
     if let Some(record) = RecordView::decode(bytes, DIMENSIONS) {
         let _: Vec<f32> = record.values().collect();

@@ -85,7 +85,8 @@ pub struct DocumentRecord {
     pub review: Review,
     /// The labels that people said it does not have.
     pub rejected: LabelSet,
-    /// The text's embedding and scores; scores of 0 take no room.
+    /// The text's embedding and scores, kept in 8 and 16 bits a value: see [`rounded`](super::rounded). Scores
+    /// of 0 take no room.
     pub encoded: Option<Encoded>,
 }
 

@@ -12,7 +12,7 @@ pub enum SearchMode {
     Auto,
     /// Every item is compared, a batch of queries at once through matrix products.
     Exact,
-    /// Arroy's trees, approximate.
+    /// Arroy's trees, approximate, and exactly what they do not cover; all items where there are no trees.
     Arroy,
 }
 
@@ -50,7 +50,7 @@ impl DatastoreOptions {
     }
 }
 
-/// Limits on map and buffer; every default suits every size.
+/// Limits on map, buffer and index; every default suits every size. A datastore does not keep them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageOptions {
     /// The size of LMDB's map when the environment is opened, in bytes, rounded up to whole pages.
@@ -60,10 +60,17 @@ pub struct StorageOptions {
     /// The bytes of staged changes that a writer keeps in memory before it moves them into the
     /// file.
     pub staged_bytes: usize,
+    /// The number of items from which on Arroy's trees are built. Below it an exact search costs less
+    /// anyway.
+    pub indexed_from: u64,
 }
 
 impl Default for StorageOptions {
     fn default() -> Self {
-        StorageOptions { initial_map_bytes: 256 << 20, staged_bytes: 32 << 20 }
+        StorageOptions {
+            initial_map_bytes: 256 << 20,
+            staged_bytes: 32 << 20,
+            indexed_from: 500_000,
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ndarray::ArrayView2;
 
-use super::format::decode_document;
+use super::document::decode_document;
 use super::item::{DocumentRecord, ItemId, Neighbor, StoredItem};
 use super::options::SearchMode;
 use super::shared::Shared;
@@ -79,7 +79,7 @@ impl DatastoreReader {
     /// Returns what [`SearchMode::Auto`] has chosen for batches of so many queries, or `None` as
     /// long as it measures.
     pub fn chosen_mode(&self, n_queries: usize) -> Option<SearchMode> {
-        self.shared.search.choice(self.len(), n_queries)
+        self.shared.search.choice(&self.snapshot, n_queries)
     }
 
     /// Returns the labels known to this snapshot. Items have those that stand for the ones they
@@ -116,12 +116,12 @@ impl DatastoreReader {
     /// Returns the items' numbers and keys in the order of the numbers.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = (ItemId, &str)> {
         let ids = self.snapshot.ids.iter().map(|&id| ItemId(id));
-        ids.zip(self.snapshot.keys.iter().map(AsRef::as_ref))
+        ids.zip(self.snapshot.keys())
     }
 
     /// Returns an item's key; `None` where this snapshot has no such item.
     pub fn key(&self, item: ItemId) -> Option<&str> {
-        self.snapshot.row(item.0).map(|row| &*self.snapshot.keys[row])
+        self.snapshot.row(item.0).map(|row| self.snapshot.key(row))
     }
 
     /// Returns an item by key.
@@ -199,7 +199,7 @@ impl DatastoreReader {
         &self,
         mut look: impl FnMut(&str, StoredItem) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (row, key) in self.snapshot.keys.iter().enumerate() {
+        for (row, key) in self.snapshot.keys().enumerate() {
             look(key, self.snapshot.item(row)?)?;
         }
         Ok(())

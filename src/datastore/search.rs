@@ -3,19 +3,17 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use heed::RoTxn;
 use ndarray::{ArrayView2, s};
 
 use super::exact::Found;
-use super::index::NeighborIndex;
+use super::index::{Indexed, NeighborIndex};
 use super::item::Neighbor;
 use super::options::SearchMode;
 use super::snapshot::Snapshot;
 use super::store::Store;
 use super::trees::Trees;
 use crate::Result;
-
-/// Below so many items a scan always costs less than descending trees.
-const ALWAYS_EXACT: usize = 5_000;
 
 /// The measurements of each search before one is chosen; the best time counts.
 const MEASUREMENTS: u32 = 3;
@@ -65,7 +63,7 @@ impl Search {
         let _span = tracing::debug_span!("nearest", n_queries = queries.nrows(), k, n_items, ?mode)
             .entered();
         let choice = match mode {
-            SearchMode::Auto => self.choice(n_items, queries.nrows()),
+            SearchMode::Auto => self.choice(snapshot, queries.nrows()),
             mode => Some(mode),
         };
         let found = match choice {
@@ -88,12 +86,16 @@ impl Search {
     ) -> Result<Vec<Vec<Found>>> {
         let found = self.indexed(store, snapshot, queries, k)?;
         Ok(found.unwrap_or_else(|| {
-            tracing::debug!(snapshot.generation, "the index is newer: searching exactly");
+            tracing::debug!(snapshot.generation, "no index for this commit: searching exactly");
             snapshot.vectors.nearest(queries, k)
         }))
     }
 
-    /// Searches the index, or returns `None` where it is that of a newer commit.
+    /// Searches the index, and exactly what it does not cover; returns `None` where there is no index
+    /// for this snapshot.
+    ///
+    /// The index may be that of a later commit, as long as it was built before this snapshot: what it covers
+    /// now has been the same since.
     fn indexed(
         &self,
         store: &Store,
@@ -102,32 +104,31 @@ impl Search {
         k: usize,
     ) -> Result<Option<Vec<Vec<Found>>>> {
         let k = k.min(snapshot.vectors.n_rows());
-        let ids = store.read(|txn| {
-            if store.header(txn)?.generation != snapshot.generation {
-                return Ok(None);
-            }
-            // There is no index before the first commit.
-            if k == 0 {
-                return Ok(Some(vec![Vec::new(); queries.nrows()]));
-            }
-            self.index.nearest(store, txn, queries, k).map(Some)
-        })?;
-        let Some(ids) = ids else { return Ok(None) };
+        if k == 0 {
+            return Ok(Some(vec![Vec::new(); queries.nrows()]));
+        }
+        let near = |txn: &RoTxn| self.index.nearest(store, txn, queries, k, snapshot.generation);
+        let Some(Indexed { near, uncovered }) = store.read(near)? else { return Ok(None) };
+        let beside: Vec<u32> =
+            uncovered.iter().filter_map(|id| Some(snapshot.row(id)? as u32)).collect();
+        let beside = snapshot.vectors.nearest_among(queries, &beside, k);
         let mut found = Vec::with_capacity(queries.nrows());
-        for (query, ids) in queries.rows().into_iter().zip(ids) {
+        for ((query, ids), beside) in queries.rows().into_iter().zip(near).zip(beside) {
             let rows: Option<Vec<usize>> = ids.into_iter().map(|id| snapshot.row(id)).collect();
             let rows = rows.ok_or_else(|| store.damaged("its trees"))?;
             let query = query.to_slice().expect("queries have the standard layout");
-            found.push(snapshot.vectors.ranked(query, rows, k));
+            let beside = beside.into_iter().map(|(row, _)| row);
+            found.push(snapshot.vectors.ranked(query, rows.into_iter().chain(beside), k));
         }
         Ok(Some(found))
     }
 
     /// Returns the cheaper search, or `None` where it is not known yet.
-    pub(super) fn choice(&self, n_items: usize, n_queries: usize) -> Option<SearchMode> {
-        if n_items < ALWAYS_EXACT || n_queries == 0 {
+    pub(super) fn choice(&self, snapshot: &Snapshot, n_queries: usize) -> Option<SearchMode> {
+        if !snapshot.is_indexed || n_queries == 0 {
             return Some(SearchMode::Exact);
         }
+        let n_items = snapshot.vectors.n_rows();
         let costs = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         let cost = costs[class(n_queries)].filter(|cost| cost.holds_for(n_items))?;
         (cost.n_measurements >= MEASUREMENTS).then(|| cost.cheaper())

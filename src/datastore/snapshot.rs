@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use heed::RoTxn;
 use roaring::RoaringBitmap;
 
+use super::chunks::Chunks;
 use super::exact::ExactIndex;
 use super::format::RecordView;
 use super::item::{ItemId, Neighbor, Source, StoredItem};
@@ -16,18 +17,26 @@ use crate::{Embedding, LabelFrequencies, LabelSet, LabelVocabulary, Result};
 #[derive(Clone)]
 pub(super) struct Snapshot {
     pub(super) generation: u64,
+    /// There was an approximate index at that commit.
+    pub(super) is_indexed: bool,
     pub(super) vectors: ExactIndex,
     pub(super) vocabulary: LabelVocabulary,
     /// Ascending.
     pub(super) ids: Vec<u32>,
-    pub(super) keys: Vec<Arc<str>>,
-    labels: Vec<LabelSet>,
-    undecided: Vec<LabelSet>,
-    sources: Vec<Source>,
+    items: Chunks<Item>,
     /// The rows in the order of their keys; sorted when a key is first asked for.
     by_key: OnceLock<Vec<u32>>,
     /// Counted when they are first asked for.
     frequencies: OnceLock<LabelFrequencies>,
+}
+
+/// An item without its number and vector.
+#[derive(Clone)]
+struct Item {
+    key: Arc<str>,
+    labels: LabelSet,
+    undecided: LabelSet,
+    source: Source,
 }
 
 /// The items that commits have changed since a snapshot was taken.
@@ -58,12 +67,12 @@ impl Snapshot {
             tracing::debug_span!("load", header.generation, n_items = header.n_items).entered();
         let vectors = ExactIndex::new(store.dimensions);
         let mut snapshot = Snapshot::new(header.generation, vectors, store.vocabulary(txn)?);
+        snapshot.is_indexed = header.n_centered > 0;
         // The database's own count, not the header's, which damage may have made huge.
         let n_items = store.databases.items.len(txn).map_err(store.lmdb("read the items"))?;
         if n_items != header.n_items {
             return Err(store.damaged("its number of items"));
         }
-        snapshot.vectors.reserve(n_items as usize);
         for item in store.items(txn)? {
             let (id, record) = item?;
             snapshot.push(id, &record).ok_or_else(|| store.damaged("an item"))?;
@@ -75,13 +84,11 @@ impl Snapshot {
     fn new(generation: u64, vectors: ExactIndex, vocabulary: LabelVocabulary) -> Self {
         Snapshot {
             generation,
+            is_indexed: false,
             vectors,
             vocabulary,
             ids: Vec::new(),
-            keys: Vec::new(),
-            labels: Vec::new(),
-            undecided: Vec::new(),
-            sources: Vec::new(),
+            items: Chunks::default(),
             by_key: OnceLock::new(),
             frequencies: OnceLock::new(),
         }
@@ -100,6 +107,7 @@ impl Snapshot {
         let header = store.header(txn)?;
         (self.generation, self.vocabulary) = (header.generation, store.vocabulary(txn)?);
         self.frequencies = OnceLock::new();
+        let is_indexed = header.n_centered > 0;
         let damaged = || store.damaged("an item");
         let mut moved = Vec::new();
         for id in touched {
@@ -116,6 +124,7 @@ impl Snapshot {
         if !moved.is_empty() {
             self = self.spliced(moved).ok_or_else(damaged)?;
         }
+        self.is_indexed = is_indexed;
         if self.ids.len() as u64 != header.n_items {
             return Err(store.damaged("its number of items"));
         }
@@ -125,8 +134,7 @@ impl Snapshot {
     /// Removes items, and inserts others between those that are there; the changes stand in the order of
     /// their numbers. `None` when one is none of this datastore.
     fn spliced(mut self, changes: Vec<(u32, Option<RecordView<'_>>)>) -> Option<Self> {
-        let mut vectors = ExactIndex::new(self.vectors.dimensions());
-        vectors.reserve(self.ids.len() + changes.len());
+        let vectors = ExactIndex::new(self.vectors.dimensions());
         let vocabulary = std::mem::take(&mut self.vocabulary);
         let mut spliced = Snapshot::new(self.generation, vectors, vocabulary);
         let mut new_rows = vec![None; self.ids.len()];
@@ -158,25 +166,20 @@ impl Snapshot {
             new_rows[row] = Some((self.ids.len() + row - rows.start) as u32);
         }
         self.ids.extend_from_slice(&other.ids[rows.clone()]);
-        self.keys.extend_from_slice(&other.keys[rows.clone()]);
-        self.labels.extend_from_slice(&other.labels[rows.clone()]);
-        self.undecided.extend_from_slice(&other.undecided[rows.clone()]);
-        self.sources.extend_from_slice(&other.sources[rows.clone()]);
+        self.items.extend_from(&other.items, rows.clone());
         self.vectors.push_rows_of(&other.vectors, rows);
     }
 
     /// Replaces a row's item; `None` when it is none of this datastore.
     fn replace(&mut self, row: usize, record: &RecordView<'_>) -> Option<()> {
-        let (labels, undecided) = self.labels_of(record)?;
+        let item = self.item_of(record)?;
         self.vectors.replace(row, &record.values().collect::<Vec<f32>>())?;
-        (self.labels[row], self.undecided[row]) = (labels, undecided);
-        self.sources[row] = record.source;
-        if *self.keys[row] != *record.key {
+        let before = std::mem::replace(self.items.get_mut(row), item);
+        if *before.key != *record.key {
             // The number was given to another key.
             if let Some(by_key) = self.by_key.get_mut() {
                 by_key.retain(|known| *known as usize != row);
             }
-            self.keys[row] = record.key.into();
             self.sort_in(row);
         }
         Some(())
@@ -185,27 +188,24 @@ impl Snapshot {
     /// Puts a row into its place in the order of the keys.
     fn sort_in(&mut self, row: usize) {
         if let Some(by_key) = self.by_key.get_mut() {
-            let key = &self.keys[row];
-            let place = by_key.partition_point(|&known| self.keys[known as usize] < *key);
+            let key = &self.items[row].key;
+            let place = by_key.partition_point(|&known| self.items[known as usize].key < *key);
             by_key.insert(place, row as u32);
         }
     }
 
     /// Adds an item; `None` when it is none of this datastore.
     fn push(&mut self, id: u32, record: &RecordView<'_>) -> Option<()> {
-        let (labels, undecided) = self.labels_of(record)?;
+        let item = self.item_of(record)?;
         self.vectors.push(record.values())?;
         self.ids.push(id);
-        self.keys.push(record.key.into());
-        self.labels.push(labels);
-        self.undecided.push(undecided);
-        self.sources.push(record.source);
+        self.items.push(item);
         Some(())
     }
 
-    /// Returns an item's labels, and its undecided ones, as those that stand for them now; `None` when it
-    /// is none of this datastore.
-    fn labels_of(&self, record: &RecordView<'_>) -> Option<(LabelSet, LabelSet)> {
+    /// Returns an item with its labels, and its undecided ones, as those that stand for them now; `None` when
+    /// it is none of this datastore.
+    fn item_of(&self, record: &RecordView<'_>) -> Option<Item> {
         let mut last_labels =
             record.labels.ids().last().into_iter().chain(record.undecided.ids().last());
         let are_known = last_labels.all(|label| label.index() < self.vocabulary.len());
@@ -215,7 +215,7 @@ impl Snapshot {
         let labels = self.vocabulary.resolve_set(&record.labels);
         // Labels that were merged may be decided by now.
         let undecided = self.vocabulary.resolve_set(&record.undecided).without(&labels);
-        Some((labels, undecided))
+        Some(Item { key: record.key.into(), labels, undecided, source: record.source })
     }
 
     /// Returns the row of an item's number.
@@ -225,36 +225,38 @@ impl Snapshot {
 
     /// Returns a row as a neighbor.
     pub(super) fn neighbor(&self, row: usize, distance: f32) -> Neighbor {
-        Neighbor {
-            item: ItemId(self.ids[row]),
-            distance,
-            labels: self.labels[row].clone(),
-            undecided: self.undecided[row].clone(),
-        }
+        let Item { labels, undecided, .. } = self.items[row].clone();
+        Neighbor { item: ItemId(self.ids[row]), distance, labels, undecided }
+    }
+
+    pub(super) fn key(&self, row: usize) -> &str {
+        &self.items[row].key
+    }
+
+    /// Returns the keys in the order of the rows.
+    pub(super) fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.items.iter().map(|item| &*item.key)
     }
 
     /// Returns how often each label occurs among the items.
     pub(super) fn frequencies(&self) -> &LabelFrequencies {
-        self.frequencies.get_or_init(|| LabelFrequencies::count(&self.labels))
+        self.frequencies
+            .get_or_init(|| LabelFrequencies::count(self.items.iter().map(|item| &item.labels)))
     }
 
     pub(super) fn row_of_key(&self, key: &str) -> Option<usize> {
         let rows = self.by_key.get_or_init(|| {
-            let mut rows: Vec<u32> = (0..self.keys.len() as u32).collect();
-            rows.sort_unstable_by_key(|&row| &self.keys[row as usize]);
+            let mut rows: Vec<u32> = (0..self.items.len() as u32).collect();
+            rows.sort_unstable_by_key(|&row| self.key(row as usize));
             rows
         });
-        let position = rows.binary_search_by_key(&key, |&row| &self.keys[row as usize]).ok()?;
+        let position = rows.binary_search_by_key(&key, |&row| self.key(row as usize)).ok()?;
         Some(rows[position] as usize)
     }
 
     pub(super) fn item(&self, row: usize) -> Result<StoredItem> {
-        Ok(StoredItem {
-            item: ItemId(self.ids[row]),
-            embedding: Embedding::new(self.vectors.row(row))?,
-            labels: self.labels[row].clone(),
-            undecided: self.undecided[row].clone(),
-            source: self.sources[row],
-        })
+        let Item { labels, undecided, source, .. } = self.items[row].clone();
+        let embedding = Embedding::new(self.vectors.row(row))?;
+        Ok(StoredItem { item: ItemId(self.ids[row]), embedding, labels, undecided, source })
     }
 }

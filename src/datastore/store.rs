@@ -9,8 +9,8 @@ use std::sync::{PoisonError, RwLock};
 use heed::{Env, MdbError, RoTxn, RwTxn, WithoutTls};
 
 use super::environment::{
-    Access, CENTER, Databases, HEADER, JOURNAL, PAGE_MULTIPLE, check_length, fill_up, initialize,
-    look_inside, open_env, read_header, refuse_existing, wait_until_closed,
+    Access, CENTER, Databases, HEADER, JOURNAL, PAGE_MULTIPLE, UNCOVERED, check_length, fill_up,
+    initialize, look_inside, open_env, read_header, refuse_existing, wait_until_closed,
 };
 use super::files::{DATA_FILE, io_error, lmdb_error};
 use super::format::{Header, Journal, Operation, RecordView, decode_history};
@@ -62,6 +62,8 @@ impl Store {
             n_items: 0,
             n_centered: 0,
             trees_checksum: 0,
+            trees_generation: 0,
+            n_uncovered: 0,
         };
         // First without the lock, whose file would be new beside a datastore that is there.
         refuse_existing(folder)?;
@@ -239,7 +241,7 @@ impl Store {
         for entry in self.databases.meta.iter(txn).map_err(&lmdb)? {
             let (name, _) = entry.map_err(&lmdb)?;
             // A journal under another name would be lost without a word: names have no checksum.
-            if ![HEADER, CENTER, JOURNAL].contains(&name) {
+            if ![HEADER, CENTER, UNCOVERED, JOURNAL].contains(&name) {
                 return Err(self.damaged("its journal"));
             }
         }

@@ -17,11 +17,18 @@ mod prepared;
 #[cfg(unix)]
 mod processes;
 mod snapshots;
+mod trees;
 
 const ENCODER: Fingerprint = Fingerprint([1; 32]);
 
 /// A map that even creating the databases fills.
-const TINY: StorageOptions = StorageOptions { initial_map_bytes: 1, staged_bytes: 4096 };
+const TINY: StorageOptions =
+    StorageOptions { initial_map_bytes: 1, staged_bytes: 4096, indexed_from: 0 };
+
+/// Storage options with trees, whatever the number of items.
+fn indexed() -> StorageOptions {
+    StorageOptions { indexed_from: 0, ..StorageOptions::default() }
+}
 
 fn options(dimensions: usize) -> DatastoreOptions {
     let labels = LabelVocabulary::new(["red", "green"]).unwrap();
@@ -29,7 +36,7 @@ fn options(dimensions: usize) -> DatastoreOptions {
 }
 
 fn create(folder: &Path, dimensions: usize) -> Datastore {
-    Datastore::create(folder, &options(dimensions)).unwrap()
+    Datastore::create_with(folder, &options(dimensions), indexed()).unwrap()
 }
 
 fn embedding(values: &[f32]) -> Embedding {
@@ -283,7 +290,7 @@ fn a_reopened_datastore_has_what_was_committed() {
 #[test]
 fn snapshots_are_used_while_a_writer_commits() {
     let folder = tempfile::tempdir().unwrap();
-    let storage = StorageOptions { initial_map_bytes: 1, ..StorageOptions::default() };
+    let storage = StorageOptions { initial_map_bytes: 1, ..indexed() };
     let datastore = Datastore::create_with(folder.path(), &options(8), storage).unwrap();
     fill(&datastore, &clustered(100, 8, 12));
     std::thread::scope(|scope| {
@@ -509,15 +516,15 @@ fn a_damaged_header_is_an_error_and_a_newer_one_names_its_version() {
     let header = |version: u8, n_trees: u8| {
         [&[version, 0, 0, 0, 3, 0, 0, 0, n_trees, 0, 0, 0], &[1u8; 32][..]].concat()
     };
-    check_damaged(|folder| overwrite(folder, &header(3, 10), &header(3, 11)));
+    check_damaged(|folder| overwrite(folder, &header(4, 10), &header(4, 11)));
     for other in [1, 7] {
         let folder = tempfile::tempdir().unwrap();
         drop(create(folder.path(), 3));
-        overwrite(folder.path(), &header(3, 10), &header(other, 10));
+        overwrite(folder.path(), &header(4, 10), &header(other, 10));
         let opened = Datastore::open(folder.path(), &ENCODER).unwrap_err();
         let version = u32::from(other);
         assert!(
-            matches!(opened, Error::DatastoreVersion { found, supported: 3, .. } if found == version)
+            matches!(opened, Error::DatastoreVersion { found, supported: 4, .. } if found == version)
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Arroy's trees over the items: built within each commit, read in short transactions.
+//! Arroy's trees over the items: built within a commit when they have fallen behind, read in short
+//! transactions.
 
 use std::num::NonZeroUsize;
 use std::ops::Bound::{Excluded, Unbounded};
@@ -12,9 +13,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use roaring::RoaringBitmap;
 
-use super::environment::CENTER;
-use super::format::{Header, decode_vector, encode_vector};
-use super::index::NeighborIndex;
+use super::environment::{CENTER, UNCOVERED};
+use super::format::{Header, decode_ids, decode_vector, encode_ids, encode_vector};
+use super::index::{Indexed, NeighborIndex};
 use super::report::{DatastoreProblem, DatastoreReport};
 use super::store::Store;
 use crate::error::StoreFailure;
@@ -37,7 +38,17 @@ const SEED: u64 = 0x0a07_7a60;
 /// measures it.
 const CANDIDATES: f64 = 64.0;
 
+/// The trees are built anew when they do not cover more than one item of so many.
+const UNCOVERED_SHARE: u64 = 10;
+
+/// So many items are always searched exactly beside the trees before they are built anew.
+const LEAST_UNCOVERED: u64 = 4096;
+
 /// Arroy's trees, with the items' mean beside them, around which they hold the items.
+///
+/// Why do they lag behind? Arroy takes tens of milliseconds for the smallest change of 100,000 items, and
+/// comparing some thousand items exactly takes a search less than one. So a commit only notes which items it
+/// changed.
 ///
 /// Why a center? Arroy 0.9 splits by planes through the origin: it drops the offset that it computes
 /// for Euclidean distances. Representations that are mostly positive lie on one side of such planes.
@@ -51,20 +62,28 @@ pub(super) struct Trees {
 
 impl NeighborIndex for Trees {
     fn update(&self, store: &Store, txn: &mut RwTxn, touched: &RoaringBitmap) -> Result<()> {
-        let mut header = store.header(txn)?;
-        if header.n_items > header.n_centered.saturating_mul(2) {
-            rebuild(store, txn)?;
-            header.n_centered = header.n_items;
-        } else {
+        let header = store.header(txn)?;
+        let has_trees = header.n_centered > 0;
+        if has_trees {
             self.check_once(store, txn)?;
-            // There are no trees before the first items.
-            if let Some(center) = center(store, txn)? {
-                replace(store, txn, touched, &center)?;
-            }
         }
-        build(store, txn, header.n_trees as usize)?;
-        header.trees_checksum = checksum(store, txn)?;
-        store.put_header(txn, &header)
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let least = store.storage().indexed_from.max(1);
+        if !has_trees && header.n_items < least {
+            return Ok(());
+        }
+        if has_trees && header.n_items < least / 2 {
+            return remove(store, txn, header);
+        }
+        let uncovered = uncovered(store, txn, &header)? | touched;
+        let tolerated = LEAST_UNCOVERED.max(header.n_items / UNCOVERED_SHARE);
+        if has_trees && uncovered.len() <= tolerated {
+            note_uncovered(store, txn, header, &uncovered)
+        } else {
+            catch_up(store, txn, header, &uncovered)
+        }
     }
 
     fn nearest(
@@ -73,23 +92,37 @@ impl NeighborIndex for Trees {
         txn: &RoTxn,
         queries: ArrayView2<'_, f32>,
         k: usize,
-    ) -> Result<Vec<Vec<u32>>> {
+        generation: u64,
+    ) -> Result<Option<Indexed>> {
+        let header = store.header(txn)?;
+        if header.n_centered == 0 || header.trees_generation > generation {
+            return Ok(None);
+        }
         self.check_once(store, txn)?;
-        let mut found = Vec::with_capacity(queries.nrows());
+        let mut near = Vec::with_capacity(queries.nrows());
         let center = center(store, txn)?.ok_or_else(|| store.damaged("its center"))?;
+        let uncovered = uncovered(store, txn, &header)?;
         let searched = no_panic(store, || -> arroy::Result<()> {
             let reader = arroy::Reader::<Euclidean>::open(txn, INDEX, store.databases.trees)?;
+            let covered = reader.item_ids() - &uncovered;
+            if covered.is_empty() {
+                near.resize(queries.nrows(), Vec::new());
+                return Ok(());
+            }
             let n_candidates = n_candidates(reader.n_items() as usize, reader.n_trees(), k);
             for query in queries.rows() {
                 let query: Vec<f32> = centered(query.iter().copied(), &center).collect();
                 let mut search = reader.nns(k);
                 search.search_k(n_candidates);
-                found.push(search.by_vector(txn, &query)?.into_iter().map(|(id, _)| id).collect());
+                if !uncovered.is_empty() {
+                    search.candidates(&covered);
+                }
+                near.push(search.by_vector(txn, &query)?.into_iter().map(|(id, _)| id).collect());
             }
             Ok(())
         })?;
         searched.map_err(arroy_error(store, "searched the trees"))?;
-        Ok(found)
+        Ok(Some(Indexed { near, uncovered }))
     }
 
     fn verify(
@@ -100,23 +133,23 @@ impl NeighborIndex for Trees {
         report: &mut DatastoreReport,
     ) -> Result<()> {
         let header = store.header(txn)?;
+        let uncovered = uncovered(store, txn, &header)?;
         let Some(center) = center(store, txn)? else {
-            // There are no trees before the first commit.
-            if header.n_centered > 0 || !ids.is_empty() {
+            if header.n_centered > 0 {
                 report.add(DatastoreProblem::ChangedTrees);
             }
             return Ok(());
         };
-        if !are_whole(store, txn, &header)? {
+        if header.n_centered == 0 || !are_whole(store, txn, &header)? {
             // What leads back to itself would be followed for ever.
             report.add(DatastoreProblem::ChangedTrees);
             return Ok(());
         }
-        let reached = reached(store, txn)?;
-        for item in ids ^ &reached {
+        let (ids, reached) = (ids - &uncovered, reached(store, txn)? - &uncovered);
+        for item in &ids ^ &reached {
             report.add(DatastoreProblem::Trees { item });
         }
-        for item in ids & &reached {
+        for item in &ids & &reached {
             let record = match store.item(txn, item) {
                 Ok(Some(record)) => record,
                 // Reported already.
@@ -157,6 +190,66 @@ fn center(store: &Store, txn: &RoTxn) -> Result<Option<Vec<f32>>> {
     bytes.map(decode).transpose()
 }
 
+/// Returns the numbers of the items that the trees do not cover, and of those that they hold although
+/// they were deleted.
+fn uncovered(store: &Store, txn: &RoTxn, header: &Header) -> Result<RoaringBitmap> {
+    let bytes = store.databases.meta.get(txn, UNCOVERED);
+    let bytes = bytes.map_err(store.lmdb("read the uncovered items"))?;
+    let ids = bytes.map_or_else(|| Some(RoaringBitmap::new()), decode_ids);
+    let is_whole = |ids: &RoaringBitmap| ids.len() == header.n_uncovered;
+    ids.filter(is_whole).ok_or_else(|| store.damaged("its list of uncovered items"))
+}
+
+/// Writes the numbers of the items that the trees do not cover.
+fn note_uncovered(
+    store: &Store,
+    txn: &mut RwTxn,
+    mut header: Header,
+    ids: &RoaringBitmap,
+) -> Result<()> {
+    let meta = store.databases.meta;
+    let noted = match ids.is_empty() {
+        true => meta.delete(txn, UNCOVERED).map(drop),
+        false => meta.put(txn, UNCOVERED, &encode_ids(ids)),
+    };
+    noted.map_err(store.lmdb("wrote the uncovered items"))?;
+    header.n_uncovered = ids.len();
+    store.put_header(txn, &header)
+}
+
+/// Brings the trees to the items as they are now, of which they do not cover some.
+fn catch_up(
+    store: &Store,
+    txn: &mut RwTxn,
+    mut header: Header,
+    uncovered: &RoaringBitmap,
+) -> Result<()> {
+    let n_uncovered = uncovered.len();
+    let _span = tracing::debug_span!("index", header.n_items, n_uncovered).entered();
+    match center(store, txn)? {
+        Some(center) if header.n_items <= header.n_centered.saturating_mul(2) => {
+            replace(store, txn, uncovered, &center)?;
+        }
+        _ => {
+            rebuild(store, txn)?;
+            header.n_centered = header.n_items;
+        }
+    }
+    build(store, txn, header.n_trees as usize)?;
+    header.trees_checksum = checksum(store, txn)?;
+    header.trees_generation = header.generation;
+    note_uncovered(store, txn, header, &RoaringBitmap::new())
+}
+
+/// Removes the trees, which are not worth their room any more.
+fn remove(store: &Store, txn: &mut RwTxn, mut header: Header) -> Result<()> {
+    let deleted = store.databases.meta.delete(txn, CENTER);
+    deleted.map_err(store.lmdb("removed its center"))?;
+    clear(store, txn)?;
+    (header.n_centered, header.trees_checksum) = (0, 0);
+    note_uncovered(store, txn, header, &RoaringBitmap::new())
+}
+
 /// Puts all items into empty trees, around their own center.
 fn rebuild(store: &Store, txn: &mut RwTxn) -> Result<()> {
     let mut sum = vec![0.0f64; store.dimensions];
@@ -170,8 +263,12 @@ fn rebuild(store: &Store, txn: &mut RwTxn) -> Result<()> {
     let center: Vec<f32> = sum.into_iter().map(|sum| (sum / n_items) as f32).collect();
     let put = store.databases.meta.put(txn, CENTER, &encode_vector(&center));
     put.map_err(store.lmdb("wrote its center"))?;
-    writer(store).clear(txn).map_err(arroy_error(store, "cleared the trees"))?;
+    clear(store, txn)?;
     replace(store, txn, &ids, &center)
+}
+
+fn clear(store: &Store, txn: &mut RwTxn) -> Result<()> {
+    store.databases.trees.clear(txn).map_err(store.lmdb("cleared the trees"))
 }
 
 /// Gives the trees the items of these numbers as they are now.
@@ -196,7 +293,7 @@ fn centered(values: impl Iterator<Item = f32>, center: &[f32]) -> impl Iterator<
     values.zip(center).map(|(value, center)| value - center)
 }
 
-/// Rebuilds what the changes touch; Arroy refuses to read before that.
+/// Rebuilds what the changes touch: Arroy refuses to read before that.
 fn build(store: &Store, txn: &mut RwTxn, n_trees: usize) -> Result<()> {
     let mut writer = writer(store);
     writer.set_tmpdir(store.folder());

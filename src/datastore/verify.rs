@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use heed::RoTxn;
 use roaring::RoaringBitmap;
 
-use super::format::{Operation, RecordView, decode_document};
+use super::document::decode_document;
+use super::format::{Operation, RecordView};
 use super::index::NeighborIndex;
 use super::item::Source;
 use super::report::{DatastoreProblem, DatastoreReport, PreparedChange, PreparedChanges};

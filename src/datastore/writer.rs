@@ -7,8 +7,9 @@ use std::sync::Arc;
 use heed::RwTxn;
 
 use super::apply::{Ids, apply_one};
+use super::document::MAX_LABELS;
 use super::files::io_error;
-use super::format::{Journal, MAX_LABELS, Operation, Record, encode_history};
+use super::format::{Journal, Operation, Record, encode_history};
 use super::item::{DocumentRecord, Source};
 use super::locks::write_error;
 use super::seal::{SealState, break_seal, check_seal, seal};
@@ -428,7 +429,7 @@ impl DatastoreWriter {
         self.buffer_bytes = 0;
     }
 
-    /// Applies all changes in their order and rebuilds the trees; returns the numbers in use then, and the
+    /// Applies all changes in their order and tells the index of them; returns the numbers in use then, and the
     /// generations before and after.
     fn apply_to(&self, txn: &mut RwTxn) -> Result<(Ids, u64, u64)> {
         let store = &self.shared.store;

@@ -176,7 +176,8 @@ fn a_rollback_does_not_tag_what_it_drops() {
 fn a_rolled_back_index_is_sound_also_where_changes_were_spilled() {
     let sample = Sample::new();
     let index = sample.index();
-    let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 100 };
+    let storage =
+        StorageOptions { initial_map_bytes: 1, staged_bytes: 100, ..StorageOptions::default() };
     let (path, encoder) = (index.datastore_path(), index.encoder());
     let (tantivy, fields) = index.index().unwrap();
     let before = crate::support::keys(&index.searcher().unwrap());

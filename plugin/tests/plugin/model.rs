@@ -151,7 +151,7 @@ impl World {
 
     fn open(&self) -> Session {
         let index = IndexFolder::open(&self.path()).unwrap();
-        let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 1000 };
+        let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 1000, indexed_from: 0 };
         let (path, encoder) = (index.datastore_path(), index.encoder());
         let datastore = Datastore::open_with(&path, &encoder, storage).unwrap();
         let (tantivy, fields) = index.index().unwrap();

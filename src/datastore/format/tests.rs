@@ -1,4 +1,8 @@
+use super::super::compact::rounded;
+use super::super::document::{decode_document, encode_document};
+use super::super::item::Review;
 use super::*;
+use crate::{Embedding, Encoded, Scores};
 use proptest::prelude::*;
 
 fn header() -> Header {
@@ -10,6 +14,8 @@ fn header() -> Header {
         n_items: 5,
         n_centered: 4,
         trees_checksum: 77,
+        trees_generation: 1 << 39,
+        n_uncovered: 6,
     }
 }
 
@@ -28,12 +34,12 @@ fn a_header_round_trips_and_a_newer_one_is_told_apart() {
     let mut bytes = header().encode();
     assert_eq!(Header::decode(&bytes), Ok(header()));
     assert_eq!(Header::decode(&bytes[..bytes.len() - 1]), Err(HeaderError::Damaged));
-    let mut older = bytes.clone();
-    older[0] = 2;
-    let content = older.len() - CHECKSUM_BYTES;
-    let checksum = crc32fast::hash(&older[..content]).to_le_bytes();
-    older[content..].copy_from_slice(&checksum);
-    assert_eq!(Header::decode(&older), Ok(header()));
+    for version in [2, 3] {
+        let mut older = bytes[..bytes.len() - CHECKSUM_BYTES - 16].to_vec();
+        older[0] = version;
+        let current = Header { trees_generation: 1 << 40, n_uncovered: 0, ..header() };
+        assert_eq!(Header::decode(&seal(older)), Ok(current));
+    }
     bytes[0] = 9;
     assert_eq!(Header::decode(&bytes), Err(HeaderError::Version(9)));
 }
@@ -82,7 +88,9 @@ proptest! {
         review in proptest::sample::select(vec![Review::None, Review::Partial, Review::Complete]),
         rejected in proptest::collection::vec(0u32..1000, 0..4),
         encoded: bool,
-        scores in proptest::option::of(proptest::collection::vec(0.0f32..=1.0, 3)),
+        scores in proptest::option::of(proptest::collection::vec(
+            prop_oneof![0.0f32..=1.0, Just(0.0)], 0..400,
+        )),
         bit: usize,
     ) {
         let embedding = Embedding::new(vec![1.0, -2.0]).unwrap();
@@ -91,7 +99,7 @@ proptest! {
             content,
             review,
             rejected: rejected.into_iter().map(LabelId).collect(),
-            encoded: encoded.then(|| Encoded { embedding: embedding.clone(), scores }),
+            encoded: encoded.then(|| rounded(Encoded { embedding: embedding.clone(), scores })),
         };
         let own = encode_document(&document, document.embedding());
         let view = decode_document(&own, 2).unwrap();
@@ -141,4 +149,41 @@ proptest! {
         let _ = decode_document(&sealed, 4);
         let _ = decode_history(&sealed);
     }
+}
+
+#[test]
+fn a_document_of_an_earlier_version_is_read() {
+    let mut bytes = vec![9; 16];
+    bytes.push(1 | 2 | 4);
+    bytes.extend([1, 0, 0, 0, 7, 0, 0, 0]);
+    bytes.extend([0.3f32, -2.0].iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend([300u32, 2, 4].iter().flat_map(|number| number.to_le_bytes()));
+    bytes.extend(0.1f32.to_le_bytes());
+    bytes.extend(299u32.to_le_bytes());
+    bytes.extend(0.7f32.to_le_bytes());
+    let document = decode_document(&seal(bytes), 2).unwrap().complete(|| None);
+    assert_eq!((document.content, document.review), ([9; 16], Review::Complete));
+    assert_eq!(document.rejected.ids(), [LabelId(7)]);
+    let Encoded { embedding, scores } = document.encoded.unwrap();
+    assert_eq!(embedding.values(), [0.3, -2.0]);
+    let scores = scores.unwrap();
+    assert_eq!(scores.values().len(), 300);
+    assert_eq!((scores.values()[4], scores.values()[299]), (0.1, 0.7));
+}
+
+#[test]
+fn a_document_of_128_dimensions_and_50_scores_takes_350_bytes() {
+    let values: Vec<f32> = (0..128).map(|value| (value as f32).sin()).collect();
+    let scores = (0..340).map(|label| if label % 7 == 0 { 0.25 } else { 0.0 });
+    let encoded = Encoded {
+        embedding: Embedding::new(values).unwrap(),
+        scores: Some(Scores::new(scores.collect::<Vec<f32>>()).unwrap()),
+    };
+    let document = DocumentRecord {
+        content: [1; 16],
+        review: Review::None,
+        rejected: LabelSet::default(),
+        encoded: Some(encoded),
+    };
+    assert!(encode_document(&document, document.embedding()).len() <= 350);
 }

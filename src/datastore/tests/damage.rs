@@ -272,7 +272,7 @@ fn check_trees_refused(change: impl Fn(&[u8], &mut Vec<u8>)) {
         change(&key, &mut bytes);
         nodes.put(txn, &key, &bytes).unwrap();
         let mut header = store.header(txn)?;
-        header.trees_checksum = trees::checksum(store, txn)?;
+        header.trees_checksum = super::super::trees::checksum(store, txn)?;
         store.put_header(txn, &header)
     });
     changed.unwrap();

@@ -234,7 +234,7 @@ fn a_file_that_others_write_to_is_sound_at_every_instant() {
     thread::scope(|scope| {
         let writing = scope.spawn(|| {
             let mut writer = datastore.writer().unwrap();
-            for round in 0..150u64 {
+            for round in 0..600u64 {
                 for (position, vector) in clustered(20, 4, round).iter().enumerate() {
                     let key = (position * 19 + round as usize % 7).to_string();
                     writer.put(&key, &embedding(vector), &["red"], Source::Human).unwrap();

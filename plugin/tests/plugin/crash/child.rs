@@ -118,7 +118,7 @@ impl Log {
 /// Opens the index so that its map grows and its changes spill.
 pub(super) fn open(folder: &IndexFolder) -> TaggingWriter<Words> {
     let encoder = Words::new(&LABELS);
-    let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 2048 };
+    let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 2048, indexed_from: 0 };
     let path = folder.datastore_path();
     let datastore = Datastore::open_with(&path, &encoder.fingerprint(), storage).unwrap();
     let (index, fields): (Index, _) = folder.index().unwrap();

@@ -50,7 +50,7 @@ fn human_keys(datastore: &Datastore) -> Vec<String> {
 fn a_map_that_is_full_in_the_middle_of_a_batch_grows_and_loses_nothing() {
     let fixture = Fixture::new();
     let folder = fixture.folder.path().join("tiny");
-    let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 4096 };
+    let storage = StorageOptions { initial_map_bytes: 1, staged_bytes: 4096, indexed_from: 0 };
     let options = datastore_options(&LABELS);
     let datastore = Datastore::create_with(&folder, &options, storage).unwrap();
     let fixture = Fixture { datastore, ..fixture };
