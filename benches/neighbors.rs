@@ -89,7 +89,8 @@ fn build(folder: &Path, n_items: usize, dimensions: usize) -> Result<Datastore> 
     println!("put and commit        {:9.1} ms", milliseconds(started.elapsed()));
     for n_more in [1, 1_000] {
         for number in 0..n_more {
-            let embedding = Embedding::new(vec![1.0 + number as f32; dimensions.get()])?;
+            let embedding =
+                Embedding::new(vec![1.0 + number as f32 / n_more as f32; dimensions.get()])?;
             writer.put(&format!("{number} of {n_more}"), &embedding, &[], Source::Human)?;
         }
         let started = Instant::now();
