@@ -90,7 +90,7 @@ fn options_reach_the_configuration() {
 #[test]
 fn the_contrastive_temperature_is_a_distance_or_relative() {
     let temperature = |value: &str| {
-        let setup = setup("cnn", &["--contrastive-temperature", value])?;
+        let setup = setup("cnn", &[&format!("--contrastive-temperature={value}")])?;
         Ok(setup.config.contrastive.temperature)
     };
     assert_eq!(temperature("10"), Ok(ContrastiveTemperature::Absolute(10.0)));
