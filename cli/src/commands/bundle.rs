@@ -102,6 +102,10 @@ impl Report for Shown {
         let (k, tau) = (interpolation.k, interpolation.temperature.get());
         row("votes", format!("k = {k}, tau = {tau}, lambda = {}", interpolation.proportion));
         row("threshold", thresholds(&config.selection));
+        if let Some(mix) = &config.mix {
+            let threshold = mix.parameters().threshold.get();
+            row("mix", format!("learned, with threshold {threshold}; used in the votes' place"));
+        }
         if let Ok(report) = TrainReport::deserialize(&config.training) {
             row("trained", trained(&report));
         }

@@ -204,8 +204,8 @@ const ADAPTER: &str =
     "--model adapter --batch-size 16 --hidden 24 --epochs 15 --learning-rate 0.03";
 
 /// The same for the adapter beside the wide model and the CNN.
-const WIDE_CNN_ADAPTER: &str =
-    "--model wide-cnn-adapter --batch-size 16 --hidden 24 --lexical 16 --filters 8 --epochs 8";
+const WIDE_CNN_ADAPTER: &str = "--model wide-cnn-adapter --batch-size 16 --hidden 24 --lexical 16 --filters 8 --epochs 8 \
+     --projection 40";
 
 #[test]
 fn every_command_works_with_an_adapter() {
@@ -214,7 +214,7 @@ fn every_command_works_with_an_adapter() {
 
 #[test]
 fn every_command_works_with_an_adapter_beside_two_other_models() {
-    every_command_works(WIDE_CNN_ADAPTER, "wide-cnn-adapter", 24 + 16 + 3 * 8 + 512);
+    every_command_works(WIDE_CNN_ADAPTER, "wide-cnn-adapter", 40);
 }
 
 #[cfg(feature = "burn")]

@@ -13,6 +13,7 @@ mod hostile;
 mod jobs;
 mod lab;
 mod limits;
+mod mix;
 mod read_only;
 mod resuming;
 mod support;

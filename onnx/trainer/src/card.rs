@@ -147,9 +147,12 @@ fn figures(card: &mut String, report: &TrainReport) -> std::fmt::Result {
         report.threshold.get(),
         report.dev_micro_f1
     )?;
+    if let Some(held_out) = report.mix_held_out {
+        writeln!(card, "| by a learned mix, on texts held out of its fit | {held_out:.4} |")?;
+    }
     writeln!(
         card,
-        "\nThe last line's settings were chosen on the same dev texts, so other texts will come out \
+        "\nSettings were chosen on the same dev texts, so other texts will come out \
          somewhat lower: `autotag eval` measures them. The bundle's present settings are those in \
          `config.json`, should it have been tuned since."
     )

@@ -36,8 +36,6 @@ pub enum ContrastiveTemperature {
     ///
     /// The deviation is that of each batch by itself, so no running mean has to be kept, and it takes
     /// part in the gradient, so the loss does not depend on the scale of the representations at all.
-    /// Held constant instead, every step would ask for longer representations, and none would satisfy
-    /// it.
     Relative {
         /// The number of standard deviations.
         #[serde(rename = "relative")]
