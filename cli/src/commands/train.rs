@@ -172,12 +172,21 @@ impl Report for Trained {
             "{}: {n_labels} labels, trained on {n_train} documents, epoch {best} of {n_epochs}\n{}\
              micro-F1 {dev_micro_f1:.4} on {n_dev} dev documents with the settings tuned on them, \
              which the bundle keeps:\n\
-             k = {k}, tau = {tau}, lambda = {lambda}, threshold = {}\n",
+             k = {k}, tau = {tau}, lambda = {lambda}, threshold = {}\n{}",
             self.bundle.display(),
             left_out(self.report.skipped),
-            threshold.get()
+            threshold.get(),
+            learned_mix(&self.report)
         )
     }
+}
+
+/// Says what a learned mix reached, where one was fitted.
+fn learned_mix(report: &TrainReport) -> String {
+    let Some(held_out) = report.mix_held_out else { return String::new() };
+    let is_used = held_out > report.dev_micro_f1;
+    let used = if is_used { "the bundle uses it" } else { "the bundle does without it" };
+    format!("learned mix: micro-F1 {held_out:.4} on texts held out of its fit; {used}\n")
 }
 
 /// Says how many documents were left out, where some were.
