@@ -1,6 +1,6 @@
 //! The output of `autotag search`.
 
-use autotag::{Evidence, NeighborEvidence, Origin, TagEvidence};
+use autotag::{Evidence, NeighborEvidence, Origin, Shares, TagEvidence};
 use serde::Serialize;
 use tantivy_autotag::{
     FacetCount, FacetCounts, FoundDocument, SearchRequest, SearchResults, Snippet, SortBy,
@@ -214,23 +214,37 @@ fn explain(evidence: &Evidence) -> String {
     if evidence.tags.is_empty() {
         return format!("     no label reaches the threshold{}\n", nearest(&evidence.neighbors));
     }
-    let header = ["    tag", "from", "score", "model", "kNN", "neighbors that voted"];
+    // The parts of the logit are there where a learned mix made the scores.
+    let has_shares = evidence.tags.iter().any(|tag| tag.shares.is_some());
+    let mut header = vec!["    tag", "from", "score", "model", "kNN", "neighbors that voted"];
+    if has_shares {
+        header.insert(5, "logit: model+kNN+frequency+text");
+    }
     let mut tags = table(&header, 2);
     tags.align_left(header.len() - 1);
     for tag in &evidence.tags {
         let model = tag.model.map_or("-".to_owned(), |score| format!("{score:.2}"));
         let is_human = tag.origin == Origin::Human;
         let part = |text: String| if is_human { "-".to_owned() } else { text };
-        tags.add_row([
+        let mut row = vec![
             format!("    {}", tag.label),
             origin(tag.origin).to_owned(),
             part(format!("{:.2}", tag.score)),
             part(model),
             part(format!("{:.2}", tag.knn)),
             voters(evidence, &tag.label),
-        ]);
+        ];
+        if has_shares {
+            row.insert(5, tag.shares.map_or("-".to_owned(), shares));
+        }
+        tags.add_row(row);
     }
     format!("{tags}\n")
+}
+
+/// Shows the parts of a score's logit.
+fn shares(Shares { model, neighbors, frequency, text }: Shares) -> String {
+    format!("{model:+.2} {neighbors:+.2} {frequency:+.2} {text:+.2}")
 }
 
 fn origin(origin: Origin) -> &'static str {
