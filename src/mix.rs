@@ -16,13 +16,13 @@ mod features;
 
 use serde::{Deserialize, Serialize};
 
-use crate::interpolate::{LabelScore, Shares};
+use crate::interpolate::{LabelScore, Shares, weights};
 use crate::{Error, LabelFrequencies, LabelId, Neighbor, Result, Selection, Threshold};
 
 pub use features::{N_FEATURES, N_NEIGHBORS};
 pub(crate) use features::{Pair, pairs};
 
-use features::Voice;
+use features::{Voice, shown_vote};
 
 /// Standardized features beyond this many standard deviations are clipped: texts unlike those of dev.
 const CLIP: f32 = 4.0;
@@ -103,6 +103,15 @@ impl LearnedMix {
             max_tags: selection.max_tags,
             review: selection.review,
         }
+    }
+
+    /// Weighs the neighbors whose vote stands in evidence for all votes, [`LabelScore::knn`]: the nearest
+    /// 12.
+    pub fn weights(&self, neighbors: &[Neighbor]) -> Vec<f32> {
+        let Some((k, temperature)) = shown_vote(self.0.scale) else { return Vec::new() };
+        let nearest = neighbors.iter().take(k);
+        let distances: Vec<f32> = nearest.map(|neighbor| neighbor.distance).collect();
+        weights(&distances, temperature)
     }
 
     /// Scores the labels that can be tags of a text, in the order of their ids.

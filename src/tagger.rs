@@ -26,8 +26,7 @@ pub struct Tagger<E> {
     encoder: Arc<E>,
     /// The vote of the neighbors and its weight: k, tau, lambda.
     pub interpolation: Interpolation,
-    /// The mix that scores labels in the place of the interpolation, where one was fitted. The
-    /// interpolation's k and tau are then those of the votes that are shown.
+    /// The mix that scores labels in the place of the interpolation, where one was fitted.
     pub mix: Option<Arc<LearnedMix>>,
     /// The thresholds and caps that select tags.
     pub selection: Selection,
@@ -277,8 +276,7 @@ impl<E: Encoder> Tagger<E> {
 
     /// Returns the number of neighbors that a text's scores depend on.
     fn n_neighbors(&self) -> usize {
-        let k = self.interpolation.k;
-        self.mix.as_ref().map_or(k, |_| k.max(N_NEIGHBORS)).get()
+        self.mix.as_ref().map_or(self.interpolation.k, |_| N_NEIGHBORS).get()
     }
 
     /// Mixes one text's model scores with its neighbors' votes and selects its tags; without neighbors the
@@ -286,7 +284,7 @@ impl<E: Encoder> Tagger<E> {
     fn decide(
         &self,
         model: Option<&Scores>,
-        mut neighbors: Vec<Neighbor>,
+        neighbors: Vec<Neighbor>,
         datastore: &DatastoreReader,
     ) -> Tagging {
         let mix = self.mix.as_deref().filter(|_| !neighbors.is_empty());
@@ -301,8 +299,10 @@ impl<E: Encoder> Tagger<E> {
             Some(mix) => Cow::Owned(mix.selection(&self.selection)),
             None => Cow::Borrowed(&self.selection),
         };
-        neighbors.truncate(self.interpolation.k.get());
-        let weights = self.weights(&neighbors);
+        let weights = match mix {
+            Some(mix) => mix.weights(&neighbors),
+            None => self.weights(&neighbors),
+        };
         let margins = least_certain(&scores, &selection, KEPT_MARGINS);
         let Selected { tags, suggestions } = select(scores, &selection);
         let votes = neighbors.into_iter().zip(weights);

@@ -62,8 +62,7 @@ impl Settings {
 
     /// Returns the number of neighbors that scores depend on.
     pub fn n_neighbors(&self) -> NonZeroUsize {
-        let k = self.interpolation.k;
-        self.mix.as_ref().map_or(k, |_| k.max(N_NEIGHBORS))
+        self.mix.as_ref().map_or(self.interpolation.k, |_| N_NEIGHBORS)
     }
 
     /// Returns a tagger with these settings.

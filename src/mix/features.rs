@@ -26,6 +26,15 @@ const VOTES: [VoteSetting; 3] = [
     VoteSetting { k: N_NEIGHBORS.get(), temperature: 1.5, clip: 0.01 },
 ];
 
+/// The vote that stands for all in evidence.
+const SHOWN: usize = 1;
+
+/// Returns the number of neighbors and the temperature of the vote that is shown.
+pub(crate) fn shown_vote(scale: f32) -> Option<(usize, Temperature)> {
+    let VoteSetting { k, temperature, .. } = &VOTES[SHOWN];
+    Some((*k, Temperature::new(temperature * scale).ok()?))
+}
+
 /// The clipping of the logit of a model's score.
 const MODEL_CLIP: f32 = 1e-3;
 
@@ -93,7 +102,7 @@ impl Said {
 
     /// Mixes both by weights that rank labels well without any fitting.
     fn rough(&self) -> f32 {
-        0.6 * self.model.unwrap_or_default() + 0.4 * self.votes[1]
+        0.6 * self.model.unwrap_or_default() + 0.4 * self.votes[SHOWN]
     }
 }
 
@@ -132,7 +141,7 @@ pub(crate) fn pairs(
         .map(|((label, said), rank)| Pair {
             label,
             model: said.model,
-            knn: said.votes[1],
+            knn: said.votes[SHOWN],
             features: features(&said, rank, &text, frequencies.log_share(label)),
         })
         .collect()

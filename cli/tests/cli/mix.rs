@@ -61,6 +61,19 @@ fn a_mix_scores_documents_wherever_they_are_tagged() {
     let input = lines(&unlabeled(&documents(40, 7)));
     let by_mix = tags(&mixed, "", &input);
     assert!(!by_mix.is_empty());
+    // The neighbors' weights are those of the vote that is shown.
+    let answers = autotag_with(&format!("tag --bundle {mixed} --explain"), &input).json_lines();
+    for answer in &answers {
+        let neighbors = answer["neighbors"].as_array().unwrap();
+        assert_eq!(neighbors.len(), 12);
+        for tag in answer["tags"].as_array().unwrap() {
+            let votes = neighbors
+                .iter()
+                .filter(|n| n["labels"].as_array().unwrap().contains(&tag["label"]));
+            let sum: f64 = votes.map(|neighbor| neighbor["weight"].as_f64().unwrap()).sum();
+            assert!((sum - tag["knn"].as_f64().unwrap()).abs() < 1e-4, "{answer}");
+        }
+    }
     for tag in &by_mix {
         check_shares(tag, first);
         assert!(tag["score"].as_f64().unwrap() >= 0.6, "{tag}");
