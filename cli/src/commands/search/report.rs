@@ -214,11 +214,12 @@ fn explain(evidence: &Evidence) -> String {
     if evidence.tags.is_empty() {
         return format!("     no label reaches the threshold{}\n", nearest(&evidence.neighbors));
     }
-    // The parts of the logit are there where a learned mix made the scores.
+    // The parts of the logit, of model, neighbors, frequency and text, are there where a learned mix made
+    // the scores.
     let has_shares = evidence.tags.iter().any(|tag| tag.shares.is_some());
     let mut header = vec!["    tag", "from", "score", "model", "kNN", "neighbors that voted"];
     if has_shares {
-        header.insert(5, "logit: model+kNN+frequency+text");
+        header.insert(5, "parts of the logit");
     }
     let mut tags = table(&header, 2);
     tags.align_left(header.len() - 1);
