@@ -23,7 +23,7 @@ pub enum Error {
     /// The parameters of a learned mix cannot be used.
     #[error("the learned mix cannot be used: {reason}; fit it again")]
     Mix {
-        /// What is wrong, in words.
+        /// The fault, in words.
         reason: &'static str,
     },
 

@@ -320,19 +320,17 @@ pub(crate) fn changed_scores(
     model: Option<&Scores>,
     labels: &LabelVocabulary,
 ) -> Vec<(LabelId, f32)> {
-    let numbered = |scores: &Scores| -> Vec<(LabelId, f32)> {
-        (0..).map(LabelId).zip(scores.values().iter().copied()).collect()
-    };
-    match model {
-        None => Vec::new(),
-        Some(model) if !labels.is_changed() => numbered(model),
-        Some(model) => {
-            let (own, moved) = moved_scores(model, labels);
-            let mut scores = numbered(&own);
-            scores.extend(moved);
-            scores
-        }
-    }
+    let Some(model) = model.filter(|_| labels.is_changed()) else { return numbered(model) };
+    let (own, moved) = moved_scores(model, labels);
+    let mut scores = numbered(Some(&own));
+    scores.extend(moved);
+    scores
+}
+
+/// Returns the model's scores with their labels.
+pub(crate) fn numbered(model: Option<&Scores>) -> Vec<(LabelId, f32)> {
+    let scores = model.map_or(&[][..], Scores::values);
+    (0..).map(LabelId).zip(scores.iter().copied()).collect()
 }
 
 /// Moves the model's scores to the labels that stand for its own: those of its labels, then others in

@@ -9,20 +9,28 @@
 //! ```
 //!
 //! z are the standardized features, e_l is what a label has of its own, b the intercept. The logit is a sum,
-//! so each voice's share in it is exact ([`Shares`]). Weights depend on a label's frequency through products
-//! with it, so rare labels trust their neighbors more, say. Pure functions.
+//! so each voice's share in it is exact ([`Shares`]). Products of a voice and the label's frequency are
+//! features too: so a voice can weigh more for rare labels. Pure functions.
 
 mod features;
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 
-use crate::interpolate::{LabelScore, Shares, weights};
+use crate::interpolate::{LabelScore, Shares};
 use crate::{Error, LabelFrequencies, LabelId, Neighbor, Result, Selection, Threshold};
 
 pub use features::{N_FEATURES, N_NEIGHBORS};
 pub(crate) use features::{Pair, pairs};
 
-use features::{Voice, shown_vote};
+use features::{SHOWN, VOTES, Voice};
+
+/// The range of a mix's scale.
+pub(crate) const SCALES: RangeInclusive<f32> = 1e-6..=1e6;
+
+/// The largest magnitude of any other parameter: logits stay finite.
+const LARGEST: f32 = 1e6;
 
 /// Standardized features beyond this many standard deviations are clipped: texts unlike those of dev.
 const CLIP: f32 = 4.0;
@@ -35,7 +43,8 @@ pub struct LearnedMix(Parameters);
 /// The parameters of a [`LearnedMix`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Parameters {
-    /// The unit that distances and temperatures are told in: dev's mean distance to the tenth neighbor.
+    /// The unit of distances and temperatures, within 1e-6 to 1e6: dev's mean distance to the tenth
+    /// neighbor.
     pub scale: f32,
     /// The mean of each feature on dev.
     pub mean: Vec<f32>,
@@ -58,8 +67,8 @@ impl TryFrom<Parameters> for LearnedMix {
     ///
     /// # Errors
     ///
-    /// [`Error::Mix`] where a value is not finite, a deviation or the scale is not positive, or the number of
-    /// features is another version's.
+    /// [`Error::Mix`] where a value is beyond 1e6 or not a number, a deviation is not greater than 0, the
+    /// scale is out of its range, or the number of features is another version's.
     fn try_from(parameters: Parameters) -> Result<Self> {
         let Parameters { scale, mean, deviation, weights, labels, intercept, .. } = &parameters;
         let lengths = [mean.len(), deviation.len(), weights.len()];
@@ -67,11 +76,11 @@ impl TryFrom<Parameters> for LearnedMix {
             return Err(Error::Mix { reason: "it has the features of another version" });
         }
         let all = [mean, deviation, weights, labels].into_iter().flatten();
-        if !all.chain([scale, intercept]).all(|value| value.is_finite()) {
-            return Err(Error::Mix { reason: "it has values that are not finite" });
+        if !all.chain([intercept]).all(|value| value.abs() <= LARGEST) {
+            return Err(Error::Mix { reason: "it has a value that is not within -1e6 to 1e6" });
         }
-        if *scale <= 0.0 || deviation.iter().any(|&deviation| deviation <= 0.0) {
-            return Err(Error::Mix { reason: "its scale or a deviation is not greater than 0" });
+        if !SCALES.contains(scale) || deviation.iter().any(|&deviation| deviation <= 0.0) {
+            return Err(Error::Mix { reason: "its scale or a deviation is out of range" });
         }
         Ok(LearnedMix(parameters))
     }
@@ -108,10 +117,7 @@ impl LearnedMix {
     /// Weighs the neighbors whose vote stands in evidence for all votes, [`LabelScore::knn`]: the nearest
     /// 12.
     pub fn weights(&self, neighbors: &[Neighbor]) -> Vec<f32> {
-        let Some((k, temperature)) = shown_vote(self.0.scale) else { return Vec::new() };
-        let nearest = neighbors.iter().take(k);
-        let distances: Vec<f32> = nearest.map(|neighbor| neighbor.distance).collect();
-        weights(&distances, temperature)
+        VOTES[SHOWN].weights(neighbors, self.0.scale)
     }
 
     /// Scores the labels that can be tags of a text, in the order of their ids.
@@ -136,7 +142,7 @@ impl LearnedMix {
             None => 0.0,
         };
         let mut shares = Shares { frequency: intercept + own, ..Shares::default() };
-        let standardized = self.standardized(&pair.features);
+        let standardized = standardized(&pair.features, &self.0.mean, &self.0.deviation);
         for ((value, weight), voice) in
             standardized.into_iter().zip(weights).zip(Voice::OF_FEATURES)
         {
@@ -144,10 +150,6 @@ impl LearnedMix {
         }
         let Pair { label, model, knn, .. } = pair;
         LabelScore { label, score: sigmoid(shares.logit()), model, knn, shares: Some(shares) }
-    }
-
-    fn standardized(&self, features: &[f32; N_FEATURES]) -> [f32; N_FEATURES] {
-        standardized(features, &self.0.mean, &self.0.deviation)
     }
 }
 
@@ -218,17 +220,40 @@ mod tests {
             let mut changed = parameters();
             change(&mut changed);
             let json = serde_json::to_string(&changed).unwrap();
-            for error in [
-                LearnedMix::try_from(changed).unwrap_err().to_string(),
-                serde_json::from_str::<LearnedMix>(&json).unwrap_err().to_string(),
-            ] {
-                assert!(error.contains(expect) || error.contains("null"), "{error}");
-            }
+            assert!(serde_json::from_str::<LearnedMix>(&json).is_err(), "{json}");
+            let error = LearnedMix::try_from(changed).unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
         };
         refused(|p| p.weights.truncate(3), "another version");
-        refused(|p| p.labels[1] = f32::NAN, "not finite");
-        refused(|p| p.deviation[3] = 0.0, "not greater than 0");
-        refused(|p| p.scale = -1.0, "not greater than 0");
+        refused(|p| p.labels[1] = f32::NAN, "not within -1e6 to 1e6");
+        refused(|p| p.weights[2] = f32::MAX, "not within -1e6 to 1e6");
+        refused(|p| p.intercept = f32::NEG_INFINITY, "not within -1e6 to 1e6");
+        refused(|p| p.deviation[3] = 0.0, "out of range");
+        for scale in [-1.0, 0.0, 1e-30, f32::NAN] {
+            let error = LearnedMix::try_from(Parameters { scale, ..parameters() }).unwrap_err();
+            assert!(error.to_string().contains("out of range"), "{error}");
+        }
+    }
+
+    /// Evidence is JSON, which has no infinite numbers.
+    #[test]
+    fn the_most_extreme_parameters_give_finite_scores() {
+        for (weight, deviation, scale) in
+            [(LARGEST, 1e-45, 1e-6), (-LARGEST, 1e-45, 1e6), (LARGEST, LARGEST, 1e-6)]
+        {
+            let mix = LearnedMix::try_from(Parameters {
+                scale,
+                mean: vec![LARGEST; N_FEATURES],
+                deviation: vec![deviation; N_FEATURES],
+                weights: vec![weight; N_FEATURES],
+                ..parameters()
+            });
+            let neighbors = [neighbor(f32::MAX, &[0])];
+            let scores =
+                mix.unwrap().scores(&[(LabelId(0), 1.0)], &neighbors, &LabelFrequencies::default());
+            let score = scores[0];
+            assert!(score.score.is_finite() && score.shares.unwrap().logit().is_finite());
+        }
     }
 
     #[test]

@@ -10,14 +10,12 @@ use std::time::{Duration, Instant};
 
 use ndarray::{Array2, ArrayView1};
 
-use crate::interpolate::{
-    Interpolation, LabelScore, changed_scores, interpolate_changed, votes, weights,
-};
+use crate::interpolate::{Interpolation, changed_scores, interpolate_changed, votes, weights};
 use crate::mix::{LearnedMix, N_NEIGHBORS};
 use crate::select::{Margin, Selected, Selection, least_certain, select};
 use crate::{
-    DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, Error, ItemId, LabelVocabulary,
-    Neighbor, Result, Scores, SearchMode, guarded,
+    DatastoreReader, EncodeError, Encoded, EncodedBatch, Encoder, Error, ItemId, Neighbor, Result,
+    Scores, SearchMode, guarded,
 };
 
 /// Tags texts: an encoder, the neighbors of a datastore, and the settings that mix and select.
@@ -287,43 +285,30 @@ impl<E: Encoder> Tagger<E> {
         neighbors: Vec<Neighbor>,
         datastore: &DatastoreReader,
     ) -> Tagging {
+        let labels = datastore.labels();
         let mix = self.mix.as_deref().filter(|_| !neighbors.is_empty());
-        let scores = match mix {
+        let (scores, weights, selection) = match mix {
             Some(mix) => {
-                let model = changed_scores(model, datastore.labels());
-                mix.scores(&model, &neighbors, datastore.frequencies())
+                let model = changed_scores(model, labels);
+                let scores = mix.scores(&model, &neighbors, datastore.frequencies());
+                let selection = Cow::Owned(mix.selection(&self.selection));
+                (scores, mix.weights(&neighbors), selection)
             }
-            None => self.interpolate(model, &neighbors, datastore.labels()),
-        };
-        let selection = match mix {
-            Some(mix) => Cow::Owned(mix.selection(&self.selection)),
-            None => Cow::Borrowed(&self.selection),
-        };
-        let weights = match mix {
-            Some(mix) => mix.weights(&neighbors),
-            None => self.weights(&neighbors),
+            None => {
+                let Interpolation { temperature, proportion, .. } = self.interpolation;
+                let distances: Vec<f32> =
+                    neighbors.iter().map(|neighbor| neighbor.distance).collect();
+                let weights = weights(&distances, temperature);
+                let knn = (!neighbors.is_empty()).then(|| votes(&neighbors, &weights));
+                let scores = interpolate_changed(model, knn.as_ref(), proportion, labels);
+                (scores, weights, Cow::Borrowed(&self.selection))
+            }
         };
         let margins = least_certain(&scores, &selection, KEPT_MARGINS);
         let Selected { tags, suggestions } = select(scores, &selection);
         let votes = neighbors.into_iter().zip(weights);
         let neighbors = votes.map(|(neighbor, weight)| Vote { neighbor, weight }).collect();
         Tagging { tags, suggestions, margins, neighbors }
-    }
-
-    fn interpolate(
-        &self,
-        model: Option<&Scores>,
-        neighbors: &[Neighbor],
-        labels: &LabelVocabulary,
-    ) -> Vec<LabelScore> {
-        let knn = (!neighbors.is_empty()).then(|| votes(neighbors, &self.weights(neighbors)));
-        interpolate_changed(model, knn.as_ref(), self.interpolation.proportion, labels)
-    }
-
-    /// Returns the weights of neighbors' votes.
-    fn weights(&self, neighbors: &[Neighbor]) -> Vec<f32> {
-        let distances: Vec<f32> = neighbors.iter().map(|neighbor| neighbor.distance).collect();
-        weights(&distances, self.interpolation.temperature)
     }
 }
 
@@ -361,7 +346,7 @@ mod tests {
     use ndarray::Axis;
 
     use super::*;
-    use crate::Fingerprint;
+    use crate::{Fingerprint, LabelVocabulary};
 
     /// Reads numbers: the embedding of a text is (number, 1, .., 1), its score 1 / number.
     struct Numbers {

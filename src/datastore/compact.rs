@@ -5,7 +5,7 @@
 //! 1/127 of the largest one in its block. (The MXINT8 format of the OCP Microscaling specification has
 //! the same blocks.) A score is kept as the nearest multiple of 1/50,000; those that round to 0 take no room.
 //!
-//! What was rounded once is not changed by rounding again: [`rounded`] gives what is read back.
+//! Rounding is idempotent: [`rounded`] gives exactly the answer that is read back.
 
 use crate::{Embedding, Encoded, Scores};
 

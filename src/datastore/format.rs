@@ -1,7 +1,8 @@
 //! The disk format: little-endian records, one format version for all of them.
 //!
-//! Database `meta` holds the [`Header`], the trees' center and the items that the trees do not cover; `items` maps an item's number (u32,
-//! big-endian, so that LMDB's order is the numbers') to its [`Record`]; `keys` maps keys to numbers;
+//! Database `meta` holds the [`Header`], the trees' center and the items that the trees do not cover;
+//! `items` maps an item's number (u32, big-endian, so that LMDB's order is the numbers') to its
+//! [`Record`]; `keys` maps keys to numbers;
 //! `documents` maps keys to [`DocumentRecord`]s; `labels` maps label ids to [`LabelHistory`]s;
 //! `staged` holds operations that wait for a commit, which outlive their process where `meta` holds
 //! a [`Journal`] too; `trees` belongs to Arroy, which keeps native-endian copies of the vectors
@@ -20,8 +21,8 @@ use crate::{Fingerprint, LabelFate, LabelHistory, LabelId, LabelSet};
 /// The format version that this program writes.
 ///
 /// Version 4 has trees of an older generation than its items, with the numbers of the items that they do
-/// not cover, and documents in a compact form (flag 16). Version 3 has undecided labels (source 2), partial reviews (flag 8) and the deletion of all
-/// documents (operation 4); otherwise it is as version 2.
+/// not cover, and documents in a compact form (flag 16). Version 3 has undecided labels (source 2), partial
+/// reviews (flag 8) and the deletion of all documents (operation 4); otherwise it is as version 2.
 pub(super) const VERSION: u32 = 4;
 
 /// The oldest format version that this program reads.

@@ -43,7 +43,7 @@ pub(super) trait NeighborIndex: Debug + Send + Sync {
     ) -> Result<()>;
 }
 
-/// What an index finds.
+/// The outcome of a search in an index.
 #[derive(Debug)]
 pub(super) struct Indexed {
     /// The numbers of the items near each query, in no particular order.

@@ -13,27 +13,31 @@ pub const N_NEIGHBORS: NonZeroUsize = NonZeroUsize::new(40).expect("40 is not 0"
 pub const N_FEATURES: usize = 20;
 
 /// A vote's number of neighbors, its temperature in units of the mix's scale, and the clipping of its logit.
-struct VoteSetting {
+pub(super) struct VoteSetting {
     k: usize,
     temperature: f32,
     clip: f32,
 }
 
+impl VoteSetting {
+    /// Weighs the nearest k neighbors.
+    pub(super) fn weights(&self, neighbors: &[Neighbor], scale: f32) -> Vec<f32> {
+        let nearest = neighbors.iter().take(self.k);
+        let distances: Vec<f32> = nearest.map(|neighbor| neighbor.distance).collect();
+        let temperature = Temperature::new(self.temperature * scale);
+        weights(&distances, temperature.expect("a mix's scale is within its range"))
+    }
+}
+
 /// The votes: of the nearest alone, of some, and of all alike.
-const VOTES: [VoteSetting; 3] = [
+pub(super) const VOTES: [VoteSetting; 3] = [
     VoteSetting { k: 5, temperature: 0.15, clip: 0.02 },
     VoteSetting { k: 12, temperature: 0.3, clip: 0.02 },
     VoteSetting { k: N_NEIGHBORS.get(), temperature: 1.5, clip: 0.01 },
 ];
 
 /// The vote that stands for all in evidence.
-const SHOWN: usize = 1;
-
-/// Returns the number of neighbors and the temperature of the vote that is shown.
-pub(crate) fn shown_vote(scale: f32) -> Option<(usize, Temperature)> {
-    let VoteSetting { k, temperature, .. } = &VOTES[SHOWN];
-    Some((*k, Temperature::new(temperature * scale).ok()?))
-}
+pub(super) const SHOWN: usize = 1;
 
 /// The clipping of the logit of a model's score.
 const MODEL_CLIP: f32 = 1e-3;
@@ -87,7 +91,7 @@ pub(crate) struct Pair {
     pub(crate) features: [f32; N_FEATURES],
 }
 
-/// What model and neighbors say of a label.
+/// The model's score and the votes of a label.
 #[derive(Clone, Copy, Default)]
 struct Said {
     model: Option<f32>,
@@ -116,24 +120,9 @@ pub(crate) fn pairs(
     scale: f32,
 ) -> Vec<Pair> {
     let neighbors = &neighbors[..neighbors.len().min(N_NEIGHBORS.get())];
-    let mut said: BTreeMap<LabelId, Said> = BTreeMap::new();
-    for &(label, score) in model {
-        said.insert(label, Said { model: Some(score), ..Said::default() });
-    }
-    for (at, setting) in VOTES.iter().enumerate() {
-        let Votes { scores, undecided } = vote(neighbors, setting, scale);
-        for (label, vote) in scores {
-            said.entry(label).or_default().votes[at] = vote;
-        }
-        // All neighbors abstain: the model speaks for them too.
-        for label in undecided {
-            let said = said.entry(label).or_default();
-            said.votes[at] = said.model.unwrap_or_default();
-        }
-    }
+    let said = said(model, neighbors, scale);
     let sum_of_model: f32 =
         model.iter().map(|(_, score)| score).filter(|&&s| s > COUNTED_MODEL).sum();
-    said.retain(|_, said| said.is_candidate());
     let text = TextFeatures::new(&said, sum_of_model, neighbors, scale);
     let ranks = ranks(&said);
     let pairs = said.into_iter().zip(ranks);
@@ -147,13 +136,31 @@ pub(crate) fn pairs(
         .collect()
 }
 
-fn vote(neighbors: &[Neighbor], setting: &VoteSetting, scale: f32) -> Votes {
-    let nearest = &neighbors[..neighbors.len().min(setting.k)];
-    let distances: Vec<f32> = nearest.iter().map(|neighbor| neighbor.distance).collect();
-    match Temperature::new(setting.temperature * scale) {
-        Ok(temperature) => votes(nearest, &weights(&distances, temperature)),
-        Err(_) => Votes::default(),
+/// Returns the model's score and the votes of each candidate.
+///
+/// The work depends on the labels that are likely or that neighbors have, not on the number of all labels.
+fn said(model: &[(LabelId, f32)], neighbors: &[Neighbor], scale: f32) -> BTreeMap<LabelId, Said> {
+    let of_model = |label: LabelId| {
+        let found = model.binary_search_by_key(&label, |&(label, _)| label);
+        found.ok().map(|at| model[at].1)
+    };
+    let likely = model.iter().filter(|&&(_, score)| score > LEAST_MODEL);
+    let mut said: BTreeMap<LabelId, Said> = likely
+        .map(|&(label, score)| (label, Said { model: Some(score), ..Said::default() }))
+        .collect();
+    let entry = |said: &mut BTreeMap<LabelId, Said>, label, at: usize, vote: Option<f32>| {
+        let said =
+            said.entry(label).or_insert_with(|| Said { model: of_model(label), ..Said::default() });
+        // Where all neighbors abstain, the model speaks for them too.
+        said.votes[at] = vote.or(said.model).unwrap_or_default();
+    };
+    for (at, setting) in VOTES.iter().enumerate() {
+        let Votes { scores, undecided } = votes(neighbors, &setting.weights(neighbors, scale));
+        scores.into_iter().for_each(|(label, vote)| entry(&mut said, label, at, Some(vote)));
+        undecided.into_iter().for_each(|label| entry(&mut said, label, at, None));
     }
+    said.retain(|_, said| said.is_candidate());
+    said
 }
 
 /// Returns each label's rank in its text, from 0.
@@ -168,7 +175,7 @@ fn ranks(said: &BTreeMap<LabelId, Said>) -> Vec<usize> {
     ranks
 }
 
-/// What all pairs of a text have in common.
+/// The features that all pairs of a text have in common.
 struct TextFeatures([f32; 5]);
 
 impl TextFeatures {

@@ -114,6 +114,12 @@ impl Histogram {
         self.n_given
     }
 
+    /// Counts a label's score.
+    pub(super) fn count(&mut self, score: f32, is_right: bool) {
+        let counts = if is_right { &mut self.right } else { &mut self.wrong };
+        counts[bin(score)] += 1;
+    }
+
     /// Adds another one's counts, as of other documents.
     pub(super) fn add(&mut self, other: &Histogram) {
         let pairs = self.right.iter_mut().zip(&other.right);
@@ -179,9 +185,7 @@ pub(super) fn count(
             let Some(histogram) = histograms.get_mut(position(objective, candidate.label)) else {
                 continue;
             };
-            let counts =
-                if candidate.is_given { &mut histogram.right } else { &mut histogram.wrong };
-            counts[bin(score)] += 1;
+            histogram.count(score, candidate.is_given);
         }
     }
 }

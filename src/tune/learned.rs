@@ -1,11 +1,12 @@
 //! The fit of a learned mix: logistic regression on labeled texts.
 
-use super::evaluate::Prediction;
+use super::evaluate::{Objective, Prediction};
+use super::histogram::{Histogram, best_threshold};
 use super::lbfgs::minimize;
-use crate::interpolate::{LabelScore, interpolate};
+use crate::interpolate::{LabelScore, interpolate, numbered};
 use crate::metrics::{Evaluation, Evaluator};
-use crate::mix::{LearnedMix, N_FEATURES, Pair, Parameters, pairs, sigmoid, standardized};
-use crate::{LabelFrequencies, LabelId, Proportion, Scores, Selection, Threshold};
+use crate::mix::{LearnedMix, N_FEATURES, Pair, Parameters, SCALES, pairs, sigmoid, standardized};
+use crate::{LabelFrequencies, Proportion, Selection, Threshold};
 
 /// The least number of texts that a mix is fitted on; with fewer the interpolation does as well.
 pub const MIN_TEXTS: usize = 150;
@@ -37,8 +38,8 @@ pub struct FittedMix {
 
 /// Fits a learned mix on labeled texts that neither the model nor the neighbors have seen.
 ///
-/// The loss is logistic with the penalty `|w|^2 / (2 C)`, C = 0.5, minimized by L-BFGS. The threshold is the
-/// best for the predictions of five stretches of the texts, each by a fit on the other four. Returns `None`
+/// The loss is logistic with the penalty `|w|^2 / (2 C)`, C = 0.5, minimized by L-BFGS. The threshold, in
+/// steps of 1/200, is the best for the predictions of five stretches of the texts, each by a fit on the other four. Returns `None`
 /// for fewer than [`MIN_TEXTS`] texts with neighbors, and where no label or every one is right.
 pub fn fit_mix(
     predictions: &[Prediction],
@@ -56,9 +57,9 @@ pub fn fit_mix(
     if n_right == 0 || n_right == problem.rows.len() {
         return None;
     }
-    let n_given = predictions.iter().map(|prediction| prediction.given.ids().len()).sum();
-    let held_out = problem.held_out_scores(texts.len());
-    let (threshold, held_out) = best_threshold(held_out, n_given);
+    let mut histograms = Histogram::empty(predictions, n_labels, Objective::Micro);
+    problem.count_held_out(texts.len(), &mut histograms[0]);
+    let (threshold, held_out) = best_threshold(&histograms);
     let solution = problem.solve(|_| true);
     let mix = problem.mix(&solution, scale, threshold).ok()?;
     Some(FittedMix { mix, held_out })
@@ -89,7 +90,7 @@ pub fn mixed_scores(
     if prediction.neighbors.is_empty() {
         return interpolate(prediction.model.as_ref(), None, Proportion::MODEL);
     }
-    mix.scores(&numbered(prediction), &prediction.neighbors, frequencies)
+    mix.scores(&numbered(prediction.model.as_ref()), &prediction.neighbors, frequencies)
 }
 
 /// Returns the selection that suits [`mixed_scores`]: with the mix's threshold where there are neighbors.
@@ -104,20 +105,14 @@ pub fn mixed_selection(
     }
 }
 
-/// Returns the model's scores with their labels.
-fn numbered(prediction: &Prediction) -> Vec<(LabelId, f32)> {
-    let scores = prediction.model.as_ref().map_or(&[][..], Scores::values);
-    (0..).map(LabelId).zip(scores.iter().copied()).collect()
-}
-
-/// Returns the mean distance to the tenth neighbor; `None` where it is 0.
+/// Returns the mean distance to the tenth neighbor; `None` where it is no scale.
 fn scale(texts: &[&Prediction]) -> Option<f32> {
     let distance = |text: &&Prediction| {
         let at = SCALING_NEIGHBOR.min(text.neighbors.len() - 1);
         f64::from(text.neighbors[at].distance)
     };
     let mean = (texts.iter().map(distance).sum::<f64>() / texts.len() as f64) as f32;
-    (mean.is_finite() && mean > 0.0).then_some(mean)
+    SCALES.contains(&mean).then_some(mean)
 }
 
 /// A pair of text and label, standardized.
@@ -146,7 +141,7 @@ impl Problem {
     ) -> Self {
         let mut rows = Vec::new();
         for (text, prediction) in texts.iter().enumerate() {
-            let model = numbered(prediction);
+            let model = numbered(prediction.model.as_ref());
             for Pair { label, model, features, .. } in
                 pairs(&model, &prediction.neighbors, frequencies, scale)
             {
@@ -197,18 +192,16 @@ impl Problem {
         weighed.sum::<f64>() + own + solution[N_FEATURES + self.n_labels]
     }
 
-    /// Scores each stretch of the texts by a fit on the others.
-    fn held_out_scores(&self, n_texts: usize) -> Vec<(f32, bool)> {
+    /// Counts the scores of each stretch of the texts by a fit on the others.
+    fn count_held_out(&self, n_texts: usize, histogram: &mut Histogram) {
         let length = n_texts.div_ceil(FOLDS);
-        let mut scores = Vec::with_capacity(self.rows.len());
         for fold in 0..FOLDS {
             let held_out = fold * length..(fold + 1) * length;
             let solution = self.solve(|text| !held_out.contains(&text));
-            let rows = self.rows.iter().filter(|row| held_out.contains(&row.text));
-            let score = |row: &Row| (sigmoid(self.logit(row, &solution) as f32), row.is_right);
-            scores.extend(rows.map(score));
+            for row in self.rows.iter().filter(|row| held_out.contains(&row.text)) {
+                histogram.count(sigmoid(self.logit(row, &solution) as f32), row.is_right);
+            }
         }
-        scores
     }
 
     fn mix(&self, solution: &[f64], scale: f32, threshold: Threshold) -> crate::Result<LearnedMix> {
@@ -244,23 +237,6 @@ fn moments(rows: &[Row]) -> (Vec<f32>, Vec<f32>) {
     (mean.map(|mean| mean as f32).to_vec(), deviations)
 }
 
-/// Returns the threshold with the best micro-F1, and that figure; `n_given` labels are right in all.
-///
-/// The threshold is halfway between the last score taken and the first that is not.
-fn best_threshold(mut scores: Vec<(f32, bool)>, n_given: usize) -> (Threshold, f64) {
-    scores.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (mut n_right, mut best, mut edge) = (0usize, 0.0f64, 1.0f32);
-    for (taken, &(score, is_right)) in scores.iter().enumerate() {
-        n_right += usize::from(is_right);
-        let next = scores.get(taken + 1).map_or(0.0, |next| next.0);
-        let f1 = 2.0 * n_right as f64 / (taken + 1 + n_given) as f64;
-        if next < score && f1 > best {
-            (best, edge) = (f1, f32::midpoint(score, next));
-        }
-    }
-    (Threshold::new(edge).unwrap_or_default(), best)
-}
-
 /// Returns ln(1 + e^x).
 fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
@@ -270,7 +246,7 @@ fn softplus(x: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::tune::{Method, tune};
-    use crate::{ItemId, LabelSet, Neighbor};
+    use crate::{ItemId, LabelId, LabelSet, Neighbor, Scores};
 
     const N_LABELS: u32 = 6;
 

@@ -130,3 +130,11 @@ pub struct TrainReport {
     /// representations, on some dev texts and on single words; relative where values exceed 1.
     pub export_difference: f32,
 }
+
+impl TrainReport {
+    /// Tells whether the bundle has the learned mix: where it does better on texts held out of its fit than
+    /// the tuned interpolation on all.
+    pub fn uses_mix(&self) -> bool {
+        self.mix_held_out.is_some_and(|held_out| held_out > self.dev_micro_f1)
+    }
+}

@@ -275,7 +275,6 @@ impl TrainingRun<'_> {
         let frequencies = LabelFrequencies::count(self.train.labels());
         let fitted = tune::fit_mix(&predictions, plan.bundle.n_labels, &frequencies);
         let mix_held_out = fitted.as_ref().map(|fitted| fitted.held_out);
-        let mix = fitted.filter(|fitted| fitted.held_out > score).map(|fitted| fitted.mix);
 
         progress(Progress::Stage("export"));
         let mut draft = self.draft(&*network, &plan)?;
@@ -309,7 +308,7 @@ impl TrainingRun<'_> {
             export_difference,
         };
         draft.set_interpolation(interpolation);
-        draft.set_mix(mix);
+        draft.set_mix(fitted.filter(|_| report.uses_mix()).map(|fitted| fitted.mix));
         draft.set_selection(Selection::at(threshold));
         draft.set_card(card(draft.config(), &report, self.train));
         draft.set_training(joined(plan.bundle.training, as_json(&report)));
