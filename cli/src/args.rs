@@ -115,7 +115,8 @@ impl DocumentArgs {
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingArgs {
-    /// The number of neighbors that vote
+    /// The number of neighbors that vote; like --tau and --lambda, it puts the interpolation in the
+    /// place of a learned mix
     #[arg(long, value_name = "N")]
     pub(crate) k: Option<NonZeroUsize>,
 

@@ -65,6 +65,16 @@ impl Settings {
         self.mix.as_ref().map_or(self.interpolation.k, |_| N_NEIGHBORS)
     }
 
+    /// Returns the threshold of labels that have none of their own.
+    pub fn threshold(&self) -> Threshold {
+        self.mix.as_ref().map_or(self.selection.threshold, |mix| mix.parameters().threshold)
+    }
+
+    /// Returns the number of labels with a threshold of their own; a learned mix has one for all.
+    pub fn n_own_thresholds(&self) -> usize {
+        if self.mix.is_some() { 0 } else { self.selection.per_label.len() }
+    }
+
     /// Returns a tagger with these settings.
     pub fn tagger<E: Encoder>(self, encoder: Arc<E>) -> Tagger<E> {
         let mut tagger = Tagger::new(encoder);

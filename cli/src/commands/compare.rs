@@ -3,10 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use autotag::Interpolation;
 use autotag::metrics::Confusion;
-use autotag::mix::N_NEIGHBORS;
 use autotag::tune::{Method, Prediction};
-use autotag::{Interpolation, Selection};
 use autotag_documents::{Document, read_to_measure};
 use autotag_engine::Settings;
 use autotag_lab::{
@@ -89,19 +88,19 @@ fn measure(
 ) -> anyhow::Result<(Side, Vec<Confusion>)> {
     let model = model::open(bundle, common)?;
     let settings = model.engine.settings.clone().overridden(args.settings.into());
-    let Settings { interpolation, mix, selection } = settings;
+    let Settings { interpolation, mix, selection } = &settings;
     let mut labels = Labels::new(&model)?;
-    let k = interpolation.k.max(N_NEIGHBORS).get();
+    let k = settings.n_neighbors().get();
     let predicted = predict_file(&model, &args.data, documents, &mut labels, k, common)?;
     let decide = |prediction: &Prediction| {
-        let decided = match &mix {
-            Some(mix) => decide_by_mix(prediction, mix, labels.frequencies(), &selection),
-            None => decide(prediction, Method::Interpolated, &interpolation, &selection),
+        let decided = match mix {
+            Some(mix) => decide_by_mix(prediction, mix, labels.frequencies(), selection),
+            None => decide(prediction, Method::Interpolated, interpolation, selection),
         };
         decisions(&prediction.given, &decided)
     };
     let counts: Vec<Confusion> = predicted.predictions.iter().map(decide).collect();
-    Ok((Side::new(bundle, &interpolation, &selection, total(counts.iter().copied())), counts))
+    Ok((Side::new(bundle, settings, total(counts.iter().copied())), counts))
 }
 
 /// The figures of one bundle.
@@ -109,6 +108,8 @@ fn measure(
 struct Side {
     bundle: PathBuf,
     interpolation: Interpolation,
+    /// A learned mix decides in the place of the interpolation.
+    learned: bool,
     threshold: f32,
     /// The number of labels with a threshold of their own, where there are some.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,36 +117,35 @@ struct Side {
     micro_f1: f64,
     precision: f64,
     recall: f64,
+    #[serde(skip)]
+    settings: Settings,
 }
 
 impl Side {
-    fn new(
-        bundle: &Path,
-        interpolation: &Interpolation,
-        selection: &Selection,
-        total: Confusion,
-    ) -> Self {
+    fn new(bundle: &Path, settings: Settings, total: Confusion) -> Self {
         let share = |of: usize| total.true_positives as f64 / of.max(1) as f64;
         Side {
             bundle: bundle.to_path_buf(),
-            interpolation: *interpolation,
-            threshold: selection.threshold.get(),
-            label_thresholds: NonZeroUsize::new(selection.per_label.len()),
+            interpolation: settings.interpolation,
+            learned: settings.mix.is_some(),
+            threshold: settings.threshold().get(),
+            label_thresholds: NonZeroUsize::new(settings.n_own_thresholds()),
             micro_f1: total.f1(),
             precision: share(total.true_positives + total.false_positives),
             recall: share(total.true_positives + total.false_negatives),
+            settings,
         }
     }
 
     fn cells(&self, name: &str) -> Vec<String> {
-        let Interpolation { k, temperature, proportion } = self.interpolation;
+        let [k, tau, lambda] = model::votes(&self.settings);
         let own = self.label_thresholds.map_or(String::new(), |n| format!(" ({n} own)"));
         let figure = |value: f64| format!("{value:.4}");
         vec![
             format!("{name}: {}", self.bundle.display()),
-            k.to_string(),
-            temperature.get().to_string(),
-            proportion.to_string(),
+            k,
+            tau,
+            lambda,
             format!("{}{own}", self.threshold),
             figure(self.micro_f1),
             figure(self.precision),

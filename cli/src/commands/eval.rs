@@ -5,7 +5,7 @@ mod report;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use autotag::tune::{self, MAX_K, Method, Prediction, Tuned};
+use autotag::tune::{self, MAX_K, Method, Tuned};
 use autotag::{Encoder, Interpolation, LearnedMix, Selection};
 use autotag_documents::read_to_measure;
 use autotag_engine::Settings;
@@ -87,7 +87,10 @@ pub(crate) fn run(args: &EvalArgs, common: &Common) -> anyhow::Result<()> {
     report.rows.extend(fitted.map(|fitted| mixed(&fitted.mix, &Selection::default()).tuned()));
     report.bundle = own.map(|own| match &own.mix {
         Some(mix) => mixed(mix, &own.selection),
-        None => interpolated(&test, labels.n_known(), &own.interpolation, &own.selection),
+        None => {
+            let method = Method::Interpolated;
+            row(&test, labels.n_known(), method, &own.interpolation, &own.selection)
+        }
     });
     output::print(common.format, &report)?;
     Ok(())
@@ -100,10 +103,8 @@ fn evaluate(
     settings: &Settings,
     tuned: &[Tuned],
 ) -> EvalReport {
-    let predictions: &[Prediction] = &test.predictions;
     let row = |method, interpolation: &Interpolation, selection: &Selection| {
-        let measures = tune::evaluate(predictions, n_labels, method, interpolation, selection);
-        Row::new(method, interpolation, selection, &measures, test)
+        row(test, n_labels, method, interpolation, selection)
     };
     let untuned = |&method: &Method| row(method, &settings.interpolation, &settings.selection);
     let mut rows: Vec<Row> = methods.iter().map(untuned).collect();
@@ -111,17 +112,17 @@ fn evaluate(
         let selection = Selection::at(tuned.threshold);
         rows.push(row(*method, &tuned.interpolation, &selection).tuned());
     }
-    EvalReport { documents: predictions.len(), rows, bundle: None }
+    EvalReport { documents: test.predictions.len(), rows, bundle: None }
 }
 
-/// Measures the interpolation with a bundle's own settings.
-fn interpolated(
+/// Measures one method with one setting.
+fn row(
     test: &Predicted,
     n_labels: usize,
+    method: Method,
     interpolation: &Interpolation,
     selection: &Selection,
 ) -> Row {
-    let (predictions, method) = (&test.predictions, Method::Interpolated);
-    let measures = tune::evaluate(predictions, n_labels, method, interpolation, selection);
+    let measures = tune::evaluate(&test.predictions, n_labels, method, interpolation, selection);
     Row::new(method, interpolation, selection, &measures, test)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::thread::available_parallelism;
 
 use anyhow::Context;
-use autotag::Datastore;
-use autotag_engine::{Engine, OnnxTagger};
+use autotag::{Datastore, Interpolation};
+use autotag_engine::{Engine, OnnxTagger, Settings};
 use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxOptions, runtime};
 use tantivy_autotag::{IndexFolder, OnFailure, TaggingWriter};
 
@@ -72,4 +72,15 @@ pub(super) fn onnx_options(common: &Common) -> anyhow::Result<OnnxOptions> {
 /// Returns the number of threads to work with.
 pub(super) fn threads(common: &Common) -> NonZeroUsize {
     common.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Shows the number of neighbors, the temperature of their votes and their weight; a learned mix has several
+/// temperatures and weights.
+pub(super) fn votes(settings: &Settings) -> [String; 3] {
+    let Interpolation { temperature, proportion, .. } = settings.interpolation;
+    let (tau, lambda) = match settings.mix {
+        Some(_) => ("-".to_owned(), "learned".to_owned()),
+        None => (temperature.get().to_string(), proportion.to_string()),
+    };
+    [settings.n_neighbors().to_string(), tau, lambda]
 }

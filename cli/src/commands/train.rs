@@ -184,8 +184,7 @@ impl Report for Trained {
 /// Says what a learned mix reached, where one was fitted.
 fn learned_mix(report: &TrainReport) -> String {
     let Some(held_out) = report.mix_held_out else { return String::new() };
-    let is_used = held_out > report.dev_micro_f1;
-    let used = if is_used { "the bundle uses it" } else { "the bundle does without it" };
+    let used = if report.uses_mix() { "the bundle uses it" } else { "the bundle does without it" };
     format!("learned mix: micro-F1 {held_out:.4} on texts held out of its fit; {used}\n")
 }
 

@@ -121,7 +121,9 @@ fn what_a_mix_is_worth_is_measured() {
     assert!(fitted["micro_f1"].as_f64().unwrap() > 0.7, "{fitted}");
     assert!(autotag(&line).ok().contains("learned"));
     let compared = autotag(&format!("compare {mixed} {} --data {test} --format json", bundle()));
-    assert!(compared.json()["bundles"][0]["micro_f1"] == row["micro_f1"]);
+    let side = compared.json()["bundles"][0].clone();
+    assert_eq!((&side["micro_f1"], &side["learned"]), (&row["micro_f1"], &json!(true)));
+    assert!((side["threshold"].as_f64().unwrap() - 0.6).abs() < 1e-6, "{side}");
     let tuned = folder.path("tuned");
     let report =
         autotag(&format!("tune --bundle {mixed} --data {dev} --out {tuned} --format json")).json();

@@ -9,6 +9,7 @@ use autotag_onnx::ModelBundle;
 use serde::Serialize;
 
 use super::record::{LabelRecord, TuneRecord, name};
+use crate::commands::model;
 use crate::output::{self, Report, table};
 
 /// The new bundle, and what its settings are worth.
@@ -53,22 +54,15 @@ const HEADER: [&str; 11] = [
 ];
 
 fn cells(name: &str, settings: &Settings, measures: &Evaluation) -> Vec<String> {
-    let Settings { interpolation, mix, selection } = settings;
     let figure = |value: f64| format!("{value:.4}");
-    let (tau, lambda, threshold) = match mix {
-        Some(mix) => ("-".to_owned(), "learned".to_owned(), mix.parameters().threshold),
-        None => {
-            let Interpolation { temperature, proportion, .. } = interpolation;
-            (temperature.get().to_string(), proportion.to_string(), selection.threshold)
-        }
-    };
+    let [k, tau, lambda] = model::votes(settings);
     vec![
         name.to_owned(),
-        settings.n_neighbors().to_string(),
+        k,
         tau,
         lambda,
-        threshold.get().to_string(),
-        selection.per_label.len().to_string(),
+        settings.threshold().get().to_string(),
+        settings.n_own_thresholds().to_string(),
         figure(measures.micro_f1),
         figure(measures.macro_f1),
         figure(measures.hamming_loss),
