@@ -39,8 +39,9 @@ pub struct FittedMix {
 /// Fits a learned mix on labeled texts that neither the model nor the neighbors have seen.
 ///
 /// The loss is logistic with the penalty `|w|^2 / (2 C)`, C = 0.5, minimized by L-BFGS. The threshold, in
-/// steps of 1/200, is the best for the predictions of five stretches of the texts, each by a fit on the other four. Returns `None`
-/// for fewer than [`MIN_TEXTS`] texts with neighbors, and where no label or every one is right.
+/// steps of 1/200, is the best for the predictions of five stretches of the texts, each by a fit on the
+/// other four. Returns `None` for fewer than [`MIN_TEXTS`] texts with neighbors, where no label or every
+/// one is right, and where distances are beyond a mix's scale.
 pub fn fit_mix(
     predictions: &[Prediction],
     n_labels: usize,
@@ -160,11 +161,11 @@ impl Problem {
     /// Minimizes the penalized loss over some of the texts: w, then e / 0.3, then b.
     fn solve(&self, is_fitted: impl Fn(usize) -> bool) -> Vec<f64> {
         let rows: Vec<&Row> = self.rows.iter().filter(|row| is_fitted(row.text)).collect();
-        let n = N_FEATURES + self.n_labels + 1;
-        minimize(vec![0.0; n], |solution, gradient| {
+        // The intercept stands last and is not penalized.
+        let intercept = N_FEATURES + self.n_labels;
+        minimize(vec![0.0; intercept + 1], |solution, gradient| {
             let mut loss = 0.0;
-            let (penalized, intercept) = (n - 1, n - 1);
-            for (gradient, value) in gradient.iter_mut().zip(&solution[..penalized]) {
+            for (gradient, value) in gradient.iter_mut().zip(&solution[..intercept]) {
                 *gradient = value / C;
                 loss += value * value / (2.0 * C);
             }
