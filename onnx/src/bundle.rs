@@ -10,6 +10,7 @@
 //! | `datastore/` | the training set's {(h_i, y_i)} |
 //! | `card.md` | the model card, for people, where whoever made the bundle wrote one |
 //! | `manifest.json` | length and SHA-256 of every other file |
+//! | `stamp.json` | the state of the files when they were digested; not listed, may be missing |
 //!
 //! A bundle is never changed: a [`BundleDraft`] is filled under a temporary name and renamed.
 //!
@@ -28,7 +29,8 @@
 //!   and must not panic. Padding and truncation in it are ignored. It is tried with texts as long as
 //!   those that it will be given, up to 16 KiB.
 //! - `model.onnx` holds all its tensors and at most 4 MiB beside their values. It calls only the
-//!   standard operators in [`OPERATORS`], none of which has a graph inside, and no constant asks for a
+//!   standard operators in [`OPERATORS`], none of which has a graph inside, and the lookups that the
+//!   trainer's models are made of, whose functions must be this program's own; no constant asks for a
 //!   tensor of more than 2^28 values. Its first run ends after two minutes.
 //! - The weights in `ngrams.json` are within [`IDF_RANGE`](crate::ngrams::IDF_RANGE).
 //!
@@ -37,13 +39,16 @@
 //! loads the model. A tokenizer with regular expressions may be slow for texts that none of the tried
 //! ones resembles. Whoever runs bundles of strangers should bound the process's memory and time.
 //!
-//! Opening a bundle writes nothing, neither into its folder nor elsewhere.
+//! Opening a bundle writes nothing, neither into its folder nor elsewhere. Verifying it writes
+//! `stamp.json` where that is missing or out of date.
 
 pub(crate) mod input;
 
 pub(crate) mod files;
 
 pub(crate) mod config;
+mod stamp;
+
 mod manifest;
 mod operators;
 

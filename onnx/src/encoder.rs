@@ -11,7 +11,6 @@ use std::sync::Arc;
 use autotag::{EncodeError, EncodedBatch, Encoder, Fingerprint, LabelVocabulary};
 
 use crate::bundle::files::MODEL;
-use crate::bundle::model;
 use crate::bundle::opened::{Contents, ModelBundle};
 use crate::{DeviceInUse, ModelInput, Result, TextReader};
 pub use options::OnnxOptions;
@@ -69,7 +68,7 @@ impl OnnxEncoder {
         let config = &contents.config;
         let reader = TextReader::open(folder, config)?;
         let path = folder.join(MODEL);
-        let proto = model::read_checked(&path, &contents.model, config)?;
+        let proto = contents.model.read(&path, config)?;
         let test = reader.test_inputs();
         let (sessions, device) = session::load(path, proto, config, options, &test)?;
         tracing::info!(%device, sessions = sessions.len(), "loaded the model");

@@ -37,6 +37,8 @@ mod lexicon;
 
 mod encoder;
 
+mod lookup;
+
 pub mod graph;
 pub mod proto;
 
@@ -45,5 +47,6 @@ pub use device::{Device, DeviceInUse, ParseDeviceError};
 pub use encoder::{OnnxEncoder, OnnxOptions};
 pub use error::{OnnxError, Result};
 pub use lexicon::{Lexicon, ModelInput, TextReader};
+pub use lookup::{Precision, QuantizedTable, TableFormat};
 pub use ngrams::{Features, NgramVocabulary};
 pub use tokenize::{BYTES_PER_TOKEN, TextTokenizer};

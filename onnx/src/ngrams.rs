@@ -1,11 +1,11 @@
 //! Texts become weighted word n-grams: a vocabulary of words and pairs of words, TF-IDF, length 1.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
 use autotag::EncodeError;
+use foldhash::{HashMap, HashMapExt};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 

@@ -136,6 +136,21 @@ pub struct FunctionProto {
     /// The function's name.
     #[prost(string, optional, tag = "1")]
     pub name: Option<String>,
+    /// The names of its inputs.
+    #[prost(string, repeated, tag = "4")]
+    pub input: Vec<String>,
+    /// The names of its outputs.
+    #[prost(string, repeated, tag = "5")]
+    pub output: Vec<String>,
+    /// The names of attributes without a default value.
+    #[prost(string, repeated, tag = "6")]
+    pub attribute: Vec<String>,
+    /// The operator sets that its nodes belong to.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_import: Vec<OperatorSetIdProto>,
+    /// The domain that it belongs to.
+    #[prost(string, optional, tag = "10")]
+    pub domain: Option<String>,
     /// The nodes in an order in which they can be run.
     #[prost(message, repeated, tag = "7")]
     pub node: Vec<NodeProto>,

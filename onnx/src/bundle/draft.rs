@@ -11,8 +11,9 @@ use tempfile::TempDir;
 use super::config::{BundleConfig, FORMAT_VERSION};
 use super::files::{CARD, CONFIG, DATASTORE, LABELS, MANIFEST, MODEL, write, write_json};
 use super::manifest::{self, Manifest};
-use super::model;
+use super::model::{self, ModelFile};
 use super::opened::{Contents, ModelBundle, core_error, encoder_fingerprint};
+use super::stamp::Stamp;
 use crate::{Lexicon, OnnxEncoder, OnnxError, OnnxOptions, Result};
 
 /// The datastore's file in its folder.
@@ -85,7 +86,7 @@ impl BundleDraft {
         write(&path.join(MODEL), &model)?;
         let contents = Contents {
             labels: labels.clone(),
-            model: manifest::digest(&model),
+            model: ModelFile { digest: manifest::digest(&model), state: None },
             encoder: encoder_fingerprint(path, &Manifest::of_folder(path)?, &config)?,
             config,
         };
@@ -226,8 +227,15 @@ impl BundleDraft {
             write(&folder.join(CARD), card.as_bytes())?;
         }
         self.open_datastore_to_readers()?;
-        Manifest::of_folder(folder)?.write(folder)?;
+        self.write_manifest(folder)?;
         sync_below(folder)
+    }
+
+    fn write_manifest(&self, folder: &Path) -> Result<()> {
+        let stamp = Stamp::of_files(folder, manifest::list(folder)?.iter().map(String::as_str));
+        Manifest::of_folder(folder)?.write(folder)?;
+        let (_, fingerprint) = Manifest::read(folder)?;
+        stamp.write(folder, &fingerprint)
     }
 
     /// Gives the datastore's file the mode of the others, which the umask decided: LMDB makes files that

@@ -16,13 +16,14 @@ pub(crate) const MODEL: &str = "model.onnx";
 pub(crate) const DATASTORE: &str = "datastore";
 pub(crate) const CARD: &str = "card.md";
 pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const STAMP: &str = "stamp.json";
 
 /// The most bytes of each file that is read into memory; the table in the documentation of
 /// [`crate::bundle`] repeats them.
 ///
 /// The configuration holds the history of a training, a tokenizer with 250,000 pieces has 17 MB, and
 /// protobuf itself, the format of `model.onnx`, ends at 2 GiB.
-const LIMITS: [(&str, u64); 7] = [
+const LIMITS: [(&str, u64); 8] = [
     (CONFIG, 16 << 20),
     (LABELS, 64 << 20),
     (TOKENIZER, 64 << 20),
@@ -30,6 +31,7 @@ const LIMITS: [(&str, u64); 7] = [
     (MODEL, (2 << 30) - 1),
     (CARD, 16 << 20),
     (MANIFEST, 1 << 20),
+    (STAMP, 1 << 20),
 ];
 
 /// Opens a plain file and returns its length; files that are read whole must not be too long.

@@ -9,7 +9,8 @@ use autotag::Fingerprint;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::files::{self, MANIFEST};
+use super::files::{self, MANIFEST, STAMP};
+use super::stamp::Stamp;
 use crate::{OnnxError, Result};
 
 /// The files that a writer leaves beside a datastore.
@@ -31,7 +32,7 @@ struct FileEntry {
 }
 
 impl Manifest {
-    /// Lists and digests the files in a folder, the manifest itself left out.
+    /// Lists and digests the files in a folder, manifest and stamp left out.
     pub(super) fn of_folder(folder: &Path) -> Result<Self> {
         let mut files = BTreeMap::new();
         for name in list(folder)? {
@@ -71,11 +72,12 @@ impl Manifest {
     /// Checks a folder that holds all listed files but one.
     pub(super) fn check_but(mut self, folder: &Path, left_out: &str) -> Result<()> {
         self.files.remove(left_out);
-        self.check(folder)
+        self.check(folder, &Stamp::default())
     }
 
-    /// Checks that a folder holds the listed files, unchanged, and no others.
-    pub(super) fn check(&self, bundle: &Path) -> Result<()> {
+    /// Checks that a folder holds the listed files, unchanged, and no others; those that a stamp holds
+    /// are not digested.
+    pub(super) fn check(&self, bundle: &Path, stamp: &Stamp) -> Result<()> {
         if let Some(name) = self.files.keys().find(|name| !is_inside(name)) {
             return Err(OnnxError::PathOutside { path: bundle.to_path_buf(), name: name.clone() });
         }
@@ -88,7 +90,7 @@ impl Manifest {
             if !found.contains(name) {
                 return Err(OnnxError::FileMissing { path });
             }
-            check_file(path, entry)?;
+            check_file(path, entry, stamp.holds(bundle, name))?;
         }
         Ok(())
     }
@@ -102,24 +104,24 @@ fn is_inside(name: &str) -> bool {
         && components().all(|component| matches!(component, Component::Normal(_)))
 }
 
-fn check_file(path: PathBuf, entry: &FileEntry) -> Result<()> {
+fn check_file(path: PathBuf, entry: &FileEntry, is_stamped: bool) -> Result<()> {
     let (_, found) = files::open_plain(&path)?;
     if found != entry.bytes {
         return Err(OnnxError::FileLength { path, expected: entry.bytes, found });
     }
-    if digest_file(&path)?.sha256 != entry.sha256 {
+    if !is_stamped && digest_file(&path)?.sha256 != entry.sha256 {
         return Err(OnnxError::FileChanged { path });
     }
     Ok(())
 }
 
-/// Lists the files below a folder by their paths inside it, the manifest and locks left out.
+/// Lists the files below a folder by their paths inside it, the manifest, the stamp and locks left out.
 ///
 /// # Errors
 ///
 /// [`OnnxError::NotPlain`] for a link or anything else that is neither file nor folder,
 /// [`OnnxError::FileUnlisted`] for names that are not Unicode and for more than [`MAX_ENTRIES`].
-fn list(folder: &Path) -> Result<Vec<String>> {
+pub(super) fn list(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     let mut folders = vec![String::new()];
     while let Some(prefix) = folders.pop() {
@@ -138,7 +140,8 @@ fn list(folder: &Path) -> Result<Vec<String>> {
                 folders.push(name + "/");
             } else if !kind.is_file() {
                 return Err(OnnxError::NotPlain { path: entry.path() });
-            } else if name != MANIFEST && !LOCKS.contains(&name.as_str()) {
+            } else if ![MANIFEST, STAMP].contains(&name.as_str()) && !LOCKS.contains(&name.as_str())
+            {
                 names.push(name);
             }
         }

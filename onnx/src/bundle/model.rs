@@ -8,6 +8,7 @@ use prost::bytes::Bytes;
 
 use super::config::BundleConfig;
 use super::input::InputKind;
+use super::stamp::FileState;
 use super::{files, manifest, operators};
 use crate::proto::{
     AttributeProto, ElementType, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
@@ -23,17 +24,24 @@ pub(crate) const FEATURE_WEIGHTS: &str = "feature_weights";
 pub(crate) const EMBEDDING: &str = "embedding";
 pub(crate) const SCORES: &str = "scores";
 
-/// Reads a model's file, and checks that it is the one expected and keeps the contract.
-pub(crate) fn read_checked(
-    path: &Path,
-    expected: &Fingerprint,
-    config: &BundleConfig,
-) -> Result<ModelProto> {
-    let bytes = files::read(path)?;
-    if manifest::digest(&bytes) != *expected {
-        return Err(OnnxError::FileChanged { path: path.to_path_buf() });
+/// A model's file as it was checked.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelFile {
+    pub(crate) digest: Fingerprint,
+    /// Its state before it was digested, where the system tells it.
+    pub(crate) state: Option<FileState>,
+}
+
+impl ModelFile {
+    /// Reads the file and checks that it keeps the contract, and that it is the one that was checked.
+    pub(crate) fn read(&self, path: &Path, config: &BundleConfig) -> Result<ModelProto> {
+        let bytes = files::read(path)?;
+        let is_unchanged = self.state.is_some() && FileState::of(path) == self.state;
+        if !is_unchanged && manifest::digest(&bytes) != self.digest {
+            return Err(OnnxError::FileChanged { path: path.to_path_buf() });
+        }
+        decode_checked(path, bytes.into(), config)
     }
-    decode_checked(path, bytes.into(), config)
 }
 
 /// Decodes a model without copying its tensors, and checks that it keeps the contract and asks for

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use super::config::{self, BundleConfig};
 use super::files::{self, CONFIG, DATASTORE, LABELS, MODEL, NGRAMS, TOKENIZER};
 use super::manifest::Manifest;
-use super::model;
+use super::model::ModelFile;
+use super::stamp::{FileState, Stamp};
 use crate::{OnnxError, Result};
 
 /// A model bundle whose files are those that were written.
@@ -25,15 +26,16 @@ pub struct ModelBundle {
 pub(crate) struct Contents {
     pub(crate) config: BundleConfig,
     pub(crate) labels: LabelVocabulary,
-    /// The digest of the model's file.
-    pub(crate) model: Fingerprint,
+    pub(crate) model: ModelFile,
     pub(crate) encoder: Fingerprint,
 }
 
 impl ModelBundle {
-    /// Opens a bundle and checks every file against the manifest and the model's signature.
+    /// Opens a bundle and checks every file against the manifest, and the model's signature.
     ///
-    /// No model is run and no file outside the folder is read.
+    /// Files that were checked before, when the bundle was published or verified, and did not change since
+    /// are not digested anew: a stamp records what the file system says of them. No model is run and no
+    /// file outside the folder is read.
     ///
     /// # Errors
     ///
@@ -42,13 +44,41 @@ impl ModelBundle {
     pub fn open(path: &Path) -> Result<Self> {
         config::check_version(path)?;
         let (manifest, fingerprint) = Manifest::read(path)?;
-        manifest.check(path)?;
+        let stamp = Stamp::read(path, &fingerprint);
+        ModelBundle::opened(path, &manifest, fingerprint, &stamp)
+    }
+
+    /// Opens a bundle, digests every file and stamps it, unless it has such a stamp or the folder cannot be
+    /// written to.
+    pub(super) fn open_checked(path: &Path) -> Result<Self> {
+        config::check_version(path)?;
+        let (manifest, fingerprint) = Manifest::read(path)?;
+        let stamp = Stamp::of_files(path, manifest.names());
+        let bundle = ModelBundle::opened(path, &manifest, fingerprint, &Stamp::default())?;
+        if !Stamp::read(path, &fingerprint).has_files_of(&stamp)
+            && let Err(error) = stamp.write(path, &fingerprint)
+        {
+            tracing::debug!(%error, "the bundle is not stamped");
+        }
+        Ok(bundle)
+    }
+
+    fn opened(
+        path: &Path,
+        manifest: &Manifest,
+        fingerprint: Fingerprint,
+        stamp: &Stamp,
+    ) -> Result<Self> {
+        let state = FileState::settled(&path.join(MODEL));
+        manifest.check(path, stamp)?;
         let config: BundleConfig = read_json(&path.join(CONFIG))?;
         config.check(path)?;
         let labels = read_labels(path, &config)?;
-        let model = manifest.digest(path, MODEL)?;
-        model::read_checked(&path.join(MODEL), &model, &config)?;
-        let encoder = encoder_fingerprint(path, &manifest, &config)?;
+        let model = ModelFile { digest: manifest.digest(path, MODEL)?, state };
+        if !stamp.holds(path, MODEL) {
+            model.read(&path.join(MODEL), &config)?;
+        }
+        let encoder = encoder_fingerprint(path, manifest, &config)?;
         let contents = Contents { config, labels, model, encoder };
         Ok(ModelBundle { path: path.to_path_buf(), fingerprint, contents })
     }

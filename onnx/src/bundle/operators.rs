@@ -6,7 +6,8 @@ use std::path::Path;
 
 use prost::bytes::Bytes;
 
-use crate::proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::lookup::{self, DOMAIN, Function};
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::{OnnxError, Result};
 
 /// The operators that a bundle's model may call, all of ONNX's own domain.
@@ -53,15 +54,15 @@ pub(super) fn check_structure(path: &Path, model: &[u8]) -> Result<()> {
     Err(OnnxError::ModelStructure { path: path.to_path_buf(), found, limit: MAX_STRUCTURE })
 }
 
-/// Refuses operators that are not in [`OPERATORS`], functions, graphs inside of nodes, and constants
-/// that ask for more memory than a model needs.
+/// Refuses operators that are neither in [`OPERATORS`] nor lookups, functions other than the lookups,
+/// graphs inside of nodes, and constants that ask for more memory than a model needs.
 pub(super) fn check(path: &Path, model: &ModelProto, n_bytes: usize) -> Result<()> {
-    if let Some(function) = model.functions.first() {
+    if let Some(function) = model.functions.iter().find(|function| !is_lookup(function)) {
         return Err(refused(path, "a function", function.name.as_deref()));
     }
     let Some(graph) = &model.graph else { return Ok(()) };
     for node in &graph.node {
-        check_operator(path, node)?;
+        check_operator(path, node, &model.functions)?;
     }
     let too_large = |name: &str, found| OnnxError::TensorSize {
         path: path.to_path_buf(),
@@ -84,8 +85,16 @@ pub(super) fn check(path: &Path, model: &ModelProto, n_bytes: usize) -> Result<(
     Ok(())
 }
 
-fn check_operator(path: &Path, node: &NodeProto) -> Result<()> {
+/// Tells whether a function is one of the lookups, as this version defines it.
+fn is_lookup(function: &FunctionProto) -> bool {
+    Function::of_name(function.name()).is_some_and(|known| lookup::function(known) == *function)
+}
+
+fn check_operator(path: &Path, node: &NodeProto, functions: &[FunctionProto]) -> Result<()> {
     let operator = node.op_type();
+    if node.domain() == DOMAIN && functions.iter().any(|known| known.name() == operator) {
+        return Ok(());
+    }
     if !matches!(node.domain(), "" | "ai.onnx") {
         let name = format!("{}.{operator}", node.domain());
         return Err(refused(path, "the operator", Some(&name)));

@@ -9,14 +9,16 @@ use super::opened::{ModelBundle, core_error};
 use crate::{OnnxEncoder, OnnxError, OnnxOptions, Result};
 
 impl ModelBundle {
-    /// Opens a bundle, runs one text through its model and opens its datastore.
+    /// Opens a bundle, digests every file, runs one text through its model and opens its datastore.
+    ///
+    /// The check is recorded in `stamp.json`, unless it is already or the folder cannot be written to.
     ///
     /// # Errors
     ///
     /// Those of [`ModelBundle::open`], [`OnnxEncoder::open`] and [`ModelBundle::datastore`], and
     /// [`OnnxError::Verify`] when the model's answer cannot be used.
     pub fn verify(path: &Path, options: &OnnxOptions) -> Result<Self> {
-        let bundle = ModelBundle::open(path)?;
+        let bundle = ModelBundle::open_checked(path)?;
         let encoder = OnnxEncoder::open(&bundle, options)?;
         let answer = encoder.encode(&[encoder.test_input()]).row(0);
         answer.map_err(|source| OnnxError::Verify { path: path.to_path_buf(), source })?;

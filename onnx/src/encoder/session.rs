@@ -20,6 +20,7 @@ use crate::bundle::input::InputKind;
 use crate::bundle::model::{
     ATTENTION_MASK, EMBEDDING, FEATURE_IDS, FEATURE_WEIGHTS, INPUT_IDS, SCORES,
 };
+use crate::lookup::NativeLookups;
 use crate::proto::ModelProto;
 use crate::runtime::{self, Runtime};
 use crate::{Device, DeviceInUse, ModelInput, OnnxError, Result};
@@ -85,9 +86,17 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn on_cpu(&self, model: ModelProto) -> Result<Vec<Model>> {
+    fn on_cpu(&self, mut model: ModelProto) -> Result<Vec<Model>> {
+        let lookups = NativeLookups::take(&mut model).map_err(ort::Error::new);
+        let kernels = lookups.and_then(|lookups| lookups.domain()).map_err(self.failed("read"))?;
         let model = SharedModel::new(model).map_err(self.failed("read"))?;
-        let session = || model.give(self.builder()?)?.commit_from_memory(model.bytes());
+        let session = || {
+            let builder = match &kernels {
+                Some(kernels) => self.builder()?.with_operators(kernels.clone())?,
+                None => self.builder()?,
+            };
+            model.give(builder)?.commit_from_memory(model.bytes())
+        };
         self.sessions(|| session().map_err(self.failed("load")))
     }
 

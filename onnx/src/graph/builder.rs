@@ -4,12 +4,16 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::proto::{
-    AttributeProto, AttributeType, DimensionProto, ElementType, GraphProto, ModelProto, NodeProto,
-    OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
+    AttributeProto, AttributeType, DimensionProto, ElementType, FunctionProto, GraphProto,
+    ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto,
 };
 
 /// The version of ONNX's operator set that the written models use.
 pub const OPSET: i64 = 18;
+
+/// The version of the domain of functions.
+const VERSION: i64 = 1;
 
 /// The version of the file format that belongs to [`OPSET`].
 const IR_VERSION: i64 = 8;
@@ -22,6 +26,11 @@ impl Value {
     /// An optional input that is left out.
     pub fn absent() -> Self {
         Value(String::new())
+    }
+
+    /// An input of a function, by its name.
+    pub(crate) fn named(name: &str) -> Self {
+        Value(name.to_owned())
     }
 
     /// Returns the value's name in the graph.
@@ -46,6 +55,8 @@ pub enum Dim<'a> {
 #[derive(Clone, Debug)]
 pub struct GraphBuilder {
     graph: GraphProto,
+    /// The functions that nodes call, all of one domain.
+    functions: Vec<FunctionProto>,
     n_names: usize,
 }
 
@@ -53,7 +64,7 @@ impl GraphBuilder {
     /// Begins an empty graph.
     pub fn new(name: &str) -> Self {
         let graph = GraphProto { name: Some(name.to_owned()), ..GraphProto::default() };
-        GraphBuilder { graph, n_names: 0 }
+        GraphBuilder { graph, functions: Vec::new(), n_names: 0 }
     }
 
     /// Adds an input; several models in one graph that read an input of the same name share it.
@@ -100,6 +111,25 @@ impl GraphBuilder {
         self.constant(name, ElementType::Float16, shape, bits.len(), raw)
     }
 
+    /// Adds a constant of signed 8-bit integers in row-major order.
+    ///
+    /// # Panics
+    ///
+    /// When the number of values differs from the shape's.
+    pub fn constant_i8(&mut self, name: &str, shape: &[usize], values: &[i8]) -> Value {
+        let raw = values.iter().map(|value| value.cast_unsigned()).collect();
+        self.constant(name, ElementType::Int8, shape, values.len(), raw)
+    }
+
+    /// Adds a constant of unsigned 8-bit integers in row-major order.
+    ///
+    /// # Panics
+    ///
+    /// When the number of values differs from the shape's.
+    pub fn constant_u8(&mut self, name: &str, shape: &[usize], values: &[u8]) -> Value {
+        self.constant(name, ElementType::Uint8, shape, values.len(), values.to_vec())
+    }
+
     /// Adds a node; its attributes and outputs are given on what is returned.
     pub fn node(&mut self, operator: &str, inputs: &[&Value]) -> NodeBuilder<'_> {
         let node = NodeProto {
@@ -111,16 +141,48 @@ impl GraphBuilder {
         NodeBuilder { builder: self, node }
     }
 
+    /// Adds a node that calls a function of a domain, which the model will hold.
+    pub(crate) fn call(&mut self, function: FunctionProto, inputs: &[&Value]) -> Value {
+        let (name, domain) = (function.name().to_owned(), function.domain().to_owned());
+        if !self.functions.iter().any(|known| known.name() == name) {
+            self.functions.push(function);
+        }
+        let mut node = self.node(&name, inputs);
+        node.node.domain = Some(domain);
+        node.output()
+    }
+
     /// Ends the graph and returns the model.
     pub fn into_model(self) -> ModelProto {
-        let opset = OperatorSetIdProto { domain: Some(String::new()), version: Some(OPSET) };
+        let functions = self.functions.first().map(|function| opset(function.domain(), VERSION));
         ModelProto {
             ir_version: Some(IR_VERSION),
             producer_name: Some("autotag".to_owned()),
             producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             graph: Some(self.graph),
-            opset_import: vec![opset],
+            opset_import: [opset("", OPSET)].into_iter().chain(functions).collect(),
+            functions: self.functions,
             ..ModelProto::default()
+        }
+    }
+
+    /// Ends the graph and returns it as a function; its constants become nodes.
+    pub(crate) fn into_function(
+        self,
+        domain: &str,
+        name: &str,
+        inputs: &[&str],
+        output: &Value,
+    ) -> FunctionProto {
+        let constants = self.graph.initializer.into_iter().map(constant_node);
+        FunctionProto {
+            name: Some(name.to_owned()),
+            domain: Some(domain.to_owned()),
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![output.0.clone()],
+            node: constants.chain(self.graph.node).collect(),
+            opset_import: vec![opset("", OPSET)],
+            ..FunctionProto::default()
         }
     }
 
@@ -218,6 +280,25 @@ impl NodeBuilder<'_> {
         let (name, r#type) = (Some(name.to_owned()), Some(r#type.into()));
         self.node.attribute.push(AttributeProto { name, r#type, ..value });
         self
+    }
+}
+
+fn opset(domain: &str, version: i64) -> OperatorSetIdProto {
+    OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) }
+}
+
+fn constant_node(tensor: TensorProto) -> NodeProto {
+    let value = AttributeProto {
+        name: Some("value".to_owned()),
+        r#type: Some(AttributeType::Tensor.into()),
+        t: Some(tensor.clone()),
+        ..AttributeProto::default()
+    };
+    NodeProto {
+        output: tensor.name.into_iter().collect(),
+        op_type: Some("Constant".to_owned()),
+        attribute: vec![value],
+        ..NodeProto::default()
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Texts repeat their words: looking them up takes a small part of the time of tokenizing them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use autotag::EncodeError;
+use foldhash::HashMap;
 use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
 /// The blanks at which a text can be cut for all tokenizers that [`stand_alone`] accepts.

@@ -92,6 +92,66 @@ fn a_changed_file_is_named() {
     }
 }
 
+/// Changes one bit of a file, in place.
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+/// The stamp says only that a file is as it was: it does not vouch for another one.
+#[cfg(unix)]
+#[test]
+fn a_stamp_vouches_for_no_other_file() {
+    for name in FILES {
+        let (root, path) = fixture::bundle(parts());
+        assert!(path.join("stamp.json").is_file());
+        let file = path.join(name);
+        let (original, modified) = (fs::read(&file).unwrap(), fs::metadata(&file).unwrap());
+        damage(&file);
+        // Not even the time of modification tells.
+        let opened = fs::File::options().write(true).open(&file).unwrap();
+        opened.set_modified(modified.modified().unwrap()).unwrap();
+        drop(opened);
+        let error = ModelBundle::open(&path).unwrap_err();
+        assert!(matches!(&error, OnnxError::FileChanged { path } if *path == file), "{error}");
+        // A bundle put together from good and bad files has the stamp of the good ones.
+        let other = root.path().join("replaced");
+        fs::write(&other, fs::read(&file).unwrap()).unwrap();
+        fs::write(&file, original).unwrap();
+        ModelBundle::open(&path).unwrap();
+        fs::rename(&other, &file).unwrap();
+        let error = ModelBundle::open(&path).unwrap_err();
+        assert!(matches!(&error, OnnxError::FileChanged { path } if *path == file), "{error}");
+    }
+}
+
+#[test]
+fn a_stamp_that_is_missing_damaged_or_of_another_manifest_is_ignored() {
+    for stamp in [None, Some("{"), Some("{\"manifest\": null, \"files\": {}}")] {
+        let (_root, path) = fixture::bundle(parts());
+        match stamp {
+            Some(stamp) => fs::write(path.join("stamp.json"), stamp).unwrap(),
+            None => fs::remove_file(path.join("stamp.json")).unwrap(),
+        }
+        ModelBundle::open(&path).unwrap();
+        damage(&path.join("model.onnx"));
+        let error = ModelBundle::open(&path).unwrap_err();
+        assert!(matches!(error, OnnxError::FileChanged { .. }), "{error}");
+    }
+}
+
+#[test]
+fn verifying_stamps_a_bundle_that_has_no_stamp() {
+    let (_root, path) = fixture::bundle(parts());
+    fs::remove_file(path.join("stamp.json")).unwrap();
+    let _opened = ModelBundle::open(&path).unwrap();
+    assert!(!path.join("stamp.json").exists());
+    let _verified = ModelBundle::verify(&path, &fixture::on_cpu()).unwrap();
+    assert!(path.join("stamp.json").is_file());
+}
+
 #[test]
 fn an_extra_file_is_named() {
     let error = refused(|bundle| {

@@ -9,7 +9,7 @@ use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::proto::{
     AttributeProto, AttributeType, ElementType, FunctionProto, GraphProto, ModelProto, NodeProto,
 };
-use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxError};
+use autotag_onnx::{ModelBundle, OnnxEncoder, OnnxError, Precision, QuantizedTable, TableFormat};
 use prost::Message;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -236,6 +236,35 @@ fn loops_branches_functions_and_other_domains_are_refused() {
     check_operator(|model| nodes(model)[0].attribute.push(body), "Gather");
     let function = FunctionProto { name: Some("f".into()), ..FunctionProto::default() };
     check_operator(|model| model.functions.push(function), "f");
+}
+
+/// A good model beside lookups of its own.
+fn with_lookups(change: impl FnOnce(&mut ModelProto)) -> OnnxError {
+    let mut graph = GraphBuilder::new("lookups");
+    let (embedding, scores) = fixture::mean_layers(&mut graph, 10);
+    let ids = graph.integers(&[0, 1]);
+    let ids = graph.unsqueeze(&ids, &[0]);
+    let table = QuantizedTable::new(&[1.0; 20], TableFormat::new(5, 1, Precision::Int8));
+    let weights = graph.constant_f32("weights", &[1, 2], &[1.0; 2]);
+    let _unused = graph.embedding_bag("table", &table, &ids, &weights);
+    fixture::name_outputs(&mut graph, &embedding, &scores);
+    let mut model = graph.into_model();
+    change(&mut model);
+    let parts = Parts { model: model.encode_to_vec(), ..parts() };
+    fixture::draft(parts).1.expect_err("it was changed")
+}
+
+#[test]
+fn lookups_are_those_of_the_program() {
+    let body = with_lookups(|model| {
+        let _last = model.functions[0].node.pop();
+    });
+    assert!(matches!(&body, OnnxError::Operator { name, .. } if name == "EmbeddingBag"), "{body}");
+    let missing = with_lookups(|model| model.functions.clear());
+    assert!(
+        matches!(&missing, OnnxError::Operator { name, .. } if name == "autotag.EmbeddingBag"),
+        "{missing}"
+    );
 }
 
 /// The good model beside a node that reads constants.

@@ -92,6 +92,11 @@ impl Predict for TrainedEnsemble {
         Predicted { embeddings: side_by_side(&self.weighted(answers)), scores }
     }
 
+    fn round(&mut self) -> bool {
+        // Every member, not the first alone.
+        self.0.iter_mut().fold(false, |is_changed, part| part.model.round() || is_changed)
+    }
+
     fn write(&self, graph: &mut GraphBuilder) -> Answer {
         let answers: Vec<_> = self.0.iter().map(|part| part.model.write_parts(graph)).collect();
         let shares: Vec<_> = self.0.iter().map(|part| graph.scalar(part.share)).collect();

@@ -55,9 +55,13 @@ pub(crate) fn fit(
         };
         let figures = measure(&predictions, n_labels, config);
         let report = training.end_epoch(figures, snapshot, predictions);
-        training.write(context)?;
+        let is_done = training.is_done(config);
+        let is_stopped = !is_done && context.stop.load(Ordering::Relaxed);
+        if is_done || is_stopped || training.is_checkpoint_due() {
+            training.write(context)?;
+        }
         (context.progress)(Progress::Epoch(report));
-        if !training.is_done(config) && context.stop.load(Ordering::Relaxed) {
+        if is_stopped {
             let (epoch, checkpoint) = (report.epoch + 1, checkpoint(context));
             return Err(TrainError::Stopped { epoch, checkpoint });
         }
@@ -101,7 +105,20 @@ struct Training<'m> {
     model: &'m mut dyn Model,
     account: Account,
     best: Option<Best>,
+    written: Option<Written>,
 }
+
+/// The last checkpoint.
+struct Written {
+    at: Instant,
+    took: Duration,
+}
+
+/// Checkpoints that take longer are not written after every epoch.
+const QUICK: Duration = Duration::from_millis(100);
+
+/// The time between two such checkpoints, as a multiple of what the first took.
+const PAUSE: u32 = 20;
 
 impl<'m> Training<'m> {
     /// Begins anew, or where the checkpoint is.
@@ -112,7 +129,7 @@ impl<'m> Training<'m> {
     /// training on so many texts.
     fn begin(model: &'m mut dyn Model, n_texts: usize, context: &TrainContext<'_>) -> Result<Self> {
         let folder = context.folder.filter(|folder| folder.start() != Start::Anew);
-        let anew = |model| Ok(Training { model, account: Account::default(), best: None });
+        let anew = |model| Ok(Training::new(model, Account::default(), None));
         let Some(folder) = folder else { return anew(model) };
         let Some(checkpoint) = folder.read()? else { return anew(model) };
         let Checkpoint { account, model: state, best } = checkpoint;
@@ -126,7 +143,11 @@ impl<'m> Training<'m> {
             Ok(Best { report, network: model.restore_snapshot(&best)?, predictions: None })
         });
         let best = best.transpose().map_err(refuse)?;
-        Ok(Training { model, account, best })
+        Ok(Training::new(model, account, best))
+    }
+
+    fn new(model: &'m mut dyn Model, account: Account, best: Option<Best>) -> Self {
+        Training { model, account, best, written: None }
     }
 
     /// Tells whether there is no epoch left, or there were too many without a better one.
@@ -202,7 +223,7 @@ impl<'m> Training<'m> {
 
     /// Writes the checkpoint within an epoch, and says so.
     fn stop(
-        &self,
+        &mut self,
         epoch: usize,
         config: &TrainConfig,
         context: &TrainContext<'_>,
@@ -212,10 +233,19 @@ impl<'m> Training<'m> {
         Ok(TrainError::Stopped { epoch, checkpoint: checkpoint(context) })
     }
 
-    fn write(&self, context: &TrainContext<'_>) -> Result<()> {
+    /// Tells whether to write a checkpoint after an epoch: large ones take one part in twenty of the time.
+    fn is_checkpoint_due(&self) -> bool {
+        let is_due = |last: &Written| last.took < QUICK || last.at.elapsed() >= last.took * PAUSE;
+        self.written.as_ref().is_none_or(is_due)
+    }
+
+    fn write(&mut self, context: &TrainContext<'_>) -> Result<()> {
         let Some(folder) = context.folder else { return Ok(()) };
+        let started = Instant::now();
         let best = self.best.as_ref().map(|best| best.network.state()).unwrap_or_default();
-        folder.write(&self.account, self.model.state(), best)
+        folder.write(&self.account, self.model.state(), best)?;
+        self.written = Some(Written { at: Instant::now(), took: started.elapsed() });
+        Ok(())
     }
 
     /// Notes what an epoch brought, and keeps its model if it is the best.

@@ -71,6 +71,11 @@ pub(crate) trait Predict: Send {
     /// Predicts texts.
     fn predict(&self, texts: &[&TextInput]) -> Predicted;
 
+    /// Rounds the parameters to the precision that they are exported in; tells whether that changes any.
+    fn round(&mut self) -> bool {
+        false
+    }
+
     /// Writes the model into a graph, its inputs included.
     fn write(&self, graph: &mut GraphBuilder) -> Answer;
 

@@ -215,7 +215,7 @@ impl TrainingRun<'_> {
         let (texts, dev_texts) = (&inputs.train.texts, &inputs.dev.texts);
         let fitted = fit(&mut *model, texts, dev_texts, n_labels, self.config, &mut context);
         drop(model);
-        let fitted = fitted.and_then(|fitted| run.project(fitted, &mut plan, texts, dev_texts));
+        let fitted = fitted.and_then(|fitted| run.finished(fitted, &mut plan, texts, dev_texts));
         let published =
             fitted.and_then(|fitted| run.publish(spec, plan, &inputs, neighbors, fitted, progress));
         match (published, folder) {
@@ -230,32 +230,41 @@ impl TrainingRun<'_> {
         }
     }
 
-    /// Projects a trained model's representations to the dimensions that the settings ask for, where it
-    /// has more.
-    fn project(
+    /// Makes of a trained model the one that is exported: rounded, and its representations projected to
+    /// the dimensions that the settings ask for, where it has more.
+    fn finished(
         &self,
         fitted: Fitted,
         plan: &mut Plan,
         train: &TokenizedTexts,
         dev: &TokenizedTexts,
     ) -> Result<Fitted> {
-        let n_dimensions = self.config.projection;
-        if n_dimensions == 0 || n_dimensions >= plan.bundle.dimensions.get() {
-            return Ok(fitted);
+        let Fitted { mut network, predictions, report } = fitted;
+        let (n_dimensions, is_rounded) = (self.config.projection, network.round());
+        let is_projected = (1..plan.bundle.dimensions.get()).contains(&n_dimensions);
+        if !is_rounded && !is_projected {
+            return Ok(Fitted { network, predictions, report });
         }
-        let Fitted { network, predictions, report } = fitted;
-        let (learned, predicted) = (predict_all(&*network, train), predict_all(&*network, dev));
-        let projected = Projected::fit(network, &learned.embeddings, n_dimensions);
-        let (learned, predicted) = (projected.project(learned), projected.project(predicted));
-        let n_dimensions = NonZeroUsize::new(projected.n_dimensions());
-        let projected_predictions = with_neighbors(&learned, train, &predicted, dev);
-        let (Some(n_dimensions), Some(predictions)) = (n_dimensions, projected_predictions) else {
-            tracing::warn!("the representations do not vary: they are not projected");
-            return Ok(Fitted { network: projected.into_network(), predictions, report });
-        };
-        plan.bundle.dimensions = n_dimensions;
-        plan.bundle.normalized = false;
-        Ok(Fitted { network: Box::new(projected), predictions, report })
+        let (mut learned, mut predicted) =
+            (predict_all(&*network, train), predict_all(&*network, dev));
+        if is_projected {
+            let projected = Projected::fit(network, &learned.embeddings, n_dimensions);
+            match NonZeroUsize::new(projected.n_dimensions()) {
+                Some(n_dimensions) => {
+                    (learned, predicted) =
+                        (projected.project(learned), projected.project(predicted));
+                    plan.bundle.dimensions = n_dimensions;
+                    plan.bundle.normalized = false;
+                    network = Box::new(projected);
+                }
+                None => {
+                    tracing::warn!("the representations do not vary: they are not projected");
+                    network = projected.into_network();
+                }
+            }
+        }
+        let predictions = with_neighbors(&learned, train, &predicted, dev).unwrap_or(predictions);
+        Ok(Fitted { network, predictions, report })
     }
 
     /// Tunes a trained model's settings on dev, exports it, compares both and publishes the bundle.

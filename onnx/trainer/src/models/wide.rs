@@ -33,9 +33,11 @@ use crate::model::Lexical;
 use crate::model::Predicted;
 use crate::optimizer::Adam;
 use crate::parameters::Parameters;
+use crate::rows::RowMajor as _;
 use crate::state::{State, StateError};
 
 pub use config::WideConfig;
+use config::table_format;
 pub use vocabulary::learn;
 
 /// The parameters: V n-grams, a representation of R values, L labels.
@@ -145,6 +147,12 @@ impl WideNetwork {
     /// Returns the parameters.
     pub fn parameters(&self) -> &WideParameters {
         &self.parameters
+    }
+
+    /// Rounds the table to the precision that it is exported in.
+    pub(crate) fn round(&mut self) {
+        let table = &mut self.parameters.table;
+        table_format(table.ncols()).round(table.values_mut());
     }
 
     /// Predicts texts, given as n-grams with ids below V.

@@ -32,7 +32,8 @@ impl TrainingRun<'_> {
             return Ok(());
         }
         progress(Progress::Stage("check the export"));
-        let network = model.present().expect("a snapshot's parts are among the model's");
+        let mut network = model.present().expect("a snapshot's parts are among the model's");
+        network.round();
         let mut options = self.options.clone();
         options.sessions = NonZeroUsize::MIN;
         let draft = self.draft(&*network, plan)?;

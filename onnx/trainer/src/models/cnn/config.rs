@@ -1,5 +1,6 @@
 //! The CNN's settings.
 
+use autotag_onnx::{Precision, TableFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{MAX_SIZE, at_least_1, is_share, is_true, within};
@@ -99,6 +100,11 @@ impl CnnConfig {
         self.widths.iter().sum::<usize>() * self.filters
     }
 
+    /// Returns the format of the folded table's part for windows that are `width` tokens wide in all.
+    pub(super) fn table_format(&self, width: usize) -> TableFormat {
+        TableFormat::new(width * self.filters, width, Precision::Int8)
+    }
+
     /// Returns the first slice of each width. Slice `start + j * filters + f` is what filter f of
     /// that width multiplies the window's token j by.
     pub(crate) fn slice_starts(&self) -> Vec<usize> {
@@ -115,8 +121,8 @@ impl CnnConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GraphForm {
-    /// Multiplied into each other, one table per kernel offset: many times faster, and the file
-    /// holds vocabulary x slices values.
+    /// Multiplied into each other, one table of 8 bits a value for each width: many times faster, and
+    /// the file holds vocabulary x slices values.
     #[default]
     Folded,
     /// As they were trained: a smaller file, a matrix product for each text.

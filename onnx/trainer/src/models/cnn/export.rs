@@ -3,13 +3,13 @@
 //! Both forms are batch-invariant and have the windows that `tokens.rs` defines: a window counts when the
 //! mask has its last token, and the first one counts always.
 
+use autotag_onnx::QuantizedTable;
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 use ndarray::s;
 
-use super::config::GraphForm;
 use super::forward::widest;
-use super::{CnnConfig, CnnParameters, Network};
+use super::{CnnParameters, Folded, Network};
 use crate::layers::{OutputLayer, write_answer};
 use crate::model::Answer;
 use crate::rows::RowMajor as _;
@@ -19,50 +19,32 @@ const EXCLUDED: f32 = -1e30;
 
 const TO_THE_END: i64 = i64::MAX;
 
-impl Network {
+impl Folded<'_> {
     /// Writes the model with inputs `input_ids` and `attention_mask`, int64 [batch, length]: its answer
     /// is a representation [batch, R] and scores [batch, L].
-    pub(crate) fn write(&self, graph: &mut GraphBuilder, form: GraphForm) -> Answer {
-        let texts = Texts::inputs(graph, widest(&self.config));
-        let pooled: Vec<Value> = match form {
-            GraphForm::Folded => self.pool_folded(graph, &texts),
-            GraphForm::Plain => self.pool_plain(graph, &texts),
-        };
-        let pooled = graph.concat(&pooled.iter().collect::<Vec<_>>(), 1);
-        self.answer(graph, &pooled)
-    }
-
-    /// Writes the lookup of every window: the sum of one table row per token.
-    fn pool_folded(&self, graph: &mut GraphBuilder, texts: &Texts) -> Vec<Value> {
-        let folded = self.fold();
-        let n_tokens = self.parameters.embedding.nrows();
-        let beyond = graph.integers(&[n_tokens as i64]);
-        let widths = self.config.widths.iter().zip(self.config.slice_starts());
-        let mut pooled = Vec::with_capacity(self.config.widths.len());
-        for (&width, start) in widths {
-            let is_within = texts.counting_windows(graph, width);
-            let mut sum: Option<Value> = None;
-            for offset in 0..width {
-                let mut tokens = texts.tokens_at(graph, offset);
-                let mut table = folded.slices(&self.config, start, offset);
-                if offset + 1 == width {
-                    // One row behind the vocabulary rules out windows that reach beyond the text.
-                    tokens = graph.where_(&is_within, &tokens, &beyond);
-                    table.extend(std::iter::repeat_n(EXCLUDED, self.config.filters));
-                }
-                let shape = [table.len() / self.config.filters, self.config.filters];
-                let table =
-                    graph.constant_f32(&format!("width_{width}_token_{offset}"), &shape, &table);
-                let part = graph.gather(&table, &tokens, 0);
-                sum = Some(match sum {
-                    Some(sum) => graph.add(&sum, &part),
-                    None => part,
-                });
-            }
-            let sum = sum.expect("a width is at least 1");
-            pooled.push(graph.reduce_max(&sum, &[1], Reduced::Dropped));
+    ///
+    /// Each width has a table, [V, width filters], whose rows' slices are summed over a window.
+    pub(super) fn write(&self, graph: &mut GraphBuilder) -> Answer {
+        let [ids, mask] = inputs(graph);
+        let config = &self.network().config;
+        let mut pooled = Vec::with_capacity(config.widths.len());
+        for (&width, start) in config.widths.iter().zip(config.slice_starts()) {
+            let columns = start..start + width * config.filters;
+            let table = self.table().slice(s![.., columns]).as_standard_layout().into_owned();
+            let name = format!("width_{width}");
+            let table = QuantizedTable::new(table.values(), config.table_format(width));
+            pooled.push(graph.window_max(&name, &table, &ids, &mask));
         }
-        pooled
+        self.network().answer(graph, &pooled)
+    }
+}
+
+impl Network {
+    /// Writes the model as [`Folded::write`] does, with embedding and convolution apart.
+    pub(super) fn write_plain(&self, graph: &mut GraphBuilder) -> Answer {
+        let texts = Texts::new(graph, widest(&self.config));
+        let pooled = self.pool_plain(graph, &texts);
+        self.answer(graph, &pooled)
     }
 
     /// Writes the convolution of the embedded tokens.
@@ -105,11 +87,12 @@ impl Network {
     }
 
     /// Adds bias and ReLU, the output layer, and the normalization where it was trained.
-    fn answer(&self, graph: &mut GraphBuilder, pooled: &Value) -> Answer {
+    fn answer(&self, graph: &mut GraphBuilder, pooled: &[Value]) -> Answer {
+        let pooled = graph.concat(&pooled.iter().collect::<Vec<_>>(), 1);
         let n_filters = self.config.n_filters();
         let bias = self.parameters.kernel_bias.to_vec();
         let bias = graph.constant_f32("kernel_bias", &[n_filters], &bias);
-        let hidden = graph.add(pooled, &bias);
+        let hidden = graph.add(&pooled, &bias);
         let hidden = graph.relu(&hidden);
         let CnnParameters { output, output_bias, .. } = &self.parameters;
         let layer = OutputLayer { output, bias: output_bias };
@@ -117,12 +100,9 @@ impl Network {
     }
 }
 
-impl super::Folded<'_> {
-    /// Returns the table's part for one width's kernel slices at one offset: [V, filters].
-    fn slices(&self, config: &CnnConfig, start: usize, offset: usize) -> Vec<f32> {
-        let first = start + offset * config.filters;
-        self.table().slice(s![.., first..first + config.filters]).iter().copied().collect()
-    }
+fn inputs(graph: &mut GraphBuilder) -> [Value; 2] {
+    let shape = [Dim::Symbol("batch"), Dim::Symbol("length")];
+    ["input_ids", "attention_mask"].map(|name| graph.input(name, ElementType::Int64, &shape))
 }
 
 /// The inputs, padded by as many tokens as the widest window may reach beyond a text.
@@ -134,10 +114,8 @@ struct Texts {
 }
 
 impl Texts {
-    fn inputs(graph: &mut GraphBuilder, widest: usize) -> Self {
-        let shape = [Dim::Symbol("batch"), Dim::Symbol("length")];
-        let ids = graph.input("input_ids", ElementType::Int64, &shape);
-        let mask = graph.input("attention_mask", ElementType::Int64, &shape);
+    fn new(graph: &mut GraphBuilder, widest: usize) -> Self {
+        let [ids, mask] = inputs(graph);
         let ids = graph.mul(&ids, &mask);
         let pads = [0, 0, 0, widest as i64 - 1];
         let zero = graph.constant_i64("padding", &[], &[0]);
@@ -147,13 +125,6 @@ impl Texts {
             mask,
             widest: widest as i64,
         }
-    }
-
-    /// Returns the token at an offset from each position: [batch, length].
-    fn tokens_at(&self, graph: &mut GraphBuilder, offset: usize) -> Value {
-        let offset = offset as i64;
-        let end = self.end(self.widest - 1 - offset);
-        graph.slice(&self.padded_ids, &[offset], &[end], &[1])
     }
 
     /// Returns the mask of the windows that count, by their first position: bool [batch, length].

@@ -1,5 +1,7 @@
 //! The forward pass: products of distinct tokens, windows, maxima, output layer.
 
+use std::borrow::Cow;
+
 use ndarray::{Array1, Array2, Axis};
 use rayon::prelude::*;
 
@@ -125,7 +127,7 @@ fn pool_window(
 #[derive(Clone, Debug)]
 pub struct Folded<'a> {
     network: &'a Network,
-    table: Array2<f32>,
+    table: Cow<'a, Array2<f32>>,
 }
 
 /// The texts of a prediction batch.
@@ -135,11 +137,29 @@ impl Network {
     /// Folds the embedding into the kernel.
     pub fn fold(&self) -> Folded<'_> {
         let table = product(self.parameters.embedding.view(), self.parameters.kernel.t());
-        Folded { network: self, table }
+        Folded { network: self, table: Cow::Owned(table) }
+    }
+
+    /// Takes a table that was folded before.
+    pub(super) fn folded<'a>(&'a self, table: &'a Array2<f32>) -> Folded<'a> {
+        Folded { network: self, table: Cow::Borrowed(table) }
     }
 }
 
 impl Folded<'_> {
+    /// Returns the table in the precision that it is exported in.
+    pub(super) fn rounded(self) -> Array2<f32> {
+        let mut table = self.table.into_owned();
+        let config = &self.network.config;
+        config.table_format(config.widths.iter().sum()).round(table.values_mut());
+        table
+    }
+
+    /// Returns the unfolded model.
+    pub(super) fn network(&self) -> &Network {
+        self.network
+    }
+
     /// Returns the table [V, C] of every token's product with every kernel slice.
     pub fn table(&self) -> &Array2<f32> {
         &self.table

@@ -2,9 +2,10 @@
 
 use autotag::LabelSet;
 use autotag_onnx::graph::GraphBuilder;
+use ndarray::Array2;
 
 use super::config::{CnnConfig, GraphForm};
-use super::{Cnn, Network};
+use super::{Cnn, Folded, Network};
 use crate::average::EpochAverage;
 use crate::error::Result;
 use crate::loss::ContrastiveConfig;
@@ -65,6 +66,21 @@ struct CnnModel {
 struct TrainedCnn {
     network: Network,
     form: GraphForm,
+    /// The folded table as it is exported, once it is rounded.
+    table: Option<Array2<f32>>,
+}
+
+impl TrainedCnn {
+    fn new(network: Network, form: GraphForm) -> Self {
+        TrainedCnn { network, form, table: None }
+    }
+
+    fn folded(&self) -> Folded<'_> {
+        match &self.table {
+            Some(table) => self.network.folded(table),
+            None => self.network.fold(),
+        }
+    }
 }
 
 impl Model for CnnModel {
@@ -74,7 +90,7 @@ impl Model for CnnModel {
 
     fn snapshot(&mut self, rate: f32) -> Box<dyn Predict> {
         self.cnn.sync_lazy_rows(&self.adam.at(rate));
-        Box::new(TrainedCnn { network: self.average.add(self.cnn.network()), form: self.form })
+        Box::new(TrainedCnn::new(self.average.add(self.cnn.network()), self.form))
     }
 
     fn state(&self) -> State<'_> {
@@ -91,17 +107,28 @@ impl Model for CnnModel {
     fn restore_snapshot(&self, state: &State<'_>) -> Result<Box<dyn Predict>, StateError> {
         let mut network = self.cnn.network().clone();
         network.restore(state)?;
-        Ok(Box::new(TrainedCnn { network, form: self.form }))
+        Ok(Box::new(TrainedCnn::new(network, self.form)))
     }
 }
 
 impl Predict for TrainedCnn {
     fn predict(&self, texts: &[&TextInput]) -> Predicted {
-        self.network.fold().predict(&token_ids(texts))
+        self.folded().predict(&token_ids(texts))
+    }
+
+    fn round(&mut self) -> bool {
+        let is_folded = self.form == GraphForm::Folded;
+        if is_folded {
+            self.table = Some(self.folded().rounded());
+        }
+        is_folded
     }
 
     fn write(&self, graph: &mut GraphBuilder) -> Answer {
-        self.network.write(graph, self.form)
+        match self.form {
+            GraphForm::Folded => self.folded().write(graph),
+            GraphForm::Plain => self.network.write_plain(graph),
+        }
     }
 
     fn state(&self) -> State<'_> {

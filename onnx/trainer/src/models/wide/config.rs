@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use autotag_onnx::ngrams::MAX_NGRAMS;
+use autotag_onnx::{Precision, TableFormat};
 
 use crate::check::{MAX_SIZE, is_share, is_true, within};
 use crate::config::TrainConfig;
@@ -47,6 +48,17 @@ impl WideConfig {
     /// Returns the length of the representation.
     pub fn n_dimensions(&self) -> usize {
         self.hidden + self.lexical
+    }
+}
+
+/// The length of a slice of a table's rows, where they are a multiple of it.
+const SLICE: usize = 100;
+
+/// Returns the format in which a table of n-grams is exported.
+pub(super) fn table_format(n_columns: usize) -> TableFormat {
+    match n_columns.is_multiple_of(SLICE) {
+        true => TableFormat::new(n_columns, n_columns / SLICE, Precision::Int4),
+        false => TableFormat::new(n_columns, 1, Precision::Int8),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The wide model as an ONNX graph.
 
-use half::f16;
-
-use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
+use autotag_onnx::QuantizedTable;
+use autotag_onnx::graph::{Dim, GraphBuilder, Value};
 use autotag_onnx::proto::ElementType;
 
+use super::config::table_format;
 use super::{WideNetwork, WideParameters};
 use crate::layers::{OutputLayer, normalized, write_answer, write_side_by_side};
 use crate::model::Answer;
@@ -31,11 +31,8 @@ impl WideNetwork {
         let shape = [Dim::Symbol("batch"), Dim::Symbol("features")];
         let ids = graph.input("feature_ids", ElementType::Int64, &shape);
         let weights = graph.input("feature_weights", ElementType::Float, &shape);
-        let weights = graph.unsqueeze(&weights, &[2]);
-        let shape = [table.nrows(), table.ncols()];
-        let table = graph.constant_f32("wide_table", &shape, table.values());
-        let rows = graph.gather(&table, &ids, 0);
-        let sums = weighted_sum(graph, &rows, &weights);
+        let table = QuantizedTable::new(table.values(), table_format(table.ncols()));
+        let sums = graph.embedding_bag("wide_table", &table, &ids, &weights);
         let hidden = graph.relu(&sums);
         let layer = OutputLayer { output, bias: output_bias };
         let answer = write_answer(graph, "wide", &hidden, &layer, self.config.normalize);
@@ -46,21 +43,10 @@ impl WideNetwork {
         (answer, lexical)
     }
 
-    /// Writes g; the basis has the precision that it is stored in.
+    /// Writes g.
     fn write_lexical(&self, graph: &mut GraphBuilder, ids: &Value, weights: &Value) -> Value {
-        let basis = &self.lexical;
-        let bits: Vec<u16> = basis.iter().map(|&value| f16::from_f32(value).to_bits()).collect();
-        let shape = [basis.nrows(), basis.ncols()];
-        let basis = graph.constant_f16("wide_lexical", &shape, &bits);
-        let rows = graph.gather(&basis, ids, 0);
-        let rows = graph.cast(&rows, ElementType::Float);
-        let sums = weighted_sum(graph, &rows, weights);
+        let basis = QuantizedTable::new(self.lexical.values(), table_format(self.lexical.ncols()));
+        let sums = graph.embedding_bag("wide_lexical", &basis, ids, weights);
         normalized(graph, &sums)
     }
-}
-
-/// Sums rows [batch, features, n] with weights [batch, features, 1]: [batch, n].
-fn weighted_sum(graph: &mut GraphBuilder, rows: &Value, weights: &Value) -> Value {
-    let rows = graph.mul(rows, weights);
-    graph.reduce_sum(&rows, &[1], Reduced::Dropped)
 }

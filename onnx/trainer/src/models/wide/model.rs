@@ -91,6 +91,11 @@ impl Predict for WideNetwork {
         WideNetwork::predict(self, &features(texts))
     }
 
+    fn round(&mut self) -> bool {
+        WideNetwork::round(self);
+        true
+    }
+
     fn write(&self, graph: &mut GraphBuilder) -> Answer {
         WideNetwork::write(self, graph)
     }
