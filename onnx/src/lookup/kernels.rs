@@ -1,5 +1,7 @@
 //! The operators on the CPU. Pure functions.
 
+use pulp::NullaryFnOnce;
+
 use super::table::{Precision, TableFormat};
 
 /// A table as a kernel reads it: [V, bytes of a row], scales [V, S].
@@ -22,24 +24,41 @@ impl<'t> View<'t> {
 ///
 /// Each id is below V.
 pub(super) fn embedding_bag(table: View<'_>, ids: &[i64], weights: &[f32], out: &mut [f32]) {
-    let n_slices = table.format.n_slices();
-    let (n_values, n_bytes) = (out.len() / n_slices, table.format.row_bytes() / n_slices);
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            out.fill(0.0);
-            for (&id, &weight) in ids.iter().zip(weights).filter(|(_, weight)| **weight != 0.0) {
-                let (row, scales) = table.row(id as usize);
-                let slices = out.chunks_exact_mut(n_values).zip(row.chunks_exact(n_bytes));
-                for ((out, slice), scale) in slices.zip(scales) {
-                    match table.format.precision() {
-                        Precision::Int8 => add_scaled(out, weight * scale, slice),
-                        Precision::Int4 => add_scaled_nibbles(out, weight * scale, slice),
-                    }
+    pulp::Arch::new().dispatch(EmbeddingBag { table, ids, weights, out });
+}
+
+/// Why no closure? The body of one that can be called again is not compiled for the processor's
+/// instructions, since only a wrapper around it is.
+struct EmbeddingBag<'a> {
+    table: View<'a>,
+    ids: &'a [i64],
+    weights: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl NullaryFnOnce for EmbeddingBag<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let EmbeddingBag { table, ids, weights, out } = self;
+        let n_slices = table.format.n_slices();
+        let (n_values, n_bytes) = (out.len() / n_slices, table.format.row_bytes() / n_slices);
+        out.fill(0.0);
+        for (&id, &weight) in ids.iter().zip(weights) {
+            if weight == 0.0 {
+                continue;
+            }
+            let (row, scales) = table.row(id as usize);
+            let slices = out.chunks_exact_mut(n_values).zip(row.chunks_exact(n_bytes));
+            for ((out, slice), scale) in slices.zip(scales) {
+                match table.format.precision() {
+                    Precision::Int8 => add_scaled(out, weight * scale, slice),
+                    Precision::Int4 => add_scaled_nibbles(out, weight * scale, slice),
                 }
             }
-        },
-    );
+        }
+    }
 }
 
 /// Windows over one text's tokens.
@@ -58,25 +77,38 @@ const BLOCK: usize = 32;
 /// Takes the maximum over windows into `out` [F]; the table has a slice of F values of 8 bits for each of a
 /// window's positions.
 pub(super) fn window_max(table: View<'_>, windows: Windows<'_>, out: &mut [f32]) {
-    let n_filters = out.len();
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
-            let n_in_blocks = blocks.len() * BLOCK;
-            for (number, block) in blocks.iter_mut().enumerate() {
-                *block = maxima(table, windows, n_filters, number * BLOCK);
-            }
-            let (blocks, rest) = rest.as_chunks_mut::<4>();
-            let n_in_small_blocks = n_in_blocks + blocks.len() * 4;
-            for (number, block) in blocks.iter_mut().enumerate() {
-                *block = maxima(table, windows, n_filters, n_in_blocks + number * 4);
-            }
-            for (number, value) in rest.iter_mut().enumerate() {
-                [*value] = maxima(table, windows, n_filters, n_in_small_blocks + number);
-            }
-        },
-    );
+    pulp::Arch::new().dispatch(WindowMax { table, windows, out });
+}
+
+struct WindowMax<'a> {
+    table: View<'a>,
+    windows: Windows<'a>,
+    out: &'a mut [f32],
+}
+
+impl NullaryFnOnce for WindowMax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let WindowMax { table, windows, out } = self;
+        let n_filters = out.len();
+        let mut filter = 0;
+        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+        for block in blocks {
+            *block = maxima(table, windows, n_filters, filter);
+            filter += BLOCK;
+        }
+        let (blocks, rest) = rest.as_chunks_mut::<4>();
+        for block in blocks {
+            *block = maxima(table, windows, n_filters, filter);
+            filter += 4;
+        }
+        for value in rest {
+            [*value] = maxima(table, windows, n_filters, filter);
+            filter += 1;
+        }
+    }
 }
 
 /// Takes the maxima of `N` filters, from one on.
@@ -108,11 +140,27 @@ fn add_scaled(sum: &mut [f32], scale: f32, slice: &[u8]) {
     }
 }
 
+/// The bytes that are added at once.
+///
+/// Why by hand? Compilers make vectors of as many bytes as fit a register, and most slices have fewer.
+const CHUNK: usize = 16;
+
 #[inline(always)]
 fn add_scaled_nibbles(sum: &mut [f32], scale: f32, slice: &[u8]) {
     let (low, high) = sum.split_at_mut(slice.len());
-    for ((low, high), &byte) in low.iter_mut().zip(high).zip(slice) {
-        *low += scale * f32::from((byte & 15).cast_signed() - 8);
-        *high += scale * f32::from((byte >> 4).cast_signed() - 8);
+    let (bytes, rest) = slice.as_chunks::<CHUNK>();
+    let (low_chunks, low_rest) = low.as_chunks_mut::<CHUNK>();
+    let (high_chunks, high_rest) = high.as_chunks_mut::<CHUNK>();
+    for ((low, high), bytes) in low_chunks.iter_mut().zip(high_chunks).zip(bytes) {
+        add_nibbles(low, high, scale, bytes);
+    }
+    add_nibbles(low_rest, high_rest, scale, rest);
+}
+
+#[inline(always)]
+fn add_nibbles(low: &mut [f32], high: &mut [f32], scale: f32, bytes: &[u8]) {
+    for ((low, high), &byte) in low.iter_mut().zip(high).zip(bytes) {
+        *low += scale * (i32::from(byte & 15) - 8) as f32;
+        *high += scale * (i32::from(byte >> 4) - 8) as f32;
     }
 }
