@@ -1,17 +1,10 @@
 //! The linear baseline: TF-IDF of words and pairs of words, one support vector machine per label.
-//!
-//! Each label's machine minimizes `|w|^2 / 2 + C sum_i max(0, 1 - y_i w.x_i)^2`, with y_i = 1 where
-//! text i has the label and -1 elsewhere. It is found by dual coordinate descent (Hsieh et al., "A
-//! Dual Coordinate Descent Method for Large-scale Linear SVM", ICML 2008).
 
 use autotag::tune::Prediction;
 use autotag::{LabelId, LabelSet, Scores};
 use autotag_onnx::{Features, NgramVocabulary};
 use autotag_train::models::wide::{self, WideConfig};
-use autotag_train::{Dataset, TrainError};
-use rand::SeedableRng;
-use rand::rngs::Xoshiro256PlusPlus;
-use rand::seq::SliceRandom;
+use autotag_train::{Dataset, LinearSvm, SvmConfig, TrainError};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -70,11 +63,13 @@ pub fn linear_baseline(
     let queries: Vec<Vec<Features>> =
         measured.iter().map(|dataset| features(&ngrams, dataset, config)).collect();
     let n_labels = train.vocabulary().len();
+    let LinearConfig { cost, passes, tolerance, .. } = *config;
+    let svm = SvmConfig { cost, passes, tolerance };
     let label_margins: Vec<Vec<f32>> = (0..n_labels)
         .into_par_iter()
         .map(|label| {
             let y = signs(train.labels(), LabelId(label as u32));
-            let machine = Machine::train(&x, &y, ngrams.len(), config, label as u64);
+            let machine = LinearSvm::train(&x, &y, ngrams.len(), &svm, label as u64);
             queries.iter().flatten().map(|query| machine.margin(query)).collect()
         })
         .collect();
@@ -109,117 +104,11 @@ fn signs(labels: &[LabelSet], label: LabelId) -> Vec<f32> {
     labels.iter().map(|labels| if labels.contains(label) { 1.0 } else { -1.0 }).collect()
 }
 
-/// A label's weights, with that of a feature that is 1 in every text.
-#[derive(Debug)]
-struct Machine {
-    weights: Vec<f32>,
-    bias: f32,
-}
-
-impl Machine {
-    /// Finds the weights: each step makes the dual as large as it can become by one text's alpha.
-    fn train(
-        x: &[Features],
-        y: &[f32],
-        n_features: usize,
-        config: &LinearConfig,
-        seed: u64,
-    ) -> Self {
-        let mut machine = Machine { weights: vec![0.0; n_features], bias: 0.0 };
-        let diagonal = 0.5 / config.cost;
-        let lengths: Vec<f32> = x.iter().map(|x| 1.0 + diagonal + squared_length(x)).collect();
-        let mut alpha = vec![0.0f32; x.len()];
-        let mut rows: Vec<usize> = (0..x.len()).collect();
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        // Texts far on the right side are set aside until the others are settled.
-        let (mut n_active, mut bound) = (x.len(), f32::INFINITY);
-        for _ in 0..config.passes {
-            rows[..n_active].shuffle(&mut rng);
-            let (mut largest, mut smallest) = (f32::NEG_INFINITY, f32::INFINITY);
-            let mut position = 0;
-            while position < n_active {
-                let row = rows[position];
-                let gradient = y[row] * machine.margin(&x[row]) - 1.0 + alpha[row] * diagonal;
-                if alpha[row] == 0.0 && gradient > bound {
-                    n_active -= 1;
-                    rows.swap(position, n_active);
-                    continue;
-                }
-                position += 1;
-                let projected = if alpha[row] == 0.0 { gradient.min(0.0) } else { gradient };
-                (largest, smallest) = (largest.max(projected), smallest.min(projected));
-                if projected != 0.0 {
-                    let new = (alpha[row] - gradient / lengths[row]).max(0.0);
-                    machine.add(&x[row], (new - alpha[row]) * y[row]);
-                    alpha[row] = new;
-                }
-            }
-            if largest - smallest <= config.tolerance || n_active == 0 {
-                if n_active == x.len() {
-                    break;
-                }
-                (n_active, bound) = (x.len(), f32::INFINITY);
-                continue;
-            }
-            bound = if largest > 0.0 { largest } else { f32::INFINITY };
-        }
-        machine
-    }
-
-    fn margin(&self, x: &Features) -> f32 {
-        let products = x.ids.iter().zip(&x.weights);
-        self.bias + products.map(|(&id, weight)| self.weights[id as usize] * weight).sum::<f32>()
-    }
-
-    fn add(&mut self, x: &Features, step: f32) {
-        for (&id, weight) in x.ids.iter().zip(&x.weights) {
-            self.weights[id as usize] += step * weight;
-        }
-        self.bias += step;
-    }
-}
-
-fn squared_length(x: &Features) -> f32 {
-    x.weights.iter().map(|weight| weight * weight).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use autotag_train::LabeledText;
 
     use super::*;
-
-    fn point(values: [f32; 2]) -> Features {
-        Features { ids: vec![0, 1], weights: values.to_vec() }
-    }
-
-    fn objective(machine: &Machine, x: &[Features], y: &[f32], cost: f32) -> f32 {
-        let weights = machine.weights.iter().chain([&machine.bias]);
-        let length: f32 = weights.map(|weight| weight * weight).sum();
-        let miss = |(x, y): (&Features, &f32)| (1.0 - y * machine.margin(x)).max(0.0).powi(2);
-        length / 2.0 + cost * x.iter().zip(y).map(miss).sum::<f32>()
-    }
-
-    #[test]
-    fn no_weights_near_the_machines_are_better() {
-        let x: Vec<Features> =
-            [[1.0, 0.2], [0.8, 0.5], [0.6, 0.6], [0.1, 0.9], [0.3, 1.0], [0.9, 0.4]]
-                .map(point)
-                .to_vec();
-        let y = [1.0, 1.0, -1.0, -1.0, -1.0, -1.0];
-        let config = LinearConfig { tolerance: 1e-6, passes: 10_000, ..LinearConfig::default() };
-        let machine = Machine::train(&x, &y, 2, &config, 0);
-        let best = objective(&machine, &x, &y, config.cost);
-        for (weight, step) in [(0, 0.01), (0, -0.01), (1, 0.01), (1, -0.01), (2, 0.01), (2, -0.01)]
-        {
-            let mut moved = Machine { weights: machine.weights.clone(), bias: machine.bias };
-            match weight {
-                2 => moved.bias += step,
-                _ => moved.weights[weight] += step,
-            }
-            assert!(objective(&moved, &x, &y, config.cost) > best, "{weight} {step}");
-        }
-    }
 
     fn texts(words: &[(&str, &[&str])]) -> Vec<LabeledText> {
         let text = |(key, (text, labels)): (usize, &(&str, &[&str]))| LabeledText {

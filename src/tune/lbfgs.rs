@@ -29,7 +29,7 @@ struct Curvature {
 ///
 /// `evaluate` returns the value at a point and writes its gradient. The last point is returned after 300
 /// iterations, or where no step decreases the value any more.
-pub(super) fn minimize(
+pub fn minimize(
     mut point: Vec<f64>,
     evaluate: impl Fn(&[f64], &mut [f64]) -> f64,
 ) -> Vec<f64> {

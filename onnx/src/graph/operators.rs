@@ -122,6 +122,16 @@ impl GraphBuilder {
         node.int("axis", -1).float("epsilon", epsilon).output()
     }
 
+    /// `Log`: the natural logarithm.
+    pub fn log(&mut self, x: &Value) -> Value {
+        self.node("Log", &[x]).output()
+    }
+
+    /// `Clip` to the range from `low` to `high`.
+    pub fn clip(&mut self, x: &Value, low: &Value, high: &Value) -> Value {
+        self.node("Clip", &[x, low, high]).output()
+    }
+
     /// `Sqrt`.
     pub fn sqrt(&mut self, x: &Value) -> Value {
         self.node("Sqrt", &[x]).output()

@@ -72,7 +72,7 @@ pub(crate) fn fit(
             // Only what was sound is kept as the best; a checkpoint may be altered.
             let Some(predictions) = predictions else { return Err(unsound(context)) };
             let epochs = training.account.epochs;
-            let report = FitReport { epochs, best_epoch: report.epoch };
+            let report = FitReport { epochs, best_epoch: report.epoch, stacking: None };
             Ok(Fitted { network, predictions, report })
         }
         None => {

@@ -42,11 +42,15 @@ mod nearest;
 mod parameters;
 mod rows;
 mod state;
+mod svm;
 
 mod layers;
 pub mod loss;
 mod model;
 mod projection;
+
+mod linear;
+mod stacked;
 
 #[cfg(feature = "burn")]
 mod autodiff;
@@ -91,6 +95,8 @@ pub use report::{EpochReport, FitReport, Progress, TrainReport};
 pub use schedule::Schedule;
 pub use source::InitSource;
 pub use spec::{CommonSettings, Member, ModelSpec, Preset};
+pub use stacked::StackingWeights;
 pub use state::{State, StateError};
+pub use svm::{LinearSvm, SvmConfig};
 pub use train::TrainingRun;
 pub use word_vectors::{Coverage, WordVectors};

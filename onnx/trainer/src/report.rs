@@ -10,6 +10,7 @@ use crate::config::TrainConfig;
 use crate::dataset::Skipped;
 use crate::model::StepLoss;
 use crate::spec::ModelSpec;
+use crate::stacked::StackingWeights;
 
 /// The progress of a training.
 #[derive(Clone, Debug)]
@@ -97,6 +98,9 @@ pub struct FitReport {
     pub epochs: Vec<EpochReport>,
     /// The epoch whose parameters were kept, from 1.
     pub best_epoch: usize,
+    /// The weights by which the model was stacked with linear classifiers, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stacking: Option<StackingWeights>,
 }
 
 /// A training run: its model, settings, data and figures; it is written into the bundle.

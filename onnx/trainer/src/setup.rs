@@ -44,6 +44,11 @@ pub(crate) trait Kind {
         None
     }
 
+    /// Returns the n-grams of the linear classifiers that the trained model is stacked with.
+    fn n_linear(&self) -> usize {
+        0
+    }
+
     /// Checks every setting's range.
     fn check(&self) -> Result<()>;
 

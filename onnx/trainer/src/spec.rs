@@ -227,6 +227,11 @@ impl ModelSpec {
         sizes.max().unwrap_or(DEFAULT_VOCABULARY_SIZE)
     }
 
+    /// Returns the n-grams of the linear classifiers that the trained model is stacked with; 0 for none.
+    pub(crate) fn n_linear(&self) -> usize {
+        self.kinds().iter().map(|(_, _, kind)| kind.n_linear()).max().unwrap_or_default()
+    }
+
     /// Tells whether representations have length 1.
     pub(crate) fn normalize(&self) -> bool {
         self.kinds().iter().all(|(_, _, kind)| kind.normalize())

@@ -14,7 +14,7 @@ use autotag::{LabelFrequencies, Selection};
 use autotag_onnx::bundle::FORMAT_VERSION;
 use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::{
-    BundleConfig, BundleDraft, Lexicon, ModelBundle, OnnxEncoder, OnnxOptions, TextReader,
+    BundleConfig, BundleDraft, Features, Lexicon, ModelBundle, OnnxEncoder, OnnxOptions, TextReader,
 };
 
 use crate::card::card;
@@ -28,12 +28,14 @@ use crate::fit::{Fitted, TrainContext, fit, predict_all, with_neighbors};
 use crate::frozen::{EncoderCard, Encoding, FrozenEncoder};
 use crate::initial::Init;
 use crate::layers::finish;
+use crate::linear::LinearLayer;
 use crate::model::{Model, Predict, TextInput, TokenizedTexts};
 use crate::projection::Projected;
 use crate::readable::Readable;
 use crate::report::{Progress, TrainReport};
 use crate::setup::{Setup, as_json};
 use crate::spec::ModelSpec;
+use crate::stacked::Stacked;
 use compare::{compare, exported};
 use read::Inputs;
 
@@ -216,6 +218,7 @@ impl TrainingRun<'_> {
         let fitted = fit(&mut *model, texts, dev_texts, n_labels, self.config, &mut context);
         drop(model);
         let fitted = fitted.and_then(|fitted| run.finished(fitted, &mut plan, texts, dev_texts));
+        let fitted = fitted.map(|fitted| stack(spec, &plan, fitted, texts, dev_texts, progress));
         let published =
             fitted.and_then(|fitted| run.publish(spec, plan, &inputs, neighbors, fitted, progress));
         match (published, folder) {
@@ -433,6 +436,31 @@ enum NeighborSource {
     Exported,
     /// The trained one, where running the exported model would take long; both were compared.
     Trained,
+}
+
+/// Stacks a trained model with linear classifiers on its n-grams, where its settings ask for them.
+fn stack(
+    spec: &ModelSpec,
+    plan: &Plan,
+    fitted: Fitted,
+    train: &TokenizedTexts,
+    dev: &TokenizedTexts,
+    progress: &mut dyn FnMut(Progress),
+) -> Fitted {
+    let (n_linear, Some(ngrams)) = (spec.n_linear(), &plan.lexicon.ngrams) else { return fitted };
+    // Weights are not fitted to fewer.
+    if n_linear == 0 || dev.texts.len() < tune::MIN_TEXTS {
+        return fitted;
+    }
+    progress(Progress::Stage("linear classifiers"));
+    let Fitted { network, mut predictions, mut report } = fitted;
+    let texts: Vec<&Features> = train.texts.iter().map(|text| &text.read.features).collect();
+    let n_labels = plan.bundle.n_labels;
+    let linear = LinearLayer::train(&texts, &train.labels, n_labels, ngrams.len(), n_linear);
+    let texts: Vec<&TextInput> = dev.texts.iter().collect();
+    let (network, weights) = Stacked::fit(network, linear, &texts, &mut predictions);
+    report.stacking = weights;
+    Fitted { network, predictions, report }
 }
 
 /// Tells whether the same training would come to the same error.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use autotag::{EncodeError, Encoded, Encoder, LabelSet};
+use autotag::{EncodeError, Encoded, Encoder, LabelId, LabelSet};
 use autotag_onnx::{Device, ModelInput, OnnxEncoder};
 
 use super::*;
@@ -203,6 +203,39 @@ fn projected_representations_have_the_dimensions_asked_for() {
     let mut projected = preset("wide-cnn");
     projected.config.projection = 5;
     check(&projected, tokens());
+}
+
+/// The export is compared with the trained model, linear classifiers included.
+#[test]
+fn a_model_stacked_with_linear_classifiers_finds_labels_that_it_did_not_learn() {
+    let text = |number: usize| LabeledText {
+        key: number.to_string(),
+        text: format!("w{} w{} w{}", number % 10, 10 + number % 7, 20 + number % 3),
+        labels: vec![format!("label {}", number % 10)],
+    };
+    let texts = Dataset::new((0..200).map(text)).unwrap();
+    let n_right = |linear: usize| {
+        let mut preset = preset("wide-cnn");
+        preset.config.epochs = 1;
+        for model in preset.spec.members_mut() {
+            if let ModelSpec::Wide(wide) = model {
+                (wide.linear, wide.adam.learning_rate) = (linear, 1e-4);
+            }
+        }
+        let (_folder, bundle, report) = run(&preset, tokens(), &texts, Unreadable::Skip).unwrap();
+        assert_eq!(report.fit.stacking.is_some(), linear > 0);
+        let encoder = OnnxEncoder::open(&bundle, &options()).unwrap();
+        let inputs: Vec<ModelInput> =
+            texts.texts().iter().map(|text| encoder.tokenize(text).unwrap()).collect();
+        let encoded = encoder.encode(&inputs);
+        let found = encoded.outcomes().zip(texts.labels()).filter(|(outcome, labels)| {
+            let scores = outcome.as_ref().unwrap().scores.as_ref().unwrap().values();
+            (0..).zip(scores).all(|(l, &score)| (score > 0.5) == labels.contains(LabelId(l)))
+        });
+        found.count()
+    };
+    assert!(n_right(0) < 100, "{}", n_right(0));
+    assert_eq!(n_right(1000), 200);
 }
 
 #[test]

@@ -249,6 +249,13 @@ fn wide() -> Vec<Item> {
             of!(Wide.lexical_share),
         ),
         item(
+            "linear",
+            "N",
+            "The n-grams of linear classifiers (SVM) that the trained model is stacked with, those in the \
+             most texts; 0 leaves the classifiers out",
+            of!(Wide.linear),
+        ),
+        item(
             "min-documents",
             "N",
             "The training texts in which an n-gram must occur",

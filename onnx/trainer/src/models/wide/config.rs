@@ -25,6 +25,10 @@ pub struct WideConfig {
     /// a: the lexical part's share of squared distances, at least 0 and less than 1.
     #[serde(default)]
     pub lexical_share: f32,
+    /// The n-grams of the linear classifiers that the trained model is stacked with, those in the most
+    /// texts; 0 leaves the classifiers out.
+    #[serde(default)]
+    pub linear: usize,
     /// The training texts in which an n-gram must occur.
     pub min_documents: usize,
     /// The most n-grams; those in the most texts are kept.
@@ -68,6 +72,7 @@ impl Default for WideConfig {
             hidden: 300,
             lexical: 300,
             lexical_share: 0.3,
+            linear: 0,
             min_documents: 2,
             max_ngrams: 150_000,
             ngram_dropout: 0.3,
@@ -97,7 +102,7 @@ impl WideConfig {
 
     /// Returns the settings of an ensemble's wide model.
     pub(crate) fn member(_: &mut TrainConfig) -> Self {
-        WideConfig::default()
+        WideConfig { linear: 30_000, ..WideConfig::default() }
     }
 
     /// Checks every setting's range.
@@ -109,6 +114,7 @@ impl WideConfig {
         let expected = "0 where representations are not scaled to length 1";
         is_true("lexical dimensions", self.lexical, is_sound, expected)?;
         within("min documents", self.min_documents, 1..=usize::MAX, "at least 1")?;
+        within("linear", self.linear, 0..=MAX_NGRAMS, "within 0..=2000000")?;
         within("max n-grams", self.max_ngrams, 1..=MAX_NGRAMS, "within 1..=2000000")?;
         is_share("n-gram dropout", self.ngram_dropout)?;
         is_share("dropout", self.dropout)?;

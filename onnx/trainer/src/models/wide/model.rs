@@ -25,6 +25,10 @@ impl Kind for WideConfig {
         self.adam.learning_rate
     }
 
+    fn n_linear(&self) -> usize {
+        self.linear
+    }
+
     fn check(&self) -> Result<()> {
         WideConfig::check(self)
     }
