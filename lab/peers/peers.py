@@ -91,9 +91,8 @@ class Omikuji:
 
     def score(self, texts):
         rows, columns, scores = [], [], []
-        for row, features in enumerate(self.vectorizer.transform(texts)):
-            pairs = zip(features.indices.tolist(), features.data.tolist())
-            for label, score in self.model.predict(list(pairs), top_k=self.MOST_LABELS):
+        for row, pairs in enumerate(pairs_of(self.vectorizer.transform(texts))):
+            for label, score in self.model.predict(pairs, top_k=self.MOST_LABELS):
                 rows.append(row)
                 columns.append(label)
                 scores.append(score)
@@ -203,8 +202,7 @@ def write_repository_format(path, features, given):
     """Writes the format of the Extreme Classification Repository: labels, then feature:value."""
     with path.open("w", encoding="ascii") as lines:
         lines.write(f"{features.shape[0]} {features.shape[1]} {given.shape[1]}\n")
-        for row, labels in zip(features, rows_of(given)):
-            pairs = zip(row.indices.tolist(), row.data.tolist())
+        for pairs, labels in zip(pairs_of(features), rows_of(given)):
             values = " ".join(f"{feature}:{value:.6g}" for feature, value in pairs)
             lines.write(f"{','.join(map(str, labels))} {values}\n")
 
@@ -226,6 +224,12 @@ def rows_of(matrix):
     """Yields each row's columns that are not 0."""
     for start, end in zip(matrix.indptr, matrix.indptr[1:]):
         yield matrix.indices[start:end].tolist()
+
+
+def pairs_of(matrix):
+    """Yields each row's columns that are not 0, with their values."""
+    for start, end in zip(matrix.indptr, matrix.indptr[1:]):
+        yield list(zip(matrix.indices[start:end].tolist(), matrix.data[start:end].tolist()))
 
 
 class Part:
@@ -258,7 +262,7 @@ class Part:
                 rows.append(row)
                 columns.append(label)
         shape = (len(self.labels), len(ids))
-        return sparse.csr_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape)
+        return sparse.csr_array((np.ones(len(rows), dtype=np.int64), (rows, columns)), shape)
 
 
 def label_ids(*parts):
@@ -415,21 +419,21 @@ def main():
     if arguments.max_train:
         train.sample(arguments.max_train)
 
-    rows = []
-    with threadpool_limits(limits=1):
-        for name in arguments.only or PEERS:
-            print(f"{name} ...", file=sys.stderr)
-            rows.append(measure(name, train, dev, test))
     packages = ["scikit-learn", "omikuji", "fasttext-numpy2-wheel", "numpy", "scipy"]
     report = {
         "documents": len((test or dev).texts),
         "tuned_on": "dev" if test else "the other half of dev",
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         "packages": {package: version(package) for package in packages},
-        "peers": rows,
+        "peers": [],
     }
-    arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(table(rows))
+    with threadpool_limits(limits=1):
+        for name in arguments.only or PEERS:
+            print(f"{name} ...", file=sys.stderr)
+            report["peers"].append(measure(name, train, dev, test))
+            # After each peer, so that an interruption loses one only.
+            arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(table(report["peers"]))
 
 
 if __name__ == "__main__":
