@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::args::Common;
 use crate::commands::{
     ablate, adopt, bundle, compare, completions, correct, eval, fetch, index, labels, migrate,
-    repair, report, retag, search, setup, tag, train, tune, verify,
+    plot, repair, report, retag, search, setup, tag, train, tune, verify,
 };
 use crate::errors::UsageError;
 use crate::output::inline;
@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Ablate(Box<ablate::AblateArgs>),
     Report(report::ReportArgs),
     Compare(compare::CompareArgs),
+    Plot(plot::PlotArgs),
     Tune(tune::TuneArgs),
     Index(index::IndexArgs),
     Adopt(adopt::AdoptArgs),
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Command::Ablate(args) => ablate::run(args, common),
         Command::Report(args) => report::run(args, common),
         Command::Compare(args) => compare::run(args, common),
+        Command::Plot(args) => plot::run(args, common),
         Command::Tune(args) => tune::run(args, common),
         Command::Index(args) => index::run(args, common),
         Command::Adopt(args) => adopt::run(args, common),

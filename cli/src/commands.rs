@@ -11,6 +11,7 @@ pub(crate) mod fetch;
 pub(crate) mod index;
 pub(crate) mod labels;
 pub(crate) mod migrate;
+pub(crate) mod plot;
 pub(crate) mod repair;
 pub(crate) mod report;
 pub(crate) mod retag;

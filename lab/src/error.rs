@@ -43,6 +43,18 @@ pub enum LabError {
         reason: String,
     },
 
+    /// A file is not what `autotag plot` draws.
+    #[error(
+        "{} is neither the output of `autotag compare --format json` nor a file that peers.py wrote: {reason}",
+        path.display()
+    )]
+    NotMeasured {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        reason: String,
+    },
+
     /// The folder has no run that can be reported.
     #[error("{} has no finished run to report{}: run `autotag ablate --runs` with it first",
         path.display(), of_others(*n_others))]

@@ -14,6 +14,7 @@ mod jobs;
 mod lab;
 mod limits;
 mod mix;
+mod plot;
 mod read_only;
 mod resuming;
 mod support;

@@ -43,6 +43,7 @@ fn every_command_has_an_example_in_its_help() {
         "eval",
         "tune",
         "compare",
+        "plot",
         "ablate",
         "report",
         "index",

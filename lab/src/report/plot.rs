@@ -10,11 +10,11 @@ use plotters::prelude::*;
 use crate::{LabError, Result};
 
 /// Text and axes.
-const INK: RGBColor = RGBColor(0x1a, 0x1a, 0x1a);
+pub(super) const INK: RGBColor = RGBColor(0x1a, 0x1a, 0x1a);
 /// Grid lines.
-const GRID: RGBColor = RGBColor(0xd8, 0xd8, 0xd8);
+pub(super) const GRID: RGBColor = RGBColor(0xd8, 0xd8, 0xd8);
 /// The series, in order.
-const SERIES: [RGBColor; 3] =
+pub(super) const SERIES: [RGBColor; 3] =
     [RGBColor(0x1f, 0x5f, 0xa8), RGBColor(0xc2, 0x41, 0x0c), RGBColor(0x15, 0x80, 0x3d)];
 
 /// The size of a figure in its own units; the page scales it.
@@ -24,7 +24,7 @@ const SIZE: (u32, u32) = (560, 360);
 const MAP_SIZE: (u32, u32) = (440, 440);
 
 /// The font size.
-const FONT_SIZE: u32 = 18;
+pub(super) const FONT_SIZE: u32 = 18;
 
 /// The size of a marker.
 const MARKER: i32 = 5;
@@ -47,7 +47,7 @@ pub(super) struct Series {
     pub(super) values: Vec<(f64, f64)>,
 }
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type NamedChart<'a, 'b> =
     ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordi32, RangedCoordf64>>;
@@ -91,12 +91,12 @@ pub(super) fn lines(figure: &Lines) -> Result<String> {
     })
 }
 
-fn letters() -> TextStyle<'static> {
+pub(super) fn letters() -> TextStyle<'static> {
     ("sans-serif", FONT_SIZE).into_font().color(&INK)
 }
 
 /// Returns the range of values with their deviations, and a margin.
-fn range<'a>(values: impl Iterator<Item = &'a (f64, f64)>) -> (f64, f64) {
+pub(super) fn range<'a>(values: impl Iterator<Item = &'a (f64, f64)>) -> (f64, f64) {
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
     for (value, deviation) in values {
         (low, high) = (low.min(value - deviation), high.max(value + deviation));
@@ -233,10 +233,10 @@ fn star(area: &Area<'_>, (x, y): (i32, i32)) -> Result<(), DrawError> {
     area.draw(&Polygon::new(corners, INK.filled()))
 }
 
-type DrawError = DrawingAreaErrorKind<std::io::Error>;
+pub(super) type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
 /// Draws on an empty area and returns the SVG, with its name for screen readers.
-fn draw(
+pub(super) fn draw(
     name: &'static str,
     size: (u32, u32),
     paint: impl FnOnce(&Area<'_>) -> Result<(), DrawError>,
