@@ -1,4 +1,4 @@
-//! A pretrained encoder's tokenizer and token table, to start a model from.
+//! A pretrained model's tokenizer and token table, to start a model from.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::files::read_regular;
 use crate::rows::row_major;
 use crate::{Result, TrainError};
 
-/// The tokens of a pretrained encoder, with their vectors.
+/// The tokens of a pretrained model, with their vectors.
 #[derive(Clone, Debug)]
 pub struct Pretrained {
     /// Its tokenizer.
@@ -26,9 +26,13 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The token table's name in BERT's own layout.
 pub(crate) const TOKEN_TABLE: &str = "embeddings.word_embeddings.weight";
 
-/// The token table's names in BERT-like checkpoints.
-const TABLE_NAMES: [&str; 3] =
-    [TOKEN_TABLE, "bert.embeddings.word_embeddings.weight", "model.embed_tokens.weight"];
+/// The token table's names in BERT-like checkpoints, and in model2vec's, which hold nothing else.
+const TABLE_NAMES: [&str; 4] = [
+    TOKEN_TABLE,
+    "bert.embeddings.word_embeddings.weight",
+    "model.embed_tokens.weight",
+    "embeddings",
+];
 
 impl Pretrained {
     /// Reads `tokenizer.json` and the token table of `model.safetensors` in a folder that is laid
