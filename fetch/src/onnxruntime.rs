@@ -24,10 +24,14 @@ pub enum Build {
     Gpu,
 }
 
+/// The CPython version of the wheels; the libraries inside do not depend on it.
+const PYTHON: &str = "3.12";
+
 const CPU_X86_64: &[Wheel] = &[Wheel {
     requirement: "onnxruntime==1.31.1",
     sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
     platforms: &["manylinux_2_28_x86_64"],
+    python: PYTHON,
     folder: "onnxruntime/capi",
     prefix: "libonnxruntime",
 }];
@@ -36,6 +40,7 @@ const CPU_AARCH64: &[Wheel] = &[Wheel {
     requirement: "onnxruntime==1.31.1",
     sha256: "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc",
     platforms: &["manylinux_2_28_aarch64"],
+    python: PYTHON,
     folder: "onnxruntime/capi",
     prefix: "libonnxruntime",
 }];
@@ -46,6 +51,7 @@ const GPU_X86_64: &[Wheel] = &[
         requirement: "onnxruntime-gpu==1.31.1",
         sha256: "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7",
         platforms: &["manylinux_2_28_x86_64"],
+        python: PYTHON,
         folder: "onnxruntime/capi",
         prefix: "libonnxruntime",
     },
@@ -89,7 +95,14 @@ const fn nvidia(requirement: &'static str, sha256: &'static str) -> Wheel {
         "manylinux_2_12_x86_64",
         "manylinux_2_5_x86_64",
     ];
-    Wheel { requirement, sha256, platforms, folder: "nvidia/cu13/lib", prefix: "lib" }
+    Wheel {
+        requirement,
+        sha256,
+        platforms,
+        python: PYTHON,
+        folder: "nvidia/cu13/lib",
+        prefix: "lib",
+    }
 }
 
 /// Returns the folder of a build: in `autotag/onnxruntime` in the user's data folder.

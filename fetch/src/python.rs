@@ -101,8 +101,9 @@ fn pip_download(program: &OsStr, wheel: &Wheel, folder: &Path) -> Command {
     command.args(["--only-binary=:all:", "--progress-bar", "off"]);
     if !wheel.platforms.is_empty() {
         // The Python that runs pip need not be the one that the wheel was made for.
-        command.args(["--python-version", "3.12", "--implementation", "cp", "--abi", "cp312"]);
-        command.args(["--abi", "none"]);
+        command.args(["--python-version", wheel.python, "--implementation", "cp"]);
+        let version = wheel.python.replace('.', "");
+        command.args(["--abi", &format!("cp{version}"), "--abi", "abi3", "--abi", "none"]);
     }
     for platform in wheel.platforms {
         command.args(["--platform", platform]);
@@ -127,12 +128,14 @@ mod tests {
             requirement: "made-up==1",
             sha256: "00",
             platforms: &["linux_z80"],
+            python: "3.13",
             folder: "made_up",
             prefix: "lib",
         };
         let command = pip_download(OsStr::new("python3"), &wheel, Path::new("x"));
         let line = command_line(&command);
         assert!(line.contains("--platform linux_z80"), "{line}");
+        assert!(line.contains("--python-version 3.13") && line.contains("--abi cp313"), "{line}");
         assert!(line.ends_with("--dest x made-up==1"), "{line}");
     }
 }

@@ -60,7 +60,9 @@ mod draft;
 mod run;
 mod settings;
 
-pub use config::{BundleConfig, FORMAT_VERSION, MAX_DIMENSIONS, MAX_LABELS, MAX_LENGTH};
+pub use config::{
+    BundleConfig, FORMAT_VERSION, MAX_DIMENSIONS, MAX_LABELS, MAX_LENGTH, MAX_PREFIX,
+};
 pub use draft::BundleDraft;
 pub use input::InputKind;
 pub use opened::ModelBundle;

@@ -47,6 +47,8 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     max_length: usize,
     special_tokens: bool,
+    /// Put before each text.
+    prefix: String,
     words: Option<WordCache>,
 }
 
@@ -55,30 +57,30 @@ impl TextTokenizer {
     ///
     /// # Errors
     ///
-    /// When the special tokens leave no room within the maximal length.
+    /// When the special tokens and the prefix leave no room within the maximal length.
     pub fn new(mut tokenizer: Tokenizer, config: &BundleConfig) -> Result<Self, tokenizers::Error> {
         let max_length = config.max_length.get();
-        if config.special_tokens {
-            let n_special = tokenizer.get_post_processor().map_or(0, |own| own.added_tokens(false));
-            if max_length <= n_special {
-                let reason = format!(
-                    "a text is given {n_special} special tokens, which leaves no room for its own \
-                     within {max_length}: take a max length of {} or more",
-                    n_special + 1
-                );
-                return Err(reason.into());
-            }
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None)?;
+        let n_given = n_given(&tokenizer, config)?;
+        if n_given > 0 && max_length <= n_given {
+            let reason = format!(
+                "a text is given {n_given} tokens, special ones or those of the prefix, which leaves \
+                 no room for its own within {max_length}: take a max length of {} or more",
+                n_given + 1
+            );
+            return Err(reason.into());
         }
         // Truncation must spare the special tokens at a text's end; without any, cutting the ids is
         // the same and cheaper.
         let truncation = config
             .special_tokens
             .then(|| TruncationParams { max_length, ..TruncationParams::default() });
-        tokenizer.with_padding(None);
         tokenizer.with_truncation(truncation)?;
-        let special_tokens = config.special_tokens;
-        let words = (!special_tokens && words::stand_alone(&tokenizer)).then(WordCache::default);
-        Ok(TextTokenizer { tokenizer, max_length, special_tokens, words })
+        let (special_tokens, prefix) = (config.special_tokens, config.prefix.clone());
+        let is_bare = !special_tokens && prefix.is_empty();
+        let words = (is_bare && words::stand_alone(&tokenizer)).then(WordCache::default);
+        Ok(TextTokenizer { tokenizer, max_length, special_tokens, prefix, words })
     }
 
     /// Returns a text's token ids, 1 to the maximal length.
@@ -95,7 +97,7 @@ impl TextTokenizer {
         let text = beginning(text.trim_start(), self.max_length.saturating_mul(BYTES_PER_TOKEN));
         let ids = match &self.words {
             Some(words) => words.ids(text, self.max_length, |word| self.encode(word))?,
-            None => self.encode(text)?,
+            None => self.encode_prefixed(text)?,
         };
         if ids.is_empty() { Err(EncodeError::EmptyText) } else { Ok(ids) }
     }
@@ -119,6 +121,15 @@ impl TextTokenizer {
         Ok(())
     }
 
+    /// Gives the prefix and the whole text to the tokenizer; no ids where the text alone has none.
+    fn encode_prefixed(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
+        let ids = self.encode(text)?;
+        if ids.is_empty() || self.prefix.is_empty() {
+            return Ok(ids);
+        }
+        self.encode(&format!("{}{text}", self.prefix))
+    }
+
     /// Gives the whole text to the tokenizer; no ids where there are only special tokens.
     fn encode(&self, text: &str) -> Result<Vec<u32>, EncodeError> {
         let encode = || self.tokenizer.encode_fast(text, self.special_tokens);
@@ -131,6 +142,19 @@ impl TextTokenizer {
         let ids = encoding.get_ids();
         Ok(ids[..ids.len().min(self.max_length)].to_vec())
     }
+}
+
+/// Returns the number of tokens that each text is given: special ones, and the prefix's.
+fn n_given(tokenizer: &Tokenizer, config: &BundleConfig) -> Result<usize, tokenizers::Error> {
+    let n_special = match config.special_tokens {
+        true => tokenizer.get_post_processor().map_or(0, |own| own.added_tokens(false)),
+        false => 0,
+    };
+    if config.prefix.is_empty() {
+        return Ok(n_special);
+    }
+    let prefix = guarded(|| tokenizer.encode_fast(config.prefix.as_str(), false))??;
+    Ok(n_special + prefix.len())
 }
 
 /// Returns the text's first `n_bytes` bytes, or a few fewer where a character would be split.

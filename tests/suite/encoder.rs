@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use autotag::{Encoder, Proportion};
+use autotag::{EncodeError, Encoder, Proportion};
 use autotag_onnx::bundle::InputKind;
 use autotag_onnx::{Features, ModelBundle, ModelInput, OnnxEncoder, OnnxOptions};
-use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
+use autotag_train::bert::{Architecture, BertConfig, BertFolder, BertWeights, Pooling};
 use autotag_train::frozen::{
     EncoderCard, EncoderReport, EncoderSettings, FirstNeighbors, bundle_encoder,
 };
@@ -37,6 +37,7 @@ fn encoder(seed: u64) -> BertFolder {
     words[4..].sort_unstable();
     words.dedup();
     let config = BertConfig {
+        model_type: Architecture::Bert,
         hidden_size: 32,
         num_hidden_layers: 1,
         num_attention_heads: 4,
@@ -236,11 +237,8 @@ fn a_length_without_room_for_words_is_told() {
         let mut preset = preset();
         preset.config.max_length = max_length;
         let error = train(folder.path(), encoder(1), &preset).unwrap_err();
-        let told: Vec<String> =
-            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-                .map(ToString::to_string)
-                .collect();
-        assert!(told.join(": ").contains("take a max length of 3 or more"), "{told:?}");
+        let told = with_causes(error);
+        assert!(told.contains("take a max length of 3 or more"), "{told}");
     }
 }
 
@@ -264,6 +262,62 @@ fn steps_that_are_far_too_large_for_an_adapter_end_with_an_error() {
     adapter_of(&mut preset.spec).adam.learning_rate = 1e37;
     let error = train(folder.path(), encoder(1), &preset).map(|_| ()).unwrap_err();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+}
+
+#[test]
+fn a_prefix_stands_before_each_text_in_training_and_afterwards() {
+    let word = tiny::documents("train", 1)[0].text.split(' ').next().unwrap().to_owned();
+    let trained = |prefix: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut preset = preset();
+        preset.config.epochs = 1;
+        adapter_of(&mut preset.spec).prefix = prefix.to_owned();
+        let (bundle, _) = train(folder.path(), encoder(1), &preset).unwrap();
+        (folder, bundle)
+    };
+    let ((_folder, plain), (_other, prefixed)) = (trained(""), trained(&format!("{word} ")));
+    assert_eq!(prefixed.config().prefix, format!("{word} "));
+    let card = std::fs::read_to_string(prefixed.path().join("card.md")).unwrap();
+    assert!(card.contains(&format!("after the prefix \"{word} \"")), "{card}");
+    // These were encoded in training, and are compared with what the bundle says.
+    assert_first_neighbors(&prefixed);
+    let open = |bundle| OnnxEncoder::open(bundle, &OnnxOptions::default()).unwrap();
+    let (plain, prefixed) = (open(&plain), open(&prefixed));
+    let text = tiny::text(&[2], 7);
+    let expected = plain.tokenize(&format!("{word} {text}")).unwrap();
+    assert_eq!(prefixed.tokenize(&text).unwrap(), expected);
+    assert_ne!(plain.tokenize(&text).unwrap(), expected);
+    assert!(matches!(prefixed.tokenize(" \n"), Err(EncodeError::EmptyText)));
+}
+
+#[test]
+fn a_prefix_makes_another_embedding_space_of_the_same_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("encoder");
+    encoder(1).write(&source).unwrap();
+    let bundle = |prefix: &str, max_length| {
+        let prefix = prefix.to_owned();
+        let settings = EncoderSettings { prefix, max_length, ..EncoderSettings::default() };
+        let (out, options) = (folder.path().join("bundle"), OnnxOptions::default());
+        bundle_encoder(&source, None, &settings, &out, &options, &NEVER, &mut |_| {})
+            .map(|(bundle, _)| bundle.encoder_fingerprint())
+    };
+    let [plain, query, passage] = ["", "query: ", "passage: "].map(|p| bundle(p, 32).unwrap());
+    assert!(plain != query && query != passage && plain != passage);
+    let error = bundle(&"a".repeat(257), 32).unwrap_err().to_string();
+    assert!(error.contains("prefix") && error.contains("at most 256"), "{error}");
+    // Two special tokens, and two words of the prefix.
+    let error = with_causes(bundle("a b ", 4).unwrap_err());
+    assert!(error.contains("take a max length of 5 or more"), "{error}");
+}
+
+/// Writes an error with its causes.
+fn with_causes(error: TrainError) -> String {
+    let told: Vec<String> =
+        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+            .map(ToString::to_string)
+            .collect();
+    told.join(": ")
 }
 
 fn ensemble() -> Preset {

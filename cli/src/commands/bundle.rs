@@ -132,7 +132,11 @@ fn reads(config: &BundleConfig) -> String {
         InputKind::TokensAndNgrams => "tokens of a text, its words, and pairs of them",
         _ => "tokens of a text",
     };
-    format!("the first {} {of_what}", config.max_length)
+    let prefix = match config.prefix.as_str() {
+        "" => String::new(),
+        prefix => format!(", after the prefix {prefix:?}"),
+    };
+    format!("the first {} {of_what}{prefix}", config.max_length)
 }
 
 fn thresholds(selection: &Selection) -> String {

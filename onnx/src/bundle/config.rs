@@ -20,6 +20,9 @@ pub const MAX_DIMENSIONS: usize = 1 << 16;
 /// The most labels that a bundle's model may score.
 pub const MAX_LABELS: usize = 1 << 24;
 
+/// The longest [`BundleConfig::prefix`], in bytes.
+pub const MAX_PREFIX: usize = 256;
+
 /// A bundle's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BundleConfig {
@@ -31,6 +34,10 @@ pub struct BundleConfig {
     pub input: InputKind,
     /// The tokenizer adds special tokens, as `[CLS]`, to each text.
     pub special_tokens: bool,
+    /// Put before each text that the tokenizer reads, as `query: ` where an encoder was trained so; its
+    /// tokens count among those of the text. Words of n-grams are read without it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
     /// The most tokens, or words, of a text that the model reads.
     pub max_length: NonZeroUsize,
     /// The length of a representation.
@@ -58,6 +65,7 @@ impl BundleConfig {
             ("max_length", self.max_length.get(), MAX_LENGTH),
             ("dimensions", self.dimensions.get(), MAX_DIMENSIONS),
             ("n_labels", self.n_labels, MAX_LABELS),
+            ("prefix", self.prefix.len(), MAX_PREFIX),
         ];
         match sizes.into_iter().find(|(_, found, limit)| found > limit) {
             Some((field, found, limit)) => {

@@ -146,6 +146,9 @@ pub(super) fn encoder_fingerprint(
         "labels {}\nmax_length {max_length}\nspecial_tokens {special_tokens}\n",
         manifest.digest(path, LABELS)?
     );
+    if !config.prefix.is_empty() {
+        text += &format!("prefix {}\n", serde_json::Value::from(config.prefix.as_str()));
+    }
     Ok(Fingerprint(Sha256::digest(text).into()))
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn parts() -> Parts {
             architecture: "mean".to_owned(),
             input: InputKind::TokenIds,
             special_tokens: false,
+            prefix: String::new(),
             max_length: NonZeroUsize::new(MAX_LENGTH).unwrap(),
             dimensions: NonZeroUsize::new(DIMENSIONS).unwrap(),
             n_labels: LABELS.len(),

@@ -60,7 +60,7 @@ fn about(card: &mut String, config: &BundleConfig, report: &TrainReport) -> std:
         )?;
     }
     match EncoderCard::deserialize(&config.training["encoder"]) {
-        Ok(encoder) => about_encoder(card, &encoder),
+        Ok(encoder) => about_encoder(card, config, &encoder),
         Err(_) => Ok(()),
     }
 }
@@ -78,7 +78,11 @@ fn left_out(card: &mut String, skipped: Skipped) -> std::fmt::Result {
 }
 
 /// Tells of a pretrained encoder that was not trained further.
-fn about_encoder(card: &mut String, encoder: &EncoderCard) -> std::fmt::Result {
+fn about_encoder(
+    card: &mut String,
+    config: &BundleConfig,
+    encoder: &EncoderCard,
+) -> std::fmt::Result {
     let EncoderCard { shape, pooling, fingerprint } = encoder;
     let (layers, hidden) = (shape.num_hidden_layers, shape.hidden_size);
     let (heads, tokens) = (shape.num_attention_heads, shape.vocab_size);
@@ -88,10 +92,15 @@ fn about_encoder(card: &mut String, encoder: &EncoderCard) -> std::fmt::Result {
     };
     writeln!(
         card,
-        "\nInside is a pretrained BERT encoder as it was given: {layers} layers of {hidden} values and \
+        "\nInside is a pretrained {} encoder as it was given: {layers} layers of {hidden} values and \
          {heads} heads, {tokens} tokens. A text's representation by it is {pooled}, scaled to length 1. \
-         Its license is that of whoever trained it. Fingerprint: {fingerprint}"
-    )
+         Its license is that of whoever trained it. Fingerprint: {fingerprint}",
+        shape.model_type.title()
+    )?;
+    match config.prefix.as_str() {
+        "" => Ok(()),
+        prefix => writeln!(card, "\nIt reads each text after the prefix {prefix:?}."),
+    }
 }
 
 /// Writes the card of an encoder that was taken as it is.
@@ -112,7 +121,7 @@ fn untrained(card: &mut String, config: &BundleConfig, report: &EncoderReport) -
          labeled texts, of which {n_neighbors} are in the bundle, and become better with each one that \
          an index is given."
     )?;
-    about_encoder(card, encoder)?;
+    about_encoder(card, config, encoder)?;
     left_out(card, report.skipped)?;
     let (k, tau, threshold) = (interpolation.k, interpolation.temperature.get(), threshold.get());
     match report.dev_micro_f1 {

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use autotag_onnx::bundle::MAX_PREFIX;
+
 use crate::error::{Result, TrainError};
 
 /// More filters or dimensions than help, so that a typing error does not take all memory.
@@ -40,4 +42,9 @@ pub(crate) fn is_true(
 /// Checks a share that must leave something: dropout, a decay, an average.
 pub(crate) fn is_share(name: &str, value: f32) -> Result<()> {
     is_true(name, value, (0.0..1.0).contains(&value), "0 or more, less than 1")
+}
+
+/// Checks the length of what is put before each text.
+pub(crate) fn is_prefix(prefix: &str) -> Result<()> {
+    within("bytes of the prefix", prefix.len(), 0..=MAX_PREFIX, &format!("at most {MAX_PREFIX}"))
 }

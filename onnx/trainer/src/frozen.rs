@@ -28,6 +28,9 @@ pub use report::EncoderReport;
 pub struct EncoderSettings {
     /// The pooling of token representations; `None` for the folder's own, else the mean.
     pub pooling: Option<Pooling>,
+    /// Put before each text, as `query: ` for an encoder that was trained so; at most
+    /// [`MAX_PREFIX`](autotag_onnx::bundle::MAX_PREFIX) bytes.
+    pub prefix: String,
     /// The most tokens of a text that are read, special ones included; the encoder's positions are
     /// a bound too.
     pub max_length: usize,
@@ -40,7 +43,13 @@ pub struct EncoderSettings {
 impl Default for EncoderSettings {
     fn default() -> Self {
         let unreadable = Unreadable::default();
-        EncoderSettings { pooling: None, max_length: DEFAULT_LENGTH, cache: None, unreadable }
+        EncoderSettings {
+            pooling: None,
+            prefix: String::new(),
+            max_length: DEFAULT_LENGTH,
+            cache: None,
+            unreadable,
+        }
     }
 }
 
@@ -75,6 +84,7 @@ pub fn bundle_encoder(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<(ModelBundle, EncoderReport)> {
     crate::check::at_least_1("max length", settings.max_length)?;
+    crate::check::is_prefix(&settings.prefix)?;
     options.check_device()?;
     BundleDraft::check_target(out)?;
     let n_threads = options.sessions.get();
@@ -82,7 +92,8 @@ pub fn bundle_encoder(
     let threads = threads.map_err(|source| TrainError::Threads { threads: n_threads, source })?;
     threads.install(|| {
         progress(Progress::Stage("read the encoder"));
-        let encoder = FrozenEncoder::new(Arc::new(BertFolder::read(folder)?), settings.pooling);
+        let folder = Arc::new(BertFolder::read(folder)?);
+        let encoder = FrozenEncoder::new(folder, settings.pooling, &settings.prefix);
         let mut draft = encoder.draft(settings.max_length, out)?;
         let mut report = EncoderReport::untuned(encoder.card(draft.encoder_fingerprint()));
         drop(encoder);

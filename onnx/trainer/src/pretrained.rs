@@ -1,4 +1,4 @@
-//! A pretrained encoder's tokenizer and token table, to start a model from.
+//! A pretrained model's tokenizer and token table, to start a model from.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::files::read_regular;
 use crate::rows::row_major;
 use crate::{Result, TrainError};
 
-/// The tokens of a pretrained encoder, with their vectors.
+/// The tokens of a pretrained model, with their vectors.
 #[derive(Clone, Debug)]
 pub struct Pretrained {
     /// Its tokenizer.
@@ -26,9 +26,14 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 /// The token table's name in BERT's own layout.
 pub(crate) const TOKEN_TABLE: &str = "embeddings.word_embeddings.weight";
 
-/// The token table's names in BERT-like checkpoints.
-const TABLE_NAMES: [&str; 3] =
-    [TOKEN_TABLE, "bert.embeddings.word_embeddings.weight", "model.embed_tokens.weight"];
+/// The token table's names in BERT-like checkpoints, and in model2vec's, which hold nothing else.
+const TABLE_NAMES: [&str; 5] = [
+    TOKEN_TABLE,
+    "bert.embeddings.word_embeddings.weight",
+    "mpnet.embeddings.word_embeddings.weight",
+    "model.embed_tokens.weight",
+    "embeddings",
+];
 
 impl Pretrained {
     /// Reads `tokenizer.json` and the token table of `model.safetensors` in a folder that is laid
@@ -147,8 +152,17 @@ mod tests {
 
     use super::*;
 
-    /// Writes a tokenizer whose words have these ids beside a table of rows of 2 values.
     fn read(ids: &[(&str, u32)], dtype: Dtype, bytes: &[u8]) -> Result<Pretrained> {
+        read_named(TOKEN_TABLE, ids, dtype, bytes)
+    }
+
+    /// Writes a tokenizer whose words have these ids beside a table of rows of 2 values.
+    fn read_named(
+        table_name: &str,
+        ids: &[(&str, u32)],
+        dtype: Dtype,
+        bytes: &[u8],
+    ) -> Result<Pretrained> {
         let folder = tempfile::tempdir().unwrap();
         let vocabulary: serde_json::Map<String, serde_json::Value> =
             ids.iter().map(|&(word, id)| (word.to_owned(), id.into())).collect();
@@ -159,7 +173,7 @@ mod tests {
         fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
         let n_rows = bytes.len() * 8 / dtype.bitsize() / 2;
         let table = TensorView::new(dtype, vec![n_rows, 2], bytes).unwrap();
-        let file = safetensors::serialize([(TABLE_NAMES[0], table)], None).unwrap();
+        let file = safetensors::serialize([(table_name, table)], None).unwrap();
         fs::write(folder.path().join("model.safetensors"), file).unwrap();
         Pretrained::read(folder.path())
     }
@@ -176,6 +190,17 @@ mod tests {
             let table = read(&IDS, dtype, &bytes).unwrap().token_table;
             assert_eq!(table.row(1).to_vec(), [1.5, -2.0]);
         }
+    }
+
+    #[test]
+    fn a_token_table_is_found_by_its_names_in_several_kinds_of_checkpoints() {
+        let bytes: Vec<u8> = [0f32, 0.0, 1.5, -2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        for name in ["embeddings", "mpnet.embeddings.word_embeddings.weight"] {
+            let table = read_named(name, &IDS, Dtype::F32, &bytes).unwrap().token_table;
+            assert_eq!(table.row(1).to_vec(), [1.5, -2.0]);
+        }
+        let error = read_named("other", &IDS, Dtype::F32, &bytes).unwrap_err().to_string();
+        assert!(error.contains("no token table") && error.contains("embeddings"), "{error}");
     }
 
     #[test]

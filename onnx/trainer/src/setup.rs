@@ -178,9 +178,10 @@ impl<'a> Setup<'a> {
         &mut self,
         name: &str,
         pooling: Option<Pooling>,
+        prefix: &str,
     ) -> Result<()> {
         let encoder = self.add_encoder(name)?;
-        self.frozen = Some(Arc::new(FrozenEncoder::new(encoder, pooling)));
+        self.frozen = Some(Arc::new(FrozenEncoder::new(encoder, pooling, prefix)));
         Ok(())
     }
 

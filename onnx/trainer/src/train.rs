@@ -385,6 +385,7 @@ impl TrainingRun<'_> {
             architecture: spec.architecture(),
             input: setup.input(),
             special_tokens: setup.special_tokens,
+            prefix: setup.frozen().map_or_else(String::new, |frozen| frozen.prefix().to_owned()),
             max_length: max_length.unwrap_or_else(|| positive(self.config.max_length)),
             dimensions: positive(spec.dimensions(setup)),
             n_labels: self.train.vocabulary().len(),

@@ -67,6 +67,11 @@ pub(crate) struct EncoderArgs {
     #[arg(long, value_enum, value_name = "mean|cls", hide_possible_values = true)]
     pooling: Option<PoolingArg>,
 
+    /// Text that is put before each text, here and whenever the bundle tags; "query: " for encoders of
+    /// the E5 family
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    prefix: String,
+
     /// The most tokens of a text that are read, bounded by the encoder's positions
     #[arg(long, value_name = "N", default_value_t = DEFAULT_LENGTH)]
     max_length: usize,
@@ -145,9 +150,10 @@ pub(super) fn run(args: &FromEncoderArgs, common: &Common) -> anyhow::Result<()>
         }
         None => None,
     };
-    let EncoderArgs { pooling, max_length, cache } = &args.reading;
+    let EncoderArgs { pooling, prefix, max_length, cache } = &args.reading;
     let settings = EncoderSettings {
         pooling: pooling.map(Pooling::from),
+        prefix: prefix.clone(),
         max_length: *max_length,
         cache: cache.folder(&args.out),
         unreadable: if args.strict { Unreadable::Refuse } else { Unreadable::Skip },
@@ -236,5 +242,6 @@ pub(super) fn shown_card(card: &EncoderCard) -> String {
         Pooling::Mean => "the mean of the tokens",
     };
     let (layers, tokens) = (shape.num_hidden_layers, shape.vocab_size);
-    format!("pretrained: {layers} layers, {tokens} tokens, {pooling}")
+    let architecture = shape.model_type.title();
+    format!("pretrained {architecture}: {layers} layers, {tokens} tokens, {pooling}")
 }

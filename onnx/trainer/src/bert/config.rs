@@ -2,12 +2,29 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::relative::N_BUCKETS;
 use crate::files::read_regular;
 use crate::{Result, TrainError};
 
-/// The shape of a BERT encoder, from its `config.json`.
+/// The architectures of encoders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Architecture {
+    /// BERT.
+    #[default]
+    Bert,
+    /// MPNet ("Masked and Permuted Pre-training for Language Understanding", 2020): without segments,
+    /// with a bias of attention by relative position.
+    Mpnet,
+}
+
+/// The shape of an encoder, from its `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BertConfig {
+    /// The architecture.
+    #[serde(default, skip_serializing_if = "Architecture::is_bert")]
+    pub model_type: Architecture,
     /// H: the length of a token's representation.
     pub hidden_size: usize,
     /// The number of layers.
@@ -18,9 +35,10 @@ pub struct BertConfig {
     pub intermediate_size: usize,
     /// V: the number of rows of the token table.
     pub vocab_size: usize,
-    /// The most tokens of a text.
+    /// The number of rows of the position table; see [`BertConfig::n_positions`].
     pub max_position_embeddings: usize,
-    /// The number of rows of the segment table, of which the first is used.
+    /// The number of rows of the segment table, of which the first is used; 0 for MPNet, which has none.
+    #[serde(default)]
     pub type_vocab_size: usize,
     /// Added to the variance that a layer normalization divides by.
     pub layer_norm_eps: f32,
@@ -33,6 +51,7 @@ pub struct BertConfig {
 struct Kind {
     model_type: Option<String>,
     position_embedding_type: Option<String>,
+    relative_attention_num_buckets: Option<usize>,
 }
 
 /// The longest configuration that is read; an encoder's has some hundred bytes.
@@ -58,10 +77,29 @@ impl BertConfig {
         })?;
         let kind: Kind = serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
         check_kind(&kind).map_err(refuse)?;
-        let config: BertConfig =
+        let mut config: BertConfig =
             serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
+        if config.model_type == Architecture::Mpnet {
+            config.type_vocab_size = 0;
+        }
         config.check().map_err(refuse)?;
         Ok(config)
+    }
+
+    /// Returns the most tokens of a text.
+    pub fn n_positions(&self) -> usize {
+        self.max_position_embeddings - self.first_position()
+    }
+
+    /// Returns the row of the position table that a text's first token has.
+    ///
+    /// MPNet numbers positions from the padding token's id + 1, and that id is always 1 in its
+    /// reference implementation.
+    pub(crate) fn first_position(&self) -> usize {
+        match self.model_type {
+            Architecture::Bert => 0,
+            Architecture::Mpnet => 2,
+        }
     }
 
     /// Returns the width of one attention head.
@@ -77,12 +115,19 @@ impl BertConfig {
             ("num_attention_heads", self.num_attention_heads),
             ("intermediate_size", self.intermediate_size),
             ("vocab_size", self.vocab_size),
-            ("max_position_embeddings", self.max_position_embeddings),
             ("type_vocab_size", self.type_vocab_size),
         ] {
-            if !(1..=MAX).contains(&value) {
+            let is_absent = name == "type_vocab_size" && self.model_type == Architecture::Mpnet;
+            if !is_absent && !(1..=MAX).contains(&value) {
                 return Err(format!("its {name} is {value}, which must be within 1..={MAX}"));
             }
+        }
+        let (rows, first) = (self.max_position_embeddings, self.first_position());
+        if !(first + 1..=MAX).contains(&rows) {
+            return Err(format!(
+                "its max_position_embeddings is {rows}, which must be within {}..={MAX}",
+                first + 1
+            ));
         }
         let (hidden, heads) = (self.hidden_size, self.num_attention_heads);
         if !hidden.is_multiple_of(heads) {
@@ -101,17 +146,46 @@ impl BertConfig {
     }
 }
 
+impl Architecture {
+    fn is_bert(&self) -> bool {
+        *self == Architecture::Bert
+    }
+
+    /// Returns the name for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Architecture::Bert => "BERT",
+            Architecture::Mpnet => "MPNet",
+        }
+    }
+
+    /// Returns the prefix of the tensors' names where the encoder is a part of a larger model.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Architecture::Bert => "bert.",
+            Architecture::Mpnet => "mpnet.",
+        }
+    }
+}
+
 /// Refuses models whose weights have the same shapes and another meaning.
 fn check_kind(kind: &Kind) -> Result<(), String> {
-    match &kind.model_type {
-        Some(other) if other != "bert" => {
-            return Err(format!("its model_type is {other:?}: only \"bert\" works"));
-        }
-        _ => {}
+    let model_type = kind.model_type.as_deref().unwrap_or("bert");
+    if !["bert", "mpnet"].contains(&model_type) {
+        return Err(format!("its model_type is {model_type:?}: only \"bert\" and \"mpnet\" work"));
     }
-    match &kind.position_embedding_type {
-        Some(other) if other != "absolute" => {
-            Err(format!("its position_embedding_type is {other:?}: only \"absolute\" works"))
+    match kind.position_embedding_type.as_deref() {
+        None | Some("absolute") => {}
+        Some(other) => {
+            return Err(format!(
+                "its position_embedding_type is {other:?}: only \"absolute\" works"
+            ));
+        }
+    }
+    // The reference implementation counts on this number whatever the configuration says.
+    match kind.relative_attention_num_buckets {
+        Some(other) if other != N_BUCKETS => {
+            Err(format!("its relative_attention_num_buckets is {other}: only {N_BUCKETS} works"))
         }
         _ => Ok(()),
     }

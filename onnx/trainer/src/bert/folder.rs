@@ -1,8 +1,10 @@
 use std::path::Path;
 
+use serde_json::json;
 use tokenizers::Tokenizer;
 
-use super::{BertConfig, BertWeights, Pooling, pooling};
+use super::relative::N_BUCKETS;
+use super::{Architecture, BertConfig, BertWeights, Pooling, pooling};
 use crate::pretrained::{check_ids, read_tokenizer};
 use crate::{Result, TrainError};
 
@@ -44,7 +46,10 @@ impl BertFolder {
     /// [`TrainError::Pretrained`] naming the file that cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let mut config = serde_json::to_value(&self.config).expect("a configuration is plain data");
-        config["model_type"] = "bert".into();
+        config["model_type"] = json!(self.config.model_type);
+        if self.config.model_type == Architecture::Mpnet {
+            config["relative_attention_num_buckets"] = json!(N_BUCKETS);
+        }
         let tokenizer = self.tokenizer.to_string(false).map_err(|error| {
             let (path, reason) = (folder.join("tokenizer.json"), error.to_string());
             TrainError::Pretrained { path, reason }

@@ -2,12 +2,13 @@
 
 use std::f32::consts::FRAC_1_SQRT_2;
 
-use ndarray::Array2;
+use ndarray::{Array2, s};
 
 use autotag_onnx::graph::{Dim, GraphBuilder, Reduced, Value};
 use autotag_onnx::proto::ElementType;
 
-use super::{BertConfig, BertWeights, Pooling};
+use super::relative::{RELATIVE_BIAS, bucket};
+use super::{Architecture, BertConfig, BertWeights, Pooling};
 use crate::rows::RowMajor as _;
 
 /// Added to the attention to padding: its exponential is 0.
@@ -29,10 +30,11 @@ pub fn write_encoder(
     let mask = graph.input("attention_mask", ElementType::Int64, &shape);
     let mask = graph.cast(&mask, ElementType::Float);
     let mut writer = Writer { graph, config, weights };
-    let mut x = writer.embeddings(&ids);
-    let unmasked = writer.attention_bias(&mask);
+    let length = writer.graph.shape_of(&ids, 1, 2);
+    let mut x = writer.embeddings(&ids, &length);
+    let bias = writer.attention_bias(&mask, &length);
     for layer in 0..config.num_hidden_layers {
-        x = writer.layer(layer, &x, &unmasked);
+        x = writer.layer(layer, &x, &bias);
     }
     writer.pool(&x, &mask, pooling)
 }
@@ -46,40 +48,68 @@ struct Writer<'a> {
 impl Writer<'_> {
     /// Sums the rows of word, position and segment, and normalizes: [batch, length, H].
     ///
-    /// The positions are the table's first rows, as many as the batch is long, rather than rows
+    /// The positions are the first rows of those in use, as many as the batch is long, rather than rows
     /// gathered by a range, which ONNX Runtime's optimizer breaks. The one segment is added to the
     /// positions beforehand.
-    fn embeddings(&mut self, ids: &Value) -> Value {
+    fn embeddings(&mut self, ids: &Value, length: &Value) -> Value {
         let words = self.constant("embeddings.word_embeddings.weight");
         let words = self.graph.gather(&words, ids, 0);
         let name = "embeddings.position_embeddings.weight";
-        let mut positions = self.weights.get(name).clone();
-        let segment = self.weights.get("embeddings.token_type_embeddings.weight").row_slice(0);
-        for row in 0..positions.nrows() {
-            let values = positions.row_slice_mut(row).iter_mut();
-            values.zip(segment).for_each(|(value, segment)| *value += segment);
+        let in_use = s![self.config.first_position().., ..];
+        let mut positions = self.weights.get(name).slice(in_use).to_owned();
+        if self.config.model_type == Architecture::Bert {
+            positions += &self.weights.get("embeddings.token_type_embeddings.weight").row(0);
         }
         let shape = [positions.nrows(), positions.ncols()];
         let positions = self.graph.constant_f32(name, &shape, positions.values());
-        let length = self.graph.shape_of(ids, 1, 2);
-        let positions = self.graph.slice_to(&positions, &length, 0);
+        let positions = self.graph.slice_to(&positions, length, 0);
         let sum = self.graph.add(&words, &positions);
         self.normalized(&sum, "embeddings")
     }
 
-    /// Makes 0 for a text's tokens and [`MASKED`] for what fills the batch: [batch, 1, 1, length].
-    fn attention_bias(&mut self, mask: &Value) -> Value {
+    /// Makes what is added to the attention: [`MASKED`] for what fills the batch, [batch, 1, 1, length],
+    /// and for MPNet the bias of each pair of tokens, [batch, heads, length, length].
+    fn attention_bias(&mut self, mask: &Value, length: &Value) -> Value {
         let graph = &mut *self.graph;
         let one = graph.scalar(1.0);
         let masked = graph.scalar(MASKED);
         let filling = graph.sub(&one, mask);
         let bias = graph.mul(&filling, &masked);
-        graph.unsqueeze(&bias, &[1, 2])
+        let bias = graph.unsqueeze(&bias, &[1, 2]);
+        match self.config.model_type {
+            Architecture::Bert => bias,
+            Architecture::Mpnet => {
+                let relative = self.relative_bias(length);
+                self.graph.add(&bias, &relative)
+            }
+        }
     }
 
-    fn layer(&mut self, layer: usize, x: &Value, unmasked: &Value) -> Value {
+    /// Makes the bias of each pair of tokens: [heads, length, length].
+    ///
+    /// The table has a row for each distance j - i between two of the n positions, from 1 - n on.
+    fn relative_bias(&mut self, length: &Value) -> Value {
+        let n = self.config.n_positions();
+        let biases = self.weights.get(RELATIVE_BIAS);
+        let before = (1..n).rev().map(|distance| bucket(distance, 0));
+        let rows = before.chain((0..n).map(|distance| bucket(0, distance)));
+        let values: Vec<f32> = rows.flat_map(|row| biases.row_slice(row).to_vec()).collect();
+        let graph = &mut *self.graph;
+        let table = graph.constant_f32(RELATIVE_BIAS, &[2 * n - 1, biases.ncols()], &values);
+        let numbers = |first: usize| (first..first + n).map(|i| i as i64).collect::<Vec<i64>>();
+        let keys = graph.constant_i64("keys", &[n], &numbers(n - 1));
+        let queries = graph.constant_i64("queries", &[n], &numbers(0));
+        let keys = graph.slice_to(&keys, length, 0);
+        let queries = graph.slice_to(&queries, length, 0);
+        let queries = graph.unsqueeze(&queries, &[1]);
+        let distances = graph.sub(&keys, &queries);
+        let biases = graph.gather(&table, &distances, 0);
+        graph.transpose(&biases, &[2, 0, 1])
+    }
+
+    fn layer(&mut self, layer: usize, x: &Value, bias: &Value) -> Value {
         let name = format!("encoder.layer.{layer}");
-        let attended = self.attention(&name, x, unmasked);
+        let attended = self.attention(&name, x, bias);
         let attended = self.dense(&format!("{name}.attention.output.dense"), &attended, 1.0);
         let sum = self.graph.add(&attended, x);
         let x = self.normalized(&sum, &format!("{name}.attention.output"));
@@ -89,7 +119,7 @@ impl Writer<'_> {
     }
 
     /// Attends with every head: [batch, length, H]. The queries carry 1 / sqrt(d).
-    fn attention(&mut self, layer: &str, x: &Value, unmasked: &Value) -> Value {
+    fn attention(&mut self, layer: &str, x: &Value, bias: &Value) -> Value {
         let (n_heads, size) = (self.config.num_attention_heads, self.config.head_size());
         let scale = 1.0 / (size as f32).sqrt();
         let mut heads = |name: &str, scale: f32, order: [i64; 4]| {
@@ -102,7 +132,7 @@ impl Writer<'_> {
         let values = heads("value", 1.0, [0, 2, 1, 3]);
         let graph = &mut *self.graph;
         let scores = graph.matmul(&queries, &keys);
-        let scores = graph.add(&scores, unmasked);
+        let scores = graph.add(&scores, bias);
         let shares = graph.softmax(&scores, -1);
         let attended = graph.matmul(&shares, &values);
         let attended = graph.transpose(&attended, &[0, 2, 1, 3]);

@@ -20,6 +20,7 @@ pub(crate) const N_TOKENS: usize = 24;
 
 pub(crate) fn tiny_config() -> BertConfig {
     BertConfig {
+        model_type: Architecture::Bert,
         hidden_size: 8,
         num_hidden_layers: 2,
         num_attention_heads: 2,
@@ -29,6 +30,16 @@ pub(crate) fn tiny_config() -> BertConfig {
         type_vocab_size: 2,
         layer_norm_eps: 1e-12,
         hidden_act: "gelu".to_owned(),
+    }
+}
+
+/// The same as MPNet, with 40 positions.
+pub(crate) fn tiny_mpnet() -> BertConfig {
+    BertConfig {
+        model_type: Architecture::Mpnet,
+        max_position_embeddings: 42,
+        type_vocab_size: 0,
+        ..tiny_config()
     }
 }
 
@@ -57,7 +68,11 @@ pub(crate) fn words(n_tokens: usize) -> Tokenizer {
 
 /// Writes a tiny random encoder.
 fn write_tiny(folder: &Path, pooling: Option<Pooling>) -> BertFolder {
-    let (config, tokenizer) = (tiny_config(), words(N_TOKENS));
+    write_tiny_of(tiny_config(), folder, pooling)
+}
+
+fn write_tiny_of(config: BertConfig, folder: &Path, pooling: Option<Pooling>) -> BertFolder {
+    let tokenizer = words(N_TOKENS);
     let weights = BertWeights::random(&config, 7);
     let tiny = BertFolder { tokenizer, config, weights, pooling };
     tiny.write(folder).unwrap();
@@ -67,11 +82,16 @@ fn write_tiny(folder: &Path, pooling: Option<Pooling>) -> BertFolder {
 /// Computes what the encoder says of one text, value by value.
 fn naive(config: &BertConfig, weights: &BertWeights, ids: &[u32], pooling: Pooling) -> Vec<f32> {
     let row = |name: &str, row: usize| weights.get(name).row_slice(row).to_vec();
+    let is_mpnet = config.model_type == Architecture::Mpnet;
     let mut x: Vec<Vec<f32>> = Vec::new();
     for (position, &id) in ids.iter().enumerate() {
         let word = row("embeddings.word_embeddings.weight", id as usize);
+        let position = if is_mpnet { position + 2 } else { position };
         let place = row("embeddings.position_embeddings.weight", position);
-        let segment = row("embeddings.token_type_embeddings.weight", 0);
+        let segment = match is_mpnet {
+            true => vec![0.0; config.hidden_size],
+            false => row("embeddings.token_type_embeddings.weight", 0),
+        };
         let sum = (0..config.hidden_size).map(|i| word[i] + place[i] + segment[i]).collect();
         x.push(sum);
     }
@@ -108,12 +128,12 @@ fn attend(
     let mut attended = vec![vec![0.0; config.hidden_size]; x.len()];
     for head in 0..config.num_attention_heads {
         let columns = head * size..(head + 1) * size;
-        for (query, attended) in queries.iter().zip(&mut attended) {
-            let score = |key: &Vec<f32>| {
+        for (i, (query, attended)) in queries.iter().zip(&mut attended).enumerate() {
+            let score = |(j, key): (usize, &Vec<f32>)| {
                 let dot: f32 = columns.clone().map(|i| query[i] * key[i]).sum();
-                (dot / (size as f32).sqrt()).exp()
+                (dot / (size as f32).sqrt() + relative(config, weights, i, j, head)).exp()
             };
-            let scores: Vec<f32> = keys.iter().map(score).collect();
+            let scores: Vec<f32> = keys.iter().enumerate().map(score).collect();
             let total: f32 = scores.iter().sum();
             for (value, score) in values.iter().zip(&scores) {
                 columns.clone().for_each(|i| attended[i] += score / total * value[i]);
@@ -121,6 +141,24 @@ fn attend(
         }
     }
     attended
+}
+
+/// Returns what MPNet adds to the attention of token i to token j.
+fn relative(config: &BertConfig, weights: &BertWeights, i: usize, j: usize, head: usize) -> f32 {
+    if config.model_type == Architecture::Bert {
+        return 0.0;
+    }
+    let row = match i.abs_diff(j) {
+        distance @ 0..8 => distance,
+        8..12 => 8,
+        12..16 => 9,
+        16..23 => 10,
+        23..32 => 11,
+        32..46 => 12,
+        distance => panic!("no tiny text is {distance} tokens long"),
+    };
+    let row = if j > i { 16 + row } else { row };
+    weights.get("encoder.relative_attention_bias.weight").row_slice(row)[head]
 }
 
 fn dense(weights: &BertWeights, name: &str, x: &[Vec<f32>]) -> Vec<Vec<f32>> {
@@ -173,7 +211,8 @@ pub(crate) fn exported(tiny: &BertFolder, pooling: Pooling, batch: &[Vec<u32>]) 
         architecture: "test".to_owned(),
         input: InputKind::TokenIds,
         special_tokens: true,
-        max_length: NonZeroUsize::new(config.max_position_embeddings).unwrap(),
+        prefix: String::new(),
+        max_length: NonZeroUsize::new(config.n_positions()).unwrap(),
         dimensions: NonZeroUsize::new(config.hidden_size).unwrap(),
         n_labels: 0,
         normalized: false,
@@ -212,27 +251,38 @@ pub(crate) fn texts() -> Vec<Vec<u32>> {
     ]
 }
 
+/// A tiny encoder of each architecture, with texts that it reads.
+fn each_architecture() -> [(BertFolder, Vec<Vec<u32>>); 2] {
+    let folder = tempfile::tempdir().unwrap();
+    let long: Vec<u32> = (0..40).map(|position| 3 + position * 7 % 20).collect();
+    let mpnet_texts = texts().into_iter().chain([long]).collect();
+    [
+        (write_tiny(folder.path(), None), texts()),
+        (write_tiny_of(tiny_mpnet(), folder.path(), None), mpnet_texts),
+    ]
+}
+
 #[test]
 fn the_exported_encoder_says_what_the_equations_say() {
-    let folder = tempfile::tempdir().unwrap();
-    let tiny = write_tiny(folder.path(), None);
-    for pooling in [Pooling::Mean, Pooling::Cls] {
-        let found = exported(&tiny, pooling, &texts());
-        for (ids, found) in texts().iter().zip(found) {
-            assert_close(&found, &naive(&tiny.config, &tiny.weights, ids, pooling), 1e-4);
+    for (tiny, texts) in each_architecture() {
+        for pooling in [Pooling::Mean, Pooling::Cls] {
+            let found = exported(&tiny, pooling, &texts);
+            for (ids, found) in texts.iter().zip(found) {
+                assert_close(&found, &naive(&tiny.config, &tiny.weights, ids, pooling), 1e-4);
+            }
         }
     }
 }
 
 #[test]
 fn a_text_s_answer_does_not_depend_on_its_batch() {
-    let folder = tempfile::tempdir().unwrap();
-    let tiny = write_tiny(folder.path(), None);
-    for pooling in [Pooling::Mean, Pooling::Cls] {
-        let together = exported(&tiny, pooling, &texts());
-        for (ids, together) in texts().into_iter().zip(together) {
-            let alone = exported(&tiny, pooling, &[ids]);
-            assert_close(&together, &alone[0], 1e-6);
+    for (tiny, texts) in each_architecture() {
+        for pooling in [Pooling::Mean, Pooling::Cls] {
+            let together = exported(&tiny, pooling, &texts);
+            for (ids, together) in texts.iter().cloned().zip(together) {
+                let alone = exported(&tiny, pooling, &[ids]);
+                assert_close(&together, &alone[0], 1e-6);
+            }
         }
     }
 }
@@ -248,6 +298,23 @@ fn a_written_folder_reads_as_it_was() {
         assert_eq!(read.pooling, pooling);
         assert_eq!(read.tokenizer.encode("w5", true).unwrap().get_ids(), [1, 5, 2]);
     }
+}
+
+#[test]
+fn an_mpnet_folder_has_the_names_of_its_checkpoints_and_reads_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let tiny = write_tiny_of(tiny_mpnet(), folder.path(), None);
+    let bytes = fs::read(folder.path().join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let in_layer =
+        ["attn.q.weight", "attn.k.bias", "attn.v.bias", "attn.o.weight", "LayerNorm.bias"];
+    for name in in_layer {
+        file.tensor(&format!("encoder.layer.1.attention.{name}")).unwrap();
+    }
+    assert_eq!(file.tensor("encoder.relative_attention_bias.weight").unwrap().shape(), [32, 2]);
+    assert!(!file.names().iter().any(|name| name.contains("token_type")));
+    let read = BertFolder::read(folder.path()).unwrap();
+    assert_eq!((read.config, read.weights), (tiny.config, tiny.weights));
 }
 
 /// Writes a tiny encoder's weights again, each tensor changed: its name, type and bytes.
@@ -339,6 +406,7 @@ fn what_is_not_supported_is_named() {
         ("hidden_act", json!("gelu_new"), ["hidden_act", "gelu_new"]),
         ("model_type", json!("roberta"), ["model_type", "roberta"]),
         ("position_embedding_type", json!("relative_key"), ["position", "relative_key"]),
+        ("relative_attention_num_buckets", json!(64), ["relative_attention_num_buckets", "64"]),
         ("num_attention_heads", json!(3), ["num_attention_heads 3", "hidden_size 8"]),
         ("hidden_size", json!(0), ["hidden_size", "0"]),
         ("num_hidden_layers", json!(1u64 << 40), ["num_hidden_layers", "within"]),

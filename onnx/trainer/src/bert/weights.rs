@@ -7,15 +7,17 @@ use rand::rngs::Xoshiro256PlusPlus;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::BertConfig;
+use super::config::{Architecture, BertConfig};
+use super::relative::{N_BUCKETS, RELATIVE_BIAS};
 use crate::files::read_regular;
 use crate::init::uniform;
 use crate::pretrained::{MAX_MODEL_BYTES, floats, tensors};
 use crate::rows::{RowMajor as _, row_major};
 use crate::{Result, TrainError};
 
-/// A BERT encoder's tensors by their names in Hugging Face's checkpoints, without the prefix `bert.`.
+/// An encoder's tensors by their names in Hugging Face's checkpoints of BERT, without the prefix `bert.`.
 ///
+/// MPNet's have BERT's names too, where BERT has such a tensor, and lack the segment table.
 /// A tensor of one dimension of length n is a matrix `[1, n]`; a layer's weights are `[out, in]`.
 /// Every tensor that [`BertWeights::shapes`] lists is there, with that shape and finite values; what
 /// else a file holds, as the pooler or a masked-language head, is left out.
@@ -40,7 +42,7 @@ impl BertWeights {
         let file = tensors(&bytes).map_err(refuse)?;
         let mut matrices = BTreeMap::new();
         for (name, shape) in BertWeights::shapes(config) {
-            let matrix = read_tensor(&file, &name, &shape).map_err(refuse)?;
+            let matrix = read_tensor(&file, config.model_type, &name, &shape).map_err(refuse)?;
             matrices.insert(name, matrix);
         }
         Ok(BertWeights { tensors: matrices })
@@ -81,10 +83,16 @@ impl BertWeights {
     /// order in which a text passes through them.
     pub fn shapes(config: &BertConfig) -> impl Iterator<Item = (String, Vec<usize>)> {
         let &BertConfig { hidden_size: h, intermediate_size: inner, .. } = config;
+        let own = match config.model_type {
+            Architecture::Bert => {
+                ("embeddings.token_type_embeddings.weight", vec![config.type_vocab_size, h])
+            }
+            Architecture::Mpnet => (RELATIVE_BIAS, vec![N_BUCKETS, config.num_attention_heads]),
+        };
         let tables = [
             ("embeddings.word_embeddings.weight", vec![config.vocab_size, h]),
             ("embeddings.position_embeddings.weight", vec![config.max_position_embeddings, h]),
-            ("embeddings.token_type_embeddings.weight", vec![config.type_vocab_size, h]),
+            own,
             ("embeddings.LayerNorm.weight", vec![h]),
             ("embeddings.LayerNorm.bias", vec![h]),
         ];
@@ -133,7 +141,7 @@ impl BertWeights {
             .map(|(name, shape)| {
                 let values = self.get(&name).values();
                 let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                (name, shape, bytes)
+                (own_name(config.model_type, &name), shape, bytes)
             })
             .collect();
         let tensors = bytes.iter().map(|(name, shape, bytes)| {
@@ -153,9 +161,16 @@ fn as_matrix(shape: &[usize]) -> (usize, usize) {
 }
 
 /// Reads one tensor, under whichever of its names the file has.
-fn read_tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Array2<f32>, String> {
-    let Some(tensor) = names(name).iter().find_map(|name| file.tensor(name).ok()) else {
-        return Err(format!("it has no tensor {name}, with or without the prefix \"bert.\""));
+fn read_tensor(
+    file: &SafeTensors<'_>,
+    architecture: Architecture,
+    name: &str,
+    shape: &[usize],
+) -> Result<Array2<f32>, String> {
+    let name = &own_name(architecture, name);
+    let prefix = architecture.prefix();
+    let Some(tensor) = names(name, prefix).iter().find_map(|name| file.tensor(name).ok()) else {
+        return Err(format!("it has no tensor {name}, with or without the prefix {prefix:?}"));
     };
     check_shape(name, &tensor, shape)?;
     let values = floats(&tensor).ok_or_else(|| {
@@ -166,6 +181,26 @@ fn read_tensor(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Ar
     }
     let (n_rows, n_cols) = as_matrix(shape);
     Ok(row_major(n_rows, n_cols, values))
+}
+
+/// The parts of a layer that MPNet's checkpoints name otherwise than BERT's.
+const MPNET_NAMES: [(&str, &str); 5] = [
+    (".attention.self.query.", ".attention.attn.q."),
+    (".attention.self.key.", ".attention.attn.k."),
+    (".attention.self.value.", ".attention.attn.v."),
+    (".attention.output.dense.", ".attention.attn.o."),
+    (".attention.output.LayerNorm.", ".attention.LayerNorm."),
+];
+
+/// Returns the name that an architecture's checkpoints give a tensor.
+fn own_name(architecture: Architecture, name: &str) -> String {
+    match architecture {
+        Architecture::Bert => name.to_owned(),
+        Architecture::Mpnet => {
+            let other = MPNET_NAMES.iter().find(|(bert, _)| name.contains(bert));
+            other.map_or_else(|| name.to_owned(), |(bert, mpnet)| name.replace(bert, mpnet))
+        }
+    }
 }
 
 fn check_shape(name: &str, tensor: &TensorView<'_>, expected: &[usize]) -> Result<(), String> {
@@ -179,7 +214,7 @@ fn check_shape(name: &str, tensor: &TensorView<'_>, expected: &[usize]) -> Resul
 }
 
 /// Lists a tensor's names: with and without prefix, and those of older checkpoints' normalizations.
-fn names(name: &str) -> Vec<String> {
+fn names(name: &str, prefix: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     for (new, old) in
         [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
@@ -188,7 +223,7 @@ fn names(name: &str) -> Vec<String> {
             names.push(format!("{stem}{old}"));
         }
     }
-    let prefixed: Vec<String> = names.iter().map(|name| format!("bert.{name}")).collect();
+    let prefixed: Vec<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
     names.extend(prefixed);
     names
 }

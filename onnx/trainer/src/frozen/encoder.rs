@@ -24,6 +24,7 @@ pub const DEFAULT_LENGTH: usize = 256;
 pub struct FrozenEncoder {
     folder: Arc<BertFolder>,
     pooling: Pooling,
+    prefix: String,
 }
 
 /// A bundle's description of the pretrained encoder inside it.
@@ -38,10 +39,16 @@ pub struct EncoderCard {
 }
 
 impl FrozenEncoder {
-    /// Makes a frozen encoder; `pooling` overrides the folder's, and the default is the mean.
-    pub fn new(folder: Arc<BertFolder>, pooling: Option<Pooling>) -> Self {
+    /// Makes a frozen encoder; `pooling` overrides the folder's, and the default is the mean. `prefix` is
+    /// put before each text.
+    pub fn new(folder: Arc<BertFolder>, pooling: Option<Pooling>, prefix: &str) -> Self {
         let pooling = pooling.or(folder.pooling).unwrap_or_default();
-        FrozenEncoder { folder, pooling }
+        FrozenEncoder { folder, pooling, prefix: prefix.to_owned() }
+    }
+
+    /// Returns the text that is put before each text.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Returns the tokenizer.
@@ -84,6 +91,7 @@ impl FrozenEncoder {
             architecture: "encoder".to_owned(),
             input: InputKind::TokenIds,
             special_tokens: true,
+            prefix: self.prefix.clone(),
             max_length: positive(self.bounded(max_length)),
             dimensions: positive(self.dimensions()),
             n_labels: 0,
@@ -99,7 +107,7 @@ impl FrozenEncoder {
 
     /// Bounds the length that was asked for by the encoder's positions, and says so.
     fn bounded(&self, max_length: usize) -> usize {
-        let positions = self.folder.config.max_position_embeddings;
+        let positions = self.folder.config.n_positions();
         if max_length > positions {
             tracing::warn!(
                 max_length,

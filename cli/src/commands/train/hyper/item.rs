@@ -166,6 +166,20 @@ impl Value for bool {
     }
 }
 
+impl Value for String {
+    fn parsed(arg: Arg) -> Arg {
+        arg.value_parser(value_parser!(String))
+    }
+
+    fn given(matches: &ArgMatches, name: &str) -> Option<Self> {
+        matches.get_one(name).cloned()
+    }
+
+    fn shown(&self) -> Option<String> {
+        (!self.is_empty()).then(|| self.clone())
+    }
+}
+
 /// Separated by commas.
 impl Value for Vec<usize> {
     fn parsed(arg: Arg) -> Arg {

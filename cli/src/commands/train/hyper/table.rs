@@ -172,6 +172,13 @@ fn training() -> Vec<Item> {
             of!(Adapter.pooling, Bert.pooling),
         )
         .with(|arg| arg.hide_possible_values(true)),
+        item(
+            "prefix",
+            "TEXT",
+            "Text that is put before each text that the adapter's encoder reads, in training and \
+             tagging; \"query: \" for encoders of the E5 family",
+            of!(Adapter.prefix),
+        ),
     ]
 }
 

@@ -59,10 +59,18 @@ fn options_reach_the_configuration() {
     let wide = settings!(Wide, "wide", &line);
     assert_eq!((wide.hidden, wide.min_documents), (7, 3));
     assert!(!wide.normalize && wide.dropout == 0.0);
-    let line = ["--hidden", "7", "--normalize", "--input-dropout=0.5", "--pooling=cls"];
+    let line = [
+        "--hidden",
+        "7",
+        "--normalize",
+        "--input-dropout=0.5",
+        "--pooling=cls",
+        "--prefix=query: ",
+    ];
     let adapter = settings!(Adapter, "adapter", &line);
     assert_eq!((adapter.hidden, adapter.input_dropout), (7, 0.5));
     assert!(adapter.normalize && adapter.pooling == Some(Pooling::Cls));
+    assert_eq!(adapter.prefix, "query: ");
     let line = ["--hidden=7", "--filters=5", "--input-dropout=0.5", "--wide-share=0.3"];
     let three = "wide-cnn-adapter";
     assert_eq!(settings!(Wide, three, &line).hidden, 7);

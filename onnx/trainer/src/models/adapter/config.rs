@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bert::Pooling;
-use crate::check::{MAX_SIZE, is_share, within};
+use crate::check::{MAX_SIZE, is_prefix, is_share, within};
 use crate::config::TrainConfig;
 use crate::error::Result;
 use crate::frozen::DEFAULT_LENGTH;
@@ -15,6 +15,9 @@ use crate::optimizer::AdamConfig;
 pub struct AdapterConfig {
     /// The encoder's pooling; `None` for its folder's own, else the mean.
     pub pooling: Option<Pooling>,
+    /// Put before each text that the encoder reads, as `query: ` where it was trained so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
     /// R: the length of the representation.
     pub hidden: usize,
     /// The share of the encoder's values that are dropped in training.
@@ -31,6 +34,7 @@ impl Default for AdapterConfig {
     fn default() -> Self {
         AdapterConfig {
             pooling: None,
+            prefix: String::new(),
             hidden: 512,
             input_dropout: 0.1,
             dropout: 0.3,
@@ -64,6 +68,7 @@ impl AdapterConfig {
 
     /// Checks every setting's range.
     pub(crate) fn check(&self) -> Result<()> {
+        is_prefix(&self.prefix)?;
         within("hidden", self.hidden, 1..=MAX_SIZE, "within 1..=10000")?;
         is_share("input dropout", self.input_dropout)?;
         is_share("dropout", self.dropout)?;

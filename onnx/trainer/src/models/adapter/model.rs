@@ -39,7 +39,7 @@ impl Kind for AdapterConfig {
     }
 
     fn prepare(&self, setup: &mut Setup<'_>) -> Result<()> {
-        setup.add_frozen_encoder(AdapterConfig::NAME, self.pooling)
+        setup.add_frozen_encoder(AdapterConfig::NAME, self.pooling, &self.prefix)
     }
 
     fn dimensions(&self, _: &Setup<'_>) -> usize {

@@ -3,7 +3,8 @@ use burn::tensor::module::layer_norm;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use crate::autodiff::{Answer, DeviceWeights, dropout, indices, normalized_rows};
-use crate::bert::{BertConfig, Pooling};
+use crate::bert::relative::{RELATIVE_BIAS, bucket};
+use crate::bert::{Architecture, BertConfig, Pooling};
 
 /// The layer of scores: [L, H] and [1, L].
 pub(super) const OUTPUT: &str = "output";
@@ -77,9 +78,10 @@ impl Network<'_> {
             dropout(x, regularization.dropout, seed)
         };
         let mut x = drop(self.embeddings(batch));
+        let bias = self.attention_bias(batch);
         for layer in 0..self.config.num_hidden_layers {
             let name = format!("encoder.layer.{layer}");
-            let attended = self.attention(&name, x.clone(), batch);
+            let attended = self.attention(&name, x.clone(), batch, &bias);
             let attended = self.dense(&format!("{name}.attention.output.dense"), attended);
             x = self.normalized(&format!("{name}.attention.output"), drop(attended) + x);
             let inner = gelu(self.dense(&format!("{name}.intermediate.dense"), x.clone()));
@@ -97,23 +99,39 @@ impl Network<'_> {
     fn embeddings(&self, batch: &Batch) -> Tensor<2> {
         let table = |name: &str| self.weights.get(&format!("embeddings.{name}_embeddings.weight"));
         let words = table("word").select(0, batch.ids.clone());
-        let places = table("position").narrow(0, 0, batch.length);
-        let places = places + table("token_type").narrow(0, 0, 1);
+        let mut places = table("position").narrow(0, self.config.first_position(), batch.length);
+        if self.config.model_type == Architecture::Bert {
+            places = places + table("token_type").narrow(0, 0, 1);
+        }
         let [n_all, n_values] = words.dims();
         let words = words.reshape([batch.n_texts, batch.length, n_values]);
         let sum = words + places.unsqueeze_dim(0);
         self.normalized("embeddings", sum.reshape([n_all, n_values]))
     }
 
+    /// Makes what is added to the attention: [B, 1, 1, T], and for MPNet [B, heads, T, T].
+    fn attention_bias(&self, batch: &Batch) -> Tensor<4> {
+        let padding = batch.attention.clone();
+        if self.config.model_type == Architecture::Bert {
+            return padding;
+        }
+        let length = batch.length;
+        let pairs = (0..length).flat_map(|i| (0..length).map(move |j| bucket(i, j)));
+        let pairs = indices(&pairs.collect::<Vec<usize>>(), &padding.device());
+        let biases = self.weights.get(RELATIVE_BIAS).select(0, pairs);
+        let biases = biases.reshape([1, length, length, self.config.num_attention_heads]);
+        biases.permute([0, 3, 1, 2]) + padding
+    }
+
     /// Attends with every head: [B * T, H].
-    fn attention(&self, layer: &str, x: Tensor<2>, batch: &Batch) -> Tensor<2> {
+    fn attention(&self, layer: &str, x: Tensor<2>, batch: &Batch, bias: &Tensor<4>) -> Tensor<2> {
         let (n_heads, size) = (self.config.num_attention_heads, self.config.head_size());
         let heads = |name: &str| -> Tensor<4> {
             let all = self.dense(&format!("{layer}.attention.self.{name}"), x.clone());
             all.reshape([batch.n_texts, batch.length, n_heads, size]).swap_dims(1, 2)
         };
         let queries = heads("query") / (size as f32).sqrt();
-        let scores = queries.matmul(heads("key").swap_dims(2, 3)) + batch.attention.clone();
+        let scores = queries.matmul(heads("key").swap_dims(2, 3)) + bias.clone();
         let attended = softmax(scores, 3).matmul(heads("value"));
         attended.swap_dims(1, 2).reshape([batch.n_texts * batch.length, n_heads * size])
     }

@@ -31,9 +31,8 @@ impl Kind for FinetuneConfig {
         let encoder = setup.encoder(FinetuneConfig::NAME)?;
         #[cfg(feature = "burn")]
         crate::autodiff::training_device(setup.device)?;
-        let (length, n_positions) =
-            (setup.config.max_length, encoder.config.max_position_embeddings);
-        let expected = format!("at most {n_positions}, the encoder's max_position_embeddings");
+        let (length, n_positions) = (setup.config.max_length, encoder.config.n_positions());
+        let expected = format!("at most {n_positions}, the encoder's number of positions");
         is_true("max length", length, length <= n_positions, expected)
     }
 

@@ -121,9 +121,10 @@ impl Model for FinetunedModel {
     }
 }
 
-/// Tells whether weights of this name lose a share in each step: biases and normalizations do not.
+/// Tells whether weights of this name lose a share in each step: biases, also those of attention, and
+/// normalizations do not.
 fn decays(name: &str) -> bool {
-    !(name.ends_with("bias") || name.contains("LayerNorm"))
+    !(name.contains("bias") || name.contains("LayerNorm"))
 }
 
 impl Predict for Finetuned {

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 
 use super::*;
 use crate::autodiff::samples::{assert_near, check_learns, check_resumes, train};
-use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, words};
+use crate::bert::tests::{N_TOKENS, exported, texts, tiny_config, tiny_mpnet, words};
 use crate::bert::{BertConfig, BertFolder, BertWeights, Pooling};
 use crate::loss::{ContrastiveConfig, ContrastiveTemperature};
 use crate::model::{Model, TextInput};
@@ -51,7 +51,10 @@ fn init() -> Init {
 }
 
 fn encoder() -> BertFolder {
-    let config = tiny_config();
+    encoder_of(tiny_config())
+}
+
+fn encoder_of(config: BertConfig) -> BertFolder {
     BertFolder {
         weights: BertWeights::random(&config, 7),
         tokenizer: words(N_TOKENS),
@@ -76,6 +79,8 @@ fn narrow_encoders_take_larger_steps_unless_told() {
 #[test]
 fn a_tiny_data_set_is_learned() {
     check_learns(&preset(Pooling::Cls), &init());
+    let mpnet = Init::Encoder(Arc::new(encoder_of(tiny_mpnet())));
+    check_learns(&preset(Pooling::Mean), &mpnet);
 }
 
 #[test]
@@ -125,7 +130,7 @@ fn a_length_beyond_the_positions_is_refused() {
     let mut preset = preset(Pooling::Cls);
     preset.config.max_length = 13;
     let error = train(&preset, &init()).unwrap_err();
-    let told = "at most 12, the encoder's max_position_embeddings";
+    let told = "at most 12, the encoder's number of positions";
     assert!(error.to_string().contains(told), "{error}");
 }
 
@@ -155,6 +160,9 @@ fn check_against_export(original: &BertFolder, texts: &[Vec<u32>], tolerance: f3
 #[test]
 fn the_encoder_computes_what_its_export_computes() {
     check_against_export(&encoder(), &texts(), 1e-5);
+    let long: Vec<u32> = (0..40).map(|position| 3 + position * 7 % 20).collect();
+    let texts: Vec<Vec<u32>> = texts().into_iter().chain([long]).collect();
+    check_against_export(&encoder_of(tiny_mpnet()), &texts, 1e-5);
 }
 
 /// Run by hand: `AUTOTAG_ENCODER=FOLDER cargo nextest run --features burn --run-ignored all`.
