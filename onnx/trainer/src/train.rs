@@ -1,6 +1,7 @@
 //! From labeled texts to a published bundle.
 
 mod compare;
+mod finish;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use autotag::{LabelFrequencies, Selection};
 use autotag_onnx::bundle::FORMAT_VERSION;
 use autotag_onnx::graph::GraphBuilder;
 use autotag_onnx::{
-    BundleConfig, BundleDraft, Features, Lexicon, ModelBundle, OnnxEncoder, OnnxOptions, TextReader,
+    BundleConfig, BundleDraft, Lexicon, ModelBundle, OnnxEncoder, OnnxOptions, TextReader,
 };
 
 use crate::card::card;
@@ -24,19 +25,17 @@ use crate::dataset::{Dataset, Unreadable};
 use crate::digest::Digest;
 use crate::error::{Result, TrainError};
 use crate::first_neighbors::store;
-use crate::fit::{Fitted, TrainContext, fit, predict_all, with_neighbors};
+use crate::fit::{Fitted, TrainContext, fit};
 use crate::frozen::{EncoderCard, Encoding, FrozenEncoder};
 use crate::initial::Init;
 use crate::layers::finish;
-use crate::linear::LinearLayer;
-use crate::model::{Model, Predict, TextInput, TokenizedTexts};
-use crate::projection::Projected;
+use crate::model::{Model, Predict, TextInput};
 use crate::readable::Readable;
 use crate::report::{Progress, TrainReport};
 use crate::setup::{Setup, as_json};
 use crate::spec::ModelSpec;
-use crate::stacked::Stacked;
 use compare::{compare, exported};
+use finish::{rounded_and_projected, stacked};
 use read::Inputs;
 
 /// Goes from labeled texts to a published bundle, for any of the models.
@@ -217,8 +216,10 @@ impl TrainingRun<'_> {
         let (texts, dev_texts) = (&inputs.train.texts, &inputs.dev.texts);
         let fitted = fit(&mut *model, texts, dev_texts, n_labels, self.config, &mut context);
         drop(model);
-        let fitted = fitted.and_then(|fitted| run.finished(fitted, &mut plan, texts, dev_texts));
-        let fitted = fitted.map(|fitted| stack(spec, &plan, fitted, texts, dev_texts, progress));
+        let fitted = fitted.map(|fitted| {
+            let fitted = rounded_and_projected(fitted, self.config.projection, &mut plan, texts, dev_texts);
+            stacked(fitted, spec.n_linear(), &plan, texts, dev_texts, progress)
+        });
         let published =
             fitted.and_then(|fitted| run.publish(spec, plan, &inputs, neighbors, fitted, progress));
         match (published, folder) {
@@ -231,43 +232,6 @@ impl TrainingRun<'_> {
             }
             (published, None) => published,
         }
-    }
-
-    /// Makes of a trained model the one that is exported: rounded, and its representations projected to
-    /// the dimensions that the settings ask for, where it has more.
-    fn finished(
-        &self,
-        fitted: Fitted,
-        plan: &mut Plan,
-        train: &TokenizedTexts,
-        dev: &TokenizedTexts,
-    ) -> Result<Fitted> {
-        let Fitted { mut network, predictions, report } = fitted;
-        let (n_dimensions, is_rounded) = (self.config.projection, network.round());
-        let is_projected = (1..plan.bundle.dimensions.get()).contains(&n_dimensions);
-        if !is_rounded && !is_projected {
-            return Ok(Fitted { network, predictions, report });
-        }
-        let (mut learned, mut predicted) =
-            (predict_all(&*network, train), predict_all(&*network, dev));
-        if is_projected {
-            let projected = Projected::fit(network, &learned.embeddings, n_dimensions);
-            match NonZeroUsize::new(projected.n_dimensions()) {
-                Some(n_dimensions) => {
-                    (learned, predicted) =
-                        (projected.project(learned), projected.project(predicted));
-                    plan.bundle.dimensions = n_dimensions;
-                    plan.bundle.normalized = false;
-                    network = Box::new(projected);
-                }
-                None => {
-                    tracing::warn!("the representations do not vary: they are not projected");
-                    network = projected.into_network();
-                }
-            }
-        }
-        let predictions = with_neighbors(&learned, train, &predicted, dev).unwrap_or(predictions);
-        Ok(Fitted { network, predictions, report })
     }
 
     /// Tunes a trained model's settings on dev, exports it, compares both and publishes the bundle.
@@ -437,31 +401,6 @@ enum NeighborSource {
     Exported,
     /// The trained one, where running the exported model would take long; both were compared.
     Trained,
-}
-
-/// Stacks a trained model with linear classifiers on its n-grams, where its settings ask for them.
-fn stack(
-    spec: &ModelSpec,
-    plan: &Plan,
-    fitted: Fitted,
-    train: &TokenizedTexts,
-    dev: &TokenizedTexts,
-    progress: &mut dyn FnMut(Progress),
-) -> Fitted {
-    let (n_linear, Some(ngrams)) = (spec.n_linear(), &plan.lexicon.ngrams) else { return fitted };
-    // Weights are not fitted to fewer.
-    if n_linear == 0 || dev.texts.len() < tune::MIN_TEXTS {
-        return fitted;
-    }
-    progress(Progress::Stage("linear classifiers"));
-    let Fitted { network, mut predictions, mut report } = fitted;
-    let texts: Vec<&Features> = train.texts.iter().map(|text| &text.read.features).collect();
-    let n_labels = plan.bundle.n_labels;
-    let linear = LinearLayer::train(&texts, &train.labels, n_labels, ngrams.len(), n_linear);
-    let texts: Vec<&TextInput> = dev.texts.iter().collect();
-    let (network, weights) = Stacked::fit(network, linear, &texts, &mut predictions);
-    report.stacking = weights;
-    Fitted { network, predictions, report }
 }
 
 /// Tells whether the same training would come to the same error.
