@@ -54,6 +54,7 @@ impl NativeLookups {
     /// # Errors
     ///
     /// Those of ONNX Runtime.
+    #[expect(clippy::arc_with_non_send_sync, reason = "session builders take it so")]
     pub(crate) fn domain(&self) -> ort::Result<Option<Arc<OperatorDomain>>> {
         if self.called.is_empty() {
             return Ok(None);

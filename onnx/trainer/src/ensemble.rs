@@ -93,8 +93,11 @@ impl Predict for TrainedEnsemble {
     }
 
     fn round(&mut self) -> bool {
-        // Every member, not the first alone.
-        self.0.iter_mut().fold(false, |is_changed, part| part.model.round() || is_changed)
+        let mut is_changed = false;
+        for part in &mut self.0 {
+            is_changed |= part.model.round();
+        }
+        is_changed
     }
 
     fn write(&self, graph: &mut GraphBuilder) -> Answer {
