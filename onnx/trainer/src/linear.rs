@@ -18,6 +18,9 @@ use crate::layers::add_scaled;
 use crate::rows::RowMajor as _;
 use crate::svm::{LinearSvm, SvmConfig};
 
+/// The most labels that there are classifiers for: a machine for each of more takes longer than a network.
+pub(crate) const MAX_LABELS: usize = 1000;
+
 /// The classifiers of all labels.
 pub(crate) struct LinearLayer {
     /// W: [F + 1, L].
@@ -38,7 +41,8 @@ impl LinearLayer {
         n_kept: usize,
     ) -> Self {
         let (rows, n_kept) = most_frequent(texts, n_ngrams, n_kept);
-        let kept: Vec<Features> = texts.par_iter().map(|text| selected(text, &rows, n_kept)).collect();
+        let kept: Vec<Features> =
+            texts.par_iter().map(|text| selected(text, &rows, n_kept)).collect();
         let machines: Vec<LinearSvm> = (0..n_labels)
             .into_par_iter()
             .map(|label| {
@@ -63,11 +67,11 @@ impl LinearLayer {
     /// Returns g: [B, L].
     pub(crate) fn margins(&self, texts: &[&Features]) -> Array2<f32> {
         let mut margins = Array2::zeros((texts.len(), self.bias.len()));
-        margins.rows_mut().into_iter().zip(texts).par_bridge().for_each(|(mut row, text)| {
-            row.assign(&self.bias);
-            let row = row.into_slice().expect("standard layout");
+        let n_labels = self.bias.len().max(1);
+        margins.values_mut().par_chunks_mut(n_labels).zip(texts).for_each(|(margins, text)| {
+            add_scaled(margins, 1.0, self.bias.as_slice().expect("standard layout"));
             for (&id, &weight) in text.ids.iter().zip(&text.weights) {
-                add_scaled(row, weight, self.table.row_slice(self.rows[id as usize] as usize));
+                add_scaled(margins, weight, self.table.row_slice(self.rows[id as usize] as usize));
             }
         });
         margins
@@ -147,9 +151,8 @@ mod tests {
     fn layer(n_kept: usize) -> LinearLayer {
         let texts: Vec<Features> =
             [&[0, 3][..], &[0], &[2, 3], &[2], &[0, 1], &[2], &[0, 3], &[2, 3]].map(text).to_vec();
-        let labels: Vec<LabelSet> = [0, 0, 1, 1, 0, 1, 0, 1]
-            .map(|label| [LabelId(label)].into_iter().collect())
-            .to_vec();
+        let labels: Vec<LabelSet> =
+            [0, 0, 1, 1, 0, 1, 0, 1].map(|label| [LabelId(label)].into_iter().collect()).to_vec();
         LinearLayer::train(&texts.iter().collect::<Vec<_>>(), &labels, 2, 4, n_kept)
     }
 

@@ -28,7 +28,7 @@ use crate::fit::{Fitted, TrainContext, fit, predict_all, with_neighbors};
 use crate::frozen::{EncoderCard, Encoding, FrozenEncoder};
 use crate::initial::Init;
 use crate::layers::finish;
-use crate::linear::LinearLayer;
+use crate::linear::{LinearLayer, MAX_LABELS};
 use crate::model::{Model, Predict, TextInput, TokenizedTexts};
 use crate::projection::Projected;
 use crate::readable::Readable;
@@ -439,14 +439,14 @@ fn stack(
     progress: &mut dyn FnMut(Progress),
 ) -> Fitted {
     let (n_linear, Some(ngrams)) = (spec.n_linear(), &plan.lexicon.ngrams) else { return fitted };
-    // Weights are not fitted to fewer.
-    if n_linear == 0 || dev.texts.len() < tune::MIN_TEXTS {
+    let n_labels = plan.bundle.n_labels;
+    // Weights are not fitted to fewer texts.
+    if n_linear == 0 || n_labels > MAX_LABELS || dev.texts.len() < tune::MIN_TEXTS {
         return fitted;
     }
     progress(Progress::Stage("linear classifiers"));
     let Fitted { network, mut predictions, mut report } = fitted;
     let texts: Vec<&Features> = train.texts.iter().map(|text| &text.read.features).collect();
-    let n_labels = plan.bundle.n_labels;
     let linear = LinearLayer::train(&texts, &train.labels, n_labels, ngrams.len(), n_linear);
     let texts: Vec<&TextInput> = dev.texts.iter().collect();
     let (network, weights) = Stacked::fit(network, linear, &texts, &mut predictions);
