@@ -29,10 +29,7 @@ struct Curvature {
 ///
 /// `evaluate` returns the value at a point and writes its gradient. The last point is returned after 300
 /// iterations, or where no step decreases the value any more.
-pub fn minimize(
-    mut point: Vec<f64>,
-    evaluate: impl Fn(&[f64], &mut [f64]) -> f64,
-) -> Vec<f64> {
+pub fn minimize(mut point: Vec<f64>, evaluate: impl Fn(&[f64], &mut [f64]) -> f64) -> Vec<f64> {
     let mut gradient = vec![0.0; point.len()];
     let mut value = evaluate(&point, &mut gradient);
     let mut memory: VecDeque<Curvature> = VecDeque::new();
