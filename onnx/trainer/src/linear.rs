@@ -18,6 +18,9 @@ use crate::layers::add_scaled;
 use crate::rows::RowMajor as _;
 use crate::svm::{LinearSvm, SvmConfig};
 
+/// The most labels that there are classifiers for: a machine for each of more takes longer than a network.
+pub(crate) const MAX_LABELS: usize = 1000;
+
 /// The classifiers of all labels.
 pub(crate) struct LinearLayer {
     /// W: [F + 1, L].
@@ -62,11 +65,11 @@ impl LinearLayer {
     /// Returns g: [B, L].
     pub(crate) fn margins(&self, texts: &[&Features]) -> Array2<f32> {
         let mut margins = Array2::zeros((texts.len(), self.bias.len()));
-        margins.rows_mut().into_iter().zip(texts).par_bridge().for_each(|(mut row, text)| {
-            row.assign(&self.bias);
-            let row = row.into_slice().expect("standard layout");
+        let n_labels = self.bias.len().max(1);
+        margins.values_mut().par_chunks_mut(n_labels).zip(texts).for_each(|(margins, text)| {
+            add_scaled(margins, 1.0, self.bias.as_slice().expect("standard layout"));
             for (&id, &weight) in text.ids.iter().zip(&text.weights) {
-                add_scaled(row, weight, self.table.row_slice(self.rows[id as usize] as usize));
+                add_scaled(margins, weight, self.table.row_slice(self.rows[id as usize] as usize));
             }
         });
         margins

@@ -7,7 +7,7 @@ use autotag_onnx::Features;
 
 use super::Plan;
 use crate::fit::{Fitted, predict_all, with_neighbors};
-use crate::linear::LinearLayer;
+use crate::linear::{LinearLayer, MAX_LABELS};
 use crate::model::{TextInput, TokenizedTexts};
 use crate::projection::Projected;
 use crate::report::Progress;
@@ -49,7 +49,7 @@ pub(super) fn rounded_and_projected(
 }
 
 /// Stacks a trained model with linear classifiers on its `n_linear` most frequent n-grams; 0 leaves it as it
-/// is, and so do fewer dev texts than weights are fitted to.
+/// is, and so do fewer dev texts than weights are fitted to, and more labels than [`MAX_LABELS`].
 pub(super) fn stacked(
     fitted: Fitted,
     n_linear: usize,
@@ -59,13 +59,13 @@ pub(super) fn stacked(
     progress: &mut dyn FnMut(Progress),
 ) -> Fitted {
     let Some(ngrams) = &plan.lexicon.ngrams else { return fitted };
-    if n_linear == 0 || dev.texts.len() < tune::MIN_TEXTS {
+    let n_labels = plan.bundle.n_labels;
+    if n_linear == 0 || n_labels > MAX_LABELS || dev.texts.len() < tune::MIN_TEXTS {
         return fitted;
     }
     progress(Progress::Stage("linear classifiers"));
     let Fitted { network, mut predictions, mut report } = fitted;
     let texts: Vec<&Features> = train.texts.iter().map(|text| &text.read.features).collect();
-    let n_labels = plan.bundle.n_labels;
     let linear = LinearLayer::train(&texts, &train.labels, n_labels, ngrams.len(), n_linear);
     let texts: Vec<&TextInput> = dev.texts.iter().collect();
     let (network, weights) = Stacked::fit(network, linear, &texts, &mut predictions);
