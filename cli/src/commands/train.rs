@@ -183,9 +183,15 @@ impl Report for Trained {
 
 /// Says what a learned mix reached, where one was fitted.
 fn learned_mix(report: &TrainReport) -> String {
-    let Some(held_out) = report.mix_held_out else { return String::new() };
+    let (Some(held_out), Some(interpolated)) = (report.mix_held_out, report.interpolated_held_out)
+    else {
+        return String::new();
+    };
     let used = if report.uses_mix() { "the bundle uses it" } else { "the bundle does without it" };
-    format!("learned mix: micro-F1 {held_out:.4} on texts held out of its fit; {used}\n")
+    format!(
+        "learned mix: micro-F1 {held_out:.4} on texts held out of its fit, where the interpolation has \
+         {interpolated:.4}; {used}\n"
+    )
 }
 
 /// Says how many documents were left out, where some were.

@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use autotag::mix::N_NEIGHBORS;
-use autotag::tune::{self, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
+use autotag::tune::{self, FittedMix, Grid, LabelThresholds, MAX_K, Method, Objective, Tuned};
 use autotag::{Proportion, Selection, Temperature};
 use autotag_documents::read_to_measure;
 use autotag_engine::Settings;
@@ -157,7 +157,7 @@ fn tune(
     args.review.put_into(&mut selection);
     // The mix has one threshold, chosen for micro-F1.
     let fitted = args.fits_mix().then(|| tune::fit_mix(predictions, n_labels, frequencies));
-    let fitted = fitted.flatten().filter(|fitted| fitted.held_out > tuned.score);
+    let fitted = fitted.flatten().filter(FittedMix::is_better);
     let after = Settings { interpolation, mix: fitted.map(|fitted| fitted.mix), selection };
     let measure = |Settings { interpolation, mix, selection }: &Settings| match mix {
         Some(mix) => tune::evaluate_mix(predictions, n_labels, mix, frequencies, selection),

@@ -249,7 +249,7 @@ fn every_command_works(options: &str, architecture: &str, dimensions: usize) {
     assert_eq!(shown["neighbors"], json!(300));
     let is_frozen = config["training"]["encoder"]["pooling"] == json!("mean");
     let shown = autotag(&format!("bundle show {bundle}")).ok();
-    assert_eq!(is_frozen, shown.contains("pretrained: 1 layers"), "{shown}");
+    assert_eq!(is_frozen, shown.contains("pretrained BERT: 1 layers"), "{shown}");
     assert_eq!(is_frozen, architecture.contains("adapter"));
     assert!(shown.contains("trained"), "{shown}");
     autotag(&format!("bundle verify {bundle}")).ok();

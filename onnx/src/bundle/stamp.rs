@@ -92,8 +92,8 @@ impl Stamp {
     /// Writes the stamp of files that were found to be those of a manifest.
     pub(super) fn write(mut self, bundle: &Path, manifest: &Fingerprint) -> Result<()> {
         self.manifest = Some(*manifest);
-        // So that the files are old enough for the stamp.
-        std::thread::sleep(CLOCK);
+        // So that the files are old enough for the stamp, whose own time may lag by a step.
+        std::thread::sleep(2 * CLOCK);
         files::write_json(&bundle.join(STAMP), &self)
     }
 

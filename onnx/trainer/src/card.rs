@@ -159,6 +159,12 @@ fn figures(card: &mut String, report: &TrainReport) -> std::fmt::Result {
     if let Some(held_out) = report.mix_held_out {
         writeln!(card, "| by a learned mix, on texts held out of its fit | {held_out:.4} |")?;
     }
+    if let Some(held_out) = report.interpolated_held_out {
+        writeln!(
+            card,
+            "| with neighbors, on the same texts, tuned on the others | {held_out:.4} |"
+        )?;
+    }
     writeln!(
         card,
         "\nSettings were chosen on the same dev texts, so other texts will come out \

@@ -126,19 +126,21 @@ pub struct TrainReport {
     pub threshold: Threshold,
     /// The micro-F1 on dev with them.
     pub dev_micro_f1: f64,
-    /// The micro-F1 of a learned mix on dev texts that were held out of its fit, where one was fitted; the
-    /// bundle has it where this is above [`TrainReport::dev_micro_f1`].
+    /// The micro-F1 of a learned mix on dev texts that were held out of its fit, where one was fitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mix_held_out: Option<f64>,
+    /// The micro-F1 on the same texts of interpolations that were tuned on the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpolated_held_out: Option<f64>,
     /// The largest difference between the exported model's and the trainer's answers, scores and
     /// representations, on some dev texts and on single words; relative where values exceed 1.
     pub export_difference: f32,
 }
 
 impl TrainReport {
-    /// Tells whether the bundle has the learned mix: where it does better on texts held out of its fit than
-    /// the tuned interpolation on all.
+    /// Tells whether the bundle has the learned mix: where it does better than the interpolation on texts
+    /// that neither was fitted to.
     pub fn uses_mix(&self) -> bool {
-        self.mix_held_out.is_some_and(|held_out| held_out > self.dev_micro_f1)
+        self.mix_held_out > self.interpolated_held_out
     }
 }

@@ -217,8 +217,11 @@ impl TrainingRun<'_> {
         let fitted = fit(&mut *model, texts, dev_texts, n_labels, self.config, &mut context);
         drop(model);
         let fitted = fitted.map(|fitted| {
-            let fitted = rounded_and_projected(fitted, self.config.projection, &mut plan, texts, dev_texts);
-            stacked(fitted, spec.n_linear(), &plan, texts, dev_texts, progress)
+            let (n_dimensions, bundle) = (self.config.projection, &mut plan.bundle);
+            let fitted = rounded_and_projected(fitted, n_dimensions, bundle, texts, dev_texts);
+            let n_ngrams = plan.lexicon.ngrams.as_ref().map_or(0, |ngrams| ngrams.len());
+            let sizes = [n_ngrams, n_labels];
+            stacked(fitted, spec.n_linear(), sizes, texts, dev_texts, progress)
         });
         let published =
             fitted.and_then(|fitted| run.publish(spec, plan, &inputs, neighbors, fitted, progress));
@@ -251,6 +254,7 @@ impl TrainingRun<'_> {
         let frequencies = LabelFrequencies::count(self.train.labels());
         let fitted = tune::fit_mix(&predictions, plan.bundle.n_labels, &frequencies);
         let mix_held_out = fitted.as_ref().map(|fitted| fitted.held_out);
+        let interpolated_held_out = fitted.as_ref().map(|fitted| fitted.interpolated_held_out);
 
         progress(Progress::Stage("export"));
         let mut draft = self.draft(&*network, &plan)?;
@@ -281,6 +285,7 @@ impl TrainingRun<'_> {
             threshold,
             dev_micro_f1: score,
             mix_held_out,
+            interpolated_held_out,
             export_difference,
         };
         draft.set_interpolation(interpolation);

@@ -3,9 +3,8 @@
 use std::num::NonZeroUsize;
 
 use autotag::tune;
-use autotag_onnx::Features;
+use autotag_onnx::{BundleConfig, Features};
 
-use super::Plan;
 use crate::fit::{Fitted, predict_all, with_neighbors};
 use crate::linear::{LinearLayer, MAX_LABELS};
 use crate::model::{TextInput, TokenizedTexts};
@@ -18,13 +17,13 @@ use crate::stacked::Stacked;
 pub(super) fn rounded_and_projected(
     fitted: Fitted,
     n_dimensions: usize,
-    plan: &mut Plan,
+    bundle: &mut BundleConfig,
     train: &TokenizedTexts,
     dev: &TokenizedTexts,
 ) -> Fitted {
     let Fitted { mut network, predictions, report } = fitted;
     let is_changed = network.round();
-    let is_projected = (1..plan.bundle.dimensions.get()).contains(&n_dimensions);
+    let is_projected = (1..bundle.dimensions.get()).contains(&n_dimensions);
     if !is_changed && !is_projected {
         return Fitted { network, predictions, report };
     }
@@ -34,8 +33,8 @@ pub(super) fn rounded_and_projected(
         network = match NonZeroUsize::new(projected.n_dimensions()) {
             Some(n_dimensions) => {
                 (learned, predicted) = (projected.project(learned), projected.project(predicted));
-                plan.bundle.dimensions = n_dimensions;
-                plan.bundle.normalized = false;
+                bundle.dimensions = n_dimensions;
+                bundle.normalized = false;
                 Box::new(projected)
             }
             None => {
@@ -48,25 +47,25 @@ pub(super) fn rounded_and_projected(
     Fitted { network, predictions, report }
 }
 
-/// Stacks a trained model with linear classifiers on its `n_linear` most frequent n-grams; 0 leaves it as it
-/// is, and so do fewer dev texts than weights are fitted to, and more labels than [`MAX_LABELS`].
+/// Stacks a trained model of V n-grams and L labels with linear classifiers on its `n_linear` most frequent
+/// n-grams. Where one of these numbers is 0 it stays as it is, and so it does with fewer dev texts than weights
+/// are fitted to, and with more labels than [`MAX_LABELS`].
 pub(super) fn stacked(
     fitted: Fitted,
     n_linear: usize,
-    plan: &Plan,
+    [n_ngrams, n_labels]: [usize; 2],
     train: &TokenizedTexts,
     dev: &TokenizedTexts,
     progress: &mut dyn FnMut(Progress),
 ) -> Fitted {
-    let Some(ngrams) = &plan.lexicon.ngrams else { return fitted };
-    let n_labels = plan.bundle.n_labels;
-    if n_linear == 0 || n_labels > MAX_LABELS || dev.texts.len() < tune::MIN_TEXTS {
+    let is_within = (1..=MAX_LABELS).contains(&n_labels) && dev.texts.len() >= tune::MIN_TEXTS;
+    if n_linear == 0 || n_ngrams == 0 || !is_within {
         return fitted;
     }
     progress(Progress::Stage("linear classifiers"));
     let Fitted { network, mut predictions, mut report } = fitted;
     let texts: Vec<&Features> = train.texts.iter().map(|text| &text.read.features).collect();
-    let linear = LinearLayer::train(&texts, &train.labels, n_labels, ngrams.len(), n_linear);
+    let linear = LinearLayer::train(&texts, &train.labels, n_labels, n_ngrams, n_linear);
     let texts: Vec<&TextInput> = dev.texts.iter().collect();
     let (network, weights) = Stacked::fit(network, linear, &texts, &mut predictions);
     report.stacking = weights;
