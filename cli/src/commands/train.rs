@@ -43,7 +43,7 @@ pub(crate) struct TrainArgs {
     dev: PathBuf,
 
     /// The kind of model, or several joined by "+" as an ensemble, as wide+cnn+adapter
-    #[arg(long, value_parser = ModelParser, default_value = "cnn")]
+    #[arg(long, value_parser = ModelParser, default_value = "wide-cnn")]
     model: ModelArg,
 
     /// The bundle's folder; an older bundle there is replaced when the new one is complete

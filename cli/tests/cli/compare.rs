@@ -29,7 +29,8 @@ fn a_worse_bundle_loses() {
         folder.write("dev.jsonl", lines(&documents(20, 2))),
     );
     let out = folder.path("worse");
-    autotag(&format!("train --data {train} --dev {dev} --out {out} --epochs 1 --filters 4")).ok();
+    let line = format!("train --data {train} --dev {dev} --out {out} --model cnn --epochs 1");
+    autotag(&format!("{line} --filters 4")).ok();
     let line = format!("compare {} {out} --data {data}", bundle());
     let measure = || without_speed(autotag(&format!("{line} --format json")).json());
     let report = measure();

@@ -167,7 +167,7 @@ impl Random {
 }
 
 /// The options, beside the number of epochs, that keep training small.
-pub(crate) const SMALL: &str = "--batch-size 16 --filters 16 --widths 1,2 \
+pub(crate) const SMALL: &str = "--model cnn --batch-size 16 --filters 16 --widths 1,2 \
     --embedding-dimensions 24 --learning-rate 0.01 --max-length 40";
 
 /// Returns a bundle that was trained by this build of the program, training it where that has not
