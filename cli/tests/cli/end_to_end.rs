@@ -287,7 +287,7 @@ fn training_twice_with_one_seed_gives_the_same_model() {
     for out in &outs {
         let line =
             format!("train --data {train} --dev {dev} --out {out} {SMALL} --epochs 2 --threads 1");
-        let run = autotag(&format!("{line} --model cnn --seed 7 --format json"));
+        let run = autotag(&format!("{line} --seed 7 --format json"));
         assert!(run.stderr.contains("epoch 2"), "{}", run.stderr);
         let report = run.json();
         assert_eq!((&report["n_train"], &report["labels"]), (&json!(60), &json!(6)));
