@@ -239,7 +239,7 @@ pub enum OnnxError {
 
     /// The model calls an operator that a bundle's model may not call.
     #[error(
-        "{} calls {kind} {name:?}: a bundle's model may call ONNX's own operators without graphs inside (no loops, branches or functions); export it without",
+        "{} calls {kind} {name:?}: a bundle's model may call ONNX's own operators without graphs inside (no loops, branches or functions), and autotag's lookups as this version defines them; export it without, or train it anew",
         path.display()
     )]
     Operator {

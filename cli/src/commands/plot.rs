@@ -20,7 +20,7 @@ Examples:
   autotag compare bundle tuned --data test.jsonl --threads 1 --format json > compared.json
   autotag plot compared.json peers.json --out speed.svg")]
 pub(crate) struct PlotArgs {
-    /// What `autotag compare --format json` printed, and what lab/peers/peers.py wrote
+    /// The output of `autotag compare --format json` and of lab/peers/peers.py
     #[arg(value_name = "FILE", required = true)]
     measured: Vec<PathBuf>,
 

@@ -227,15 +227,8 @@ impl BundleDraft {
             write(&folder.join(CARD), card.as_bytes())?;
         }
         self.open_datastore_to_readers()?;
-        self.write_manifest(folder)?;
+        write_manifest(folder)?;
         sync_below(folder)
-    }
-
-    fn write_manifest(&self, folder: &Path) -> Result<()> {
-        let stamp = Stamp::of_files(folder, manifest::list(folder)?.iter().map(String::as_str));
-        Manifest::of_folder(folder)?.write(folder)?;
-        let (_, fingerprint) = Manifest::read(folder)?;
-        stamp.write(folder, &fingerprint)
     }
 
     /// Gives the datastore's file the mode of the others, which the umask decided: LMDB makes files that
@@ -270,6 +263,15 @@ impl BundleDraft {
         let _moved = self.folder.keep();
         ModelBundle::open(&self.target)
     }
+}
+
+/// Writes the manifest of a folder's files, and their stamp.
+fn write_manifest(folder: &Path) -> Result<()> {
+    let names = manifest::list(folder)?;
+    let stamp = Stamp::of_files(folder, names.iter().map(String::as_str));
+    Manifest::of_folder(folder)?.write(folder)?;
+    let (_, fingerprint) = Manifest::read(folder)?;
+    stamp.write(folder, &fingerprint)
 }
 
 /// Checks that what lies at a target is a bundle.

@@ -90,7 +90,10 @@ impl Manifest {
             if !found.contains(name) {
                 return Err(OnnxError::FileMissing { path });
             }
-            check_file(path, entry, stamp.holds(bundle, name))?;
+            check_length(&path, entry)?;
+            if !stamp.holds(bundle, name) {
+                check_digest(path, entry)?;
+            }
         }
         Ok(())
     }
@@ -104,12 +107,17 @@ fn is_inside(name: &str) -> bool {
         && components().all(|component| matches!(component, Component::Normal(_)))
 }
 
-fn check_file(path: PathBuf, entry: &FileEntry, is_stamped: bool) -> Result<()> {
-    let (_, found) = files::open_plain(&path)?;
+fn check_length(path: &Path, entry: &FileEntry) -> Result<()> {
+    let (_, found) = files::open_plain(path)?;
     if found != entry.bytes {
-        return Err(OnnxError::FileLength { path, expected: entry.bytes, found });
+        let (path, expected) = (path.to_path_buf(), entry.bytes);
+        return Err(OnnxError::FileLength { path, expected, found });
     }
-    if !is_stamped && digest_file(&path)?.sha256 != entry.sha256 {
+    Ok(())
+}
+
+fn check_digest(path: PathBuf, entry: &FileEntry) -> Result<()> {
+    if digest_file(&path)?.sha256 != entry.sha256 {
         return Err(OnnxError::FileChanged { path });
     }
     Ok(())

@@ -34,7 +34,7 @@ impl ModelBundle {
     /// Opens a bundle and checks every file against the manifest, and the model's signature.
     ///
     /// Files that were checked before, when the bundle was published or verified, and did not change since
-    /// are not digested anew: a stamp records what the file system says of them. No model is run and no
+    /// are neither digested nor decoded anew: a stamp records what the file system says of them. No model is run and no
     /// file outside the folder is read.
     ///
     /// # Errors

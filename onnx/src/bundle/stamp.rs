@@ -24,7 +24,8 @@ pub(super) struct Stamp {
     files: BTreeMap<String, FileState>,
 }
 
-/// What changes with a file's content: a new file has another inode, a changed one another time.
+/// The state of a file, which changes with its content: a new file has another inode, a changed one another
+/// time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileState {
     bytes: u64,

@@ -67,9 +67,6 @@ fn take_constant(tensor: &mut TensorProto) -> ort::Result<Option<DynValue>> {
         ElementType::Float16 if is_whole(2) => {
             Tensor::from_array((shape, values(&raw, f16::from_le_bytes)))?.into_dyn()
         }
-        ElementType::Int8 if is_whole(1) => {
-            Tensor::from_array((shape, values(&raw, i8::from_le_bytes)))?.into_dyn()
-        }
         ElementType::Int64 if is_whole(8) => {
             Tensor::from_array((shape, values(&raw, i64::from_le_bytes)))?.into_dyn()
         }

@@ -22,7 +22,7 @@ const TABLE: &str = "table";
 /// The tables of a model's lookups, taken out of it; shared by its sessions.
 pub(crate) struct NativeLookups {
     called: Vec<Function>,
-    tables: Arc<[Arc<Table>]>,
+    tables: Vec<Arc<Table>>,
 }
 
 impl NativeLookups {
@@ -30,7 +30,7 @@ impl NativeLookups {
     ///
     /// # Errors
     ///
-    /// What is wrong with a node whose table is no constant, or has another shape or length than a lookup's.
+    /// The fault of a node whose table is no constant, or has another shape or length than a lookup's.
     pub(crate) fn take(model: &mut ModelProto) -> Result<Self, String> {
         model.functions.clear();
         let (mut tables, mut called) = (Vec::new(), Vec::new());
@@ -46,7 +46,7 @@ impl NativeLookups {
             }
             drop_unread(graph);
         }
-        Ok(NativeLookups { called, tables: tables.into() })
+        Ok(NativeLookups { called, tables })
     }
 
     /// Makes the kernels, for every session of the model; none where it has no lookup.
@@ -194,7 +194,7 @@ fn invalid(node: &NodeProto, reason: &str) -> String {
 struct Lookup {
     function: Function,
     name: String,
-    tables: Arc<[Arc<Table>]>,
+    tables: Vec<Arc<Table>>,
 }
 
 impl Operator for Lookup {

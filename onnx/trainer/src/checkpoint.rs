@@ -47,10 +47,9 @@ pub enum Start {
 
 /// A training's folder: its checkpoint, and the figures of its epochs as JSON lines.
 ///
-/// The checkpoint is written at the end of an epoch, where it is large at most in one part of twenty of
-/// the time, and when training ends or is stopped, under another
-/// name and renamed, so that there is always a whole one. Once the bundle is published it is removed;
-/// `metrics.jsonl` stays.
+/// The checkpoint is written at the end of an epoch, and when training ends or is stopped; writing a large one
+/// takes one part in twenty of the time. It is written under another name and renamed, so that there is always a
+/// whole one. Once the bundle is published it is removed; `metrics.jsonl` stays.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     claim: Claim,

@@ -114,6 +114,13 @@ struct Written {
     took: Duration,
 }
 
+impl Written {
+    /// Tells whether the next one may be written.
+    fn is_past(&self) -> bool {
+        self.took < QUICK || self.at.elapsed() >= self.took * PAUSE
+    }
+}
+
 /// Checkpoints that take longer are not written after every epoch.
 const QUICK: Duration = Duration::from_millis(100);
 
@@ -235,8 +242,7 @@ impl<'m> Training<'m> {
 
     /// Tells whether to write a checkpoint after an epoch: large ones take one part in twenty of the time.
     fn is_checkpoint_due(&self) -> bool {
-        let is_due = |last: &Written| last.took < QUICK || last.at.elapsed() >= last.took * PAUSE;
-        self.written.as_ref().is_none_or(is_due)
+        self.written.as_ref().is_none_or(Written::is_past)
     }
 
     fn write(&mut self, context: &TrainContext<'_>) -> Result<()> {
@@ -389,4 +395,20 @@ fn measure(predictions: &[Prediction], n_labels: usize, config: &TrainConfig) ->
     let Tuned { score: tuned_f1, .. } =
         tune::tune_for(predictions, n_labels, method, Objective::Micro, &grid);
     DevFigures { model_f1: f1(Method::Model), interpolated_f1: f1(Method::Interpolated), tuned_f1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_large_checkpoints_takes_one_part_in_twenty_of_the_time() {
+        let is_past = |took: Duration, seconds: u64| {
+            let at = Instant::now().checked_sub(Duration::from_secs(seconds));
+            Written { at: at.expect("the clock runs for longer"), took }.is_past()
+        };
+        let (quick, slow) = (Duration::from_millis(5), Duration::from_secs(1));
+        assert!(is_past(quick, 0));
+        assert!(!is_past(slow, 0) && !is_past(slow, 19) && is_past(slow, 20));
+    }
 }

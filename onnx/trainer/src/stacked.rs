@@ -17,6 +17,7 @@ use ndarray::{Array2, ArrayView1, Zip};
 use serde::{Deserialize, Serialize};
 
 use crate::linear::LinearLayer;
+use crate::loss::sigmoid;
 use crate::model::{Answer, Predict, Predicted, TextInput};
 use crate::state::State;
 
@@ -73,8 +74,7 @@ impl StackingWeights {
 
     fn score(&self, score: f32, margin: f32) -> f32 {
         let sum = self.model * logit(score) + self.linear * margin + self.bias;
-        let p = 1.0 / (1.0 + (-sum).exp());
-        (p - SHIFT).max(0.0) / (1.0 - SHIFT)
+        (sigmoid(sum) - SHIFT).max(0.0) / (1.0 - SHIFT)
     }
 }
 
